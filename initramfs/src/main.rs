@@ -1,0 +1,3 @@
+//! The host tool `hermetic`.
+
+fn main() {}

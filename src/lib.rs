@@ -1,0 +1,43 @@
+//! The engines of hermetic-init: what stands between the kernel and systemd, as a library.
+//!
+//! | room | what belongs there |
+//! |---|---|
+//! | [`units`] | bytes, sectors, LBAs, partition and device numbers |
+//! | [`writes`] | what is to be written to a disk, as a value: writes, zeroes, barriers |
+//! | [`secret`] | keys and passphrases: wiped on drop, never printed |
+//! | [`config`] | kernel command line and credentials → one checked `Config` |
+//! | [`disk`] | GPT, discoverable partition types, superblock probing |
+//! | [`verity`] | dm-verity superblock and table |
+//! | [`luks`] | LUKS2 header, keyslots, anti-forensic splitter |
+//! | [`mkfs`] | empty file systems as plans of writes |
+//! | [`repart`] | repart.d definitions → placement |
+//! | [`sysusers`] | sysusers.d definitions → passwd, group, shadow, gshadow |
+//! | [`etc`] | base directories, /etc from the factory |
+//! | `sys` | the kernel, thinly; all the unsafe code there is |
+//! | `boot` | the story: early, devices, usr, provision, root, handover, failure |
+//!
+//! Formats and plans build without std, on core and alloc (`--no-default-features`). The feature `std` adds what
+//! reads and writes files, the feature `boot` what only PID 1 does.
+#![cfg_attr(not(feature = "std"), no_std)]
+#![deny(unsafe_code)]
+
+#[cfg(not(feature = "std"))]
+extern crate no_std_compat as std;
+
+pub mod config;
+pub mod disk;
+#[cfg(feature = "std")]
+pub mod etc;
+pub mod luks;
+pub mod mkfs;
+pub mod repart;
+pub mod secret;
+pub mod sysusers;
+pub mod units;
+pub mod verity;
+pub mod writes;
+
+#[cfg(feature = "boot")]
+pub mod boot;
+#[cfg(feature = "boot")]
+pub mod sys;

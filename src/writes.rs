@@ -1,0 +1,186 @@
+//! What is written to a disk is first a value: a list of writes, zeroes and barriers that a test can look at, cut
+//! short and replay. Content first, pointer last, barrier between.
+
+use std::prelude::v1::*;
+
+use crate::units::Bytes;
+
+/// One step of a plan of writes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Write {
+    /// These bytes go here.
+    Data {
+        /// Where, in bytes from the start of the device.
+        offset: Bytes,
+        /// What.
+        data: Vec<u8>,
+    },
+    /// This range reads as zeroes afterwards, whatever stood there before.
+    Zero {
+        /// Where, in bytes from the start of the device.
+        offset: Bytes,
+        /// How long.
+        length: Bytes,
+    },
+    /// Everything before this is on stable storage before anything after it is written.
+    Barrier,
+}
+
+/// A plan of writes, in the order in which they happen.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Writes(pub Vec<Write>);
+
+impl Writes {
+    /// An empty plan.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds `data` at `offset`.
+    pub fn data(&mut self, offset: Bytes, data: Vec<u8>) {
+        self.0.push(Write::Data { offset, data });
+    }
+
+    /// Adds a range of `length` zeroes at `offset`.
+    pub fn zero(&mut self, offset: Bytes, length: Bytes) {
+        if length.0 > 0 {
+            self.0.push(Write::Zero { offset, length });
+        }
+    }
+
+    /// Adds a barrier.
+    pub fn barrier(&mut self) {
+        self.0.push(Write::Barrier);
+    }
+
+    /// Appends another plan.
+    pub fn then(&mut self, other: Writes) {
+        self.0.extend(other.0);
+    }
+
+    /// The number of bytes that the plan transfers, zeroes included.
+    pub fn volume(&self) -> Bytes {
+        Bytes(self.0.iter().fold(0, |sum, write| {
+            sum.saturating_add(match write {
+                Write::Data { data, .. } => data.len() as u64,
+                Write::Zero { length, .. } => length.0,
+                Write::Barrier => 0,
+            })
+        }))
+    }
+}
+
+/// Something that can be read at an offset: a disk, a partition, an image in memory.
+pub trait ReadAt {
+    /// Why a read failed.
+    type Error;
+
+    /// Fills `buffer` from `offset`. Reading past the end is an error.
+    ///
+    /// # Errors
+    /// Whatever the medium says; the buffer's content is then undefined.
+    fn read_exact_at(&self, offset: Bytes, buffer: &mut [u8]) -> Result<(), Self::Error>;
+}
+
+/// An image in memory ended before the read did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ShortImage;
+
+impl core::fmt::Display for ShortImage {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("read past the end")
+    }
+}
+
+impl ReadAt for [u8] {
+    type Error = ShortImage;
+
+    fn read_exact_at(&self, offset: Bytes, buffer: &mut [u8]) -> Result<(), ShortImage> {
+        let start = usize::try_from(offset.0).map_err(|_| ShortImage)?;
+        let end = start.checked_add(buffer.len()).ok_or(ShortImage)?;
+        buffer.copy_from_slice(self.get(start..end).ok_or(ShortImage)?);
+        Ok(())
+    }
+}
+
+#[cfg(feature = "std")]
+mod file {
+    use std::{fs::File, io, os::unix::fs::FileExt};
+
+    use super::{Bytes, ReadAt, Write, Writes};
+
+    impl ReadAt for File {
+        type Error = io::Error;
+
+        fn read_exact_at(&self, offset: Bytes, buffer: &mut [u8]) -> io::Result<()> {
+            FileExt::read_exact_at(self, buffer, offset.0)
+        }
+    }
+
+    /// Zeroes are written from a buffer of this size.
+    const ZEROES: usize = 1 << 20;
+
+    impl Writes {
+        /// Carries the plan out on a file or a block device. A barrier is `fdatasync`, which on a block device also
+        /// flushes the drive's cache.
+        ///
+        /// # Errors
+        /// The first write or flush that failed; what came before it has been written.
+        pub fn apply(&self, file: &File) -> io::Result<()> {
+            let mut zeroes = Vec::new();
+            for write in &self.0 {
+                match write {
+                    Write::Data { offset, data } => file.write_all_at(data, offset.0)?,
+                    Write::Zero { offset, length } => {
+                        zeroes.resize(ZEROES, 0);
+                        let (mut at, mut left) = (offset.0, length.0);
+                        while left > 0 {
+                            let chunk = left.min(ZEROES as u64);
+                            file.write_all_at(zeroes.get(..chunk as usize).unwrap_or_default(), at)?;
+                            at += chunk;
+                            left -= chunk;
+                        }
+                    }
+                    Write::Barrier => file.sync_data()?,
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_on_a_file_reads_back_as_planned() {
+        let path = std::env::temp_dir().join(format!("hermetic-writes-{}", std::process::id()));
+        let file = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&path)
+            .unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let mut plan = Writes::new();
+        plan.data(Bytes(0), vec![0xff; 3 << 20]);
+        plan.barrier();
+        plan.zero(Bytes(1), Bytes((2 << 20) + 5));
+        plan.apply(&file).unwrap();
+        let mut read = vec![1; 3 << 20];
+        ReadAt::read_exact_at(&file, Bytes(0), &mut read).unwrap();
+        let mut expected = vec![0xff; 3 << 20];
+        expected[1..(2 << 20) + 6].fill(0);
+        assert!(read == expected);
+        assert_eq!(plan.volume(), Bytes((3 << 20) + (2 << 20) + 5));
+    }
+
+    #[test]
+    fn reads_past_an_image_in_memory_are_refused() {
+        let image: &[u8] = &[1, 2, 3];
+        assert_eq!(image.read_exact_at(Bytes(2), &mut [0; 2]), Err(ShortImage));
+        assert_eq!(image.read_exact_at(Bytes(u64::MAX), &mut [0; 2]), Err(ShortImage));
+    }
+}

@@ -1,0 +1,3 @@
+//! (to be furnished)
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! `cargo demo`, `cargo prove`, `cargo vm`.
+
+fn main() {}
