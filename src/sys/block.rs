@@ -1,0 +1,243 @@
+//! Block devices: what sysfs says of them, and the ioctls on their nodes.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::OFlags,
+    ioctl::{Getter, NoArg, Opcode, Setter, ioctl},
+};
+
+use super::attribute;
+use crate::units::{Bytes, DeviceNumber, PartitionNumber, Sector512};
+
+const BLKGETSIZE64: Opcode = linux_raw_sys::ioctl::BLKGETSIZE64 as Opcode;
+const BLKSSZGET: Opcode = linux_raw_sys::ioctl::BLKSSZGET as Opcode;
+const BLKFLSBUF: Opcode = linux_raw_sys::ioctl::BLKFLSBUF as Opcode;
+const BLKPG: Opcode = linux_raw_sys::ioctl::BLKPG as Opcode;
+const BLKPG_ADD_PARTITION: i32 = 1;
+const BLKPG_DEL_PARTITION: i32 = 2;
+
+/// `struct blkpg_partition` of uapi/linux/blkpg.h.
+#[repr(C)]
+struct BlkpgPartition {
+    start: i64,
+    length: i64,
+    number: i32,
+    devname: [u8; 64],
+    volname: [u8; 64],
+}
+
+/// `struct blkpg_ioctl_arg` of uapi/linux/blkpg.h.
+#[repr(C)]
+struct BlkpgIoctlArg {
+    op: i32,
+    flags: i32,
+    datalen: i32,
+    data: *mut BlkpgPartition,
+}
+
+/// A block device as sysfs shows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BlockDevice {
+    /// The kernel's name, also the node's name below /dev (`vda`, `nvme0n1p2`).
+    pub name: String,
+    /// Its number.
+    pub number: DeviceNumber,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// Whole disk or part of one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A disk with hardware (or a hypervisor) behind it.
+    Disk,
+    /// A partition.
+    Partition {
+        /// The kernel's name of the disk.
+        disk: String,
+        /// Its number in the table.
+        number: PartitionNumber,
+        /// Where it begins.
+        start: Sector512,
+        /// How long it is.
+        length: Sector512,
+    },
+}
+
+impl BlockDevice {
+    /// All disks and partitions there are now, by name. Devices without hardware behind them (loop, ram, dm) are left
+    /// out, and so are those without a medium.
+    ///
+    /// # Errors
+    /// sysfs cannot be listed.
+    pub fn all() -> io::Result<Vec<Self>> {
+        let mut devices = Vec::new();
+        for entry in fs::read_dir("/sys/class/block")? {
+            let name = entry?.file_name();
+            // A device may be gone between the listing and the look: then it is not there.
+            devices.extend(name.to_str().and_then(Self::look));
+        }
+        devices.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(devices)
+    }
+
+    fn look(name: &str) -> Option<Self> {
+        let sysfs = Path::new("/sys/class/block").join(name);
+        let number = attribute(sysfs.join("dev"))?.parse().ok()?;
+        let length = Sector512(attribute(sysfs.join("size"))?.parse().ok()?);
+        let kind = match attribute(sysfs.join("partition")) {
+            Some(partition) => Kind::Partition {
+                disk: fs::canonicalize(&sysfs).ok()?.parent()?.file_name()?.to_str()?.into(),
+                number: PartitionNumber(partition.parse().ok()?),
+                start: Sector512(attribute(sysfs.join("start"))?.parse().ok()?),
+                length,
+            },
+            None if length.0 > 0 && sysfs.join("device").exists() => Kind::Disk,
+            None => return None,
+        };
+        Some(Self { name: name.into(), number, kind })
+    }
+
+    /// The node below /dev.
+    pub fn node(&self) -> PathBuf {
+        Path::new("/dev").join(&self.name)
+    }
+}
+
+/// An open whole disk or partition.
+pub struct Node {
+    file: File,
+    path: PathBuf,
+}
+
+impl Node {
+    /// Opens a node for reading.
+    ///
+    /// # Errors
+    /// What open(2) says.
+    pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
+        let path = path.into();
+        Ok(Self { file: OpenOptions::new().read(true).open(&path)?, path })
+    }
+
+    /// Opens a node for reading and writing, exclusively: fails with EBUSY when it is mounted or mapped.
+    ///
+    /// # Errors
+    /// What open(2) says.
+    pub fn open_exclusive(path: impl Into<PathBuf>) -> io::Result<Self> {
+        let path = path.into();
+        let file =
+            OpenOptions::new().read(true).write(true).custom_flags(OFlags::EXCL.bits() as i32).open(&path)?;
+        Ok(Self { file, path })
+    }
+
+    /// Opens a node for reading and writing although partitions of it are in use: a disk whose table is to be written.
+    ///
+    /// # Errors
+    /// What open(2) says.
+    pub fn open_shared(path: impl Into<PathBuf>) -> io::Result<Self> {
+        let path = path.into();
+        Ok(Self { file: OpenOptions::new().read(true).write(true).open(&path)?, path })
+    }
+
+    /// The path it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file, for reads and writes.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Its size.
+    ///
+    /// # Errors
+    /// What the ioctl says.
+    pub fn size(&self) -> io::Result<Bytes> {
+        // SAFETY: BLKGETSIZE64 writes one u64 (despite the size_t in its number).
+        Ok(Bytes(unsafe { ioctl(&self.file, Getter::<BLKGETSIZE64, u64>::new()) }?))
+    }
+
+    /// Its logical block, in bytes.
+    ///
+    /// # Errors
+    /// What the ioctl says.
+    pub fn block_size(&self) -> io::Result<u32> {
+        // SAFETY: BLKSSZGET writes one int.
+        let size = unsafe { ioctl(&self.file, Getter::<BLKSSZGET, i32>::new()) }?;
+        u32::try_from(size).map_err(|_| io::ErrorKind::InvalidData.into())
+    }
+
+    /// Writes what is dirty and forgets what is cached, so that the next read comes from the medium.
+    ///
+    /// # Errors
+    /// What the ioctl says.
+    pub fn flush_cache(&self) -> io::Result<()> {
+        // SAFETY: BLKFLSBUF takes no argument.
+        Ok(unsafe { ioctl(&self.file, NoArg::<BLKFLSBUF>::new()) }?)
+    }
+
+    /// Waits until everything written is on stable storage.
+    ///
+    /// # Errors
+    /// A write that failed since the last call.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
+    /// Tells the kernel of a partition of this disk, whether a table on the disk names it or not.
+    ///
+    /// # Errors
+    /// EBUSY: it overlaps one that the kernel knows; EINVAL: beyond the disk or not a multiple of its block.
+    pub fn add_partition(&self, number: PartitionNumber, start: Bytes, length: Bytes) -> io::Result<()> {
+        self.blkpg(BLKPG_ADD_PARTITION, number, start, length)
+    }
+
+    /// Makes the kernel forget a partition; the disk's content stays.
+    ///
+    /// # Errors
+    /// EBUSY: it is in use; ENXIO: there is none.
+    pub fn delete_partition(&self, number: PartitionNumber) -> io::Result<()> {
+        self.blkpg(BLKPG_DEL_PARTITION, number, Bytes(0), Bytes(0))
+    }
+
+    fn blkpg(&self, op: i32, number: PartitionNumber, start: Bytes, length: Bytes) -> io::Result<()> {
+        let invalid = |_| io::Error::from(io::ErrorKind::InvalidInput);
+        let mut partition = BlkpgPartition {
+            start: start.0.try_into().map_err(invalid)?,
+            length: length.0.try_into().map_err(invalid)?,
+            number: number.0.try_into().map_err(invalid)?,
+            devname: [0; 64],
+            volname: [0; 64],
+        };
+        let argument = BlkpgIoctlArg {
+            op,
+            flags: 0,
+            datalen: size_of::<BlkpgPartition>() as i32,
+            data: &raw mut partition,
+        };
+        // SAFETY: BLKPG reads a blkpg_ioctl_arg and the blkpg_partition it points to; both outlive the call.
+        Ok(unsafe { ioctl(&self.file, Setter::<BLKPG, BlkpgIoctlArg>::new(argument)) }?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blkpg_structures_have_the_kernel_s_layout() {
+        // 64-bit layout of uapi/linux/blkpg.h: two long long, int, two char[64], padded to eight.
+        assert_eq!(size_of::<BlkpgPartition>(), 152);
+        assert_eq!(core::mem::offset_of!(BlkpgPartition, devname), 20);
+        assert_eq!(size_of::<BlkpgIoctlArg>(), 24);
+        assert_eq!(core::mem::offset_of!(BlkpgIoctlArg, data), 16);
+    }
+}

@@ -1,0 +1,52 @@
+//! EFI variables, through efivarfs (Documentation/filesystems/efivarfs.rst; contract §2.1 and appendix D).
+
+use std::{fs, io, path::Path};
+
+/// Where efivarfs is mounted.
+pub const MOUNT: &str = "/sys/firmware/efi/efivars";
+
+/// The vendor of the boot loader interface.
+pub const LOADER: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+
+/// Whether the machine was started by EFI firmware whose variables can be asked for.
+pub fn is_available() -> bool {
+    Path::new(MOUNT).exists()
+}
+
+/// The text of a variable that holds UTF-16LE, without its end mark. None when there is no such variable.
+///
+/// # Errors
+/// The firmware fails to give it, or it is no text.
+pub fn text(name: &str, vendor: &str) -> io::Result<Option<String>> {
+    let path = format!("{MOUNT}/{name}-{vendor}");
+    match fs::read(path) {
+        Ok(bytes) => decode(&bytes).map(Some).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Four bytes of attributes, then UTF-16LE up to the first NUL.
+fn decode(file: &[u8]) -> Option<String> {
+    let (units, rest) = file.get(4..)?.as_chunks::<2>();
+    if !rest.is_empty() {
+        return None;
+    }
+    let units: Vec<u16> =
+        units.iter().map(|unit| u16::from_le_bytes(*unit)).take_while(|unit| *unit != 0).collect();
+    String::from_utf16(&units).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_utf_16_after_four_bytes_of_attributes() {
+        assert_eq!(decode(b"\x06\0\0\0a\0B\0\0\0").as_deref(), Some("aB"));
+        assert_eq!(decode(b"\x06\0\0\0a\0B\0").as_deref(), Some("aB"));
+        assert_eq!(decode(b"\x06\0\0\0a\0B"), None);
+        assert_eq!(decode(b"\x06\0"), None);
+        assert_eq!(decode(b"\x06\0\0\0\x00\xd8"), None);
+    }
+}

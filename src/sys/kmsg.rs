@@ -1,0 +1,78 @@
+//! The log: one line, one write to /dev/kmsg, with its priority. journald imports the ring buffer, so what is written
+//! here is read on the appliance with `journalctl -t hermetic-init`.
+
+use std::{
+    fmt,
+    fs::{File, OpenOptions},
+    io::Write as _,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU8, Ordering},
+    },
+};
+
+/// How much a line matters; the values are syslog's.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub enum Priority {
+    /// The boot cannot go on.
+    Error = 3,
+    /// The boot goes on, but somebody should know.
+    Warning = 4,
+    /// Worth a line on every boot.
+    Notice = 5,
+    /// What was done.
+    Info = 6,
+    /// How it was done.
+    Debug = 7,
+}
+
+/// The facility "daemon", shifted as the kernel wants it.
+const DAEMON: u8 = 3 << 3;
+
+static KMSG: OnceLock<File> = OnceLock::new();
+static LEVEL: AtomicU8 = AtomicU8::new(Priority::Info as u8);
+
+/// Opens /dev/kmsg. Lines logged before this are lost; without the device (no devtmpfs) they go to stderr.
+pub fn open() {
+    if let Ok(file) = OpenOptions::new().write(true).open("/dev/kmsg") {
+        // A second call finds the cell full and the first descriptor still good.
+        drop(KMSG.set(file));
+    }
+}
+
+/// Drops lines that matter less than `level`.
+pub fn set_level(level: Priority) {
+    LEVEL.store(level as u8, Ordering::Relaxed);
+}
+
+/// Logs one line. Newlines are folded, or the kernel would cut the record there.
+pub fn log(priority: Priority, text: fmt::Arguments<'_>) {
+    if priority as u8 > LEVEL.load(Ordering::Relaxed) {
+        return;
+    }
+    let line = format!("<{}>hermetic-init[{}]: {text}\n", DAEMON | priority as u8, std::process::id());
+    let (body, end) = line.split_at(line.len() - 1);
+    let line = body.replace('\n', " | ") + end;
+    // There is nobody left to tell when the log itself fails.
+    match KMSG.get() {
+        Some(mut file) => drop(file.write_all(line.as_bytes())),
+        None => drop(std::io::stderr().write_all(line.as_bytes())),
+    }
+}
+
+/// Logs what was done.
+#[macro_export]
+macro_rules! info { ($($a:tt)*) => { $crate::sys::kmsg::log($crate::sys::kmsg::Priority::Info, format_args!($($a)*)) } }
+/// Logs how it was done.
+#[macro_export]
+macro_rules! debug { ($($a:tt)*) => { $crate::sys::kmsg::log($crate::sys::kmsg::Priority::Debug, format_args!($($a)*)) } }
+/// Logs what somebody should know though the boot goes on.
+#[macro_export]
+macro_rules! warning { ($($a:tt)*) => { $crate::sys::kmsg::log($crate::sys::kmsg::Priority::Warning, format_args!($($a)*)) } }
+/// Logs what is worth a line on every boot.
+#[macro_export]
+macro_rules! notice { ($($a:tt)*) => { $crate::sys::kmsg::log($crate::sys::kmsg::Priority::Notice, format_args!($($a)*)) } }
+/// Logs why the boot cannot go on.
+#[macro_export]
+macro_rules! error { ($($a:tt)*) => { $crate::sys::kmsg::log($crate::sys::kmsg::Priority::Error, format_args!($($a)*)) } }

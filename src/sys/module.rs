@@ -1,0 +1,276 @@
+//! Kernel modules. The builder has resolved and decompressed everything; what is left is to load files in the order
+//! that three small tables give (written by `hermetic initramfs`):
+//!
+//! - `modules.load`: a path a line, loaded on every boot;
+//! - `modules.alias`: `PATTERN PATH...`, loaded when a device announces a modalias that matches;
+//! - `modules.demand`: `NAME PATH...`, loaded when the boot comes to need `dm-verity`, `dm-crypt`, `efivarfs` or the
+//!   file system `fs-NAME`.
+//!
+//! The kernel itself would call /sbin/modprobe for what it misses (a crypto algorithm, a file system). There is none in
+//! the initramfs: the builder's closure holds these modules and they are loaded before they are needed.
+
+use std::{
+    collections::HashSet,
+    fmt, fs,
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+use rustix::io::Errno;
+
+use super::attribute;
+
+/// Where the builder puts its tables.
+pub const TABLES: &str = "/hermetic";
+
+/// A module that would not load.
+#[derive(Debug)]
+pub struct ModuleError {
+    /// The file.
+    pub path: String,
+    /// What the kernel said.
+    pub error: io::Error,
+}
+
+impl fmt::Display for ModuleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "module {}: {}; rebuild the initramfs for the kernel that boots", self.path, self.error)
+    }
+}
+
+/// The modules of this initramfs.
+#[derive(Debug, Default)]
+pub struct Modules {
+    load: Vec<String>,
+    alias: Vec<Entry>,
+    demand: Vec<Entry>,
+    loaded: HashSet<String>,
+}
+
+/// A line of a table: what is asked for, and the files that answer, dependencies first.
+#[derive(Debug)]
+struct Entry {
+    key: String,
+    paths: Vec<String>,
+}
+
+impl Entry {
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split_ascii_whitespace();
+        let key = words.next()?.to_owned();
+        Some(Self { key, paths: words.map(str::to_owned).collect() })
+    }
+}
+
+impl Modules {
+    /// Reads the tables below `directory`. A table that is not there is an empty one: a kernel with everything built
+    /// in needs none.
+    ///
+    /// # Errors
+    /// A table that cannot be read.
+    pub fn read(directory: impl AsRef<Path>) -> io::Result<Self> {
+        let table = |name: &str| match fs::read_to_string(directory.as_ref().join(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            other => other,
+        };
+        let entries = |text: String| text.lines().filter_map(Entry::parse).collect();
+        Ok(Self {
+            load: table("modules.load")?.lines().map(str::to_owned).filter(|line| !line.is_empty()).collect(),
+            alias: entries(table("modules.alias")?),
+            demand: entries(table("modules.demand")?),
+            loaded: HashSet::new(),
+        })
+    }
+
+    /// Loads what every boot needs.
+    ///
+    /// # Errors
+    /// The first module that would not load.
+    pub fn load_fixed(&mut self) -> Result<(), ModuleError> {
+        let paths = core::mem::take(&mut self.load);
+        self.load_all(&paths)
+    }
+
+    /// Loads what `name` needs (`dm-crypt`, `fs-erofs`, ...). True if the table knows it; a kernel that has it built in
+    /// has no line for it.
+    ///
+    /// # Errors
+    /// The first module that would not load.
+    pub fn demand(&mut self, name: &str) -> Result<bool, ModuleError> {
+        let Some(entry) = self.demand.iter().find(|entry| entry.key == name) else { return Ok(false) };
+        let paths = entry.paths.clone();
+        self.load_all(&paths).map(|()| true)
+    }
+
+    /// Loads the drivers of a device by what it announced. True if there was one that had not been loaded before.
+    ///
+    /// A driver that will not load is no reason to stop: the device may not be needed. It is returned with the others'
+    /// outcome for the log.
+    pub fn announce(&mut self, modalias: &str) -> (bool, Vec<ModuleError>) {
+        let matching: Vec<Vec<String>> = self
+            .alias
+            .iter()
+            .filter(|entry| glob(entry.key.as_bytes(), modalias.as_bytes()))
+            .map(|entry| entry.paths.clone())
+            .collect();
+        let before = self.loaded.len();
+        let errors = matching.iter().filter_map(|paths| self.load_all(paths).err()).collect();
+        (self.loaded.len() > before, errors)
+    }
+
+    /// Loads the drivers of every device that is there already.
+    ///
+    /// A driver brings new devices (a PCI function becomes a virtio device becomes a disk): the walk is repeated until
+    /// it loads nothing new.
+    pub fn coldplug(&mut self) -> Vec<ModuleError> {
+        let mut errors = Vec::new();
+        while !self.alias.is_empty() {
+            let mut news = false;
+            for modalias in modaliases() {
+                let (new, failed) = self.announce(&modalias);
+                news |= new;
+                errors.extend(failed);
+            }
+            if !news {
+                break;
+            }
+        }
+        errors
+    }
+
+    fn load_all(&mut self, paths: &[String]) -> Result<(), ModuleError> {
+        for path in paths {
+            if self.loaded.contains(path) {
+                continue;
+            }
+            load(Path::new(path)).map_err(|error| ModuleError { path: path.clone(), error })?;
+            self.loaded.insert(path.clone());
+        }
+        Ok(())
+    }
+
+    /// How many modules have been loaded so far.
+    pub fn loaded(&self) -> usize {
+        self.loaded.len()
+    }
+}
+
+/// Loads one module file. One that the kernel has already is fine.
+fn load(path: &Path) -> io::Result<()> {
+    match rustix::system::finit_module(File::open(path)?, c"", 0) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// What the devices of every bus announce.
+fn modaliases() -> Vec<String> {
+    let list = |path: PathBuf| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    list("/sys/bus".into())
+        .flat_map(|bus| list(bus.join("devices")))
+        .filter_map(|device| attribute(device.join("modalias")))
+        .filter(|modalias| !modalias.is_empty())
+        .collect()
+}
+
+/// Shell-style matching as depmod's aliases use it: `*`, `?`, `[a-z]`. Linear in the text for each star.
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut rest, mut at) = (pattern, text);
+    // Where to resume when a mismatch follows a star: the pattern behind it, and the text it has not swallowed yet.
+    let mut star: Option<(&[u8], &[u8])> = None;
+    loop {
+        let step = match rest.split_first() {
+            Some((b'*', behind)) => {
+                star = Some((behind, at));
+                rest = behind;
+                continue;
+            }
+            None if at.is_empty() => return true,
+            None => None,
+            Some((first, behind)) => at.split_first().and_then(|(byte, following)| {
+                let behind = match first {
+                    b'?' => Some(behind),
+                    b'[' => class(behind, *byte),
+                    first => (first == byte).then_some(behind),
+                }?;
+                Some((behind, following))
+            }),
+        };
+        match (step, star) {
+            (Some((behind, following)), _) => (rest, at) = (behind, following),
+            (None, Some((behind, swallowed))) => match swallowed.split_first() {
+                Some((_, following)) => {
+                    star = Some((behind, following));
+                    (rest, at) = (behind, following);
+                }
+                None => return false,
+            },
+            (None, None) => return false,
+        }
+    }
+}
+
+/// Matches `byte` against the class that `pattern` continues (`a-z0-9]...`) and returns what follows the bracket.
+fn class(pattern: &[u8], byte: u8) -> Option<&[u8]> {
+    let end = pattern.iter().position(|b| *b == b']')?;
+    let (mut members, behind) = (pattern.get(..end)?, pattern.get(end + 1..)?);
+    loop {
+        match members {
+            [low, b'-', high, rest @ ..] => {
+                if (*low..=*high).contains(&byte) {
+                    return Some(behind);
+                }
+                members = rest;
+            }
+            [member, rest @ ..] => {
+                if *member == byte {
+                    return Some(behind);
+                }
+                members = rest;
+            }
+            [] => return None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn globs_match_as_fnmatch_does() {
+        for (pattern, text, expected) in [
+            ("virtio:d00000002v*", "virtio:d00000002v00001AF4", true),
+            ("virtio:d00000002v*", "virtio:d00000003v00001AF4", false),
+            ("pci:v*d*sv*sd*bc01sc08i02*", "pci:v00001B36d00000010sv00001AF4sd00001100bc01sc08i02", true),
+            ("pci:v*d*sv*sd*bc01sc08i02*", "pci:v00001B36d00000010sv00001AF4sd00001100bc01sc06i01", false),
+            ("a[0-3]b", "a2b", true),
+            ("a[0-3]b", "a4b", false),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            ("*", "", true),
+            ("", "", true),
+            ("", "a", false),
+            ("*a*b", "xxayyab", true),
+            ("a[", "a[", false),
+        ] {
+            assert_eq!(glob(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_pattern_without_metacharacters_matches_itself_alone(text in "[a-z:0-9]{0,20}", other in "[a-z:0-9]{0,20}") {
+            prop_assert!(glob(text.as_bytes(), text.as_bytes()));
+            prop_assert_eq!(glob(text.as_bytes(), other.as_bytes()), text == other);
+        }
+
+        #[test]
+        fn no_pattern_panics(pattern: Vec<u8>, text: Vec<u8>) {
+            glob(&pattern, &text);
+        }
+    }
+}

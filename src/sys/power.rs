@@ -1,0 +1,28 @@
+//! The ways a machine ends.
+
+use rustix::system::{RebootCommand, reboot};
+
+/// What PID 1 can do to the machine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// Start again through the firmware.
+    Reboot,
+    /// Switch off.
+    PowerOff,
+    /// Stop, power on.
+    Halt,
+}
+
+/// Writes what is dirty and ends the machine. Returns only when the kernel refused, with its reason.
+pub fn end(how: End) -> rustix::io::Errno {
+    rustix::fs::sync();
+    let command = match how {
+        End::Reboot => RebootCommand::Restart,
+        End::PowerOff => RebootCommand::PowerOff,
+        End::Halt => RebootCommand::Halt,
+    };
+    match reboot(command) {
+        Ok(()) => rustix::io::Errno::CANCELED,
+        Err(errno) => errno,
+    }
+}
