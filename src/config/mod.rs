@@ -1,1 +1,240 @@
-//! (to be furnished)
+//! The kernel command line, the EFI options and os-release → one checked [`Config`].
+//!
+//! In two stages: `raw` finds the last word of every kind, `decide` judges those that won. A word of policy that is not
+//! understood or cannot be carried out refuses, before anything is touched; a word that is not ours is left to the
+//! kernel and to systemd.
+//!
+//! References: kernel-command-line(7), systemd-fstab-generator(8), systemd-gpt-auto-generator(8),
+//! systemd-veritysetup-generator(8), systemd.image-policy(7), os-release(5).
+
+use core::fmt;
+use core::time::Duration;
+use std::prelude::v1::*;
+
+pub mod cmdline;
+mod decide;
+pub mod device_spec;
+mod error;
+pub mod image_policy;
+pub mod options;
+pub mod os_release;
+mod raw;
+
+#[cfg(test)]
+mod tests;
+
+pub use device_spec::DeviceSpec;
+pub use error::{ConfigError, Warning};
+pub use image_policy::{ImagePolicy, PartitionPolicy, Uses};
+pub use os_release::OsRelease;
+
+/// Everything that the boot was told, checked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// Where /usr is and what protects it.
+    pub usr: Usr,
+    /// Where the root is.
+    pub root: Root,
+    /// What protection is demanded.
+    pub image_policy: ImagePolicy,
+    /// Whether partitions may be made, grown or deleted: false with `rd.systemd.mask=systemd-repart.service`.
+    pub repart: bool,
+    /// Whether a root weaker than repart.d asks for is an attack.
+    pub root_policy: RootPolicy,
+    /// The key file in the initramfs, an absolute path.
+    pub key_file: String,
+    /// Where the machine id comes from, when the command line says so.
+    pub machine_id: Option<MachineId>,
+    /// `hermetic.init=`: the real init, chosen. An absolute path in the real root.
+    pub init: Option<String>,
+    /// `init=`: an absolute path that may name ourselves; whoever executes it must look first.
+    pub kernel_init: Option<String>,
+    /// Modules to load beside those of the builder, in this order, `-` folded to `_`.
+    pub modules_load: Vec<String>,
+    /// Modules not to load, `-` folded to `_`.
+    pub modules_blocked: Vec<String>,
+    /// How long a disk may take to appear.
+    pub device_timeout: Duration,
+    /// What happens when the boot has failed.
+    pub failure: Failure,
+    /// What goes to the kernel log.
+    pub log: LogLevel,
+}
+
+/// Where /usr is and what protects it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Usr {
+    /// How it is found.
+    pub source: UsrSource,
+    /// `usrhash=` and what belongs to it; None: no root hash was asked for, or `systemd.verity=no`.
+    pub verity: Option<Verity>,
+    /// The file system and its options. Always read-only, unless `mount.usrflags=rw` is given without a root hash.
+    pub mount: Mount,
+}
+
+/// How /usr is found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum UsrSource {
+    /// By root hash if there is one, else by partition type and label version, on the disk that we booted from.
+    Auto,
+    /// This device. With a root hash it is the verity data device.
+    Device(DeviceSpec),
+}
+
+/// The dm-verity protection of /usr.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Verity {
+    /// The root hash.
+    pub root_hash: RootHash,
+    /// `systemd.verity_usr_data=` or `mount.usr=`; None: the partition that the root hash names.
+    pub data: Option<DeviceSpec>,
+    /// `systemd.verity_usr_hash=`; None: the partition that the root hash names.
+    pub hash: Option<DeviceSpec>,
+    /// The words of `systemd.verity_usr_options=`, see veritytab(5).
+    pub options: Vec<String>,
+}
+
+/// The root hash of a verity tree: 1 to 64 bytes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RootHash(Vec<u8>);
+
+impl RootHash {
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The PARTUUID of the data partition, in textual order: the first 128 bits. None when the hash is shorter.
+    pub fn data_partuuid(&self) -> Option<uuid::Uuid> {
+        self.0.first_chunk().map(|bytes| uuid::Uuid::from_bytes(*bytes))
+    }
+
+    /// The PARTUUID of the hash partition, in textual order: the last 128 bits. None when the hash is shorter.
+    pub fn hash_partuuid(&self) -> Option<uuid::Uuid> {
+        self.0.last_chunk().map(|bytes| uuid::Uuid::from_bytes(*bytes))
+    }
+}
+
+impl core::str::FromStr for RootHash {
+    type Err = ();
+
+    /// Reads 1 to 64 bytes in hexadecimal, of either case.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let digits: Option<Vec<u32>> = text.chars().map(|c| c.to_digit(16)).collect();
+        let (pairs, rest) = digits.as_deref().ok_or(())?.as_chunks::<2>();
+        if !rest.is_empty() || pairs.is_empty() || pairs.len() > 64 {
+            return Err(());
+        }
+        pairs
+            .iter()
+            .map(|[high, low]| u8::try_from(high * 16 + low).map_err(drop))
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+}
+
+impl fmt::Display for RootHash {
+    /// In lower-case hexadecimal, as the table of dm-verity wants it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Where the root is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Root {
+    /// How it is found.
+    pub source: RootSource,
+    /// The file system and its options. Read-write unless `ro` is the last word.
+    pub mount: Mount,
+}
+
+/// How the root is found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RootSource {
+    /// By partition type, on the disk that /usr is on. This is the only source that provisioning makes partitions for.
+    Auto,
+    /// This device.
+    Device(DeviceSpec),
+    /// A tmpfs of mode 0755, unless the options give another one.
+    Tmpfs,
+}
+
+/// How a file system is mounted.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Mount {
+    /// The type; None: what the superblock says.
+    pub fstype: Option<String>,
+    /// The words of the mount options, without `ro`, `rw` and those that are for systemd alone (`x-...`, `nofail`).
+    pub options: Vec<String>,
+    /// Whether it may be written to.
+    pub read_write: bool,
+}
+
+/// Whether a root weaker than /usr's repart.d asks for is used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RootPolicy {
+    /// No: it is an attack.
+    Strict,
+    /// Yes: the fleet has old ones.
+    Existing,
+}
+
+/// Where the machine id comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MachineId {
+    /// It is this one.
+    Id(uuid::Uuid),
+    /// From the firmware's product UUID, also outside of virtual machines.
+    Firmware,
+}
+
+/// What happens when the boot has failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// What is done in the end.
+    pub action: FailureAction,
+    /// How long the reason stays on the screen before; None: for ever.
+    pub delay: Option<Duration>,
+}
+
+/// How a boot that failed ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FailureAction {
+    /// Reboot: a boot loader that counts falls back to the other slot.
+    Reboot,
+    /// Power off.
+    Poweroff,
+    /// Halt, power left on.
+    Halt,
+    /// Let the kernel panic: pstore keeps the log, `panic=` of the kernel decides the rest.
+    Panic,
+}
+
+/// What goes to the kernel log.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum LogLevel {
+    /// Failures and warnings.
+    Err,
+    /// And one line for a boot.
+    Info,
+    /// And every step.
+    Debug,
+}
+
+impl Config {
+    /// Reads and checks the kernel command line, as /proc/cmdline shows it.
+    ///
+    /// `efi_options` is the decoded text of the variable `SystemdOptions-8cf2644b-4b0b-428f-9387-6d876050dc67`; its
+    /// words come before those of the command line and lose against them. The running system can write that variable
+    /// and no PCR tells: pass None where only what is verified may decide.
+    ///
+    /// Fails on the first word of policy that cannot be understood or carried out; words that are merely left out of
+    /// account come back as warnings.
+    pub fn from_cmdline(text: &str, efi_options: Option<&str>) -> Result<(Self, Vec<Warning>), ConfigError> {
+        let mut warnings = Vec::new();
+        let raw = raw::Raw::read(&[efi_options.unwrap_or_default(), text], &mut warnings)?;
+        let config = decide::decide(&raw, &mut warnings)?;
+        Ok((config, warnings))
+    }
+}

@@ -1,0 +1,386 @@
+//! The second stage: the words that won → one [`Config`], or the reason why not.
+
+use core::time::Duration;
+use std::prelude::v1::*;
+
+use super::cmdline::{Word, boolean};
+use super::device_spec::{DeviceSpec, Source};
+use super::error::{ConfigError, Warning};
+use super::raw::Raw;
+use super::{
+    Config, Failure, FailureAction, ImagePolicy, LogLevel, MachineId, Mount, Root, RootHash, RootPolicy,
+    RootSource, Usr, UsrSource, Verity, options,
+};
+
+type Result<T> = core::result::Result<T, ConfigError>;
+
+/// What stands behind the `=`; nothing and no `=` are the same here.
+fn value(word: &Word) -> &str {
+    word.value.as_deref().unwrap_or_default()
+}
+
+/// A word that has a value; an empty one takes earlier ones back.
+fn filled(word: &Option<Word>) -> Option<&Word> {
+    word.as_ref().filter(|word| !value(word).is_empty())
+}
+
+pub(super) fn decide(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<Config> {
+    refuse_what_we_cannot_do(raw)?;
+    let modules = |names: &[String]| names.iter().map(|name| name.replace('-', "_")).collect();
+    Ok(Config {
+        usr: usr(raw, warnings)?,
+        root: root(raw)?,
+        image_policy: match &raw.image_policy {
+            Some(word) => ImagePolicy::parse(value(word)).map_err(|error| ConfigError::value(word, error))?,
+            None => ImagePolicy::default(),
+        },
+        repart: !raw.masks.iter().any(|unit| unit == "systemd-repart.service"),
+        root_policy: choice(
+            raw.hermetic("hermetic.root-policy"),
+            &[("strict", RootPolicy::Strict), ("existing", RootPolicy::Existing)],
+        )?
+        .unwrap_or(RootPolicy::Strict),
+        key_file: key_file(raw)?,
+        machine_id: machine_id(raw, warnings),
+        init: raw.hermetic("hermetic.init").map(absolute).transpose()?,
+        kernel_init: match filled(&raw.init).filter(|word| !value(word).starts_with('/')) {
+            Some(word) => {
+                warnings.push(Warning::new(word, "ignored: it must be an absolute path"));
+                None
+            }
+            None => filled(&raw.init).map(|word| value(word).to_string()),
+        },
+        modules_load: modules(&raw.modules_load),
+        modules_blocked: modules(&raw.modules_blocked),
+        device_timeout: seconds(raw.hermetic("hermetic.device-timeout"))?
+            .unwrap_or(Duration::from_secs(options::DEVICE_TIMEOUT.into())),
+        failure: failure(raw, warnings)?,
+        log: log(raw)?,
+    })
+}
+
+/// Words that would change what is mounted or what is erased, and that nothing here carries out. To pass over them would
+/// be to boot something else than what was asked for.
+fn refuse_what_we_cannot_do(raw: &Raw) -> Result<()> {
+    if let Some(word) = filled(&raw.roothash) {
+        return Err(ConfigError::unsupported(
+            word,
+            "verity protects /usr here, and the root is private; use usrhash=",
+        ));
+    }
+    if let Some(word) = &raw.volatile {
+        // `state` is the real system's work: it mounts a tmpfs on /var itself.
+        let mode = word.value.as_deref().unwrap_or("yes");
+        if mode != "state" && boolean(mode) != Some(false) {
+            return Err(ConfigError::unsupported(word, "remove it or write systemd.volatile=state"));
+        }
+    }
+    if let Some(word) = &raw.factory_reset
+        && flag(word)?
+    {
+        return Err(ConfigError::unsupported(word, "nothing was erased; remove the word to boot"));
+    }
+    if let Some(word) = filled(&raw.image_filter) {
+        return Err(ConfigError::unsupported(word, "name the slot with usrhash= or PARTLABEL="));
+    }
+    if let Some(word) = filled(&raw.initrd_unit)
+        && !matches!(value(word), "initrd.target" | "default.target")
+    {
+        return Err(ConfigError::unsupported(
+            word,
+            "there are no units in this initramfs; boot without the word",
+        ));
+    }
+    if let Some(word) = &raw.luks
+        && !flag(word)?
+    {
+        return Err(ConfigError::unsupported(word, "an encrypted root could not be opened; remove the word"));
+    }
+    match filled(&raw.luks_options).or(filled(&raw.luks_data)) {
+        Some(word) => {
+            Err(ConfigError::unsupported(word, "the LUKS header alone says how the root is opened"))
+        }
+        None => Ok(()),
+    }
+}
+
+fn usr(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<Usr> {
+    let verity_on = raw.verity.as_ref().map(flag).transpose()?.unwrap_or(true);
+    let hash = match (&raw.usrhash, verity_on) {
+        (Some(word), true) => Some(root_hash(word)?),
+        (Some(word), false) => {
+            warnings.push(Warning::new(word, "/usr is not verified: systemd.verity=no is given as well"));
+            None
+        }
+        (None, _) => None,
+    };
+    let source = match filled(&raw.usr) {
+        None => UsrSource::Auto,
+        Some(word) => match source(word)? {
+            Source::Auto { .. } => UsrSource::Auto,
+            Source::Mapper(name) if name == "usr" && hash.is_some() => UsrSource::Auto,
+            Source::Mapper(name) if name == "usr" => {
+                return Err(ConfigError::conflict(
+                    word,
+                    "names a verified device, which needs usrhash=; add it",
+                ));
+            }
+            Source::Device(device) => UsrSource::Device(device),
+            Source::Mapper(_) | Source::Tmpfs | Source::Fstab | Source::Off => {
+                return Err(ConfigError::value(
+                    word,
+                    "/usr is a partition; write dissect, PARTUUID= or PARTLABEL=",
+                ));
+            }
+        },
+    };
+    let verity = hash.map(|root_hash| verity(raw, root_hash, &source)).transpose()?;
+    // A /usr that is named explicitly takes the root's type and options where it has none of its own (fstab-generator).
+    // One that is discovered does not: those words were never meant for it.
+    let named = raw.usr.is_some() || raw.usrfstype.is_some() || !raw.usrflags.is_empty() || verity.is_some();
+    let (fstype, flags) = match named {
+        true => (
+            raw.usrfstype.as_ref().or(raw.rootfstype.as_ref()),
+            if raw.usrflags.is_empty() { &raw.rootflags } else { &raw.usrflags },
+        ),
+        false => (None, &raw.usrflags),
+    };
+    let asked = read_write(&raw.usrflags);
+    if asked == Some(true) && verity.is_some() {
+        let word = Word { key: "mount.usrflags".into(), value: Some(raw.usrflags.join(",")), rd: false };
+        warnings.push(Warning::new(&word, "rw is ignored: a verified /usr cannot be written to"));
+    }
+    let read_write = asked == Some(true) && verity.is_none();
+    Ok(Usr { source, verity, mount: mount(fstype, flags, read_write) })
+}
+
+fn verity(raw: &Raw, root_hash: RootHash, source: &UsrSource) -> Result<Verity> {
+    let device = |word: Option<&Word>| {
+        word.map(|word| DeviceSpec::parse(value(word)).map_err(|error| ConfigError::value(word, error)))
+            .transpose()
+    };
+    let data = device(filled(&raw.verity_usr_data))?;
+    let hash = device(filled(&raw.verity_usr_hash))?;
+    // systemd would mount the device of mount.usr= as it is, beside a mapping that nobody uses. Whoever gives a root hash
+    // wants a verified /usr: the device is the data device.
+    let data = match (data, source, &raw.usr) {
+        (Some(data), UsrSource::Device(device), Some(word)) if data != *device => {
+            return Err(ConfigError::conflict(
+                word,
+                "is not what systemd.verity_usr_data= names; remove one of them",
+            ));
+        }
+        (None, UsrSource::Device(device), _) => Some(device.clone()),
+        (data, ..) => data,
+    };
+    if root_hash.data_partuuid().is_none()
+        && (data.is_none() || hash.is_none())
+        && let Some(word) = &raw.usrhash
+    {
+        return Err(ConfigError::conflict(
+            word,
+            "is too short to name partitions; add systemd.verity_usr_data= and systemd.verity_usr_hash=",
+        ));
+    }
+    let options = raw.verity_usr_options.as_ref().map(value).unwrap_or_default();
+    let options = options.split(',').filter(|option| !option.is_empty()).map(String::from).collect();
+    Ok(Verity { root_hash, data, hash, options })
+}
+
+fn root_hash(word: &Word) -> Result<RootHash> {
+    value(word).parse().map_err(|()| {
+        ConfigError::value(
+            word,
+            "is no root hash (1 to 64 bytes in hexadecimal); copy it from veritysetup's output",
+        )
+    })
+}
+
+fn root(raw: &Raw) -> Result<Root> {
+    let gpt_auto = raw.gpt_auto.as_ref().map(flag).transpose()?.unwrap_or(true);
+    let source = match (filled(&raw.root), &raw.gpt_auto) {
+        (None, Some(word)) if !gpt_auto => {
+            return Err(ConfigError::conflict(word, "then the root must be named; add root="));
+        }
+        (None, _) => RootSource::Auto,
+        (Some(word), _) => match source(word)? {
+            // The word beats systemd.gpt_auto=no: root=gpt-auto was said on purpose.
+            Source::Auto { .. } => RootSource::Auto,
+            // The mapping that we make of whatever partition is the root.
+            Source::Mapper(name) if name == "root" => RootSource::Auto,
+            Source::Device(device) => RootSource::Device(device),
+            Source::Tmpfs => RootSource::Tmpfs,
+            Source::Fstab => {
+                return Err(ConfigError::unsupported(
+                    word,
+                    "there is no /etc/fstab before the root; name a device",
+                ));
+            }
+            Source::Off => {
+                return Err(ConfigError::unsupported(
+                    word,
+                    "without a root there is nothing to boot; use root=tmpfs",
+                ));
+            }
+            Source::Mapper(_) => {
+                return Err(ConfigError::value(word, "is /usr, not the root; write gpt-auto or PARTUUID="));
+            }
+        },
+    };
+    // A bare word beats the flags, and the flags beat the default; systemd's default is ro and the real system's fstab
+    // remounts, but here there need not be an fstab.
+    let writable = raw.rw.or_else(|| read_write(&raw.rootflags)).unwrap_or(true);
+    Ok(Root { source, mount: mount(raw.rootfstype.as_ref(), &raw.rootflags, writable) })
+}
+
+fn source(word: &Word) -> Result<Source> {
+    Source::parse(value(word)).map_err(|error| ConfigError::value(word, error))
+}
+
+/// The last of `ro` and `rw` among mount options: whether it is `rw`.
+fn read_write(options: &[String]) -> Option<bool> {
+    options.iter().rev().find_map(|option| match option.as_str() {
+        "rw" => Some(true),
+        "ro" => Some(false),
+        _ => None,
+    })
+}
+
+fn mount(fstype: Option<&Word>, options: &[String], read_write: bool) -> Mount {
+    // What fstab(5) and systemd.mount(5) put among the options for user space; no file system knows them.
+    let for_user_space = |option: &str| {
+        option.starts_with("x-")
+            || option.starts_with("comment=")
+            || matches!(option, "ro" | "rw" | "defaults" | "auto" | "noauto" | "fail" | "nofail" | "_netdev")
+    };
+    Mount {
+        fstype: fstype.map(value).filter(|name| !matches!(*name, "" | "auto")).map(String::from),
+        options: options.iter().filter(|option| !for_user_space(option)).cloned().collect(),
+        read_write,
+    }
+}
+
+fn machine_id(raw: &Raw, warnings: &mut Vec<Warning>) -> Option<MachineId> {
+    let word = filled(&raw.machine_id)?;
+    match (value(word), uuid::Uuid::try_parse(value(word))) {
+        ("firmware", _) => Some(MachineId::Firmware),
+        (text, Ok(id)) if matches!(text.len(), 32 | 36) && !id.is_nil() => Some(MachineId::Id(id)),
+        _ => {
+            // systemd passes over it as well, so both choose another one.
+            warnings
+                .push(Warning::new(word, "ignored: it is no machine id (32 hexadecimal digits, not all 0)"));
+            None
+        }
+    }
+}
+
+fn key_file(raw: &Raw) -> Result<String> {
+    if let Some(word) = raw.hermetic("hermetic.key-file") {
+        return absolute(word);
+    }
+    match filled(&raw.luks_key) {
+        Some(word) if value(word).contains(['=', ':']) => {
+            Err(ConfigError::unsupported(word, "name a file of the initramfs, without UUID= and :KEYDEV"))
+        }
+        Some(word) => absolute(word),
+        None => Ok(options::KEY_FILE.into()),
+    }
+}
+
+/// Every quantity is taken from the first that gives it: our own word, then the world's, then the default.
+fn failure(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<Failure> {
+    use FailureAction::{Halt, Panic, Poweroff, Reboot};
+    let ours = choice(
+        raw.hermetic("hermetic.on-failure"),
+        &[("reboot", Reboot), ("poweroff", Poweroff), ("halt", Halt), ("panic", Panic)],
+    )?;
+    let emergency = raw.emergency.as_ref().and_then(|word| match value(word) {
+        "reboot" => Some(Reboot),
+        "poweroff" => Some(Poweroff),
+        "halt" => Some(Halt),
+        _ => {
+            warnings.push(Warning::new(
+                word,
+                "ignored: there is no shell; write rd.emergency=reboot, poweroff or halt",
+            ));
+            None
+        }
+    });
+    let crash = raw.crash_action.as_ref().map(value);
+    let crash_action = crash.and_then(|action| match action {
+        "reboot" => Some(Reboot),
+        "poweroff" => Some(Poweroff),
+        "freeze" => Some(Halt),
+        _ => None,
+    });
+    // The kernel waits for ever at 0 and not at all below it.
+    let panic = raw.panic.as_ref().and_then(|word| match value(word).parse::<i32>() {
+        Ok(0) => Some(None),
+        Ok(seconds) => Some(Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))),
+        Err(_) => {
+            warnings.push(Warning::new(word, "ignored: it is no number of seconds"));
+            None
+        }
+    });
+    let freeze = (crash == Some("freeze") && ours.or(emergency).is_none()).then_some(None);
+    let delay = seconds(raw.hermetic("hermetic.failure-delay"))?.map(Some).or(panic).or(freeze);
+    Ok(Failure {
+        action: ours.or(emergency).or(crash_action).unwrap_or(Reboot),
+        delay: delay.unwrap_or(Some(Duration::from_secs(options::FAILURE_DELAY.into()))),
+    })
+}
+
+fn log(raw: &Raw) -> Result<LogLevel> {
+    use LogLevel::{Debug, Err, Info};
+    if let Some(level) =
+        choice(raw.hermetic("hermetic.log"), &[("err", Err), ("info", Info), ("debug", Debug)])?
+    {
+        return Ok(level);
+    }
+    let Some(word) = &raw.verbosity else { return Ok(Info) };
+    Ok(match (word.key.as_str(), value(word)) {
+        ("quiet", _) => Err,
+        ("debug", _) => Debug,
+        // loglevel=N shows what is more urgent than N: information is 6, debugging 7.
+        ("loglevel", "8") => Debug,
+        ("loglevel", "7") => Info,
+        ("loglevel", _) => Err,
+        (_, "debug" | "7") => Debug,
+        (_, "info" | "notice" | "6" | "5") => Info,
+        _ => Err,
+    })
+}
+
+/// A boolean; the word alone means yes.
+fn flag(word: &Word) -> Result<bool> {
+    match &word.value {
+        None => Ok(true),
+        Some(text) => boolean(text).ok_or_else(|| ConfigError::value(word, "is neither yes nor no")),
+    }
+}
+
+fn choice<T: Copy>(word: Option<&Word>, choices: &[(&str, T)]) -> Result<Option<T>> {
+    let Some(word) = word else { return Ok(None) };
+    match choices.iter().find(|(name, _)| *name == value(word)) {
+        Some((_, choice)) => Ok(Some(*choice)),
+        None => {
+            let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+            Err(ConfigError::value(word, format!("is not known; write {}", names.join(", "))))
+        }
+    }
+}
+
+fn seconds(word: Option<&Word>) -> Result<Option<Duration>> {
+    let Some(word) = word else { return Ok(None) };
+    match value(word).parse::<u32>() {
+        Ok(seconds) => Ok(Some(Duration::from_secs(seconds.into()))),
+        Err(_) => Err(ConfigError::value(word, "is no number of seconds")),
+    }
+}
+
+fn absolute(word: &Word) -> Result<String> {
+    match value(word) {
+        path if path.starts_with('/') && !path.ends_with('/') => Ok(path.into()),
+        _ => Err(ConfigError::value(word, "is no absolute path of a file")),
+    }
+}

@@ -1,0 +1,151 @@
+//! The first of two stages: which word won. Nothing is judged here but the names of words, because a word that a later
+//! one overrides must not be able to fail the boot.
+
+use std::prelude::v1::*;
+
+use super::cmdline::{Word, words};
+use super::error::{ConfigError, Warning};
+use super::options;
+
+/// The last word of every kind, and all of those that add up.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Raw {
+    pub root: Option<Word>,
+    pub rootfstype: Option<Word>,
+    pub rootflags: Vec<String>,
+    /// The last of the bare words `ro` and `rw`: whether it was `rw`.
+    pub rw: Option<bool>,
+    pub usr: Option<Word>,
+    pub usrfstype: Option<Word>,
+    pub usrflags: Vec<String>,
+    pub roothash: Option<Word>,
+    pub usrhash: Option<Word>,
+    pub verity: Option<Word>,
+    pub verity_usr_data: Option<Word>,
+    pub verity_usr_hash: Option<Word>,
+    pub verity_usr_options: Option<Word>,
+    pub gpt_auto: Option<Word>,
+    pub image_policy: Option<Word>,
+    pub image_filter: Option<Word>,
+    pub volatile: Option<Word>,
+    pub factory_reset: Option<Word>,
+    pub machine_id: Option<Word>,
+    pub panic: Option<Word>,
+    pub emergency: Option<Word>,
+    pub crash_action: Option<Word>,
+    pub init: Option<Word>,
+    pub luks: Option<Word>,
+    pub luks_key: Option<Word>,
+    pub luks_options: Option<Word>,
+    pub luks_data: Option<Word>,
+    pub initrd_unit: Option<Word>,
+    pub masks: Vec<String>,
+    pub modules_load: Vec<String>,
+    pub modules_blocked: Vec<String>,
+    /// The last of `quiet`, `debug`, `loglevel=` and `systemd.log_level=`.
+    pub verbosity: Option<Word>,
+    /// The last word for every option of [`options::TABLE`], in the table's order.
+    pub hermetic: [Option<Word>; options::TABLE.len()],
+}
+
+impl Raw {
+    /// Reads one text after the other: a later word wins over an earlier one.
+    pub fn read(texts: &[&str], warnings: &mut Vec<Warning>) -> Result<Self, ConfigError> {
+        let mut raw = Self::default();
+        for text in texts {
+            for word in words(text) {
+                raw.take(word, warnings)?;
+            }
+        }
+        Ok(raw)
+    }
+
+    fn take(&mut self, word: Word, warnings: &mut Vec<Warning>) -> Result<(), ConfigError> {
+        let key = word.folded();
+        if key.starts_with("hermetic.") {
+            return self.take_hermetic(word, &key);
+        }
+        // Where `rd.` makes another word of it, that is said; everywhere else it is the same word.
+        match (word.rd, key.as_str()) {
+            (_, "root") => needs_value(&mut self.root, word, warnings),
+            (_, "rootfstype") => needs_value(&mut self.rootfstype, word, warnings),
+            (_, "rootflags") => adds(&mut self.rootflags, word, ','),
+            (_, "ro" | "rw") if word.value.is_none() => self.rw = Some(key == "rw"),
+            (_, "mount.usr") => needs_value(&mut self.usr, word, warnings),
+            (_, "mount.usrfstype") => needs_value(&mut self.usrfstype, word, warnings),
+            (_, "mount.usrflags") => adds(&mut self.usrflags, word, ','),
+            (_, "roothash") => self.roothash = Some(word),
+            (_, "usrhash") => self.usrhash = Some(word),
+            (_, "systemd.verity") => self.verity = Some(word),
+            (_, "systemd.verity_usr_data") => self.verity_usr_data = Some(word),
+            (_, "systemd.verity_usr_hash") => self.verity_usr_hash = Some(word),
+            (_, "systemd.verity_usr_options") => self.verity_usr_options = Some(word),
+            (_, "systemd.gpt_auto") => self.gpt_auto = Some(word),
+            (_, "systemd.image_policy") => self.image_policy = Some(word),
+            (_, "systemd.image_filter") => self.image_filter = Some(word),
+            (_, "systemd.volatile") => self.volatile = Some(word),
+            (_, "systemd.factory_reset") => self.factory_reset = Some(word),
+            (_, "systemd.machine_id") => needs_value(&mut self.machine_id, word, warnings),
+            (false, "panic") => needs_value(&mut self.panic, word, warnings),
+            (true, "emergency" | "rescue") => self.emergency = Some(word),
+            (true, "break" | "systemd.break" | "systemd.debug_shell") => {
+                warnings.push(Warning::new(&word, "ignored: there is no shell in this initramfs"));
+            }
+            (_, "systemd.crash_action") => needs_value(&mut self.crash_action, word, warnings),
+            (false, "init") => needs_value(&mut self.init, word, warnings),
+            (_, "luks") => self.luks = Some(word),
+            (_, "luks.key") => self.luks_key = Some(word),
+            (_, "luks.options") => self.luks_options = Some(word),
+            (_, "luks.data") => self.luks_data = Some(word),
+            (_, "luks.uuid" | "luks.name") => {
+                warnings.push(Warning::new(
+                    &word,
+                    "ignored: the root is found by root= or by its partition type",
+                ));
+            }
+            // Without `rd.` these two are for the real system and not for us.
+            (true, "systemd.unit") => self.initrd_unit = Some(word),
+            (true, "systemd.mask") => self.masks.extend(word.value),
+            (_, "modules_load") => adds(&mut self.modules_load, word, ','),
+            (_, "module_blacklist" | "modprobe.blacklist" | "driver.blacklist") => {
+                adds(&mut self.modules_blocked, word, ',');
+            }
+            (_, "quiet" | "debug") if word.value.is_none() => self.verbosity = Some(word),
+            (_, "loglevel" | "systemd.log_level") => needs_value(&mut self.verbosity, word, warnings),
+            // Everything else is the kernel's, systemd's or nobody's.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn take_hermetic(&mut self, word: Word, key: &str) -> Result<(), ConfigError> {
+        if key.starts_with("hermetic.test.") {
+            return Ok(());
+        }
+        let mut slots = options::TABLE.iter().zip(&mut self.hermetic);
+        match slots.find(|(option, _)| option.name.replace('-', "_") == key) {
+            Some((_, slot)) => *slot = Some(word),
+            None => return Err(ConfigError::unknown(&word)),
+        }
+        Ok(())
+    }
+
+    /// The last word for the option of that name.
+    pub fn hermetic(&self, name: &str) -> Option<&Word> {
+        options::TABLE.iter().zip(&self.hermetic).find(|(option, _)| option.name == name)?.1.as_ref()
+    }
+}
+
+/// A word that says nothing without a value is left out with a warning, as in systemd.
+fn needs_value(slot: &mut Option<Word>, word: Word, warnings: &mut Vec<Warning>) {
+    match word.value {
+        Some(_) => *slot = Some(word),
+        None => warnings.push(Warning::new(&word, "ignored: it needs a value")),
+    }
+}
+
+/// A word whose values add up.
+fn adds(list: &mut Vec<String>, word: Word, separator: char) {
+    let value = word.value.unwrap_or_default();
+    list.extend(value.split(separator).map(str::trim).filter(|part| !part.is_empty()).map(String::from));
+}

@@ -1,0 +1,332 @@
+//! What a whole command line means.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const HASH: &str = "00112233445566778899aabbccddeeff102132435465768798a9bacbdcedfe0f";
+
+fn config(text: &str) -> Config {
+    let (config, warnings) =
+        Config::from_cmdline(text, None).unwrap_or_else(|error| panic!("{text}: {error}"));
+    assert_eq!(warnings, [], "{text}");
+    config
+}
+
+fn refusal(text: &str) -> String {
+    match Config::from_cmdline(text, None) {
+        Ok((config, _)) => panic!("{text} was accepted: {config:#?}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn nothing_said() {
+    let plain = config(
+        "BOOT_IMAGE=/vmlinuz console=ttyS0 single 3 systemd.firstboot=off rd.luks=yes resume=/dev/sda2",
+    );
+    assert_eq!(
+        plain,
+        Config {
+            usr: Usr { source: UsrSource::Auto, verity: None, mount: Mount::default() },
+            root: Root { source: RootSource::Auto, mount: Mount { read_write: true, ..Mount::default() } },
+            image_policy: ImagePolicy::default(),
+            repart: true,
+            root_policy: RootPolicy::Strict,
+            key_file: "/hermetic/root.key".into(),
+            machine_id: None,
+            init: None,
+            kernel_init: None,
+            modules_load: vec![],
+            modules_blocked: vec![],
+            device_timeout: Duration::from_secs(30),
+            failure: Failure { action: FailureAction::Reboot, delay: Some(Duration::from_secs(30)) },
+            log: LogLevel::Info,
+        }
+    );
+    assert_eq!(config(""), plain);
+}
+
+#[test]
+fn the_root() {
+    let device = |name: &str| RootSource::Device(DeviceSpec::Name(name.into()));
+    for (text, expected) in [
+        ("root=/dev/vda3", device("vda3")),
+        ("root=/dev/vda3 root=/dev/vda4", device("vda4")),
+        ("root=/dev/vda3 root=", RootSource::Auto),
+        ("root=nfs:x root=/dev/vda4", device("vda4")),
+        ("root=dissect root=tmpfs", RootSource::Tmpfs),
+        ("root=gpt-auto systemd.gpt_auto=no", RootSource::Auto),
+        ("root=dissect-force", RootSource::Auto),
+        ("root=/dev/mapper/root", RootSource::Auto),
+        ("root=\"PARTLABEL=my root\"", RootSource::Device(DeviceSpec::PartLabel("my root".into()))),
+    ] {
+        assert_eq!(config(text).root.source, expected, "{text}");
+    }
+}
+
+#[test]
+fn ro_and_rw_are_one_switch() {
+    for (text, root, usr) in [
+        ("", true, false),
+        ("ro", false, false),
+        ("rw ro", false, false),
+        ("ro rw", true, false),
+        ("rootflags=ro", false, false),
+        ("rootflags=ro,rw", true, false),
+        ("ro rootflags=rw", false, false),
+        ("ro=1", true, false),
+        ("mount.usrflags=rw", true, true),
+        ("mount.usrflags=rw,ro rw", true, false),
+    ] {
+        let config = config(text);
+        assert_eq!((config.root.mount.read_write, config.usr.mount.read_write), (root, usr), "{text}");
+    }
+}
+
+#[test]
+fn flags_add_up_and_fall_back_to_those_of_the_root() {
+    let of = |text: &str| {
+        let config = config(text);
+        let show = |mount: Mount| (mount.fstype.unwrap_or_default(), mount.options.join(","));
+        (show(config.root.mount), show(config.usr.mount))
+    };
+    let pair = |fstype: &str, options: &str| (fstype.to_string(), options.to_string());
+    for (text, root, usr) in [
+        (
+            "rootfstype=btrfs rootflags=subvol=@ rootflags=noatime,,",
+            pair("btrfs", "subvol=@,noatime"),
+            pair("", ""),
+        ),
+        ("rootfstype=ext4 rootfstype=", pair("", ""), pair("", "")),
+        (
+            "rootfstype=ext4 rootflags=noatime mount.usr=/dev/sda2",
+            pair("ext4", "noatime"),
+            pair("ext4", "noatime"),
+        ),
+        (
+            "rootfstype=ext4 mount.usrfstype=erofs mount.usrflags=a mount.usrflags=b",
+            pair("ext4", ""),
+            pair("erofs", "a,b"),
+        ),
+        ("rootflags=x-systemd.growfs,nofail,defaults,ro,discard", pair("", "discard"), pair("", "")),
+    ] {
+        assert_eq!(of(text), (root, usr), "{text}");
+    }
+}
+
+#[test]
+fn a_root_hash_names_its_partitions() {
+    let text = format!("usrhash={}", HASH.to_uppercase());
+    let verity = config(&text).usr.verity.unwrap();
+    assert_eq!(verity.root_hash.to_string(), HASH);
+    assert_eq!(verity.root_hash.data_partuuid().unwrap().to_string(), "00112233-4455-6677-8899-aabbccddeeff");
+    assert_eq!(verity.root_hash.hash_partuuid().unwrap().to_string(), "10213243-5465-7687-98a9-bacbdcedfe0f");
+    assert_eq!((verity.data, verity.hash, verity.options), (None, None, vec![]));
+    for same in [format!("rd.usrhash={HASH}"), format!("usrhash=00 usrhash={HASH} mount.usr=/dev/mapper/usr")]
+    {
+        assert_eq!(config(&same).usr, config(&text).usr, "{same}");
+    }
+}
+
+#[test]
+fn verity_devices_and_options_are_named() {
+    let usr = config(
+        "usrhash=abcd systemd.verity-usr-data=/dev/sda1 rd.systemd.verity_usr_hash=PARTLABEL=h \
+         systemd.verity_usr_options=panic-on-corruption,,hash=sha256",
+    )
+    .usr;
+    let verity = usr.verity.unwrap();
+    assert_eq!(verity.data, Some(DeviceSpec::Name("sda1".into())));
+    assert_eq!(verity.hash, Some(DeviceSpec::PartLabel("h".into())));
+    assert_eq!(verity.options, ["panic-on-corruption", "hash=sha256"]);
+
+    // The device of mount.usr= is the one that is verified, never one that is mounted around the verification.
+    let usr = config(&format!("usrhash={HASH} mount.usr=/dev/sda1")).usr;
+    assert_eq!(usr.verity.unwrap().data, Some(DeviceSpec::Name("sda1".into())));
+}
+
+#[test]
+fn verity_is_switched_off_aloud() {
+    let (config, warnings) =
+        Config::from_cmdline(&format!("usrhash={HASH} systemd.verity=no"), None).unwrap();
+    assert_eq!((config.usr.verity, warnings.len()), (None, 1));
+    let text = format!("usrhash={HASH} mount.usrflags=rw");
+    let (config, warnings) = Config::from_cmdline(&text, None).unwrap();
+    assert_eq!((config.usr.mount.read_write, warnings.len()), (false, 1));
+}
+
+#[test]
+fn how_a_failed_boot_ends() {
+    use FailureAction::{Halt, Panic, Poweroff, Reboot};
+    for (text, action, delay) in [
+        ("", Reboot, Some(30)),
+        ("panic=5", Reboot, Some(5)),
+        ("panic=0", Reboot, None),
+        ("panic=-1", Reboot, Some(0)),
+        ("panic=5 panic=0", Reboot, None),
+        ("rd.emergency=poweroff", Poweroff, Some(30)),
+        ("rd.emergency=halt systemd.crash_action=poweroff", Halt, Some(30)),
+        ("systemd.crash_action=poweroff", Poweroff, Some(30)),
+        ("systemd.crash_action=freeze", Halt, None),
+        ("systemd.crash-action=freeze panic=3", Halt, Some(3)),
+        ("systemd.crash_action=freeze rd.emergency=reboot", Reboot, Some(30)),
+        ("hermetic.on-failure=panic rd.emergency=poweroff panic=7", Panic, Some(7)),
+        ("hermetic.on_failure=halt hermetic.failure-delay=1 panic=0", Halt, Some(1)),
+    ] {
+        assert_eq!(config(text).failure, Failure { action, delay: delay.map(Duration::from_secs) }, "{text}");
+    }
+}
+
+#[test]
+fn what_goes_to_the_log() {
+    use LogLevel::{Debug, Err, Info};
+    for (text, level) in [
+        ("quiet", Err),
+        ("quiet debug", Debug),
+        ("debug quiet", Err),
+        ("quiet loglevel=7", Info),
+        ("loglevel=4", Err),
+        ("loglevel=8", Debug),
+        ("systemd.log_level=debug", Debug),
+        ("quiet hermetic.log=info", Info),
+        ("hermetic.log=debug hermetic.log=err debug", Err),
+    ] {
+        assert_eq!(config(text).log, level, "{text}");
+    }
+}
+
+#[test]
+fn the_smaller_words() {
+    let id = uuid::Uuid::from_u128(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
+    for text in ["00112233445566778899aabbccddeeff", "00112233-4455-6677-8899-AABBCCDDEEFF"] {
+        assert_eq!(config(&format!("systemd.machine_id={text}")).machine_id, Some(MachineId::Id(id)));
+    }
+    assert_eq!(config("systemd.machine-id=firmware").machine_id, Some(MachineId::Firmware));
+    assert!(!config("rd.systemd.mask=systemd-repart.service").repart);
+    assert!(
+        config("systemd.mask=systemd-repart.service rd.systemd.mask=x.service").repart,
+        "the host's word"
+    );
+    assert_eq!(
+        config("modules_load=dm-mod,nvme rd.modules-load=e1000").modules_load,
+        ["dm_mod", "nvme", "e1000"]
+    );
+    assert_eq!(
+        config("module_blacklist=a rd.driver.blacklist=b-c modprobe.blacklist=d").modules_blocked,
+        ["a", "b_c", "d"]
+    );
+    assert_eq!(config("rd.luks.key=/etc/key").key_file, "/etc/key");
+    assert_eq!(config("hermetic.key-file=/k rd.luks.key=/etc/key").key_file, "/k");
+    assert_eq!(config("hermetic.root-policy=existing").root_policy, RootPolicy::Existing);
+    assert_eq!(config("hermetic.device-timeout=0").device_timeout, Duration::ZERO);
+    let inits = config("init=/bin/a init=/bin/b hermetic.init=/bin/c hermetic.test.run=x");
+    assert_eq!((inits.init.as_deref(), inits.kernel_init.as_deref()), (Some("/bin/c"), Some("/bin/b")));
+    assert_eq!(config("quiet -- hermetic.nonsense root=nfs:x").root.source, RootSource::Auto);
+    assert!(config("systemd.image-policy=usr=signed").image_policy.usr.allows(Uses::SIGNED));
+    config(
+        "systemd.volatile=no systemd.factory_reset=0 rd.systemd.unit=initrd.target systemd.volatile=state",
+    );
+}
+
+#[test]
+fn efi_options_lose_against_the_command_line() {
+    let (config, warnings) = Config::from_cmdline("root=/dev/b", Some("root=/dev/a quiet\0")).unwrap();
+    assert_eq!(config.root.source, RootSource::Device(DeviceSpec::Name("b".into())));
+    assert_eq!((config.log, warnings), (LogLevel::Err, vec![]));
+}
+
+#[test]
+fn words_that_are_left_out_of_account_warn() {
+    for text in [
+        "root",
+        "mount.usr",
+        "rd.emergency",
+        "rd.emergency=shell",
+        "rd.break=pre-mount",
+        "panic=soon",
+        "systemd.machine_id=123",
+        "systemd.machine_id=00000000000000000000000000000000",
+        "init=relative",
+        "rd.luks.name=a=b",
+    ] {
+        let (_, warnings) = Config::from_cmdline(text, None).unwrap();
+        assert_eq!(warnings.iter().map(|warning| warning.word.as_str()).collect::<Vec<_>>(), [text]);
+    }
+}
+
+#[test]
+fn policy_that_we_do_not_understand_or_cannot_do_refuses() {
+    for (text, why) in [
+        (
+            "hermetic.on-falure=halt",
+            "hermetic.on-falure=halt is no option of hermetic-init; did you mean hermetic.on-failure?",
+        ),
+        ("hermetic.log=loud", "hermetic.log=loud: is not known; write err, info, debug"),
+        ("hermetic.log", "hermetic.log: is not known; write err, info, debug"),
+        ("hermetic.root-policy=lax", "write strict, existing"),
+        ("hermetic.device-timeout=1h", "is no number of seconds"),
+        ("hermetic.init=sh", "is no absolute path"),
+        ("hermetic.key-file=/", "is no absolute path"),
+        ("usrhash=", "usrhash=: is no root hash"),
+        ("usrhash", "usrhash: is no root hash"),
+        ("usrhash=xyz", "is no root hash"),
+        ("usrhash=abc", "is no root hash"),
+        ("usrhash=abcd", "too short to name partitions"),
+        ("usrhash=abcd systemd.verity_usr_data=/dev/sda1", "too short to name partitions"),
+        ("roothash=abcd", "use usrhash="),
+        ("systemd.verity=perhaps", "neither yes nor no"),
+        ("mount.usr=/dev/mapper/usr", "needs usrhash="),
+        ("mount.usr=tmpfs", "/usr is a partition"),
+        ("mount.usr=nfs:a:/b", "is in the network"),
+        ("root=dhcp", "root=dhcp: is in the network"),
+        ("root=off", "not supported yet"),
+        ("root=fstab", "not supported yet"),
+        ("root=bind:/x", "bind mount"),
+        ("root=/dev/mapper/vg-root", "only udev or LVM"),
+        ("systemd.gpt_auto=no", "add root="),
+        ("systemd.image_policy=usr=veritas", "is not known"),
+        ("systemd.image_filter=usr=x*", "not supported yet"),
+        ("systemd.volatile", "not supported yet"),
+        ("systemd.volatile=overlay", "not supported yet"),
+        ("systemd.factory_reset", "not supported yet"),
+        ("systemd.factory_reset=maybe", "neither yes nor no"),
+        ("rd.systemd.unit=factory-reset.target", "not supported yet"),
+        ("rd.luks=no", "not supported yet"),
+        ("rd.luks.options=tpm2-device=auto", "not supported yet"),
+        ("luks.key=aa=/key:LABEL=usb", "not supported yet"),
+    ] {
+        let line = refusal(text);
+        assert!(
+            line.starts_with("command line: ") && line.contains(why) && !line.contains('\n'),
+            "{text}: {line}"
+        );
+    }
+    let text = format!("usrhash={HASH} mount.usr=/dev/a systemd.verity_usr_data=/dev/b");
+    assert!(refusal(&text).contains("is not what systemd.verity_usr_data= names"));
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_decided_without_panic(text in any::<String>(), efi in proptest::option::of(any::<String>())) {
+        let _ = Config::from_cmdline(&text, efi.as_deref());
+    }
+
+    #[test]
+    fn any_words_are_decided_without_panic(words in proptest::collection::vec((
+        prop_oneof!["root|rootflags|mount.usr|usrhash|panic|init|systemd.volatile|systemd.machine_id", "hermetic.[a-z-]{0,9}"],
+        proptest::option::of("\\PC{0,12}"),
+    ), 0..6)) {
+        let words = words.into_iter().map(|(key, value)| match value {
+            Some(value) => format!("{key}={value}"),
+            None => key,
+        });
+        let _ = Config::from_cmdline(&words.collect::<Vec<_>>().join(" "), None);
+    }
+
+    #[test]
+    fn a_root_hash_comes_back(bytes in proptest::collection::vec(any::<u8>(), 1..=64)) {
+        let hash = RootHash(bytes);
+        prop_assert_eq!(hash.to_string().parse(), Ok(hash));
+    }
+}

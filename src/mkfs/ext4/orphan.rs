@@ -1,0 +1,21 @@
+//! The orphan file: a list of inodes to be freed after a crash, empty.
+//! ext4 documentation, "Orphan file".
+
+use super::{
+    checksum::Seed, geometry::Geometry, image::Image, inode::ORPHAN, layout::Layout, record::Record,
+};
+
+const MAGIC: u64 = 0x0b10_ca04;
+/// Bytes of magic number and checksum at the end of each block.
+const TAIL: u64 = 8;
+
+/// Writes the blocks; each has a checksum that includes its own number.
+pub(super) fn write(image: &mut Image, geometry: &Geometry, layout: &Layout, seed: Seed) {
+    let tail = (geometry.block - TAIL) as usize;
+    for block in layout.orphan.each() {
+        let mut content = Record::zeroed(geometry.block);
+        let checksum = seed.of_inode(ORPHAN).with(&block.to_le_bytes()).with(content.head(tail)).end();
+        content.le32(tail, MAGIC).le32(tail + 4, checksum.into());
+        image.data(block, content.into_bytes());
+    }
+}
