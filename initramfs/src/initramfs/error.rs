@@ -1,0 +1,128 @@
+//! Why no initramfs was made.
+
+use std::{fmt, io, path::PathBuf};
+
+use super::{cpio::TooLarge, tree::TreeError};
+use crate::modules;
+
+/// What stopped the builder. Nothing was written.
+#[derive(Debug)]
+pub enum Error {
+    /// A file or directory that the command line names cannot be read.
+    Read {
+        /// What it is for.
+        what: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A file that the command line names is not what it should be.
+    Unusable {
+        /// What it is for.
+        what: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+    /// The directory has no modules of that kernel.
+    NoKernel {
+        /// Where was looked.
+        dir: PathBuf,
+        /// Which kernel, if one was named.
+        release: Option<String>,
+        /// Which kernels have modules there.
+        there: Vec<String>,
+    },
+    /// `--kernel-version` and the kernel image name different kernels.
+    Mismatch {
+        /// The image.
+        path: PathBuf,
+        /// What it holds.
+        holds: String,
+        /// What was named.
+        named: String,
+    },
+    /// A module that the user named does not exist.
+    NoSuchModule {
+        /// Its name.
+        name: String,
+        /// The kernel.
+        release: String,
+    },
+    /// The modules of the kernel cannot be used.
+    Modules(modules::Error),
+    /// A file has no place in the initramfs.
+    Place {
+        /// Which file.
+        what: String,
+        /// Why.
+        error: TreeError,
+    },
+    /// The archive cannot hold a file.
+    TooLarge(TooLarge),
+    /// The compressor failed.
+    Compress(io::Error),
+    /// The result cannot be written.
+    Write {
+        /// Where to.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read { what, path, error } => {
+                write!(f, "read {what} {}: {error}: check that it is there and readable", path.display())
+            }
+            Self::Unusable { what, path, why } => write!(f, "{what} {}: {why}", path.display()),
+            Self::NoKernel { dir, release: Some(release), there } => write!(
+                f,
+                "kernel version {release} does not match: {} has modules of {}: install its modules or name another by \
+                 --kernel-version",
+                dir.display(),
+                list(there)
+            ),
+            Self::NoKernel { dir, release: None, there } => write!(
+                f,
+                "which kernel: {} has modules of {}: name one by --kernel-version or --kernel",
+                dir.display(),
+                list(there)
+            ),
+            Self::Mismatch { path, holds, named } => write!(
+                f,
+                "kernel version does not match: {} holds {holds}, --kernel-version says {named}: name the kernel that \
+                 will boot",
+                path.display()
+            ),
+            Self::NoSuchModule { name, release } => write!(
+                f,
+                "--add-module {name}: kernel {release} has no such module, neither as a file nor built in: check the \
+                 name or install the package that holds it"
+            ),
+            Self::Modules(error) => error.fmt(f),
+            Self::Place { what, error } => write!(f, "put {what} into the initramfs: {error}"),
+            Self::TooLarge(error) => write!(f, "make the archive: {error}"),
+            Self::Compress(error) => write!(f, "compress the archive: {error}: try --compress none"),
+            Self::Write { path, error } => {
+                write!(f, "write {}: {error}: check that its directory is there and has room", path.display())
+            }
+        }
+    }
+}
+
+fn list(releases: &[String]) -> String {
+    if releases.is_empty() { "no kernel".to_owned() } else { releases.join(", ") }
+}
+
+impl core::error::Error for Error {}
+
+impl From<modules::Error> for Error {
+    fn from(error: modules::Error) -> Self {
+        Self::Modules(error)
+    }
+}

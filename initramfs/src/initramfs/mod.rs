@@ -1,0 +1,289 @@
+//! `hermetic initramfs`: the archive that the kernel unpacks and starts hermetic-init from.
+//!
+//! | file | what belongs there |
+//! |---|---|
+//! | [`preset`] | what kinds of machines need |
+//! | [`selection`] | that against what the kernel has |
+//! | [`tables`] | how PID 1 loads modules: the format and its writer |
+//! | [`source`], [`kernel`] | which kernel |
+//! | [`program`] | whether the binary can be PID 1 |
+//! | [`tree`], [`cpio`] | the files, and the archive of them |
+//! | [`output`] | written complete or not at all |
+
+mod cpio;
+mod error;
+mod kernel;
+mod output;
+mod preset;
+mod program;
+mod selection;
+mod source;
+pub mod tables;
+mod tree;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use clap::ValueEnum;
+use hermetic_init::units::Bytes;
+
+pub use self::error::Error;
+use self::{
+    preset::Preset,
+    selection::Selection,
+    source::Source,
+    tree::{Entry, Kind, Tree},
+};
+use crate::modules::{Index, ModuleName, file::ModuleFile};
+
+/// Where the binary stands. The kernel starts it through the link /init, or by `rdinit=` and `init=` under this name.
+const PROGRAM: &str = "/hermetic-init";
+/// Where the key of the root partition stands.
+const KEY: &str = "/hermetic/root.key";
+/// A key file is not larger than what cryptsetup reads of one (its limit for key files).
+const LARGEST_KEY: u64 = 8 << 20;
+/// What PID 1 mounts over; a read-only root= partition cannot make them at boot.
+const MOUNT_POINTS: [&str; 6] = ["/proc", "/sys", "/dev", "/run", "/sysusr", "/sysroot"];
+
+/// The words of `hermetic initramfs`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The binary hermetic-init, statically linked.
+    #[arg(long, value_name = "PATH")]
+    init: PathBuf,
+    /// Which modules: `virtio`, `generic`, or `none` for a kernel that has everything built in.
+    #[arg(long, value_enum, default_value_t = Preset::Virtio)]
+    preset: Preset,
+    /// A further module, by name or alias. May be repeated.
+    #[arg(long, value_name = "NAME")]
+    add_module: Vec<String>,
+    /// The kernel's release, as `uname -r` prints it. Not needed when only one has modules there.
+    #[arg(long, value_name = "RELEASE")]
+    kernel_version: Option<String>,
+    /// The kernel that will boot (bzImage, arm64 Image, UKI): its release is read out of it.
+    #[arg(long, value_name = "FILE")]
+    kernel: Option<PathBuf>,
+    /// Take the modules from this tree instead of from /.
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// The directory that holds a directory of modules for each kernel; below --root [default: /lib/modules].
+    #[arg(long, value_name = "DIR")]
+    modules_dir: Option<PathBuf>,
+    /// The key of the encrypted root; goes to /hermetic/root.key.
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// A further file, and where it goes; without DEST to its own absolute path. May be repeated.
+    #[arg(long, value_name = "SRC[:DEST]")]
+    add_file: Vec<String>,
+    /// How to compress the archive.
+    #[arg(long, value_enum, default_value_t = Compression::Zstd)]
+    compress: Compression,
+    /// How hard zstd tries.
+    #[arg(long, default_value_t = 19, value_parser = clap::value_parser!(i32).range(1..=22))]
+    level: i32,
+    /// Where the archive goes.
+    #[arg(short, long, value_name = "FILE", required_unless_present = "directory")]
+    output: Option<PathBuf>,
+    /// Write the same files into this new directory instead, for a root= partition without an initramfs.
+    #[arg(long, value_name = "DIR", conflicts_with = "output")]
+    directory: Option<PathBuf>,
+    /// List every module with its size, alone and compressed.
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+/// How the archive is compressed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Compression {
+    /// One zstd frame with its size and checksum.
+    Zstd,
+    /// Not at all: something else compresses it, or a boot loader verifies it in place.
+    None,
+}
+
+/// Makes the initramfs.
+///
+/// # Errors
+/// The first thing that went wrong; nothing was written then.
+pub fn run(args: &Args) -> Result<(), Error> {
+    let program = read("hermetic-init", &args.init)?;
+    let machine = program::machine(&program).map_err(|why| unusable("hermetic-init", &args.init, why))?;
+    let (release, selection, modules) = choose(args)?;
+    for (name, module) in &modules {
+        if let Some(found) = program::object_machine(&module.bytes).filter(|found| *found != machine) {
+            let why = format!(
+                "built for ELF machine {machine}, but the module {name} for {found}: build it for the kernel's \
+                 architecture"
+            );
+            return Err(unusable("hermetic-init", &args.init, why));
+        }
+    }
+    report_selection(args, release.as_deref(), &selection, &modules)?;
+
+    let sizes =
+        (program.len(), modules.values().map(|module| module.bytes.len()).sum::<usize>(), modules.len());
+    let tree = plant(args, program, release.as_deref().unwrap_or_default(), &selection, modules)?;
+    let (target, result) = match (&args.directory, &args.output) {
+        (Some(target), _) => (target, output::directory(target, &tree).map(|()| String::new())),
+        (None, Some(target)) => {
+            let archive = cpio::archive(&tree).map_err(Error::TooLarge)?;
+            let packed = match args.compress {
+                Compression::None => None,
+                Compression::Zstd => Some(compress(&archive, args.level).map_err(Error::Compress)?),
+            };
+            let bytes = packed.as_deref().unwrap_or(&archive);
+            let size = format!("{}, unpacked {}, ", Bytes(bytes.len() as u64), Bytes(archive.len() as u64));
+            (target, output::file(target, bytes, args.key_file.is_some()).map(|()| size))
+        }
+        // clap refuses a command line without either.
+        (None, None) => return Ok(()),
+    };
+    let size = result.map_err(|error| Error::Write { path: target.clone(), error })?;
+    let (program, modules, count) = (Bytes(sizes.0 as u64), Bytes(sizes.1 as u64), sizes.2);
+    eprintln!("{}: {size}hermetic-init {program}, {count} modules {modules}", target.display());
+    Ok(())
+}
+
+/// The kernel, what of its modules goes in, and their bytes. Without a preset and without names no kernel is needed.
+#[expect(clippy::type_complexity, reason = "three things that only `run` takes apart")]
+fn choose(args: &Args) -> Result<(Option<String>, Selection, BTreeMap<ModuleName, ModuleFile>), Error> {
+    let named = args.kernel_version.is_some() || args.kernel.is_some();
+    if args.preset == Preset::None && args.add_module.is_empty() && !named {
+        return Ok(Default::default());
+    }
+    let source = Source {
+        root: args.root.as_deref(),
+        modules_dir: args.modules_dir.as_deref(),
+        release: args.kernel_version.as_deref(),
+        image: args.kernel.as_deref(),
+    };
+    let (release, dir) = source.find()?;
+    let index = Index::read(&dir, &release)?;
+    let selection = Selection::new(&index, args.preset, &args.add_module)?;
+    let mut modules = BTreeMap::new();
+    for name in selection.tables.modules() {
+        modules.insert(name.clone(), ModuleFile::read(&index, name)?);
+    }
+    Ok((Some(release), selection, modules))
+}
+
+/// Everything at its place.
+fn plant(
+    args: &Args,
+    program: Vec<u8>,
+    release: &str,
+    selection: &Selection,
+    modules: BTreeMap<ModuleName, ModuleFile>,
+) -> Result<Tree, Error> {
+    let own = |error| Error::Place { what: "hermetic-init's own files".into(), error };
+    let mut tree = Tree::default();
+    for path in MOUNT_POINTS {
+        tree.directory(path).map_err(own)?;
+    }
+    // The kernel opens it for the first three descriptors before it starts /init.
+    let console = Kind::CharDevice { major: 5, minor: 1 };
+    tree.add("/dev/console", Entry { mode: 0o600, kind: console }).map_err(own)?;
+    tree.file(PROGRAM, 0o755, program).map_err(own)?;
+    let link = Kind::Symlink(PROGRAM.trim_start_matches('/').into());
+    tree.add("/init", Entry { mode: 0o777, kind: link }).map_err(own)?;
+
+    let path = |module: &ModuleFile| format!("/lib/modules/{release}/{}", module.file_name);
+    // Every module in a table was read.
+    let path_of = |name: &ModuleName| modules.get(name).map(path).unwrap_or_default();
+    for (table, text) in selection.tables.files(path_of) {
+        tree.file(table, 0o644, text.into_bytes()).map_err(own)?;
+    }
+    for module in modules.into_values() {
+        tree.file(&path(&module), 0o644, module.bytes).map_err(own)?;
+    }
+    if let Some(source) = &args.key_file {
+        tree.file(KEY, 0o400, read_key(source)?).map_err(own)?;
+    }
+    for word in &args.add_file {
+        add_file(&mut tree, word)?;
+    }
+    Ok(tree)
+}
+
+fn read_key(path: &Path) -> Result<Vec<u8>, Error> {
+    let what = "the key file";
+    let key = read(what, path)?;
+    match key.len() as u64 {
+        0 => Err(unusable(what, path, "it is empty: make one, `head -c 32 /dev/urandom > FILE`".into())),
+        size if size > LARGEST_KEY => {
+            Err(unusable(what, path, "larger than 8 MiB: give a key, 32 bytes do".into()))
+        }
+        _ => Ok(key),
+    }
+}
+
+/// Adds the file that `SRC[:DEST]` names, with its permissions. A `DEST` that ends in `/` is the directory for it.
+fn add_file(tree: &mut Tree, word: &str) -> Result<(), Error> {
+    let (source, place) = match word.rsplit_once(':') {
+        Some((source, place)) => (source, place),
+        None => (word, word),
+    };
+    let name = source.rsplit('/').next().unwrap_or_default();
+    let place = if place.ends_with('/') { format!("{place}{name}") } else { place.to_owned() };
+    let path = Path::new(source);
+    let what = "the added file";
+    let about = fs::metadata(path).map_err(|error| Error::Read { what, path: path.into(), error })?;
+    if !about.is_file() {
+        return Err(unusable(what, path, "not a regular file: name files, one --add-file each".into()));
+    }
+    let content = read(what, path)?;
+    tree.file(&place, about.permissions().mode() & 0o7777, content)
+        .map_err(|error| Error::Place { what: source.to_owned(), error })
+}
+
+fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, Error> {
+    fs::read(path).map_err(|error| Error::Read { what, path: path.into(), error })
+}
+
+fn unusable(what: &'static str, path: &Path, why: String) -> Error {
+    Error::Unusable { what, path: path.into(), why }
+}
+
+/// One frame, by one thread, with size and checksum: the same bytes for the same input, and the kernel checks them.
+/// The window is no larger than the content, so that a small machine unpacks it.
+fn compress(bytes: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
+    let mut compressor = zstd::bulk::Compressor::new(level)?;
+    compressor.include_checksum(true)?;
+    compressor.compress(bytes)
+}
+
+/// Tells what went in and what did not.
+fn report_selection(
+    args: &Args,
+    release: Option<&str>,
+    selection: &Selection,
+    modules: &BTreeMap<ModuleName, ModuleFile>,
+) -> Result<(), Error> {
+    let Some(release) = release else { return Ok(()) };
+    eprintln!("kernel {release}, preset {}", args.preset.name());
+    let drivers: Vec<_> = selection.tables.drivers().iter().map(ToString::to_string).collect();
+    let load: Vec<_> = selection.tables.load.iter().map(ToString::to_string).collect();
+    let demand: Vec<_> = selection.tables.demand.keys().cloned().collect();
+    for (label, names) in [
+        ("at the start", &load),
+        ("for hardware", &drivers),
+        ("on demand", &demand),
+        ("built in", &selection.built_in),
+        ("left out, not in this kernel", &selection.left_out),
+    ] {
+        if !names.is_empty() {
+            eprintln!("  {label}: {}", names.join(" "));
+        }
+    }
+    if args.verbose {
+        for (name, module) in modules {
+            let packed = compress(&module.bytes, args.level).map_err(Error::Compress)?;
+            eprintln!("  {name}: {} bytes, {} compressed alone", module.bytes.len(), packed.len());
+        }
+    }
+    Ok(())
+}

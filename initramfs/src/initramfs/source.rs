@@ -1,0 +1,96 @@
+//! Which kernel's modules: the release that the command line, a kernel image or the only directory there names.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{Error, kernel};
+
+/// No kernel image is larger than this.
+const LARGEST_IMAGE: u64 = 1 << 30;
+
+/// What the command line says about the kernel.
+pub struct Source<'a> {
+    /// `--root`
+    pub root: Option<&'a Path>,
+    /// `--modules-dir`
+    pub modules_dir: Option<&'a Path>,
+    /// `--kernel-version`
+    pub release: Option<&'a str>,
+    /// `--kernel`
+    pub image: Option<&'a Path>,
+}
+
+impl Source<'_> {
+    /// The kernel's release and the directory of its modules.
+    ///
+    /// # Errors
+    /// When no kernel or several are there and none is named, the one named has no modules there, or the words
+    /// contradict each other.
+    pub fn find(&self) -> Result<(String, PathBuf), Error> {
+        let dir = self.dir();
+        let mut named = self.release.map(str::to_owned);
+        if let Some(path) = self.image {
+            let holds = image_release(path)?;
+            if let Some(named) = named.filter(|named| *named != holds) {
+                return Err(Error::Mismatch { path: path.into(), holds, named });
+            }
+            named = Some(holds);
+        }
+        let mut there = releases(&dir)?;
+        match named {
+            Some(release) if there.contains(&release) => {
+                let modules = dir.join(&release);
+                Ok((release, modules))
+            }
+            None if there.len() == 1 => {
+                let release = there.remove(0);
+                let modules = dir.join(&release);
+                Ok((release, modules))
+            }
+            release => Err(Error::NoKernel { dir, release, there }),
+        }
+    }
+
+    fn dir(&self) -> PathBuf {
+        let below = |path: &Path| match self.root {
+            Some(root) => root.join(path.strip_prefix("/").unwrap_or(path)),
+            None => path.to_owned(),
+        };
+        match self.modules_dir {
+            Some(path) => below(path),
+            None => {
+                // In a tree that is not mounted as /, an absolute link at /lib would lead out of it.
+                let merged = below(Path::new("/usr/lib/modules"));
+                if merged.is_dir() { merged } else { below(Path::new("/lib/modules")) }
+            }
+        }
+    }
+}
+
+/// The kernels that have a directory in `dir`, sorted.
+fn releases(dir: &Path) -> Result<Vec<String>, Error> {
+    let read = |error| Error::Read { what: "the modules directory", path: dir.into(), error };
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(read)? {
+        let entry = entry.map_err(read)?;
+        if entry.path().is_dir() {
+            found.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn image_release(path: &Path) -> Result<String, Error> {
+    let what = "the kernel";
+    let read = |error| Error::Read { what, path: path.into(), error };
+    let unusable = |why: &str| Error::Unusable { what, path: path.into(), why: why.into() };
+    if fs::metadata(path).map_err(read)?.len() > LARGEST_IMAGE {
+        return Err(unusable("larger than 1 GiB: give a bzImage, an arm64 Image or a UKI"));
+    }
+    kernel::release(&fs::read(path).map_err(read)?).ok_or_else(|| {
+        unusable("no kernel version in it: give a bzImage, an arm64 Image or a UKI, or use --kernel-version")
+    })
+}

@@ -1,0 +1,127 @@
+//! The tables by which PID 1 loads modules: what they look like, and how they are written.
+//!
+//! # The format
+//!
+//! Three text files below `/hermetic`, always there, possibly empty. UTF-8, one record a line, each line ended by a
+//! newline; words are separated by one space and contain none. There are no comments, no empty lines and no escapes. A
+//! path is absolute in the initramfs and names a decompressed module, ready for finit_module(2). The paths of a record
+//! are the whole dependency closure in load order: whoever loads them from left to right needs no other file.
+//!
+//! | file | a record | when it is loaded |
+//! |---|---|---|
+//! | `/hermetic/modules.load` | `PATH` | all records, in the file's order, at the start |
+//! | `/hermetic/modules.alias` | `PATTERN PATH…` | a device appears whose modalias matches PATTERN |
+//! | `/hermetic/modules.demand` | `NAME PATH…` | the boot is about to use NAME |
+//!
+//! `modules.alias`: PATTERN is a shell pattern as of fnmatch(3) without flags (`*`, `?`, `[…]`), to be matched against
+//! the content of a device's `modalias` in sysfs or the `MODALIAS=` of its uevent. All records that match are loaded:
+//! two drivers may know one device. Only drivers have patterns here, not the modules that they need. Sorted by pattern.
+//!
+//! `modules.demand`: NAME is one of
+//! - `dm-TARGET`: before a device-mapper table with that target is loaded (`dm-verity`, `dm-crypt`); the algorithms
+//!   that it will ask the kernel for are in the record, the accelerated ones;
+//! - `fs-TYPE`: before a file system of that type is mounted (`fs-erofs`);
+//! - `efivarfs`: before the EFI variables are mounted;
+//! - one of these with `.fallback` behind it: what the record without it needs on a processor for which the accelerated
+//!   modules are not made.
+//!
+//! NAME is unique and the file is sorted by it. A name without a record needs nothing: it is built in, or the builder
+//! left it out, and then the use itself fails and says so.
+//!
+//! # How to load
+//!
+//! A path is loaded once; one that was loaded for another record is skipped. Of the answers of finit_module(2)
+//! - `EEXIST` is success: the module is there;
+//! - `ENODEV` is no failure: an accelerated algorithm has found a processor without the feature, or a driver no device.
+//!   Go on with the next path, and when the whole record is done, load `NAME.fallback` if there is such a record;
+//! - anything else is an error to report, with the path.
+//!
+//! When an accelerated variant is built into the kernel, nothing answers `ENODEV`; so a use that fails with `ENOENT`
+//! (an algorithm is missing) is worth the `.fallback` record and one more try.
+
+use std::collections::BTreeMap;
+
+use crate::modules::ModuleName;
+
+/// Where the records loaded at the start stand.
+pub const LOAD: &str = "/hermetic/modules.load";
+/// Where the drivers by device stand.
+pub const ALIAS: &str = "/hermetic/modules.alias";
+/// Where the modules by use stand.
+pub const DEMAND: &str = "/hermetic/modules.demand";
+
+/// The three tables. Every list of modules is a closure in load order.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Tables {
+    /// Loaded at the start.
+    pub load: Vec<ModuleName>,
+    /// Drivers: pattern, driver and its closure. The driver tells two records of one pattern apart.
+    pub alias: BTreeMap<(String, ModuleName), Vec<ModuleName>>,
+    /// What is loaded by use.
+    pub demand: BTreeMap<String, Vec<ModuleName>>,
+}
+
+impl Tables {
+    /// Every module that a table names, once, sorted.
+    pub fn modules(&self) -> Vec<&ModuleName> {
+        let lists = self.alias.values().chain(self.demand.values());
+        let mut all: Vec<_> = self.load.iter().chain(lists.flatten()).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// The names of the drivers in the alias table, each once, sorted.
+    pub fn drivers(&self) -> Vec<&ModuleName> {
+        let mut all: Vec<_> = self.alias.keys().map(|(_, driver)| driver).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// The three files with their content. `path` tells where a module stands in the initramfs.
+    pub fn files(&self, path: impl Fn(&ModuleName) -> String) -> [(&'static str, String); 3] {
+        let record = |key: &str, modules: &[ModuleName]| {
+            let paths: String = modules.iter().map(|module| format!(" {}", path(module))).collect();
+            format!("{key}{paths}\n")
+        };
+        [
+            (LOAD, self.load.iter().map(|module| format!("{}\n", path(module))).collect()),
+            (ALIAS, self.alias.iter().map(|((pattern, _), list)| record(pattern, list)).collect()),
+            (DEMAND, self.demand.iter().map(|(name, list)| record(name, list)).collect()),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_lines_of_paths_in_load_order() {
+        let list = |names: &[&str]| names.iter().map(|name| ModuleName::new(name)).collect::<Vec<_>>();
+        let tables = Tables {
+            load: list(&["z", "a"]),
+            alias: [
+                (("virtio:d00000002v*".to_owned(), ModuleName::new("virtio_blk")), list(&["virtio_blk"])),
+                (("scsi:t-0x00*".to_owned(), ModuleName::new("sd_mod")), list(&["scsi_common", "sd_mod"])),
+            ]
+            .into(),
+            demand: [("dm-crypt".to_owned(), list(&["dm_mod", "dm_crypt"])), ("efivarfs".to_owned(), vec![])]
+                .into(),
+        };
+        assert_eq!(
+            tables.files(|module| format!("/m/{module}.ko")),
+            [
+                (LOAD, "/m/z.ko\n/m/a.ko\n".to_owned()),
+                (
+                    ALIAS,
+                    "scsi:t-0x00* /m/scsi_common.ko /m/sd_mod.ko\nvirtio:d00000002v* /m/virtio_blk.ko\n"
+                        .to_owned()
+                ),
+                (DEMAND, "dm-crypt /m/dm_mod.ko /m/dm_crypt.ko\nefivarfs\n".to_owned()),
+            ]
+        );
+        assert_eq!(tables.modules().len(), 7);
+    }
+}
