@@ -1,3 +1,15 @@
-//! `cargo demo`, `cargo prove`, `cargo vm`.
+//! `cargo vm`, `cargo demo`, `cargo prove`.
 
-fn main() {}
+use std::process::ExitCode;
+use vm::arguments::Arguments;
+
+fn main() -> ExitCode {
+    let words = Arguments::new(std::env::args().skip(1));
+    match vm::vm::vm(words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("vm: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

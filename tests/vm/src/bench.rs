@@ -1,0 +1,36 @@
+//! The bench: the machine made ready, with its tools, its appliance and its accelerator. Everything starts here.
+
+use crate::accel::Accelerator;
+use crate::appliance::Appliance;
+use crate::cache::Cache;
+use crate::setup;
+use crate::toolroot::ToolRoot;
+use anyhow::Result;
+
+/// What every proof works with.
+#[derive(Clone, Debug)]
+pub struct Bench {
+    /// The cache of what is expensive.
+    pub cache: Cache,
+    /// Tools in known versions.
+    pub tools: ToolRoot,
+    /// Debian's system, of which images are made.
+    pub appliance: Appliance,
+    /// What runs machines.
+    pub accelerator: Accelerator,
+}
+
+impl Bench {
+    /// Makes whatever is missing, with progress; a moment when nothing is.
+    ///
+    /// # Errors
+    /// Something cannot be installed or made.
+    pub fn open() -> Result<Self> {
+        setup::prepare()?;
+        let cache = Cache::open()?;
+        let tools = ToolRoot::get(&cache)?;
+        let appliance = Appliance::get(&cache)?;
+        let accelerator = Accelerator::choose(&cache, &tools, &appliance)?;
+        Ok(Self { cache, tools, appliance, accelerator })
+    }
+}

@@ -1,0 +1,31 @@
+//! What proves hermetic-init: from a bare Debian machine to a booted appliance, and the proof that it does what the
+//! README says.
+//!
+//! ```text
+//! setup      the host: packages, Rust targets
+//! debian     Debian trees ── toolroot    QEMU, cryptsetup, systemd …: what runs and what we compare with
+//!                         └─ appliance   Debian's systemd and kernel, before any variant
+//! usr        a recipe → /usr as a file system, verity, root hash (cached)
+//! image      GPT, partitions, sectors → a disk image
+//! disk, machine, console, qmp, accel     a machine under QEMU and how it ended
+//! bench      all of this made ready
+//! vm         the command line for doing it by hand
+//! ```
+
+pub mod accel;
+pub mod appliance;
+pub mod arguments;
+pub mod bench;
+pub mod cache;
+pub mod command;
+pub mod console;
+pub mod debian;
+pub mod disk;
+pub mod image;
+pub mod machine;
+pub mod progress;
+pub mod qmp;
+pub mod setup;
+pub mod toolroot;
+pub mod usr;
+pub mod vm;

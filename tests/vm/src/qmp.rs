@@ -1,0 +1,147 @@
+//! QEMU's control channel (QEMU Machine Protocol): why a machine stopped, and orders like plugging a disk in.
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+/// QEMU answers orders at once.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The place where one machine will call; made before QEMU starts, so nobody has to try again until it is there.
+#[derive(Debug)]
+pub struct Line {
+    listener: UnixListener,
+    name: String,
+}
+
+impl Line {
+    /// Listens under a name in the abstract socket namespace.
+    ///
+    /// # Errors
+    /// The kernel refuses the socket.
+    pub fn listen() -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("hermetic-vm-{}-{number}", std::process::id());
+        let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name)?)
+            .context("cannot listen for QEMU's control channel")?;
+        Ok(Self { listener, name })
+    }
+
+    /// QEMU's arguments that make it call.
+    #[must_use]
+    pub fn arguments(&self) -> [String; 4] {
+        [
+            "-chardev".to_owned(),
+            format!("socket,id=control,path={},abstract=on", self.name),
+            "-mon".to_owned(),
+            "chardev=control,mode=control".to_owned(),
+        ]
+    }
+
+    /// Answers the call in a thread of its own, which ends with QEMU. A QEMU that cannot even start never calls:
+    /// [`Line::hang_up`] ends the wait.
+    #[must_use]
+    pub fn answer(self) -> Qmp {
+        let (sender, messages) = channel();
+        let name = self.name.clone();
+        std::thread::spawn(move || {
+            let Ok((stream, _)) = self.listener.accept() else { return };
+            let Ok(reader) = stream.try_clone() else { return };
+            if sender.send(Message::Called(stream)).is_err() {
+                return;
+            }
+            for line in BufReader::new(reader).lines().map_while(Result::ok) {
+                let Ok(value) = serde_json::from_str(&line) else { continue };
+                if sender.send(Message::Said(value)).is_err() {
+                    return;
+                }
+            }
+        });
+        Qmp { messages, stream: None, name, reason: None }
+    }
+}
+
+#[derive(Debug)]
+enum Message {
+    Called(UnixStream),
+    Said(Value),
+}
+
+/// The control channel of a running machine.
+#[derive(Debug)]
+pub struct Qmp {
+    messages: Receiver<Message>,
+    stream: Option<UnixStream>,
+    name: String,
+    reason: Option<String>,
+}
+
+impl Qmp {
+    /// Waits until QEMU has called and shakes hands.
+    ///
+    /// # Errors
+    /// QEMU does not call.
+    pub fn connect(&mut self) -> Result<()> {
+        let Ok(Message::Called(stream)) = self.messages.recv_timeout(DEADLINE) else {
+            bail!("QEMU does not open its control channel");
+        };
+        self.stream = Some(stream);
+        self.execute("qmp_capabilities", &json!({})).map(drop)
+    }
+
+    /// Gives an order and returns what it returns.
+    ///
+    /// # Errors
+    /// QEMU is gone or refuses.
+    pub fn execute(&mut self, order: &str, arguments: &Value) -> Result<Value> {
+        let stream = self.stream.as_mut().context("QEMU's control channel is not open")?;
+        writeln!(stream, "{}", json!({ "execute": order, "arguments": arguments }))
+            .with_context(|| format!("cannot give QEMU the order {order}"))?;
+        loop {
+            let Ok(message) = self.messages.recv_timeout(DEADLINE) else {
+                bail!("QEMU does not answer the order {order}");
+            };
+            let Message::Said(value) = message else { continue };
+            if let Some(result) = value.get("return") {
+                return Ok(result.clone());
+            }
+            if let Some(error) = value.get("error") {
+                bail!("QEMU refuses the order {order}: {error}");
+            }
+            self.note(&value);
+        }
+    }
+
+    /// Why the machine stopped (`guest-shutdown`, `guest-reset`, `host-signal` …), when QEMU has ended.
+    pub fn reason(&mut self) -> Option<String> {
+        while let Ok(message) = self.messages.recv_timeout(DEADLINE) {
+            if let Message::Said(value) = message {
+                self.note(&value);
+            }
+        }
+        self.reason.clone()
+    }
+
+    fn note(&mut self, value: &Value) {
+        if value.get("event").and_then(Value::as_str) == Some("SHUTDOWN") {
+            let reason = value.pointer("/data/reason").and_then(Value::as_str);
+            self.reason = reason.map(str::to_owned);
+        }
+    }
+
+    /// Ends the wait of a line that nobody called.
+    pub fn hang_up(&self) {
+        if self.stream.is_none()
+            && let Ok(address) = SocketAddr::from_abstract_name(&self.name)
+        {
+            // Nobody listens any more when QEMU did call: that is as good.
+            let _ = UnixStream::connect_addr(&address);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The machine this runs on: what has to be installed before anything can be built, and the installing of it.
+
+use crate::{command, progress};
+use anyhow::{Context, Result, bail};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
+
+/// Debian packages that building and tree-making need; the tools that tests run come with the tool root instead.
+const PACKAGES: [&str; 6] = [
+    "build-essential",
+    "libclang-dev",
+    "libdevmapper-dev",
+    "pkg-config",
+    "mmdebstrap",
+    "debian-archive-keyring",
+];
+
+/// Targets that the proof builds for.
+const TARGETS: [&str; 3] = ["x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl", "x86_64-unknown-none"];
+
+/// Parts of the toolchain that rustup's minimal profile lacks, with a command that works when they are there.
+const COMPONENTS: [(&str, &[&str]); 2] =
+    [("rustfmt", &["fmt", "--version"]), ("clippy", &["clippy", "--version"])];
+
+/// Installs what is missing on this machine; says nothing when nothing is.
+///
+/// # Errors
+/// The machine is no Debian, we are not root, or an installation fails.
+pub fn prepare() -> Result<()> {
+    require_root()?;
+    packages()?;
+    toolchain()
+}
+
+fn require_root() -> Result<()> {
+    let uid = std::fs::metadata("/proc/self").context("cannot look at /proc/self")?.uid();
+    if uid != 0 {
+        bail!("this needs root: it installs packages and makes file system trees with their owners");
+    }
+    Ok(())
+}
+
+fn packages() -> Result<()> {
+    let missing: Vec<&str> = PACKAGES.into_iter().filter(|name| !is_installed(name)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !Path::new("/usr/bin/apt-get").exists() {
+        bail!("no apt-get here: install the equivalents of {} by hand", missing.join(", "));
+    }
+    progress::step(&format!("installing Debian packages: {}", missing.join(" ")), || {
+        command::run(Command::new("apt-get").args(["--quiet", "update"]))?;
+        command::run(
+            Command::new("apt-get")
+                .env("DEBIAN_FRONTEND", "noninteractive")
+                .args(["--quiet", "--yes", "--no-install-recommends", "install"])
+                .args(&missing),
+        )
+    })
+}
+
+/// dpkg's word on a package. No dpkg: then it is not installed as a package.
+fn is_installed(package: &str) -> bool {
+    let status =
+        Command::new("dpkg-query").args(["--show", "--showformat=${db:Status-Status}", package]).output();
+    status.is_ok_and(|result| result.stdout == b"installed")
+}
+
+fn toolchain() -> Result<()> {
+    let mut missing = Vec::new();
+    for target in TARGETS {
+        let directory =
+            command::output(Command::new("rustc").args(["--print", "target-libdir", "--target", target]))?;
+        if !Path::new(directory.trim()).is_dir() {
+            missing.push(target);
+        }
+    }
+    if !missing.is_empty() {
+        progress::step(&format!("installing Rust targets: {}", missing.join(" ")), || {
+            command::run(Command::new("rustup").args(["target", "add"]).args(&missing))
+        })?;
+    }
+    for (component, probe) in COMPONENTS {
+        if command::run(Command::new("cargo").args(probe)).is_err() {
+            progress::step(&format!("installing {component}"), || {
+                command::run(Command::new("rustup").args(["component", "add", component]))
+            })?;
+        }
+    }
+    Ok(())
+}

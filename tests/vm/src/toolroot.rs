@@ -1,0 +1,126 @@
+//! The tool root: a Debian tree with every tool that the proof runs or compares with, in known versions.
+//!
+//! Its tools run on the host's files with the tree's own loader and libraries, so that the host's release does not
+//! matter; [`ToolRoot::path`] is what integration tests get as `HERMETIC_TOOLS`, who run tools in it by chroot.
+
+use crate::cache::{Cache, Key};
+use crate::debian::Tree;
+use crate::progress;
+use anyhow::{Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const TREE: Tree = Tree {
+    variant: "apt",
+    packages: &[
+        "acl",
+        "attr",
+        "btrfs-progs",
+        "cpio",
+        "cryptsetup-bin",
+        "dmsetup",
+        "dosfstools",
+        "e2fsprogs",
+        "erofs-utils",
+        "fdisk",
+        "kmod",
+        "mtools",
+        "ovmf",
+        "qemu-system-x86",
+        "squashfs-tools",
+        "swtpm",
+        "systemd",
+        "systemd-repart",
+        "util-linux",
+        "xz-utils",
+        "zstd",
+    ],
+    excluded: &["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*"],
+};
+
+/// Where programs are, in the order of Debian's PATH.
+const PROGRAMS: [&str; 4] = ["usr/bin", "usr/sbin", "usr/lib/systemd", "usr/libexec"];
+
+/// Where libraries are; systemd's tools have one of their own.
+const LIBRARIES: [&str; 2] = ["usr/lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu/systemd"];
+
+/// The tree of tools.
+#[derive(Clone, Debug)]
+pub struct ToolRoot {
+    path: PathBuf,
+}
+
+impl ToolRoot {
+    /// The tool root of this cache, made when it is missing.
+    ///
+    /// # Errors
+    /// The tree cannot be made.
+    pub fn get(cache: &Cache) -> Result<Self> {
+        let key = Key::default().with("tree", TREE.inputs());
+        let path = cache.artefact("tools", &key, |place| {
+            progress::step(
+                "making the tool root: QEMU, systemd, cryptsetup … (about a minute, once)",
+                || TREE.make(place),
+            )
+        })?;
+        Ok(Self { path })
+    }
+
+    /// Where the tree is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A file of the tree.
+    #[must_use]
+    pub fn file(&self, path: &str) -> PathBuf {
+        self.path.join(path)
+    }
+
+    /// A command that runs a tool of the tree on the host's files.
+    ///
+    /// # Errors
+    /// The tree has no such tool.
+    pub fn tool(&self, name: &str) -> Result<Command> {
+        let mut command = Command::new(self.loader());
+        command.args(self.loader_options());
+        command.arg(self.find(name)?);
+        // A host's configuration of e2fsprogs and of glibc's character sets must not show.
+        command.env("MKE2FS_CONFIG", self.file("etc/mke2fs.conf"));
+        command.env("GCONV_PATH", self.file("usr/lib/x86_64-linux-gnu/gconv"));
+        command.env("LC_ALL", "C.UTF-8");
+        command.env_remove("LD_LIBRARY_PATH");
+        Ok(command)
+    }
+
+    /// As [`ToolRoot::tool`], and the kernel kills the tool when the thread that started it ends.
+    ///
+    /// # Errors
+    /// As [`ToolRoot::tool`].
+    pub fn leashed(&self, name: &str) -> Result<Command> {
+        let mut command = self.tool("setpriv")?;
+        command.args(["--pdeathsig", "KILL"]);
+        command.arg(self.loader()).args(self.loader_options()).arg(self.find(name)?);
+        Ok(command)
+    }
+
+    fn loader(&self) -> PathBuf {
+        self.file("usr/lib64/ld-linux-x86-64.so.2")
+    }
+
+    fn loader_options(&self) -> [String; 2] {
+        let libraries: Vec<_> = LIBRARIES.iter().map(|path| self.file(path).display().to_string()).collect();
+        ["--library-path".to_owned(), libraries.join(":")]
+    }
+
+    fn find(&self, name: &str) -> Result<PathBuf> {
+        for directory in PROGRAMS {
+            let path = self.file(directory).join(name);
+            if path.exists() {
+                return Ok(path);
+            }
+        }
+        bail!("the tool root {} has no tool `{name}`", self.path.display())
+    }
+}
