@@ -1,0 +1,69 @@
+//! What integration tests share: the real tools, run from the tool root, and a place for files that both sides see.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+/// The root of the tree with the real tools; None (and a loud word) when HERMETIC_TOOLS does not say where it is.
+fn root(what: &str) -> Option<PathBuf> {
+    if let Some(root) = std::env::var_os("HERMETIC_TOOLS") {
+        return Some(root.into());
+    }
+    assert!(std::env::var_os("HERMETIC_NO_SKIP").is_none(), "needs HERMETIC_TOOLS ({what})");
+    eprintln!("SKIPPED: needs HERMETIC_TOOLS ({what})");
+    None
+}
+
+/// A command that runs `name` from the tool root, or None when there is no tool root. Arguments follow; files are named
+/// as [`Scratch::inside`] says.
+pub fn tool(name: &str) -> Option<Command> {
+    let root = root(name)?;
+    let path = ["usr/sbin", "usr/bin", "usr/lib/systemd"]
+        .iter()
+        .map(|dir| Path::new("/").join(dir).join(name))
+        .find(|path| root.join(path.strip_prefix("/").unwrap()).exists())
+        .unwrap_or_else(|| panic!("{name} is not in the tool root {}", root.display()));
+    let mut command = Command::new("chroot");
+    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C");
+    command.arg(root).arg(path);
+    Some(command)
+}
+
+/// A directory below the tool root's /tmp, removed at the end.
+pub struct Scratch {
+    root: PathBuf,
+    name: String,
+}
+
+impl Scratch {
+    /// Makes a new one; None when there is no tool root.
+    pub fn new() -> Option<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let scratch = Self {
+            root: root("scratch directory")?,
+            name: format!("hermetic-{}-{count}", std::process::id()),
+        };
+        std::fs::create_dir_all(scratch.host("")).unwrap();
+        Some(scratch)
+    }
+
+    /// A file's path for us.
+    pub fn host(&self, name: &str) -> PathBuf {
+        self.root.join("tmp").join(&self.name).join(name)
+    }
+
+    /// The same file's path for a tool.
+    pub fn inside(&self, name: &str) -> String {
+        format!("/tmp/{}/{name}", self.name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _gone_with_the_next_boot_at_the_latest = std::fs::remove_dir_all(self.host(""));
+    }
+}
