@@ -223,7 +223,7 @@ fn assert_same_as_mke2fs(scratch: &Scratch, params: &Params) {
 
 #[test]
 fn ext4_is_byte_for_byte_what_mke2fs_makes() {
-    let Some(scratch) = Scratch::new("ext4-same") else { return };
+    let Some(scratch) = Scratch::new() else { return };
     for (size, block_size) in SIZES {
         assert_same_as_mke2fs(&scratch, &params(size, block_size));
     }
@@ -231,7 +231,7 @@ fn ext4_is_byte_for_byte_what_mke2fs_makes() {
 
 #[test]
 fn e2fsck_has_nothing_to_say() {
-    let Some(scratch) = Scratch::new("ext4-check") else { return };
+    let Some(scratch) = Scratch::new() else { return };
     for (size, block_size) in SIZES {
         ours(&scratch, "ours", &params(size, block_size));
         check(&scratch, "ours", "root");
@@ -242,7 +242,7 @@ fn e2fsck_has_nothing_to_say() {
 /// later. Where the whole file would take too long, its first 192 MiB are filled: all tables of the first 16 groups.
 #[test]
 fn garbage_that_was_there_before_does_no_harm() {
-    let Some(scratch) = Scratch::new("ext4-garbage") else { return };
+    let Some(scratch) = Scratch::new() else { return };
     for (size, block_size) in [
         (8 * MIB, BlockSize::B4096),
         (16 * MIB, BlockSize::B4096),
@@ -285,7 +285,7 @@ fn resize2fs(image: &str) -> Command {
 
 #[test]
 fn debugfs_fills_it_and_resize2fs_grows_it() {
-    let Some(scratch) = Scratch::new("ext4-use") else { return };
+    let Some(scratch) = Scratch::new() else { return };
     for (size, block_size) in [
         (33 * MIB + 1234, BlockSize::B4096),
         (2 * GIB + GIB / 10, BlockSize::B4096),
@@ -314,7 +314,7 @@ fn debugfs_fills_it_and_resize2fs_grows_it() {
 
 #[test]
 fn a_long_label_and_a_time_beyond_2038_are_kept_as_far_as_they_fit() {
-    let Some(scratch) = Scratch::new("ext4-label") else { return };
+    let Some(scratch) = Scratch::new() else { return };
     let mut params = params(8 * MIB, BlockSize::B4096);
     params.label = "0123456789abcdeé";
     // 1 January 2100.
@@ -338,7 +338,7 @@ proptest! {
     /// Any size up to some 20 GiB, not only the ones somebody thought of.
     #[test]
     fn any_size_is_what_mke2fs_makes(size in 8 * MIB..20 * GIB, shift in 0u32..10, small in any::<bool>()) {
-        if let Some(scratch) = Scratch::new("ext4-any") {
+        if let Some(scratch) = Scratch::new() {
             let block_size = if small { BlockSize::B1024 } else { BlockSize::B4096 };
             assert_same_as_mke2fs(&scratch, &params((size >> shift).max(8 * MIB), block_size));
         }

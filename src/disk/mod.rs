@@ -1,1 +1,13 @@
-//! (to be furnished)
+//! What a disk says about itself: the partition table, the discoverable types, the slots of /usr, superblocks.
+//!
+//! Everything here is input from a stranger until dm-verity or dm-crypt vouches for it: parsed by total functions,
+//! with bounded memory, once.
+
+#[cfg(feature = "std")]
+pub mod gpt;
+pub mod label_version;
+pub mod partition;
+pub mod probe;
+pub mod slot;
+mod type_table;
+pub mod types;

@@ -1,56 +1,62 @@
-//! What the integration tests share: the tools of Debian that they compare with, which run in the tool root that the
-//! environment variable `HERMETIC_TOOLS` names, and directories below that root's /tmp.
+//! What integration tests share: the real tools, run from the tool root, and a place for files that both sides see.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::{
-    env, fs,
     path::{Path, PathBuf},
-    process::{self, Command},
+    process::Command,
     sync::atomic::{AtomicU32, Ordering},
 };
 
-/// A tool of the tool root, ready for its arguments. Without the tool root, or without this tool in it, the test is
-/// skipped with a word on stderr, or fails if `HERMETIC_NO_SKIP=1`.
+/// The root of the tree with the real tools; None (and a loud word) when HERMETIC_TOOLS does not say where it is.
+fn root(what: &str) -> Option<PathBuf> {
+    if let Some(root) = std::env::var_os("HERMETIC_TOOLS") {
+        return Some(root.into());
+    }
+    assert!(std::env::var_os("HERMETIC_NO_SKIP").is_none_or(|no| no != "1"), "needs HERMETIC_TOOLS ({what})");
+    eprintln!("SKIPPED: needs HERMETIC_TOOLS ({what})");
+    None
+}
+
+/// A command that runs `name` from the tool root, or None when there is no tool root. Arguments follow; files are named
+/// as [`Scratch::inside`] says.
 pub fn tool(name: &str) -> Option<Command> {
-    let root = env::var_os("HERMETIC_TOOLS").map(PathBuf::from);
-    let places = ["usr/sbin", "usr/bin", "sbin", "bin", "usr/lib/systemd"];
-    let found = root.as_ref().and_then(|root| {
-        let found = places.iter().find(|place| fs::symlink_metadata(root.join(place).join(name)).is_ok())?;
-        Some(format!("/{found}/{name}"))
-    });
-    let (Some(root), Some(path)) = (root, found) else {
-        assert!(env::var_os("HERMETIC_NO_SKIP").is_none_or(|no| no != "1"), "needs HERMETIC_TOOLS ({name})");
-        eprintln!("SKIPPED: needs HERMETIC_TOOLS ({name})");
-        return None;
-    };
+    let root = root(name)?;
+    let path = ["usr/sbin", "usr/bin", "usr/lib/systemd"]
+        .iter()
+        .map(|dir| Path::new("/").join(dir).join(name))
+        .find(|path| root.join(path.strip_prefix("/").unwrap()).exists())
+        .unwrap_or_else(|| panic!("{name} is not in the tool root {}", root.display()));
     let mut command = Command::new("chroot");
+    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C");
     command.arg(root).arg(path);
     Some(command)
 }
 
-/// A directory of its own below the tool root's /tmp, removed when dropped.
+/// A directory below the tool root's /tmp, removed at the end.
 pub struct Scratch {
     root: PathBuf,
     name: String,
 }
 
 impl Scratch {
-    /// Makes the directory; None without tool root, after the same word as [`tool`].
-    pub fn new(test: &str) -> Option<Self> {
+    /// Makes a new one; None when there is no tool root.
+    pub fn new() -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        tool("true")?;
-        let root = PathBuf::from(env::var_os("HERMETIC_TOOLS")?);
-        let name = format!("{test}-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        fs::create_dir_all(root.join("tmp").join(&name)).unwrap();
-        Some(Self { root, name })
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let scratch = Self {
+            root: root("scratch directory")?,
+            name: format!("hermetic-{}-{count}", std::process::id()),
+        };
+        std::fs::create_dir_all(scratch.host("")).unwrap();
+        Some(scratch)
     }
 
-    /// Where a file of this directory is for us.
+    /// A file's path for us.
     pub fn host(&self, name: &str) -> PathBuf {
-        self.root.join(Path::new("tmp")).join(&self.name).join(name)
+        self.root.join("tmp").join(&self.name).join(name)
     }
 
-    /// Where the same file is for a tool.
+    /// The same file's path for a tool.
     pub fn inside(&self, name: &str) -> String {
         format!("/tmp/{}/{name}", self.name)
     }
@@ -58,7 +64,6 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What cannot be removed is below /tmp of a tree made for tests.
-        let _ = fs::remove_dir_all(self.host(""));
+        let _gone_with_the_next_boot_at_the_latest = std::fs::remove_dir_all(self.host(""));
     }
 }

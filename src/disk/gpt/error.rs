@@ -1,0 +1,143 @@
+//! Why a partition table is not used.
+
+use core::fmt;
+
+use uuid::Uuid;
+
+use crate::units::{Lba, PartitionNumber};
+
+/// Why one copy of the table is not valid.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// The disk could not be read there.
+    Unreadable {
+        /// The first block that was asked for.
+        lba: Lba,
+        /// What the disk said.
+        reason: String,
+    },
+    /// No `EFI PART` where the header should be.
+    NoSignature {
+        /// Where it was looked for.
+        lba: Lba,
+    },
+    /// A field of the header has a value that it cannot have.
+    Field {
+        /// Where the header is.
+        lba: Lba,
+        /// The field, as the UEFI specification calls it.
+        field: &'static str,
+        /// Its value.
+        value: u64,
+    },
+    /// A checksum does not match: of the header or of the entries.
+    Checksum {
+        /// Where the header is.
+        lba: Lba,
+        /// The field that holds the checksum.
+        field: &'static str,
+    },
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable { lba, reason } => write!(f, "block {lba} cannot be read ({reason})"),
+            Self::NoSignature { lba } => write!(f, "no signature in block {lba}"),
+            Self::Field { lba, field, value } => {
+                write!(f, "{field} of the header in block {lba} is {value:#x}")
+            }
+            Self::Checksum { lba, field } => write!(f, "{field} of the header in block {lba} does not match"),
+        }
+    }
+}
+
+/// Why a disk's partition table cannot be used or changed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum GptError {
+    /// The disk's logical block is no power of two from 512 to 4096 bytes, or the disk is too small for any table.
+    Geometry {
+        /// Bytes in a block.
+        block_size: u32,
+        /// Blocks of the disk.
+        blocks: u64,
+    },
+    /// Neither copy has a signature: the disk was never partitioned this way, or both ends of it were wiped.
+    None,
+    /// The disk has an old-style (MBR) partition table. If there is a GPT as well, it is a leftover.
+    Mbr,
+    /// There was a table, and both copies of it are damaged.
+    Damaged {
+        /// What is wrong with the copy at the beginning of the disk.
+        primary: Fault,
+        /// What is wrong with the copy at its end.
+        backup: Fault,
+    },
+    /// An entry's range is backwards or leaves the range that partitions may use.
+    Range {
+        /// The entry.
+        number: PartitionNumber,
+        /// Its first block.
+        first: Lba,
+        /// Its last block.
+        last: Lba,
+    },
+    /// Two entries claim the same blocks.
+    Overlap {
+        /// The one that begins earlier.
+        first: PartitionNumber,
+        /// The one that begins before the other ended.
+        second: PartitionNumber,
+    },
+    /// The tables do not fit around the partitions, for instance because a partition begins too early for a primary
+    /// table that is to be rebuilt.
+    NoRoomForTable,
+    /// Every entry of the table is used.
+    Full {
+        /// How many it has.
+        entries: u32,
+    },
+    /// The entry for a new partition is in use or beyond the table.
+    Taken {
+        /// The entry.
+        number: PartitionNumber,
+    },
+    /// A new partition's GUID is nil, its type is nil, or another partition has its GUID.
+    Guid(Uuid),
+    /// A new partition's label has more than 36 UTF-16 units.
+    Label(String),
+}
+
+impl fmt::Display for GptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Geometry { block_size, blocks } => {
+                write!(f, "a disk of {blocks} blocks of {block_size} bytes cannot have a GPT")
+            }
+            Self::None => f.write_str("no GPT at either end of the disk; write the image again"),
+            Self::Mbr => f.write_str("the disk has an MBR partition table, not a GPT; write the image again"),
+            Self::Damaged { primary, backup } => write!(
+                f,
+                "both copies of the GPT are damaged; primary: {primary}; backup: {backup}; restore one with sfdisk or write the image again"
+            ),
+            Self::Range { number, first, last } => write!(
+                f,
+                "partition {number} of the GPT has the impossible range {first} to {last}; correct it with sfdisk"
+            ),
+            Self::Overlap { first, second } => {
+                write!(f, "partitions {first} and {second} of the GPT overlap; correct it with sfdisk")
+            }
+            Self::NoRoomForTable => f.write_str(
+                "the GPT cannot be repaired: a partition lies where one of its copies belongs; move it with sfdisk",
+            ),
+            Self::Full { entries } => {
+                write!(f, "all {entries} entries of the GPT are used; remove a partition or make the table larger")
+            }
+            Self::Taken { number } => write!(f, "entry {number} of the GPT cannot take a new partition"),
+            Self::Guid(guid) => write!(f, "a new partition cannot have the GUID {guid}: nil or already in use"),
+            Self::Label(label) => write!(f, "the label {label:?} has more than the 36 characters that a GPT keeps"),
+        }
+    }
+}
+
+impl core::error::Error for GptError {}

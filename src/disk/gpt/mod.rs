@@ -1,0 +1,254 @@
+//! The GUID partition table: read from whichever copy is good, changed in memory, written back copy by copy.
+//!
+//! What the gpt crate (4.1) does well is decode an entry. Around that stands this thin layer, one guard per gap:
+//!
+//! | gap of the crate | guard |
+//! |---|---|
+//! | reading asserts an entry size of 128 and allocates by untrusted counts | `table`: size and count are bounded and both checksums checked before anything is decoded; the crate sees entries of 128 bytes from memory |
+//! | it never falls back to the backup's entries | [`Gpt::read`]: each copy is header and entries, valid together or not at all |
+//! | it reports no space on a grown disk, whose backup is where the disk once ended | [`Gpt::read`]: the last usable block and the backup's place move with the disk |
+//! | writing compacts entries, forgets what it does not know and interleaves both copies without barriers | `edit`: entries stay raw bytes; one copy, barrier, the other copy, barrier |
+//!
+//! Source: UEFI specification 2.10, chapter 5.
+
+mod edit;
+mod error;
+mod mbr;
+mod table;
+
+use std::{fmt::Display, io::Cursor};
+
+use gpt::{disk::LogicalBlockSize, header::Header};
+use uuid::Uuid;
+
+pub use edit::NewPartition;
+pub use error::{Fault, GptError};
+pub use table::Copy;
+
+use super::partition::{FreeArea, Layout, Partition};
+use crate::{
+    units::{Lba, PartitionNumber},
+    writes::ReadAt,
+};
+use mbr::Mbr;
+use table::Table;
+
+/// The size of a disk.
+#[derive(Clone, core::marker::Copy, PartialEq, Eq, Debug)]
+pub struct Geometry {
+    /// Bytes in a logical block: 512, 1024, 2048 or 4096.
+    pub block_size: u32,
+    /// How many of them.
+    pub blocks: u64,
+}
+
+impl Geometry {
+    /// The last block.
+    fn last(self) -> Lba {
+        Lba(self.blocks.saturating_sub(1))
+    }
+}
+
+/// A disk's partition table, valid in itself: no entry leaves the usable range, none overlap.
+#[derive(Clone, Debug)]
+pub struct Gpt {
+    geometry: Geometry,
+    source: Copy,
+    /// The source as it shall be written: its bounds fit the disk as it is now.
+    table: Table,
+    /// Where the primary's entries are.
+    primary_entries: Lba,
+    /// Whether the primary on the disk says what `table` says.
+    primary_current: bool,
+    /// Whether the backup on the disk does, at the end of the disk.
+    backup_current: bool,
+    mbr: ([u8; mbr::LENGTH], Mbr),
+    partitions: Vec<Partition>,
+}
+
+impl Gpt {
+    /// Reads the table of `disk`: from the primary copy, or from the backup when the primary is damaged.
+    ///
+    /// # Errors
+    /// No table, both copies damaged, an entry with an impossible range, entries that overlap.
+    pub fn read<R>(disk: &R, geometry: Geometry) -> Result<Self, GptError>
+    where
+        R: ReadAt + ?Sized,
+        R::Error: Display,
+    {
+        let Geometry { block_size, blocks } = geometry;
+        let addressable = blocks.checked_mul(u64::from(block_size)).is_some();
+        // MBR, two headers, two blocks of entries, one usable block.
+        if !(512..=4096).contains(&block_size) || !block_size.is_power_of_two() || blocks < 6 || !addressable
+        {
+            return Err(GptError::Geometry { block_size, blocks });
+        }
+        let mbr = mbr::read(disk, geometry);
+        if mbr.1 == Mbr::Partitioned {
+            return Err(GptError::Mbr);
+        }
+        let primary = Table::read(disk, geometry, Lba(1));
+        // A valid primary needs no backup to be read, and the only place where a backup is of use is the end of the
+        // disk: that is where firmware, kernel and we look for it when the primary is gone. A backup elsewhere, where
+        // the disk ended before it grew, counts as missing.
+        let at_end = Table::read(disk, geometry, geometry.last()).and_then(|backup| match backup.alternate {
+            Lba(1) => Ok(backup),
+            Lba(value) => Err(Fault::Field { lba: geometry.last(), field: "AlternateLBA", value }),
+        });
+        let (source, mut table) = match (primary, &at_end) {
+            (Ok(primary), _) => (Copy::Primary, primary),
+            (Err(_), Ok(backup)) => (Copy::Backup, backup.clone()),
+            (Err(Fault::NoSignature { .. }), Err(Fault::NoSignature { .. })) => return Err(GptError::None),
+            (Err(primary), Err(backup)) => {
+                return Err(GptError::Damaged { primary, backup: backup.clone() });
+            }
+        };
+        let primary_entries = match source {
+            Copy::Primary => table.entries_lba,
+            Copy::Backup => Lba(2),
+        };
+        let mut primary_current = source == Copy::Primary;
+        if source == Copy::Primary && table.alternate != geometry.last() {
+            // The disk grew (or shrank by less than its free end): bounds and backup follow it.
+            primary_current = false;
+            table.alternate = geometry.last();
+            table.last_usable =
+                Lba(geometry.last().0.saturating_sub(table.entries_blocks(geometry)).saturating_sub(1));
+            if table.last_usable < table.first_usable {
+                return Err(GptError::NoRoomForTable);
+            }
+        }
+        let backup_current = at_end.is_ok_and(|backup| {
+            backup.same_content(&table)
+                && backup.entries_lba > backup.last_usable
+                && backup.entries_lba < geometry.last()
+        });
+        let partitions = decode(&table)?;
+        check(&table, &partitions)?;
+        Ok(Self {
+            geometry,
+            source,
+            table,
+            primary_entries,
+            primary_current,
+            backup_current,
+            mbr,
+            partitions,
+        })
+    }
+
+    /// Which copy this was read from.
+    pub fn source(&self) -> Copy {
+        self.source
+    }
+
+    /// Whether the backup is valid, at the end of the disk, and equal to this table. If not, it could name ranges that
+    /// are free here: repair it before anything is written into free space.
+    pub fn backup_is_current(&self) -> bool {
+        self.backup_current
+    }
+
+    /// Whether the primary is valid and fits the disk.
+    pub fn primary_is_current(&self) -> bool {
+        self.primary_current
+    }
+
+    /// The disk that this table is for.
+    pub fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// The disk's own GUID.
+    pub fn disk_guid(&self) -> Uuid {
+        self.table.disk_guid()
+    }
+
+    /// The used entries by number.
+    pub fn partitions(&self) -> &[Partition] {
+        &self.partitions
+    }
+
+    /// The partition with this number.
+    pub fn partition(&self, number: PartitionNumber) -> Option<&Partition> {
+        self.partitions.iter().find(|partition| partition.number == number)
+    }
+
+    /// The same as a planner sees it.
+    pub fn layout(&self) -> Layout {
+        Layout {
+            block_size: self.geometry.block_size,
+            first_usable: self.table.first_usable,
+            last_usable: self.table.last_usable,
+            entries: self.table.count,
+            partitions: self.partitions.clone(),
+        }
+    }
+
+    /// The gaps between the partitions, see [`Layout::free_areas`].
+    pub fn free_areas(&self, grain: u64) -> Vec<FreeArea> {
+        self.layout().free_areas(grain)
+    }
+}
+
+/// Decodes the entries with the gpt crate, from memory, in the one shape that it reads safely: entries of 128 bytes
+/// whose number was checked. What an entry holds beyond 128 bytes is reserved and stays in the raw table.
+fn decode(table: &Table) -> Result<Vec<Partition>, GptError> {
+    let mut entries = Vec::with_capacity(table.entries.len());
+    for entry in table.entries.chunks_exact(table.entry_size as usize) {
+        entries.extend_from_slice(entry.get(..ENTRY_SIZE).unwrap_or_default());
+    }
+    let header = Header {
+        signature: "EFI PART".into(),
+        revision: (1, 0),
+        header_size_le: 92,
+        crc32: 0,
+        reserved: 0,
+        current_lba: 1,
+        backup_lba: table.alternate.0,
+        first_usable: table.first_usable.0,
+        last_usable: table.last_usable.0,
+        disk_guid: table.disk_guid(),
+        part_start: 0,
+        num_parts: table.count,
+        part_size: ENTRY_SIZE as u32,
+        crc32_parts: crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&entries),
+    };
+    // Its only failures are a short read and a checksum: neither can happen to memory that we filled ourselves.
+    let decoded =
+        gpt::partition::file_read_partitions(&mut Cursor::new(entries), &header, LogicalBlockSize::Lb512)
+            .map_err(|_| GptError::None)?;
+    Ok(decoded
+        .into_iter()
+        .filter(|(_, entry)| entry.is_used())
+        .map(|(number, entry)| Partition {
+            number: PartitionNumber(number),
+            type_guid: entry.part_type_guid.guid,
+            guid: entry.part_guid,
+            first: Lba(entry.first_lba),
+            last: Lba(entry.last_lba),
+            attributes: entry.flags,
+            label: entry.name,
+        })
+        .collect())
+}
+
+/// What the specification defines of an entry, and all that most tables have.
+const ENTRY_SIZE: usize = 128;
+
+/// Checks ranges and overlaps. A table with a fault in either is refused as a whole: whoever wrote it and we would
+/// disagree about which blocks are free.
+fn check(table: &Table, partitions: &[Partition]) -> Result<(), GptError> {
+    for Partition { number, first, last, .. } in partitions {
+        if first > last || *first < table.first_usable || *last > table.last_usable {
+            return Err(GptError::Range { number: *number, first: *first, last: *last });
+        }
+    }
+    let mut sorted: Vec<&Partition> = partitions.iter().collect();
+    sorted.sort_by_key(|partition| partition.first);
+    for (one, next) in sorted.iter().zip(sorted.iter().skip(1)) {
+        if next.first <= one.last {
+            return Err(GptError::Overlap { first: one.number, second: next.number });
+        }
+    }
+    Ok(())
+}

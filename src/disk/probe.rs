@@ -1,0 +1,244 @@
+//! What a block device holds, by its superblock: so that the kernel is told the file system and never tries them all
+//! on media from a stranger.
+//!
+//! Sources: the kernel's headers of each format (`fs/ext4/ext4.h`, `include/uapi/linux/btrfs_tree.h`,
+//! `fs/xfs/libxfs/xfs_format.h`, `fs/erofs/erofs_fs.h`, `fs/squashfs/squashfs_fs.h`, `include/linux/swap.h`),
+//! Microsoft's FAT specification, the LUKS1 and LUKS2 specifications, cryptsetup's verity format.
+
+use core::fmt;
+use std::prelude::v1::*;
+
+use uuid::Uuid;
+
+/// How much of a device's beginning [`probe`] looks at: btrfs is the last, with its superblock at 64 KiB.
+pub const LENGTH: usize = 68 << 10;
+
+/// The formats that are told apart.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Format {
+    /// Enhanced read-only file system.
+    Erofs,
+    /// SquashFS 4.
+    Squashfs,
+    /// ext2: no journal.
+    Ext2,
+    /// ext3: a journal and nothing newer.
+    Ext3,
+    /// ext4.
+    Ext4,
+    /// btrfs.
+    Btrfs,
+    /// XFS.
+    Xfs,
+    /// FAT12, FAT16 or FAT32.
+    Vfat,
+    /// Swap space.
+    Swap,
+    /// LUKS, version 1.
+    Luks1,
+    /// LUKS, version 2.
+    Luks2,
+    /// A dm-verity hash tree with its superblock.
+    Verity,
+}
+
+impl Format {
+    /// The kernel's name of the file system, as mount(2) wants it; None for what cannot be mounted.
+    pub fn mount_type(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Erofs => "erofs",
+            Self::Squashfs => "squashfs",
+            Self::Ext2 => "ext2",
+            Self::Ext3 => "ext3",
+            Self::Ext4 => "ext4",
+            Self::Btrfs => "btrfs",
+            Self::Xfs => "xfs",
+            Self::Vfat => "vfat",
+            Self::Swap | Self::Luks1 | Self::Luks2 | Self::Verity => return None,
+        })
+    }
+}
+
+impl fmt::Display for Format {
+    /// As blkid calls it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Swap => "swap",
+            Self::Luks1 | Self::Luks2 => "crypto_LUKS",
+            Self::Verity => "DM_verity_hash",
+            mountable => mountable.mount_type().unwrap_or_default(),
+        })
+    }
+}
+
+/// What a superblock says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Superblock {
+    /// The format.
+    pub format: Format,
+    /// Its UUID as blkid prints it; empty when the format or this superblock has none.
+    pub uuid: String,
+    /// Its label; empty when the format or this superblock has none.
+    pub label: String,
+}
+
+/// Looks at the first bytes of a device, [`LENGTH`] of them or fewer when it is smaller.
+///
+/// Containers come before what they could contain: the magic of LUKS or verity at the beginning wins over a file system
+/// that an earlier use left further behind.
+pub fn probe(start: &[u8]) -> Option<Superblock> {
+    [luks, verity, squashfs, xfs, erofs, ext, btrfs, swap, vfat].iter().find_map(|look| look(start))
+}
+
+fn luks(start: &[u8]) -> Option<Superblock> {
+    magic(start, 0, b"LUKS\xba\xbe")?;
+    let uuid = text(start, 168, 40);
+    match start.get(6..8)? {
+        [0, 1] => Some(Superblock { format: Format::Luks1, uuid, label: String::new() }),
+        [0, 2] => Some(Superblock { format: Format::Luks2, uuid, label: text(start, 24, 48) }),
+        _ => None,
+    }
+}
+
+fn verity(start: &[u8]) -> Option<Superblock> {
+    magic(start, 0, b"verity\0\0")?;
+    (u32_at(start, 8)? == 1).then_some(())?;
+    Some(Superblock { format: Format::Verity, uuid: uuid_at(start, 16)?, label: String::new() })
+}
+
+fn squashfs(start: &[u8]) -> Option<Superblock> {
+    magic(start, 0, b"hsqs")?;
+    // The major version; 3 and older had another layout and another magic order.
+    (u16_at(start, 28)? == 4).then_some(())?;
+    Some(Superblock { format: Format::Squashfs, uuid: String::new(), label: String::new() })
+}
+
+fn xfs(start: &[u8]) -> Option<Superblock> {
+    magic(start, 0, b"XFSB")?;
+    Some(Superblock { format: Format::Xfs, uuid: uuid_at(start, 32)?, label: text(start, 108, 12) })
+}
+
+fn erofs(start: &[u8]) -> Option<Superblock> {
+    (u32_at(start, 1024)? == 0xe0f5_e1e2).then_some(())?;
+    Some(Superblock {
+        format: Format::Erofs,
+        uuid: uuid_at(start, 1024 + 48)?,
+        label: text(start, 1024 + 64, 16),
+    })
+}
+
+fn ext(start: &[u8]) -> Option<Superblock> {
+    const AT: usize = 1024;
+    const HAS_JOURNAL: u32 = 0x4;
+    /// Without any feature beyond these it is an ext3: sparse_super, large_file, btree_dir; filetype, recover, meta_bg.
+    const EXT3_RO_COMPAT: u32 = 0x7;
+    const EXT3_INCOMPAT: u32 = 0x16;
+    /// A device that holds only the journal of another file system.
+    const JOURNAL_DEVICE: u32 = 0x8;
+    (u16_at(start, AT + 56)? == 0xef53).then_some(())?;
+    let (compat, incompat, ro_compat) =
+        (u32_at(start, AT + 92)?, u32_at(start, AT + 96)?, u32_at(start, AT + 100)?);
+    (incompat & JOURNAL_DEVICE == 0).then_some(())?;
+    let format = if ro_compat & !EXT3_RO_COMPAT != 0 || incompat & !EXT3_INCOMPAT != 0 {
+        Format::Ext4
+    } else if compat & HAS_JOURNAL != 0 {
+        Format::Ext3
+    } else {
+        Format::Ext2
+    };
+    Some(Superblock { format, uuid: uuid_at(start, AT + 104)?, label: text(start, AT + 120, 16) })
+}
+
+fn btrfs(start: &[u8]) -> Option<Superblock> {
+    const AT: usize = 64 << 10;
+    magic(start, AT + 64, b"_BHRfS_M")?;
+    Some(Superblock {
+        format: Format::Btrfs,
+        uuid: uuid_at(start, AT + 32)?,
+        label: text(start, AT + 299, 256),
+    })
+}
+
+fn swap(start: &[u8]) -> Option<Superblock> {
+    // The magic ends the first page, whose size is that of the machine that made it.
+    [4 << 10, 16 << 10, 64 << 10].iter().find_map(|page| magic(start, page - 10, b"SWAPSPACE2"))?;
+    Some(Superblock { format: Format::Swap, uuid: uuid_at(start, 1036)?, label: text(start, 1052, 16) })
+}
+
+fn vfat(start: &[u8]) -> Option<Superblock> {
+    magic(start, 510, &[0x55, 0xaa])?;
+    // FAT32 has its signature and identity further back, because its parameter block is longer.
+    let at = [(82, "FAT32   ", 67), (54, "FAT16   ", 39), (54, "FAT12   ", 39)]
+        .iter()
+        .find_map(|(at, name, identity)| magic(start, *at, name.as_bytes()).map(|()| *identity))?;
+    let serial = u32_at(start, at)?;
+    let label = text(start, at + 4, 11);
+    Some(Superblock {
+        format: Format::Vfat,
+        uuid: format!("{:04X}-{:04X}", serial >> 16, serial & 0xffff),
+        label: match label.trim_end() {
+            "NO NAME" => String::new(),
+            label => label.into(),
+        },
+    })
+}
+
+fn magic(start: &[u8], at: usize, expected: &[u8]) -> Option<()> {
+    start.get(at..)?.starts_with(expected).then_some(())
+}
+
+fn u16_at(start: &[u8], at: usize) -> Option<u16> {
+    start.get(at..)?.first_chunk().map(|bytes| u16::from_le_bytes(*bytes))
+}
+
+fn u32_at(start: &[u8], at: usize) -> Option<u32> {
+    start.get(at..)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
+}
+
+/// A UUID in text order; the nil UUID means none.
+fn uuid_at(start: &[u8], at: usize) -> Option<String> {
+    let uuid = Uuid::from_bytes(*start.get(at..)?.first_chunk()?);
+    Some(if uuid.is_nil() { String::new() } else { uuid.to_string() })
+}
+
+/// A text of at most `length` bytes, ended by a zero byte; what is no UTF-8 is replaced.
+fn text(start: &[u8], at: usize, length: usize) -> String {
+    let field = start.get(at..).unwrap_or_default();
+    let field = field.get(..length).unwrap_or(field);
+    let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
+    String::from_utf8_lossy(field.get(..end).unwrap_or_default()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn nothing_is_found_in_nothing() {
+        assert_eq!(probe(&[]), None);
+        assert_eq!(probe(&[0; LENGTH]), None);
+        assert_eq!(probe(b"LUKS\xba\xbe\0\x03"), None);
+    }
+
+    proptest! {
+        /// Each magic in turn over arbitrary bytes, cut anywhere.
+        #[test]
+        fn probing_is_total(
+            noise in proptest::collection::vec(any::<u8>(), 0..2048),
+            length in 0..LENGTH,
+            magic in 0_usize..10,
+        ) {
+            let all: [(usize, &[u8]); 10] = [
+                (0, b"LUKS\xba\xbe\0\x02"), (0, b"verity\0\0\x01\0\0\0"), (0, b"hsqs"), (0, b"XFSB"),
+                (1024, &[0xe2, 0xe1, 0xf5, 0xe0]), (1080, &[0x53, 0xef]), ((64 << 10) + 64, b"_BHRfS_M"),
+                (4086, b"SWAPSPACE2"), (510, &[0x55, 0xaa]), (0, b""),
+            ];
+            let mut image = noise;
+            image.resize(LENGTH, 0);
+            let (at, bytes) = all[magic];
+            image[at..at + bytes.len()].copy_from_slice(bytes);
+            probe(&image[..length]);
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Which /usr of a disk is booted: the selection among the slots of an A/B scheme.
+//!
+//! Source: Discoverable Partitions Specification and systemd's `dissect_image()`, which this follows with one
+//! difference: data and hash partition are chosen together, never each by its own newest label.
+
+use core::{cmp::Ordering, fmt};
+use std::prelude::v1::*;
+
+use uuid::Uuid;
+
+use super::{
+    label_version::{compare, names_a_slot},
+    partition::Partition,
+    types::{self, Role},
+};
+use crate::{units::PartitionNumber, verity::RootHash};
+
+/// The partitions that make up one version of /usr.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Slot {
+    /// The file system.
+    pub data: PartitionNumber,
+    /// The hash tree over it. With a root hash always there; without one it is what has the same label version.
+    pub verity: Option<PartitionNumber>,
+    /// The data partition's label.
+    pub label: String,
+}
+
+/// Why no slot was chosen.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SlotError {
+    /// No usable partition of /usr's type for this architecture.
+    None,
+    /// The root hash names two partitions by their GUIDs, and this one is not there.
+    Missing {
+        /// `usr` or `usr-verity`.
+        role: &'static str,
+        /// The GUID that it would have.
+        guid: Uuid,
+    },
+    /// Two partitions have the GUID that the root hash names.
+    Ambiguous {
+        /// The GUID.
+        guid: Uuid,
+        /// The one with the lower number.
+        first: PartitionNumber,
+        /// The one with the higher number.
+        second: PartitionNumber,
+    },
+}
+
+impl fmt::Display for SlotError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => write!(
+                f,
+                "no usr-{} partition with a bootable label; write an image for this architecture",
+                types::NATIVE_ARCHITECTURE
+            ),
+            Self::Missing { role, guid } => write!(
+                f,
+                "no partition with PARTUUID {guid}, the {role} partition of usrhash=; boot the kernel that belongs to this image"
+            ),
+            Self::Ambiguous { guid, first, second } => {
+                write!(f, "partitions {first} and {second} both have PARTUUID {guid}; remove one")
+            }
+        }
+    }
+}
+
+impl core::error::Error for SlotError {}
+
+/// Chooses the /usr to boot among the partitions of one disk.
+///
+/// With a root hash it is the pair that the hash names, by GUID alone: attributes and labels steer automatic discovery
+/// only, and there is no fallback to another version. Without one it is the highest label version among the native usr
+/// partitions that discovery may use; of equal ones the first.
+///
+/// # Errors
+/// See [`SlotError`].
+pub fn select_usr(partitions: &[Partition], root_hash: Option<&RootHash>) -> Result<Slot, SlotError> {
+    match root_hash {
+        Some(hash) => {
+            let data = by_guid(partitions, "usr", hash.data_guid())?;
+            let verity = by_guid(partitions, "usr-verity", hash.verity_guid())?;
+            Ok(Slot { data: data.number, verity: Some(verity.number), label: data.label.clone() })
+        }
+        None => {
+            let newest = candidates(partitions, Role::Usr)
+                // `max_by` keeps the last of equal ones, the first shall stay.
+                .reduce(|best, next| match compare(&next.label, &best.label) {
+                    Ordering::Greater => next,
+                    Ordering::Less | Ordering::Equal => best,
+                })
+                .ok_or(SlotError::None)?;
+            let verity = candidates(partitions, Role::UsrVerity)
+                .find(|partition| compare(version_of_hash(&partition.label), &newest.label).is_eq());
+            Ok(Slot {
+                data: newest.number,
+                verity: verity.map(|partition| partition.number),
+                label: newest.label.clone(),
+            })
+        }
+    }
+}
+
+fn candidates(partitions: &[Partition], role: Role) -> impl Iterator<Item = &Partition> {
+    let wanted = types::native(role);
+    partitions.iter().filter(move |partition| {
+        !wanted.is_nil()
+            && partition.type_guid == wanted
+            && !partition.no_auto()
+            && names_a_slot(&partition.label)
+    })
+}
+
+/// Image builders write the hash partition's label as that of the data, with or without this ending.
+fn version_of_hash(label: &str) -> &str {
+    label.strip_suffix("_verity").or_else(|| label.strip_suffix("-verity")).unwrap_or(label)
+}
+
+fn by_guid<'a>(
+    partitions: &'a [Partition],
+    role: &'static str,
+    guid: Uuid,
+) -> Result<&'a Partition, SlotError> {
+    let mut found = partitions.iter().filter(|partition| partition.guid == guid);
+    match (found.next(), found.next()) {
+        (Some(partition), None) => Ok(partition),
+        (Some(first), Some(second)) => {
+            Err(SlotError::Ambiguous { guid, first: first.number, second: second.number })
+        }
+        (None, _) => Err(SlotError::Missing { role, guid }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::Lba;
+
+    const HASH: &str = "00112233445566778899aabbccddeeff0123456789abcdef0123456789abcdef";
+    const DATA: &str = "00112233-4455-6677-8899-aabbccddeeff";
+    const TREE: &str = "01234567-89ab-cdef-0123-456789abcdef";
+
+    fn disk(rows: &[(Role, &str, &str, u64)]) -> Vec<Partition> {
+        let row = |(index, (role, label, guid, attributes)): (usize, &(Role, &str, &str, u64))| Partition {
+            number: PartitionNumber(index as u32 + 1),
+            type_guid: types::native(*role),
+            guid: Uuid::try_parse(guid).unwrap_or(Uuid::from_u128(index as u128 + 1)),
+            first: Lba(0),
+            last: Lba(0),
+            attributes: *attributes,
+            label: (*label).into(),
+        };
+        rows.iter().enumerate().map(row).collect()
+    }
+
+    fn numbers(slot: Result<Slot, SlotError>) -> (u32, Option<u32>) {
+        let slot = slot.unwrap();
+        (slot.data.0, slot.verity.map(|number| number.0))
+    }
+
+    #[test]
+    fn without_a_hash_the_newest_bootable_label_wins_with_its_own_tree() {
+        use Role::{Root, Usr, UsrVerity};
+        let table = disk(&[
+            (Usr, "os_1.9", "", 0),
+            (UsrVerity, "os_1.9_verity", "", 0),
+            (UsrVerity, "os_1.11", "", 0),
+            (Usr, "os_1.10", "", 0),
+            (UsrVerity, "os_1.10_verity", "", 0),
+            (Usr, "os_1.010", "", 0),
+            (Usr, "os_2", "", types::NO_AUTO),
+            (Usr, "_empty", "", 0),
+            (Usr, "PRT#os_9", "", 0),
+            (Usr, "PND#os_9", "", 0),
+            (Root, "os_9", "", 0),
+        ]);
+        assert_eq!(numbers(select_usr(&table, None)), (4, Some(5)));
+        assert_eq!(numbers(select_usr(&table[..1], None)), (1, None));
+        assert_eq!(select_usr(&table[6..], None), Err(SlotError::None));
+    }
+
+    #[test]
+    fn with_a_hash_only_the_pair_that_it_names_counts() {
+        use Role::{Usr, UsrVerity};
+        let hash: RootHash = HASH.parse().unwrap();
+        let mut table = disk(&[
+            (Usr, "os_9", "", 0),
+            (UsrVerity, "os_9", "", 0),
+            (UsrVerity, "os_1", TREE, types::NO_AUTO),
+            (Usr, "_empty", DATA, types::NO_AUTO),
+        ]);
+        assert_eq!(numbers(select_usr(&table, Some(&hash))), (4, Some(3)));
+        let missing = |role, guid: &str| SlotError::Missing { role, guid: Uuid::try_parse(guid).unwrap() };
+        assert_eq!(select_usr(&table[..3], Some(&hash)), Err(missing("usr", DATA)));
+        assert_eq!(select_usr(&table[3..], Some(&hash)), Err(missing("usr-verity", TREE)));
+        table.extend_from_within(3..);
+        table[4].number = PartitionNumber(5);
+        assert!(matches!(select_usr(&table, Some(&hash)), Err(SlotError::Ambiguous { .. })));
+    }
+}

@@ -1,0 +1,523 @@
+//! Our partition tables against sfdisk and against the power switch; our probing against blkid; our order of versions
+//! against systemd's.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use std::{
+    cmp::Ordering,
+    fs::OpenOptions,
+    io::Write as _,
+    os::unix::fs::FileExt,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use common::{Scratch, tool};
+use hermetic_init::{
+    disk::{
+        gpt::{Copy, Geometry, Gpt, GptError, NewPartition},
+        label_version, probe, types,
+    },
+    units::{Lba, PartitionNumber},
+    writes::{Write, Writes},
+};
+use serde_json::Value;
+use uuid::Uuid;
+
+const MIB: u64 = 1 << 20;
+
+/// An empty file of `size` bytes.
+fn image(path: &Path, size: u64) {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).open(path).unwrap();
+    file.set_len(size).unwrap();
+}
+
+/// Runs sfdisk with a script. Sector size 4096 is an argument of ours, which sfdisk has too.
+fn sfdisk(scratch: &Scratch, name: &str, block: u32, script: &str) {
+    let mut child = tool("sfdisk")
+        .unwrap()
+        .args(["--quiet", &format!("--sector-size={block}"), &scratch.inside(name)])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+fn sfdisk_says(scratch: &Scratch, name: &str, block: u32, what: &str) -> String {
+    let output = tool("sfdisk")
+        .unwrap()
+        .args([what, &format!("--sector-size={block}"), &scratch.inside(name)])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
+
+fn table(scratch: &Scratch, name: &str, block: u32) -> Value {
+    let text = sfdisk_says(scratch, name, block, "--json");
+    serde_json::from_str::<Value>(&text).unwrap()["partitiontable"].clone()
+}
+
+fn read(path: &Path, block: u32) -> Result<Gpt, GptError> {
+    let file = OpenOptions::new().read(true).open(path).unwrap();
+    let blocks = file.metadata().unwrap().len() / u64::from(block);
+    Gpt::read(&file, Geometry { block_size: block, blocks })
+}
+
+fn apply(path: &Path, plan: &Writes) {
+    plan.apply(&OpenOptions::new().write(true).open(path).unwrap()).unwrap();
+}
+
+/// Everything that sfdisk says of the partitions, as we read it.
+fn ours(gpt: &Gpt) -> Vec<(u32, u64, u64, String, String, String)> {
+    let row = |p: &hermetic_init::disk::partition::Partition| {
+        let upper = |guid: Uuid| guid.to_string().to_uppercase();
+        (p.number.0, p.first.0, p.blocks(), upper(p.type_guid), upper(p.guid), p.label.clone())
+    };
+    gpt.partitions().iter().map(row).collect()
+}
+
+fn theirs(table: &Value) -> Vec<(u32, u64, u64, String, String, String)> {
+    let row = |p: &Value| {
+        let text = |key: &str| p[key].as_str().unwrap_or_default().to_owned();
+        let node = text("node");
+        let digits = node.rfind(|c: char| !c.is_ascii_digit()).unwrap() + 1;
+        let number = node[digits..].parse().unwrap();
+        (
+            number,
+            p["start"].as_u64().unwrap(),
+            p["size"].as_u64().unwrap(),
+            text("type"),
+            text("uuid"),
+            text("name"),
+        )
+    };
+    table["partitions"].as_array().map(|rows| rows.iter().map(row).collect()).unwrap_or_default()
+}
+
+/// A disk with partitions 1, 3 and 7, a gap between them, an unknown type, attributes and a name that is no ASCII.
+const SCRIPT: &str = "label: gpt\n\
+    label-id: 11111111-2222-4333-8444-555555555555\n\
+    1 : start=1MiB, size=2MiB, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B, name=\"esp\"\n\
+    3 : start=4MiB, size=1MiB, type=12345678-1234-1234-1234-123456789ABC, name=\"ünïcode 𝄞\", attrs=\"RequiredPartition GUID:59,63\"\n\
+    7 : start=8MiB, size=3MiB, type=usr\n";
+
+fn script() -> String {
+    SCRIPT.replace("type=usr", "type=8484680C-9521-48C6-9C11-B0720656F69E")
+}
+
+fn new_root(first: u64, last: u64) -> NewPartition {
+    NewPartition {
+        type_guid: types::native(types::Role::Root),
+        guid: Uuid::from_u128(0x5eed_0000_0000_4000_8000_0000_0000_0001),
+        first: Lba(first),
+        last: Lba(last),
+        attributes: types::GROW_FILE_SYSTEM,
+        label: "root-x86-64".into(),
+    }
+}
+
+#[test]
+fn tables_of_sfdisk_are_read_as_it_lists_them_and_ours_verify() {
+    let Some(scratch) = Scratch::new() else { return };
+    for block in [512, 4096] {
+        let path = scratch.host("disk");
+        image(&path, 32 * MIB);
+        sfdisk(&scratch, "disk", block, &script());
+        let mut gpt = read(&path, block).unwrap();
+        let listed = table(&scratch, "disk", block);
+        assert_eq!(ours(&gpt), theirs(&listed));
+        assert_eq!(gpt.layout().first_usable.0, listed["firstlba"].as_u64().unwrap());
+        assert_eq!(gpt.layout().last_usable.0, listed["lastlba"].as_u64().unwrap());
+        assert_eq!(gpt.disk_guid().to_string(), "11111111-2222-4333-8444-555555555555");
+        assert_eq!(gpt.partitions()[1].attributes, 1 | 1 << 59 | 1 << 63);
+        assert!(gpt.backup_is_current() && gpt.primary_is_current());
+        assert_eq!(gpt.source(), Copy::Primary);
+        assert_eq!(gpt.repair().unwrap(), Writes::new());
+
+        let before = theirs(&listed);
+        let per_mib = MIB / u64::from(block);
+        let number = gpt.add(None, new_root(12 * per_mib, 30 * per_mib - 1)).unwrap();
+        assert_eq!(number, PartitionNumber(2));
+        apply(&path, &gpt.commit().unwrap());
+        let after = table(&scratch, "disk", block);
+        let verdict = sfdisk_says(&scratch, "disk", block, "--verify");
+        assert!(verdict.contains("No errors detected"), "{verdict}");
+        let again = read(&path, block).unwrap();
+        assert!(again.backup_is_current() && again.primary_is_current());
+        assert_eq!(theirs(&after), ours(&again));
+        let mut expected = before;
+        expected.insert(
+            1,
+            (
+                2,
+                12 * per_mib,
+                18 * per_mib,
+                types::native(types::Role::Root).to_string().to_uppercase(),
+                "5EED0000-0000-4000-8000-000000000001".into(),
+                "root-x86-64".into(),
+            ),
+        );
+        assert_eq!(theirs(&after), expected);
+        let root = &after["partitions"][1];
+        assert_eq!(root["attrs"], "GUID:59");
+    }
+}
+
+#[test]
+fn a_grown_disk_gets_its_backup_at_the_end_as_sfdisk_moves_it() {
+    let Some(scratch) = Scratch::new() else { return };
+    for block in [512, 4096] {
+        let (path, other) = (scratch.host("disk"), scratch.host("other"));
+        image(&path, 32 * MIB);
+        sfdisk(&scratch, "disk", block, &script());
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(100 * MIB).unwrap();
+        std::fs::copy(&path, &other).unwrap();
+        let gpt = read(&path, block).unwrap();
+        assert!(!gpt.backup_is_current() && !gpt.primary_is_current());
+        assert!(gpt.free_areas(4096).iter().any(|area| area.length.0 > 80 * MIB));
+        let plan = gpt.repair().unwrap();
+        replay(&path, &plan, block, &[ours(&gpt)]);
+        apply(&path, &plan);
+        let moved = tool("sfdisk")
+            .unwrap()
+            .args(["--relocate", "gpt-bak-std", &format!("--sector-size={block}"), &scratch.inside("other")])
+            .output()
+            .unwrap();
+        assert!(moved.status.success(), "{moved:?}");
+        let mut relocated = table(&scratch, "other", block);
+        let mut repaired = table(&scratch, "disk", block);
+        for table in [&mut relocated, &mut repaired] {
+            for row in table["partitions"].as_array_mut().unwrap() {
+                row["node"] = row["node"].as_str().unwrap().replace("other", "disk").into();
+            }
+            table["device"] = "".into();
+        }
+        assert_eq!(repaired, relocated);
+        let verdict = sfdisk_says(&scratch, "disk", block, "--verify");
+        assert!(verdict.contains("No errors detected"), "{verdict}");
+        assert_eq!(read(&path, block).unwrap().repair().unwrap(), Writes::new());
+    }
+}
+
+#[test]
+fn a_destroyed_primary_is_rebuilt_from_the_backup() {
+    let Some(scratch) = Scratch::new() else { return };
+    for block in [512_u32, 4096] {
+        let path = scratch.host("disk");
+        image(&path, 32 * MIB);
+        sfdisk(&scratch, "disk", block, &script());
+        let whole = std::fs::read(&path).unwrap();
+        let before = table(&scratch, "disk", block);
+        // The header alone, the entries alone, everything including the protective MBR.
+        for (from, to) in [(block, 2 * block), (2 * block, 3 * block), (0, 6 * block.max(4096))] {
+            let mut broken = whole.clone();
+            broken[from as usize..to as usize].fill(0x55);
+            if from == 0 {
+                broken[..to as usize].fill(0);
+            }
+            std::fs::write(&path, &broken).unwrap();
+            let gpt = read(&path, block).unwrap();
+            assert_eq!(gpt.source(), Copy::Backup);
+            assert!(gpt.backup_is_current() && !gpt.primary_is_current());
+            assert_eq!(ours(&gpt), theirs(&before));
+            replay(&path, &gpt.repair().unwrap(), block, &[theirs(&before)]);
+            // Added without a repair before: still never without a valid table.
+            let mut changed = gpt.clone();
+            changed
+                .add(None, new_root(12 * MIB / u64::from(block), 20 * MIB / u64::from(block) - 1))
+                .unwrap();
+            replay(&path, &changed.commit().unwrap(), block, &[ours(&gpt), ours(&changed)]);
+            apply(&path, &gpt.repair().unwrap());
+            assert!(std::fs::read(&path).unwrap() == whole, "repaired byte for byte");
+        }
+        // The backup likewise.
+        let mut broken = whole.clone();
+        let end = broken.len();
+        broken[end - 20 * 512..].fill(0);
+        std::fs::write(&path, &broken).unwrap();
+        let gpt = read(&path, block).unwrap();
+        assert!(!gpt.backup_is_current());
+        replay(&path, &gpt.repair().unwrap(), block, &[theirs(&before)]);
+        apply(&path, &gpt.repair().unwrap());
+        assert!(std::fs::read(&path).unwrap() == whole);
+    }
+}
+
+/// Replays every prefix of a plan, also cut within a write at every sector of 512 bytes, and for each group of writes
+/// between two barriers a number of arbitrary subsets of its sectors (a drive's cache keeps no order). After each, the
+/// disk has one of the `allowed` tables.
+fn replay(path: &Path, plan: &Writes, block: u32, allowed: &[Vec<(u32, u64, u64, String, String, String)>]) {
+    let start = std::fs::read(path).unwrap();
+    let geometry = Geometry { block_size: block, blocks: start.len() as u64 / u64::from(block) };
+    let check = |image: &[u8], when: &str| {
+        let gpt = Gpt::read(image, geometry).unwrap_or_else(|error| panic!("{when}: {error}"));
+        assert!(allowed.contains(&ours(&gpt)), "{when}: {:?}", ours(&gpt));
+    };
+    let put = |image: &mut [u8], (at, bytes): (usize, &[u8])| image[at..at + 512].copy_from_slice(bytes);
+    let mut image = start;
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut states = 0;
+    for (index, group) in plan.0.split(|write| *write == Write::Barrier).enumerate() {
+        let mut sectors: Vec<(usize, &[u8])> = Vec::new();
+        for write in group {
+            let Write::Data { offset, data } = write else { panic!("only data expected") };
+            sectors
+                .extend(data.chunks(512).enumerate().map(|(i, chunk)| (offset.0 as usize + i * 512, chunk)));
+        }
+        // What stood there before, to undo by: a copy of the image for every state would take minutes.
+        let before: Vec<(usize, Vec<u8>)> =
+            sectors.iter().map(|(at, _)| (*at, image[*at..*at + 512].to_vec())).collect();
+        check(&image, &format!("before group {index}"));
+        for (cut, sector) in sectors.iter().enumerate() {
+            put(&mut image, *sector);
+            check(&image, &format!("group {index}, first {} sectors", cut + 1));
+            states += 1;
+        }
+        for round in 0..100 {
+            for (new, (at, old)) in sectors.iter().zip(&before) {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                put(&mut image, if random & 1 == 1 { *new } else { (*at, old) });
+            }
+            check(&image, &format!("group {index}, subset {round}"));
+            states += 1;
+        }
+        sectors.iter().for_each(|sector| put(&mut image, *sector));
+    }
+    assert!(matches!(plan.0.last(), Some(Write::Barrier)), "a plan ends with a barrier");
+    eprintln!("{states} states of the disk");
+}
+
+#[test]
+fn the_power_may_fail_at_every_sector_of_a_commit() {
+    let Some(scratch) = Scratch::new() else { return };
+    for (block, grown) in [(512, false), (4096, false), (512, true), (4096, true)] {
+        let path = scratch.host("disk");
+        image(&path, 24 * MIB);
+        sfdisk(&scratch, "disk", block, &script());
+        if grown {
+            OpenOptions::new().write(true).open(&path).unwrap().set_len(30 * MIB).unwrap();
+        }
+        let old = read(&path, block).unwrap();
+        let mut new = old.clone();
+        let per_mib = MIB / u64::from(block);
+        new.add(None, new_root(12 * per_mib, 20 * per_mib - 1)).unwrap();
+        replay(&path, &new.commit().unwrap(), block, &[ours(&old), ours(&new)]);
+    }
+}
+
+#[test]
+fn what_is_no_usable_gpt_is_refused_by_name() {
+    let Some(scratch) = Scratch::new() else { return };
+    let path = scratch.host("disk");
+    image(&path, 8 * MIB);
+    assert_eq!(read(&path, 512).unwrap_err(), GptError::None);
+    sfdisk(&scratch, "disk", 512, "label: dos\nstart=1MiB, size=1MiB\n");
+    assert_eq!(read(&path, 512).unwrap_err(), GptError::Mbr);
+    sfdisk(&scratch, "disk", 512, "label: gpt\nstart=1MiB, size=1MiB\n");
+    assert_eq!(read(&path, 4096).unwrap_err(), GptError::None);
+    // Smaller than its table says.
+    OpenOptions::new().write(true).open(&path).unwrap().set_len(4 * MIB).unwrap();
+    assert!(matches!(read(&path, 512).unwrap_err(), GptError::Damaged { .. }));
+
+    image(&path, 8 * MIB);
+    sfdisk(&scratch, "disk", 512, "label: gpt\nstart=1MiB, size=1MiB\n");
+    let mut gpt = read(&path, 512).unwrap();
+    let taken = PartitionNumber(1);
+    assert_eq!(gpt.add(Some(taken), new_root(8192, 9000)), Err(GptError::Taken { number: taken }));
+    for number in [0, 129, u32::MAX] {
+        let number = PartitionNumber(number);
+        assert_eq!(gpt.add(Some(number), new_root(8192, 9000)), Err(GptError::Taken { number }));
+    }
+    assert!(matches!(gpt.add(None, new_root(4095, 9000)), Err(GptError::Overlap { .. })));
+    assert!(matches!(gpt.add(None, new_root(9000, 8999)), Err(GptError::Range { .. })));
+    assert!(matches!(gpt.add(None, new_root(9000, 16383)), Err(GptError::Range { .. })));
+    assert!(matches!(gpt.add(None, new_root(0, 1)), Err(GptError::Range { .. })));
+    let long = NewPartition { label: "𝄞".repeat(19), ..new_root(8192, 9000) };
+    assert!(matches!(gpt.add(None, long), Err(GptError::Label(_))));
+    let own = gpt.partitions()[0].guid;
+    assert_eq!(gpt.add(None, NewPartition { guid: own, ..new_root(8192, 9000) }), Err(GptError::Guid(own)));
+}
+
+/// Flips bits and writes noise into both copies: whatever comes out, nothing panics, and what is accepted is sound.
+#[test]
+fn damaged_tables_are_refused_or_sound() {
+    let Some(scratch) = Scratch::new() else { return };
+    let path = scratch.host("disk");
+    image(&path, 3 * MIB);
+    sfdisk(&scratch, "disk", 512, "label: gpt\nstart=1MiB, size=512KiB\nsize=512KiB\n");
+    let whole = std::fs::read(&path).unwrap();
+    let geometry = Geometry { block_size: 512, blocks: whole.len() as u64 / 512 };
+    let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+    let mut random = 88_172_645_463_325_252_u64;
+    let mut next = move || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random
+    };
+    let (mut accepted, mut refused) = (0, 0);
+    for _ in 0..2000 {
+        let mut image = whole.clone();
+        // Fields of the header and of the first entries, with both checksums put right again, so that what is behind
+        // them is reached.
+        let values = [0, 1, 2, 33, 34, 2048, 3071, 3072, 6110, 6143, u64::MAX, next(), next() & 0xffff];
+        let (header, entries) = (512, 1024);
+        for _ in 0..=next() % 2 {
+            let value = values[next() as usize % values.len()].to_le_bytes();
+            let at = match next() % 2 {
+                0 => header + 24 + (next() as usize % 8) * 8,
+                _ => entries + 32 + (next() as usize % 3) * 128 + (next() as usize % 2) * 8,
+            };
+            let width = if at == header + 80 { 4 } else { 8 };
+            image[at..at + width].copy_from_slice(&value[..width]);
+        }
+        let entries_crc = crc.checksum(&image[entries..entries + 128 * 128]).to_le_bytes();
+        image[header + 88..header + 92].copy_from_slice(&entries_crc);
+        image[header + 16..header + 20].fill(0);
+        let header_crc = crc.checksum(&image[header..header + 92]).to_le_bytes();
+        image[header + 16..header + 20].copy_from_slice(&header_crc);
+        match Gpt::read(&image[..], geometry) {
+            Err(_) => refused += 1,
+            Ok(gpt) => {
+                accepted += 1;
+                let layout = gpt.layout();
+                for partition in gpt.partitions() {
+                    assert!(partition.first >= layout.first_usable && partition.last <= layout.last_usable);
+                    assert!(partition.first <= partition.last);
+                }
+                if let Ok(plan) = gpt.repair() {
+                    let mut repaired = image.clone();
+                    for write in &plan.0 {
+                        if let Write::Data { offset, data } = write {
+                            repaired[offset.0 as usize..offset.0 as usize + data.len()].copy_from_slice(data);
+                        }
+                    }
+                    let again = Gpt::read(&repaired[..], geometry).unwrap();
+                    assert_eq!(ours(&again), ours(&gpt));
+                    assert_eq!(again.repair().unwrap(), Writes::new());
+                }
+            }
+        }
+    }
+    eprintln!("{accepted} accepted, {refused} refused");
+    assert!(accepted > 100 && refused > 100);
+}
+
+#[test]
+fn versions_are_ordered_as_systemd_orders_them() {
+    let Some(_) = Scratch::new() else { return };
+    let mut random = 0x1234_5678_9abc_def1_u64;
+    let mut next = move || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random
+    };
+    let alphabet: Vec<char> = "0019aB~-^._+ü".chars().collect();
+    let mut word = || (0..next() % 8).map(|_| alphabet[next() as usize % alphabet.len()]).collect::<String>();
+    let mut pairs: Vec<(String, String)> = (0..400).map(|_| (word(), word())).collect();
+    // Equal beginnings make the interesting ends.
+    pairs.extend((0..200).map(|_| {
+        let (common, a, b) = (word(), word(), word());
+        (format!("{common}{a}"), format!("{common}{b}"))
+    }));
+    for (a, b) in [("os_1.10", "os_1.9"), ("os_2~rc1", "os_2"), ("os_2^1", "os_2-1"), ("os_1", "os_1_verity")]
+    {
+        pairs.push((a.into(), b.into()));
+    }
+    let mut compared = 0;
+    for (a, b) in &pairs {
+        // An operand that begins with a dash would be an option.
+        let output =
+            tool("systemd-analyze").unwrap().args(["compare-versions", "--", a, b]).output().unwrap();
+        let expected = match output.status.code() {
+            Some(0) => Ordering::Equal,
+            Some(11) => Ordering::Greater,
+            Some(12) => Ordering::Less,
+            other => panic!("{a:?} {b:?}: {other:?} {output:?}"),
+        };
+        assert_eq!(label_version::compare(a, b), expected, "{a:?} {b:?}");
+        compared += 1;
+    }
+    eprintln!("{compared} pairs");
+}
+
+#[test]
+fn superblocks_are_recognised_as_blkid_recognises_them() {
+    let Some(scratch) = Scratch::new() else { return };
+    std::fs::create_dir(scratch.host("tree")).unwrap();
+    std::fs::write(scratch.host("tree/file"), "content").unwrap();
+    std::fs::write(scratch.host("key"), "secret").unwrap();
+    let (disk, tree, key) = (scratch.inside("disk"), scratch.inside("tree"), scratch.inside("key"));
+    let luks = ["luksFormat", "--batch-mode", "--pbkdf=pbkdf2", "--pbkdf-force-iterations=1000"];
+    let makers: Vec<(&str, Vec<&str>, u64)> = vec![
+        ("mkfs.ext2", vec!["-q", "-L", "an ext2", &disk], 16),
+        ("mkfs.ext3", vec!["-q", "-L", "an ext3", &disk], 16),
+        ("mkfs.ext4", vec!["-q", "-L", "sixteen letters!", &disk], 16),
+        ("mkfs.btrfs", vec!["-q", "-L", "a btrfs", &disk], 128),
+        ("mkfs.erofs", vec!["--quiet", "-L", "an erofs", &disk, &tree], 0),
+        ("mkfs.vfat", vec!["-F", "32", "-n", "FAT 32", &disk], 64),
+        ("mkfs.vfat", vec!["-F", "16", &disk], 16),
+        ("mkfs.vfat", vec!["-F", "12", "-n", "TWELVE", &disk], 4),
+        ("mkfs.xfs", vec!["-q", "-L", "an xfs", &disk], 400),
+        ("mksquashfs", vec![&tree, &disk, "-quiet", "-no-progress", "-noappend"], 0),
+        ("mkswap", vec!["-q", "-L", "a swap", &disk], 16),
+        ("cryptsetup", [&luks[..], &["--type=luks1", &disk, &key]].concat(), 16),
+        ("cryptsetup", [&luks[..], &["--type=luks2", "--label=a luks2", &disk, &key]].concat(), 32),
+        ("veritysetup", vec!["format", &key, &disk], 1),
+    ];
+    let root = std::env::var("HERMETIC_TOOLS").unwrap();
+    let mut recognised = 0;
+    for (maker, arguments, size) in makers {
+        if !["usr/sbin", "usr/bin"].iter().any(|dir| Path::new(&root).join(dir).join(maker).exists()) {
+            eprintln!("SKIPPED: {maker} is not in the tool root");
+            continue;
+        }
+        if maker == "veritysetup" {
+            image(&scratch.host("key"), MIB);
+        }
+        let _fresh = std::fs::remove_file(scratch.host("disk"));
+        if size > 0 {
+            image(&scratch.host("disk"), size * MIB);
+        }
+        let mut command = tool(maker).unwrap();
+        if maker == "mkfs.btrfs" {
+            // It asks /proc whether its device is mounted.
+            command = Command::new("unshare");
+            command.args([
+                "--mount",
+                "sh",
+                "-c",
+                "mount -t proc proc \"$0/proc\" && exec chroot \"$0\" mkfs.btrfs \"$@\"",
+                &root,
+            ]);
+        }
+        let made = command.args(&arguments).output().unwrap();
+        assert!(made.status.success(), "{maker}: {}", String::from_utf8_lossy(&made.stderr));
+        let output = tool("blkid").unwrap().args(["-p", "-o", "export", &disk]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let field = |key: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+            line.unwrap_or_default().replace("\\ ", " ").replace("\\!", "!")
+        };
+        let file = OpenOptions::new().read(true).open(scratch.host("disk")).unwrap();
+        let mut start = vec![0; probe::LENGTH.min(file.metadata().unwrap().len() as usize)];
+        file.read_exact_at(&mut start, 0).unwrap();
+        let found = probe::probe(&start).unwrap_or_else(|| panic!("{maker}: {text}"));
+        assert_eq!(found.format.to_string(), field("TYPE"), "{maker}");
+        assert_eq!(found.uuid, field("UUID"), "{maker}");
+        assert_eq!(found.label, field("LABEL"), "{maker}");
+        assert_eq!(
+            found.format == probe::Format::Luks2,
+            field("TYPE") == "crypto_LUKS" && field("VERSION") == "2"
+        );
+        recognised += 1;
+    }
+    eprintln!("{recognised} superblocks");
+}
