@@ -1,0 +1,79 @@
+//! Digests: how a reader knows that the key it got out of a keyslot is the volume key (LUKS2 specification section 3.4).
+
+use std::prelude::v1::*;
+
+use super::{
+    error::{LuksError, quote},
+    hash::{Hash, equal},
+    json::Node,
+    kdf::{Limits, SALT},
+};
+use crate::secret::Secret;
+
+/// Headers that were converted from LUKS1 keep its digests of 20 bytes, whatever the hash.
+const LUKS1_LENGTH: usize = 20;
+
+/// A digest, and what it belongs to.
+#[derive(Clone, Debug)]
+pub(super) struct Digest {
+    pub keyslots: Vec<u32>,
+    pub segments: Vec<u32>,
+    /// How to check a key, or why it cannot be done.
+    check: Result<Check, String>,
+}
+
+#[derive(Clone, Debug)]
+struct Check {
+    hash: Hash,
+    iterations: u32,
+    salt: Vec<u8>,
+    digest: Vec<u8>,
+}
+
+impl Digest {
+    pub fn parse(node: &Node) -> Result<Self, LuksError> {
+        Ok(Self {
+            keyslots: node.get("keyslots")?.references()?,
+            segments: node.get("segments")?.references()?,
+            check: match node.get("type")?.text()? {
+                "pbkdf2" => Check::parse(node)?,
+                other => Err(format!("digest type {} is not supported", quote(other))),
+            },
+        })
+    }
+
+    /// Whether `key` is the key that this digest was made of. The work is paid from `limits`.
+    ///
+    /// # Errors
+    /// Why it cannot be told.
+    pub fn verify(&self, key: &Secret, limits: &mut Limits) -> Result<bool, String> {
+        let check = self.check.as_ref().map_err(Clone::clone)?;
+        limits.pay_pbkdf2(check.hash, check.iterations, check.digest.len())?;
+        let mut digest = vec![0; check.digest.len()];
+        check.hash.pbkdf2(key.expose(), &check.salt, check.iterations, &mut digest);
+        Ok(equal(&digest, &check.digest))
+    }
+}
+
+impl Check {
+    fn parse(node: &Node) -> Result<Result<Self, String>, LuksError> {
+        let name = node.get("hash")?.text()?;
+        let Some(hash) = Hash::by_name(name) else {
+            return Ok(Err(format!("digest hash {} is not supported", quote(name))));
+        };
+        let (salt, digest, iterations) = (node.get("salt")?, node.get("digest")?, node.get("iterations")?);
+        let check =
+            Self { hash, iterations: iterations.number()?, salt: salt.bytes()?, digest: digest.bytes()? };
+        if check.salt.len() != SALT {
+            return Err(salt.invalid("not 32 bytes"));
+        }
+        // A short digest would let a wrong key pass, an empty one every key.
+        if check.digest.len() != hash.size() && check.digest.len() != LUKS1_LENGTH {
+            return Err(digest.invalid("not of the hash's length"));
+        }
+        if check.iterations == 0 {
+            return Err(iterations.invalid("zero"));
+        }
+        Ok(Ok(check))
+    }
+}

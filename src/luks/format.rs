@@ -1,0 +1,239 @@
+//! A new volume, as a plan of writes: what cryptsetup 2.7 makes by default, with one keyslot.
+
+use std::prelude::v1::*;
+
+use argon2::Algorithm;
+use serde_json::json;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::{
+    af,
+    base64::encode,
+    binary::{self, Binary},
+    error::LuksError,
+    hash::Hash,
+    kdf::{Kdf, Limits, SALT},
+    segment::CIPHER,
+    unlock::VolumeKey,
+    xts::{self, Direction},
+};
+use crate::{secret::Secret, units::Bytes, writes::Writes};
+
+/// Where the data of a new volume begins: 16 MiB, of which two copies of the header take 32 KiB and keyslots the rest.
+pub const DATA_OFFSET: Bytes = Bytes(16 << 20);
+
+/// The length of a copy of the header.
+const HEADER_SIZE: u64 = 0x4000;
+/// Where the first keyslot's area begins.
+const AREA_OFFSET: u64 = 2 * HEADER_SIZE;
+/// The length of an area: 4000 stripes of a 64-byte key, and up to the next 4096 bytes.
+const AREA_SIZE: u64 = ((KEY_SIZE * af::STRIPES) as u64).next_multiple_of(4096);
+/// The volume key: two AES-256 keys, for XTS.
+const KEY_SIZE: usize = 64;
+/// The digest checks a key of full entropy, which nobody can guess: the least that cryptsetup has.
+const DIGEST_ITERATIONS: u32 = 1000;
+
+/// A key file of this many bytes has all the entropy that the volume key has use for.
+const FULL_ENTROPY: usize = 32;
+
+/// The key derivation of a new keyslot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NewKdf {
+    /// For keys of full entropy: nothing is gained by making a guess expensive that nobody can make.
+    Pbkdf2Sha512 {
+        /// How often HMAC runs, at least 1000.
+        iterations: u32,
+    },
+    /// For what people type.
+    Argon2id {
+        /// Memory in KiB.
+        memory: u32,
+        /// Passes over it.
+        time: u32,
+        /// Lanes.
+        cpus: u32,
+    },
+}
+
+impl NewKdf {
+    /// The derivation for a key file of `length` bytes.
+    ///
+    /// From 32 bytes on it is taken for random and gets PBKDF2-SHA512 with 1000 iterations, as systemd-repart and
+    /// systemd-cryptenroll do for the keys that they generate. Anything shorter may be a passphrase and gets Argon2id with
+    /// the second recommended set of RFC 9106 section 4 (64 MiB, 3 passes, 4 lanes), which is meant for machines with
+    /// little memory: it does not measure the machine, because a volume that a large machine made must open on a
+    /// small one, and the initramfs of a 256 MiB board can spare that much.
+    pub const fn for_key_file(length: usize) -> Self {
+        if length >= FULL_ENTROPY {
+            Self::Pbkdf2Sha512 { iterations: 1000 }
+        } else {
+            Self::Argon2id { memory: 64 << 10, time: 3, cpus: 4 }
+        }
+    }
+
+    fn with_salt(self, salt: Vec<u8>) -> Kdf {
+        match self {
+            Self::Pbkdf2Sha512 { iterations } => Kdf::Pbkdf2 { hash: Hash::Sha512, iterations, salt },
+            Self::Argon2id { memory, time, cpus } => {
+                Kdf::Argon2 { algorithm: Algorithm::Argon2id, time, memory, cpus, salt }
+            }
+        }
+    }
+}
+
+/// What a new volume shall be.
+pub struct FormatParams<'a> {
+    /// Its UUID.
+    pub uuid: Uuid,
+    /// Its label, at most 47 bytes, empty for none.
+    pub label: &'a str,
+    /// Its subsystem label, at most 47 bytes, empty for none.
+    pub subsystem: &'a str,
+    /// The unit of encryption in bytes: 512, 1024, 2048 or 4096.
+    pub sector_size: u32,
+    /// What opens keyslot 0.
+    pub passphrase: &'a Secret,
+    /// How keyslot 0 derives its key.
+    pub kdf: NewKdf,
+    /// Fills a buffer with random bytes from the kernel's initialised pool.
+    pub random: &'a mut dyn FnMut(&mut [u8]),
+    /// The size of the device, a multiple of the sector size.
+    pub device_size: Bytes,
+}
+
+/// Plans a new volume and returns its key, so that it can be opened without asking for the passphrase again.
+///
+/// The plan writes the first keyslot's area, both copies of the header, and zeroes where something else might still be
+/// recognised on a device that was used before (see [`wipe`]); one barrier ends it. It does not fill the areas of keyslots
+/// that are not in use: what an old volume left there cannot be opened, because its salts went with its header.
+///
+/// # Errors
+/// Parameters that make no volume, a device that is too small, or memory for Argon2 that is not there.
+pub fn format(params: FormatParams<'_>) -> Result<(Writes, VolumeKey), LuksError> {
+    let FormatParams { uuid, label, subsystem, sector_size, passphrase, kdf, random, device_size } = params;
+    if !matches!(sector_size, 512 | 1024 | 2048 | 4096) {
+        return Err(LuksError::Parameter("the sector size is not 512, 1024, 2048 or 4096"));
+    }
+    for text in [label, subsystem] {
+        if text.len() > binary::LABEL_MAX || text.contains('\0') {
+            return Err(LuksError::Parameter("a label has more than 47 bytes or a NUL"));
+        }
+    }
+    let problem = match device_size.0.checked_sub(DATA_OFFSET.0) {
+        None | Some(0) => Some("has no room behind the 16 MiB of a LUKS2 header"),
+        Some(data) => {
+            (!data.is_multiple_of(u64::from(sector_size))).then_some("is no multiple of the sector size")
+        }
+    };
+    if let Some(problem) = problem {
+        return Err(LuksError::DeviceSize { device: device_size, problem });
+    }
+
+    let mut salt = || {
+        let mut salt = [0; SALT];
+        random(&mut salt);
+        salt
+    };
+    let (kdf, digest_salt) = (kdf.with_salt(salt().into()), salt());
+    let mut key = Secret::zeroed(KEY_SIZE);
+    random(key.expose_mut());
+    if key.expose().iter().all(|byte| *byte == 0) {
+        return Err(LuksError::Parameter("the source of random bytes gives none"));
+    }
+    let area = keyslot_area(&key, passphrase, &kdf, random)?;
+    let document = document(&key, &kdf, &digest_salt, sector_size);
+
+    let mut writes = Writes::new();
+    writes.data(Bytes(AREA_OFFSET), area);
+    wipe(&mut writes, device_size);
+    let binary =
+        Binary { size: HEADER_SIZE, sequence: 1, label: label.into(), subsystem: subsystem.into(), uuid };
+    for offset in [HEADER_SIZE, 0] {
+        let mut salt = [0; 64];
+        random(&mut salt);
+        let copy = binary.encode(offset, &salt, document.as_bytes());
+        writes.data(Bytes(offset), copy.ok_or(LuksError::Parameter("the header does not fit"))?);
+    }
+    writes.barrier();
+    Ok((writes, VolumeKey { key, digest: 0, keyslot: 0 }))
+}
+
+/// The area of the first keyslot: random bytes, of which the volume key makes the last stripe, encrypted.
+fn keyslot_area(
+    key: &Secret,
+    passphrase: &Secret,
+    kdf: &Kdf,
+    random: &mut dyn FnMut(&mut [u8]),
+) -> Result<Vec<u8>, LuksError> {
+    let mut area_key = Secret::zeroed(KEY_SIZE);
+    kdf.derive(passphrase, &mut Limits::NONE.clone(), &mut area_key).map_err(LuksError::KeyDerivation)?;
+    let mut area = Zeroizing::new(vec![0; AREA_SIZE as usize]);
+    random(&mut area);
+    af::split(&mut area, key.expose(), Hash::Sha256);
+    // The rest of the last 4096 bytes is encrypted with the stripes: random bytes either way.
+    xts::crypt(Direction::Encrypt, &mut area, area_key.expose())
+        .ok_or(LuksError::Parameter("the keyslot cannot be encrypted"))?;
+    Ok(core::mem::take(&mut *area))
+}
+
+/// The JSON text.
+fn document(key: &Secret, kdf: &Kdf, digest_salt: &[u8], sector_size: u32) -> String {
+    let mut digest = [0; 32];
+    Hash::Sha256.pbkdf2(key.expose(), digest_salt, DIGEST_ITERATIONS, &mut digest);
+    json!({
+        "keyslots": { "0": {
+            "type": "luks2",
+            "key_size": KEY_SIZE,
+            "af": { "type": "luks1", "stripes": af::STRIPES, "hash": Hash::Sha256.name() },
+            "area": {
+                "type": "raw",
+                "offset": AREA_OFFSET.to_string(),
+                "size": AREA_SIZE.to_string(),
+                "encryption": CIPHER,
+                "key_size": KEY_SIZE,
+            },
+            "kdf": kdf.to_json(),
+        }},
+        "tokens": {},
+        "segments": { "0": {
+            "type": "crypt",
+            "offset": DATA_OFFSET.0.to_string(),
+            "size": "dynamic",
+            "iv_tweak": "0",
+            "encryption": CIPHER,
+            "sector_size": sector_size,
+        }},
+        "digests": { "0": {
+            "type": "pbkdf2",
+            "keyslots": ["0"],
+            "segments": ["0"],
+            "hash": Hash::Sha256.name(),
+            "iterations": DIGEST_ITERATIONS,
+            "salt": encode(digest_salt),
+            "digest": encode(&digest),
+        }},
+        "config": {
+            "json_size": (HEADER_SIZE - binary::LENGTH as u64).to_string(),
+            "keyslots_size": (DATA_OFFSET.0 - AREA_OFFSET).to_string(),
+        },
+    })
+    .to_string()
+}
+
+/// Zeroes the places where a reader might recognise what the device was before.
+///
+/// cryptsetup writes all 16 MiB. Enough is: what follows the first area up to 512 KiB, for the labels of ZFS (superblocks
+/// of file systems lie within the first 128 KiB, which header and area cover); 4 KiB at each place where a
+/// secondary header of another length may lie, because readers that find the primary damaged look there; and the last
+/// 512 KiB, where md RAID and ZFS have theirs, which udev would see beside ours until the data grows over them.
+fn wipe(writes: &mut Writes, device_size: Bytes) {
+    const NEAR_END: u64 = 512 << 10;
+    let covered = AREA_OFFSET + AREA_SIZE;
+    writes.zero(Bytes(covered), Bytes(NEAR_END.saturating_sub(covered)));
+    for offset in binary::SIZES.into_iter().filter(|offset| *offset >= NEAR_END) {
+        writes.zero(Bytes(offset), Bytes(4096));
+    }
+    let last = device_size.0.saturating_sub(512 << 10).max(DATA_OFFSET.0);
+    writes.zero(Bytes(last), Bytes(device_size.0.saturating_sub(last)));
+}

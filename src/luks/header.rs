@@ -1,0 +1,228 @@
+//! The header of a volume: two copies on the disk, of which the newest good one counts (LUKS2 specification section 2.2).
+
+use std::prelude::v1::*;
+
+use core::fmt::Display;
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{
+    binary::{self, Binary, Fault},
+    error::LuksError,
+    json,
+    metadata::Metadata,
+    segment::{Flags, Segment},
+};
+use crate::{units::Bytes, writes::ReadAt};
+
+/// Which copy of the header was chosen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// The copy at the start of the device.
+    Primary,
+    /// The copy behind it.
+    Secondary,
+}
+
+/// A LUKS2 header, read once and checked. It keeps the whole JSON document, members unknown here included.
+#[derive(Clone, Debug)]
+pub struct Header {
+    binary: Binary,
+    origin: Origin,
+    complaint: Option<&'static str>,
+    document: Value,
+    pub(super) metadata: Metadata,
+}
+
+/// A copy whose checksum is right.
+struct Copy {
+    origin: Origin,
+    binary: Binary,
+    json: Vec<u8>,
+}
+
+/// Why there is no copy: the device cannot be read, or what was read is no copy.
+enum Failure {
+    Read(LuksError),
+    Fault(Fault),
+}
+
+impl Header {
+    /// Reads both copies and takes the one with the higher sequence number whose checksum and text are good; among equals
+    /// the primary. While the primary is damaged, the secondary is looked for behind every length that a copy may have.
+    ///
+    /// This is what cryptsetup does, except that a damaged copy is not rewritten, see [`Header::complaint`]. A device that
+    /// was given to something else without wiping may still have an old secondary copy: whoever has several formats to
+    /// choose from probes for the others first.
+    ///
+    /// Reads 32 KiB of a usual volume, 8 MiB and 36 KiB at most.
+    ///
+    /// # Errors
+    /// The device cannot be read, there is no LUKS2 header, or what is wrong with it.
+    pub fn read<R>(device: &R) -> Result<Self, LuksError>
+    where
+        R: ReadAt + ?Sized,
+        R::Error: Display,
+    {
+        let primary = Copy::read(device, 0);
+        if let Err(Failure::Fault(Fault::Version(version))) = primary {
+            // Not a damaged LUKS2 header, but a good one of something else.
+            return Err(if version == 1 { LuksError::Luks1 } else { LuksError::Version(version) });
+        }
+        let secondary = match &primary {
+            Ok(copy) => Copy::read(device, copy.binary.size),
+            Err(_) => Copy::search(device),
+        };
+        let (copies, complaint) = match (primary, secondary) {
+            (Ok(primary), Ok(secondary)) if secondary.binary.sequence > primary.binary.sequence => {
+                (vec![secondary, primary], Some("the primary header is older than the secondary"))
+            }
+            (Ok(primary), Ok(secondary)) => {
+                let older = secondary.binary.sequence < primary.binary.sequence;
+                let complaint = older.then_some("the secondary header is older than the primary");
+                (vec![primary, secondary], complaint)
+            }
+            (Ok(primary), Err(_)) => (vec![primary], Some("the secondary header is damaged")),
+            (Err(_), Ok(secondary)) => (vec![secondary], Some("the primary header is damaged")),
+            (Err(primary), Err(secondary)) => return Err(Failure::of_both(primary, secondary)),
+        };
+        let mut first = None;
+        for copy in copies {
+            match Self::parse(copy, complaint) {
+                Ok(header) if first.is_none() => return Ok(header),
+                Ok(header) => {
+                    return Ok(Self {
+                        complaint: Some("the newer header is not valid, the other one is used"),
+                        ..header
+                    });
+                }
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        Err(first.unwrap_or(LuksError::NotLuks))
+    }
+
+    fn parse(copy: Copy, complaint: Option<&'static str>) -> Result<Self, LuksError> {
+        let document = json::parse(&copy.json)?;
+        let metadata = Metadata::parse(&document, copy.binary.size)?;
+        Ok(Self { binary: copy.binary, origin: copy.origin, complaint, document, metadata })
+    }
+
+    /// The UUID of the volume.
+    pub fn uuid(&self) -> Uuid {
+        self.binary.uuid
+    }
+
+    /// The label of the volume, empty when it has none.
+    pub fn label(&self) -> &str {
+        &self.binary.label
+    }
+
+    /// The subsystem label of the volume, empty when it has none.
+    pub fn subsystem(&self) -> &str {
+        &self.binary.subsystem
+    }
+
+    /// The number that grows with every update of the header.
+    pub fn sequence(&self) -> u64 {
+        self.binary.sequence
+    }
+
+    /// Which copy this is.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// What is wrong with the other copy, for the log; the next write of cryptsetup repairs it.
+    pub fn complaint(&self) -> Option<&'static str> {
+        self.complaint
+    }
+
+    /// The JSON document as it stands on the disk.
+    pub fn document(&self) -> &Value {
+        &self.document
+    }
+
+    /// The options that the header asks for at activation (`config/flags`).
+    pub fn flags(&self) -> Flags {
+        self.metadata.flags
+    }
+
+    /// The encrypted segment.
+    ///
+    /// # Errors
+    /// The header requires what is not known here, has other segments than a single encrypted one, or that one is encrypted
+    /// with anything but `aes-xts-plain64`; the null cipher has an error of its own.
+    pub fn segment(&self) -> Result<Segment, LuksError> {
+        match self.metadata.requirements.first() {
+            Some(requirement) => Err(LuksError::Requirement(requirement.clone())),
+            None => self.metadata.segment.clone(),
+        }
+    }
+}
+
+impl Copy {
+    /// Reads the copy at `offset`.
+    fn read<R>(device: &R, offset: u64) -> Result<Self, Failure>
+    where
+        R: ReadAt + ?Sized,
+        R::Error: Display,
+    {
+        let mut header = vec![0; binary::LENGTH];
+        read(device, offset, &mut header).map_err(Failure::Read)?;
+        let binary = Binary::parse(&header, offset).map_err(Failure::Fault)?;
+        // The length is one of nine, 4 MiB at most.
+        let mut json = vec![0; usize::try_from(binary.size).unwrap_or(0).saturating_sub(binary::LENGTH)];
+        read(device, offset + binary::LENGTH as u64, &mut json).map_err(Failure::Read)?;
+        binary::verify(&header, &json).map_err(Failure::Fault)?;
+        let origin = if offset == 0 { Origin::Primary } else { Origin::Secondary };
+        Ok(Self { origin, binary, json })
+    }
+
+    /// Looks for a secondary copy wherever one may lie; otherwise says what is wrong with the one that came nearest.
+    fn search<R>(device: &R) -> Result<Self, Failure>
+    where
+        R: ReadAt + ?Sized,
+        R::Error: Display,
+    {
+        let mut failure = Failure::Fault(Fault::Absent);
+        for offset in binary::SIZES {
+            match Self::read(device, offset) {
+                Ok(copy) => return Ok(copy),
+                Err(found @ Failure::Fault(Fault::Damaged(_))) => failure = found,
+                // Past the end of a small device there is no copy either.
+                Err(_) => {}
+            }
+        }
+        Err(failure)
+    }
+}
+
+impl Failure {
+    /// What to say when neither copy can be used.
+    fn of_both(primary: Self, secondary: Self) -> LuksError {
+        match (primary, secondary) {
+            (Self::Read(error), _) => error,
+            (Self::Fault(Fault::Absent), Self::Fault(Fault::Absent) | Self::Read(_)) => LuksError::NotLuks,
+            (Self::Fault(primary), Self::Fault(secondary)) => {
+                LuksError::Damaged { primary: primary.text(), secondary: secondary.text() }
+            }
+            (Self::Fault(primary), Self::Read(_)) => {
+                LuksError::Damaged { primary: primary.text(), secondary: "it cannot be read" }
+            }
+        }
+    }
+}
+
+/// Fills `buffer` from `offset`.
+pub(super) fn read<R>(device: &R, offset: u64, buffer: &mut [u8]) -> Result<(), LuksError>
+where
+    R: ReadAt + ?Sized,
+    R::Error: Display,
+{
+    let offset = Bytes(offset);
+    device
+        .read_exact_at(offset, buffer)
+        .map_err(|reason| LuksError::Read { offset, reason: reason.to_string() })
+}

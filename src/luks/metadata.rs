@@ -1,0 +1,135 @@
+//! The JSON text as checked types (LUKS2 specification section 3).
+//!
+//! What breaks the format refuses the copy. What is well-formed but not done here is kept as an error beside the object it
+//! concerns, so that a volume opens as long as one keyslot can be used.
+
+use std::{collections::BTreeMap, prelude::v1::*};
+
+use serde_json::Value;
+
+use super::{
+    digest::Digest,
+    error::{LuksError, quote},
+    json::Node,
+    keyslot::Keyslot,
+    segment::{Flags, Segment},
+};
+
+/// The most keyslots, tokens and segments that a header may have (LUKS2_OBJECTS_MAX of cryptsetup).
+const OBJECTS_MAX: u32 = 32;
+/// The most digests (LUKS2_DIGEST_MAX).
+const DIGESTS_MAX: u32 = 8;
+/// The largest keyslots area (LUKS2_MAX_KEYSLOTS_SIZE).
+const KEYSLOTS_SIZE_MAX: u64 = 128 << 20;
+/// Area sizes are multiples of this.
+const ALIGNMENT: u64 = 4096;
+
+/// What the JSON text says.
+#[derive(Clone, Debug)]
+pub(super) struct Metadata {
+    pub keyslots: BTreeMap<u32, Keyslot>,
+    /// Those that are of a known type.
+    pub digests: BTreeMap<u32, Digest>,
+    /// The one encrypted segment, or why there is none that can be opened.
+    pub segment: Result<Segment, LuksError>,
+    pub flags: Flags,
+    /// What a reader must know to use the volume; nothing is known here, so any entry refuses.
+    pub requirements: Vec<String>,
+}
+
+impl Metadata {
+    /// Checks `document`, the text of a copy of `header_size` bytes.
+    pub fn parse(document: &Value, header_size: u64) -> Result<Self, LuksError> {
+        let root = Node::root(document);
+        let config = root.get("config")?;
+        let json_size = config.get("json_size")?;
+        if json_size.long()?.checked_add(super::binary::LENGTH as u64) != Some(header_size) {
+            return Err(json_size.invalid("not the size of the JSON area"));
+        }
+        let keyslots_size = config.get("keyslots_size")?;
+        let area_size = keyslots_size.long()?;
+        if area_size > KEYSLOTS_SIZE_MAX || !area_size.is_multiple_of(ALIGNMENT) {
+            return Err(keyslots_size.invalid("not a multiple of 4096 up to 128 MiB"));
+        }
+        // Both copies, then the keyslots area, then the data.
+        let area = 2 * header_size..2 * header_size + area_size;
+
+        let mut keyslots = BTreeMap::new();
+        for (number, node) in root.get("keyslots")?.numbered(OBJECTS_MAX)? {
+            let keyslot = Keyslot::parse(&node)?;
+            if keyslot.area.start < area.start || keyslot.area.end > area.end {
+                return Err(node.invalid("its area is not within the keyslots area"));
+            }
+            if keyslots.values().any(|other: &Keyslot| keyslot.overlaps(other)) {
+                return Err(node.invalid("its area overlaps that of another keyslot"));
+            }
+            keyslots.insert(number, keyslot);
+        }
+        let segments = root.get("segments")?.numbered(OBJECTS_MAX)?;
+        let mut digests = BTreeMap::new();
+        for (number, node) in root.get("digests")?.numbered(DIGESTS_MAX)? {
+            let digest = Digest::parse(&node)?;
+            if digest.keyslots.iter().any(|keyslot| !keyslots.contains_key(keyslot)) {
+                return Err(node.invalid("it belongs to a keyslot that is not there"));
+            }
+            if digest.segments.iter().any(|segment| !segments.contains_key(segment)) {
+                return Err(node.invalid("it belongs to a segment that is not there"));
+            }
+            digests.insert(number, digest);
+        }
+        for token in root.get("tokens")?.numbered(OBJECTS_MAX)?.values() {
+            token.get("type")?.text()?;
+            if token.get("keyslots")?.references()?.iter().any(|keyslot| !keyslots.contains_key(keyslot)) {
+                return Err(token.invalid("it belongs to a keyslot that is not there"));
+            }
+        }
+        let segment = match only_segment(&segments, area.end) {
+            Err(error @ LuksError::Invalid { .. }) => return Err(error),
+            other => other,
+        };
+        Ok(Self { keyslots, digests, segment, flags: flags(&config)?, requirements: requirements(&config)? })
+    }
+}
+
+/// The one segment of a volume. Several are those of a re-encryption under way, or of something not thought of yet.
+fn only_segment(segments: &BTreeMap<u32, Node>, data_start: u64) -> Result<Segment, LuksError> {
+    let mut found = Vec::new();
+    for (number, node) in segments {
+        found.push(Segment::parse(*number, node, data_start));
+    }
+    // A null cipher in any of them is named before the number of segments is.
+    if let Some(null) = found.iter().find(|found| matches!(found, Err(LuksError::NullCipher { .. }))) {
+        return null.clone();
+    }
+    match found.pop() {
+        Some(segment) if found.is_empty() => segment,
+        Some(_) => {
+            Err(LuksError::Unsupported { path: "segments".into(), value: "more than one segment".into() })
+        }
+        None => Err(LuksError::Invalid { path: "segments".into(), problem: "there is none" }),
+    }
+}
+
+/// `config/flags`: options for the activation; unknown ones mean nothing to this reader, as in cryptsetup.
+fn flags(config: &Node) -> Result<Flags, LuksError> {
+    let mut flags = Flags::default();
+    for flag in config.find("flags").map(|node| node.texts()).transpose()?.unwrap_or_default() {
+        match flag {
+            "allow-discards" => flags.allow_discards = true,
+            "same-cpu-crypt" => flags.same_cpu_crypt = true,
+            "submit-from-crypt-cpus" => flags.submit_from_crypt_cpus = true,
+            "no-read-workqueue" => flags.no_read_workqueue = true,
+            "no-write-workqueue" => flags.no_write_workqueue = true,
+            "high_priority" => flags.high_priority = true,
+            _ => {}
+        }
+    }
+    Ok(flags)
+}
+
+/// `config/requirements/mandatory`.
+fn requirements(config: &Node) -> Result<Vec<String>, LuksError> {
+    let Some(requirements) = config.find("requirements") else { return Ok(Vec::new()) };
+    let mandatory = requirements.get("mandatory")?.texts()?;
+    Ok(mandatory.into_iter().map(quote).collect())
+}

@@ -1,0 +1,117 @@
+//! From a key to the volume key: keyslots are tried in their order until one opens.
+
+use std::prelude::v1::*;
+
+use core::fmt::Display;
+
+use super::{
+    af,
+    digest::Digest,
+    error::{LuksError, Skipped},
+    header::{self, Header},
+    kdf::Limits,
+    keyslot::{Keyslot, Priority, Recipe},
+    xts::{self, Direction},
+};
+use crate::{secret::Secret, writes::ReadAt};
+
+/// The key of a volume, and how it was found.
+pub struct VolumeKey {
+    /// The key itself, 32 or 64 bytes.
+    pub key: Secret,
+    /// The digest that it matches; part of its name in the kernel's keyring.
+    pub digest: u32,
+    /// The keyslot that it came from.
+    pub keyslot: u32,
+}
+
+impl Header {
+    /// Tries `passphrase` (what was typed, or a key file's content) on the keyslots that lead to the encrypted segment:
+    /// those of high priority first, then by number; those of priority `ignore` never, as cryptsetup does it. Keyslot areas
+    /// are read from `device`, each once. What the attempts cost is bounded by `limits`.
+    ///
+    /// # Errors
+    /// The volume is not one that may be opened ([`Header::segment`]; a keyslot with the null cipher), no keyslot opens with
+    /// this key, or none of those that could be tried.
+    pub fn unlock<R>(&self, device: &R, passphrase: &Secret, limits: Limits) -> Result<VolumeKey, LuksError>
+    where
+        R: ReadAt + ?Sized,
+        R::Error: Display,
+    {
+        let segment = self.segment()?;
+        for keyslot in self.metadata.keyslots.values() {
+            if let Err(error @ LuksError::NullCipher { .. }) = &keyslot.recipe {
+                return Err(error.clone());
+            }
+        }
+        let digest =
+            self.metadata.digests.iter().find(|(_, digest)| digest.segments.contains(&segment.number));
+        let (digest_number, digest) = digest.ok_or(LuksError::NoKeyslot)?;
+
+        let mut limits = limits;
+        let (mut tried, mut skipped) = (Vec::new(), Vec::new());
+        for (keyslot_number, keyslot) in self.candidates(digest) {
+            let attempt = match &keyslot.recipe {
+                Ok(recipe) => recipe.open(device, keyslot.area.start, passphrase, digest, &mut limits),
+                Err(error) => Err(error.to_string()),
+            };
+            match attempt {
+                Ok(Some(key)) => {
+                    return Ok(VolumeKey { key, digest: *digest_number, keyslot: keyslot_number });
+                }
+                Ok(None) => tried.push(keyslot_number),
+                Err(reason) => skipped.push(Skipped { keyslot: keyslot_number, reason }),
+            }
+        }
+        Err(match (tried.is_empty(), skipped.is_empty()) {
+            (true, true) => LuksError::NoKeyslot,
+            (_, true) => LuksError::WrongKey { tried },
+            (_, false) => LuksError::NotAllTried { tried, skipped },
+        })
+    }
+
+    /// The keyslots that belong to `digest`, in the order in which they are tried.
+    fn candidates(&self, digest: &Digest) -> Vec<(u32, &Keyslot)> {
+        let mut candidates: Vec<_> = self
+            .metadata
+            .keyslots
+            .iter()
+            .filter(|(number, keyslot)| {
+                digest.keyslots.contains(number) && keyslot.priority != Priority::Ignore
+            })
+            .map(|(number, keyslot)| (*number, keyslot))
+            .collect();
+        // Stable: by number among those of one priority.
+        candidates.sort_by_key(|(_, keyslot)| keyslot.priority);
+        candidates
+    }
+}
+
+impl Recipe {
+    /// Opens the keyslot whose area begins at `offset`: the volume key, or None when the key is not the right one.
+    ///
+    /// # Errors
+    /// Why it could not be tried.
+    fn open<R>(
+        &self,
+        device: &R,
+        offset: u64,
+        passphrase: &Secret,
+        digest: &Digest,
+        limits: &mut Limits,
+    ) -> Result<Option<Secret>, String>
+    where
+        R: ReadAt + ?Sized,
+        R::Error: Display,
+    {
+        let mut area_key = Secret::zeroed(self.area_key_size);
+        self.kdf.derive(passphrase, limits, &mut area_key)?;
+        let mut area = Secret::zeroed(self.key_size * af::STRIPES);
+        header::read(device, offset, area.expose_mut()).map_err(|error| error.to_string())?;
+        xts::crypt(Direction::Decrypt, area.expose_mut(), area_key.expose())
+            .ok_or("its area cannot be decrypted")?;
+        let mut key = Secret::zeroed(self.key_size);
+        af::merge(area.expose(), key.expose_mut(), self.af_hash);
+        Ok(digest.verify(&key, limits)?.then_some(key))
+    }
+}
