@@ -8,6 +8,8 @@
 //! `hermetic.test.write=PATH:TEXT`, `hermetic.test.run=PROGRAM+ARGUMENT...`, `hermetic.test.efi=NAME-GUID:HEX`,
 //! `hermetic.test.end=poweroff|reboot|halt`.
 
+#![cfg_attr(not(test), no_main)]
+
 mod block;
 mod files;
 mod machine;
@@ -23,16 +25,28 @@ use serde_json::{Value, json};
 /// The longest piece of the state on one line: a terminal of any kind takes it.
 const LINE: usize = 200;
 
-fn main() {
-    if std::env::args().any(|word| word == "--print") {
-        println!("{}", state());
-        return;
+/// Where the C library starts us. Rust's own start would ignore SIGPIPE, catch SIGSEGV and SIGBUS and open what is missing
+/// of the descriptors 0 to 2, and so hide how hermetic-init left them.
+// SAFETY: the only other definition of this name would be Rust's, which `no_main` leaves out.
+#[cfg(not(test))]
+#[unsafe(no_mangle)]
+extern "C" fn main() -> std::ffi::c_int {
+    run();
+    1
+}
+
+#[cfg_attr(test, allow(dead_code))]
+fn run() {
+    let missing = mount_what_is_missing();
+    if process::argv().iter().any(|word| word == "--print") {
+        println!("{}", state(&missing));
+        std::process::exit(0);
     }
     if std::process::id() != 1 {
         eprintln!("test-init: not PID 1; test-init --print shows the state of this machine");
         std::process::exit(1);
     }
-    let mut state = state();
+    let mut state = state(&missing);
     // From here on only emergencies of the kernel stand between our lines.
     let quiet = std::fs::write("/proc/sys/kernel/printk", "1\n");
     let (actions, runs) = words::carry_out(&machine::cmdline());
@@ -56,28 +70,28 @@ fn main() {
     eprintln!("test-init: {failed:?}");
 }
 
-/// Everything that can be known about this machine. What our own doing changes comes first.
-fn state() -> Value {
-    let fds = process::open_fds();
-    let own = process::own_status();
-    // A test that boots us without hermetic-init has no /proc yet; that it was missing is a fact as well.
-    let mounted: Vec<_> =
-        [("proc", "/proc", "self"), ("sysfs", "/sys", "class"), ("devtmpfs", "/dev", "null")]
-            .into_iter()
-            .filter(|(_, at, sign)| !std::path::Path::new(at).join(sign).exists())
-            .map(|(fstype, at, _)| {
-                let done = mount(fstype, at, fstype, MountFlags::empty(), None);
-                json!({ "mountpoint": at, "error": done.err().map(|error| error.to_string()) })
-            })
-            .collect();
+/// A test that boots us without hermetic-init has no /proc yet; that it was missing is a fact as well.
+fn mount_what_is_missing() -> Vec<Value> {
+    [("proc", "/proc", "self"), ("sysfs", "/sys", "class"), ("devtmpfs", "/dev", "null")]
+        .into_iter()
+        .filter(|(_, at, sign)| !std::path::Path::new(at).join(sign).exists())
+        .map(|(fstype, at, _)| {
+            let done = mount(fstype, at, fstype, MountFlags::empty(), None);
+            json!({ "mountpoint": at, "error": done.err().map(|error| error.to_string()) })
+        })
+        .collect()
+}
+
+/// Everything that can be known about this machine.
+fn state(missing: &[Value]) -> Value {
     json!({
         "argv": process::argv(),
         "environ": process::environ(),
-        "fds": fds,
-        "status": own,
+        "fds": process::open_fds(),
+        "status": process::own_status(),
         "limits": process::limits(),
         "cwd": process::cwd(),
-        "was_missing": mounted,
+        "was_missing": missing,
         "processes": process::all(),
         "cmdline": machine::cmdline(),
         "uptime_usec": machine::uptime_usec(),

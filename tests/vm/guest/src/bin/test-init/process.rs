@@ -11,15 +11,20 @@ use crate::machine::text;
 /// What the kernel marks its own threads with (`PF_KTHREAD`, include/linux/sched.h).
 const PF_KTHREAD: u64 = 0x0020_0000;
 
-/// Our arguments.
+/// Our arguments, from the kernel: without Rust's own start std does not know them.
 pub fn argv() -> Vec<String> {
-    std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect()
+    text("/proc/self/cmdline").split_terminator('\0').map(String::from).collect()
 }
 
 /// Our environment.
 pub fn environ() -> BTreeMap<String, String> {
-    let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
-    std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value))).collect()
+    let entries = text("/proc/self/environ");
+    let entries = entries.split_terminator('\0');
+    entries.map(|entry| entry.split_once('=').unwrap_or((entry, ""))).map(owned).collect()
+}
+
+fn owned((name, value): (&str, &str)) -> (String, String) {
+    (name.to_string(), value.to_string())
 }
 
 /// Our open descriptors and what they are, without the one that this question opens.
@@ -44,7 +49,7 @@ fn fields(status: &str) -> BTreeMap<String, String> {
     status
         .lines()
         .filter_map(|line| line.split_once(':'))
-        .map(|(name, value)| (name.to_string(), value.trim().to_string()))
+        .map(|(name, value)| owned((name, value.trim())))
         .collect()
 }
 
