@@ -1,3 +1,0 @@
-//! (to be furnished)
-
-fn main() {}

@@ -1,0 +1,107 @@
+//! What PID 1 was started with, and who else runs.
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::machine::text;
+
+/// What the kernel marks its own threads with (`PF_KTHREAD`, include/linux/sched.h).
+const PF_KTHREAD: u64 = 0x0020_0000;
+
+/// Our arguments, from the kernel: without Rust's own start std does not know them.
+pub fn argv() -> Vec<String> {
+    text("/proc/self/cmdline").split_terminator('\0').map(String::from).collect()
+}
+
+/// Our environment.
+pub fn environ() -> BTreeMap<String, String> {
+    let entries = text("/proc/self/environ");
+    let entries = entries.split_terminator('\0');
+    entries.map(|entry| entry.split_once('=').unwrap_or((entry, ""))).map(owned).collect()
+}
+
+fn owned((name, value): (&str, &str)) -> (String, String) {
+    (name.to_string(), value.to_string())
+}
+
+/// Our open descriptors and what they are, without the one that this question opens.
+pub fn open_fds() -> BTreeMap<u32, String> {
+    let Ok(list) = std::fs::read_dir("/proc/self/fd") else { return BTreeMap::new() };
+    list.flatten()
+        .filter_map(|entry| {
+            let target = std::fs::read_link(entry.path()).ok()?;
+            let ours = target.starts_with("/proc") && target.ends_with("fd");
+            let number = entry.file_name().to_str()?.parse().ok()?;
+            (!ours).then(|| (number, target.to_string_lossy().into_owned()))
+        })
+        .collect()
+}
+
+/// Signals, umask, capabilities: the lines of /proc/self/status, by name.
+pub fn own_status() -> BTreeMap<String, String> {
+    fields(&text("/proc/self/status"))
+}
+
+fn fields(status: &str) -> BTreeMap<String, String> {
+    status
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| owned((name, value.trim())))
+        .collect()
+}
+
+/// Soft and hard limits by name, as /proc/self/limits prints them.
+pub fn limits() -> BTreeMap<String, [String; 2]> {
+    text("/proc/self/limits")
+        .lines()
+        .skip(1)
+        .filter_map(|line| {
+            // The name is padded to 26 columns and may contain blanks.
+            let (name, values) = line.split_at_checked(26)?;
+            let mut values = values.split_whitespace();
+            Some((name.trim().to_string(), [values.next()?.to_string(), values.next()?.to_string()]))
+        })
+        .collect()
+}
+
+/// Where we stand.
+pub fn cwd() -> Option<String> {
+    Some(std::env::current_dir().ok()?.to_string_lossy().into_owned())
+}
+
+/// Every process with its name and arguments, and how many threads the kernel has of its own.
+pub fn all() -> Value {
+    let mut user = Vec::new();
+    let mut kernel_threads = 0;
+    let numbers = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    for entry in numbers {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        let stat = text(entry.path().join("stat"));
+        // PID (COMM) STATE PPID PGRP SESSION TTY TPGID FLAGS; COMM may contain parentheses and blanks.
+        let after = stat.rsplit_once(')').map(|(_, after)| after).unwrap_or_default();
+        let field =
+            |index| after.split_whitespace().nth(index).and_then(|field: &str| field.parse::<u64>().ok());
+        if field(6).is_some_and(|flags| flags & PF_KTHREAD != 0) {
+            kernel_threads += 1;
+            continue;
+        }
+        let cmdline = text(entry.path().join("cmdline"));
+        user.push(json!({
+            "pid": pid,
+            "ppid": field(1),
+            "comm": text(entry.path().join("comm")).trim_end(),
+            "cmdline": cmdline.split_terminator('\0').collect::<Vec<_>>(),
+            "exe": link(&entry.path().join("exe")),
+        }));
+    }
+    json!({ "user": user, "kernel_threads": kernel_threads })
+}
+
+fn link(path: &Path) -> Option<String> {
+    Some(String::from_utf8_lossy(std::fs::read_link(path).ok()?.as_os_str().as_bytes()).into_owned())
+}
