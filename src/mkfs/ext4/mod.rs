@@ -14,7 +14,7 @@
 //!
 //! Format: <https://docs.kernel.org/filesystems/ext4/>, cited below as "ext4 documentation" with the chapter.
 //!
-//! The rooms: [`geometry`] (how many), `space` and `layout` (which block goes where), one file for each structure on the
+//! The rooms: `geometry` (how many), `space` and `layout` (which block goes where), one file for each structure on the
 //! disk, `image` (the writes).
 
 use std::prelude::v1::*;
@@ -132,8 +132,9 @@ impl core::error::Error for Ext4Error {}
 /// Plans an empty ext4. Offsets count from the start of the partition or mapping; a barrier ends the plan. The plan is
 /// valid whatever stood on the device before.
 ///
-/// Memory: the plan holds one copy of the group descriptors for each backup (about 0.1 MiB in all at 64 GiB, 10 MiB at
-/// 1 TiB, 110 MiB at 8 TiB); the zeroes of the journal take none.
+/// Memory: the plan holds what is written, among it a copy of the group descriptors for each backup: 1 MiB for a file
+/// system of 1 GiB, 7 MiB for 64 GiB, 18 MiB for 1 TiB, 115 MiB for 8 TiB. The zeroes of the journal (at most 1 GiB) take
+/// none.
 ///
 /// # Errors
 /// [`Ext4Error::TooSmall`] below 2048 blocks, [`Ext4Error::TooLarge`] from 2^32 blocks (16 TiB with blocks of 4096
