@@ -1,0 +1,61 @@
+//! Why a root could not be furnished.
+
+use core::fmt;
+
+use rustix::io::Errno;
+
+/// A step on the new root that failed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum EtcError {
+    /// A system call failed.
+    Call {
+        /// What was tried, as a verb with its object's kind: `create directory`.
+        step: &'static str,
+        /// On which path, as seen from the root.
+        path: String,
+        /// What came back.
+        errno: Errno,
+    },
+    /// Something that must be a directory of the root is something else, so nothing is written there.
+    NotADirectory {
+        /// Which, as seen from the root.
+        path: String,
+    },
+    /// A file of the factory became shorter while it was copied.
+    Truncated {
+        /// Which, as seen from the factory.
+        path: String,
+    },
+    /// The factory's directories are nested deeper than any sane tree.
+    TooDeep {
+        /// The first directory that was not entered.
+        path: String,
+    },
+}
+
+impl EtcError {
+    /// The error of one system call, ready for `map_err`.
+    pub(super) fn call(step: &'static str, path: impl fmt::Display) -> impl FnOnce(Errno) -> Self {
+        move |errno| Self::Call { step, path: path.to_string(), errno }
+    }
+}
+
+impl fmt::Display for EtcError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Call { step, path, errno } => write!(f, "cannot {step} {path} of the new root: {errno}"),
+            Self::NotADirectory { path } => write!(
+                f,
+                "{path} of the new root is not a directory; nothing was written through it: remove it or reset the root"
+            ),
+            Self::Truncated { path } => {
+                write!(f, "{path} in /usr ended early while it was copied: check the image")
+            }
+            Self::TooDeep { path } => {
+                write!(f, "{path} in /usr is nested too deep: check the image's factory tree")
+            }
+        }
+    }
+}
+
+impl core::error::Error for EtcError {}

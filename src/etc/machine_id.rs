@@ -1,0 +1,260 @@
+//! The machine id: what /etc/machine-id says, and the id that is kept beside it.
+//!
+//! A new root gets `uninitialized` in /etc/machine-id, so that systemd sees a first boot, runs its presets and the units
+//! that ask for it, and commits the id only when all that is done (machine-id(5), "First Boot Semantics"). Until then
+//! the id must come from us, and it must be the same at every attempt: it is the seed of partition ids and names
+//! per-machine files. So the chosen id is kept in [`KEPT`] on the root, is offered in /run/machine-id as long as
+//! /etc/machine-id says `uninitialized`, and means nothing any more once systemd has committed it.
+
+use core::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::{
+    fs::{self, Mode, OFlags},
+    io::Errno,
+};
+
+use super::{EtcError, tree::open_directory};
+
+/// Where the chosen id is kept on the root, as seen from it. One line, 32 hexadecimal digits, mode 0444.
+pub const KEPT: &str = "var/lib/hermetic-init/machine-id";
+/// The directories of [`KEPT`].
+const KEPT_IN: [&str; 3] = ["var", "lib", "hermetic-init"];
+/// What /etc/machine-id says before the first boot is over (machine-id(5)).
+const UNINITIALIZED: &[u8] = b"uninitialized\n";
+/// No valid file of this kind is longer.
+const MAX_LENGTH: usize = 64;
+
+/// A machine id: 128 bits, not all zero, printed as 32 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct MachineId([u8; 16]);
+
+impl MachineId {
+    /// From random bytes, made a version 4 UUID as systemd does (`id128_make_v4_uuid`).
+    pub fn from_random(mut bytes: [u8; 16]) -> Self {
+        let [_, _, _, _, _, _, version, _, variant, ..] = &mut bytes;
+        *version = (*version & 0x0f) | 0x40;
+        *variant = (*variant & 0x3f) | 0x80;
+        Self(bytes)
+    }
+
+    /// From bytes that are an id already; None for all zeros, which is no id.
+    pub fn from_bytes(bytes: [u8; 16]) -> Option<Self> {
+        (bytes != [0; 16]).then_some(Self(bytes))
+    }
+
+    /// Parses 32 hexadecimal digits of either case, and nothing else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut digits = text.bytes();
+        let mut bytes = [0; 16];
+        for byte in &mut bytes {
+            let (high, low) = (hex(digits.next()?)?, hex(digits.next()?)?);
+            *byte = high << 4 | low;
+        }
+        digits.next().is_none().then_some(())?;
+        Self::from_bytes(bytes)
+    }
+
+    /// Parses what DMI says in /sys/class/dmi/id/product_uuid: digits with or without dashes, a newline behind. None for
+    /// all zeros and all ones, which firmware without an id of its own says.
+    pub fn from_dmi(text: &str) -> Option<Self> {
+        let digits: String = text.trim_end().chars().filter(|&digit| digit != '-').take(33).collect();
+        Self::parse(&digits).filter(|id| id.0 != [0xff; 16])
+    }
+
+    /// The 16 bytes, in the order in which they are printed.
+    pub fn bytes(&self) -> [u8; 16] {
+        self.0
+    }
+
+    /// As a file holds it: the digits and a newline.
+    pub fn line(&self) -> String {
+        format!("{self}\n")
+    }
+}
+
+impl fmt::Display for MachineId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+/// What /etc/machine-id says (machine-id(5)).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// No such file: systemd sees a first boot.
+    Missing,
+    /// `uninitialized`: systemd sees a first boot.
+    Uninitialized,
+    /// Empty: no first boot, the id is set up at boot and committed when it can be.
+    Empty,
+    /// The machine has this id.
+    Valid(MachineId),
+    /// Something else; systemd takes it for none and sets up an id.
+    Malformed,
+}
+
+impl State {
+    /// Whether systemd will ask for an id that we may offer.
+    pub fn first_boot(self) -> bool {
+        matches!(self, Self::Missing | Self::Uninitialized)
+    }
+
+    fn parse(content: &[u8]) -> Self {
+        match content {
+            b"" => Self::Empty,
+            b"uninitialized" | UNINITIALIZED => Self::Uninitialized,
+            _ => core::str::from_utf8(content.strip_suffix(b"\n").unwrap_or(content))
+                .ok()
+                .and_then(MachineId::parse)
+                .map_or(Self::Malformed, Self::Valid),
+        }
+    }
+}
+
+/// Reads the state of /etc/machine-id below `root`.
+///
+/// # Errors
+/// /etc that is no directory, a machine-id that is no regular file or cannot be read.
+pub fn state(root: BorrowedFd<'_>) -> Result<State, EtcError> {
+    let etc = match open_directory(root, "etc") {
+        Err(Errno::NOENT) => return Ok(State::Missing),
+        etc => etc.map_err(EtcError::call("open", "/etc"))?,
+    };
+    Ok(read(etc.as_fd(), "/etc/machine-id")?.map_or(State::Missing, |content| State::parse(&content)))
+}
+
+/// Writes `uninitialized` into /etc/machine-id when the file is missing, and returns the state from then on. Whatever exists stays.
+///
+/// # Errors
+/// As [`state`], and what the file system says.
+pub fn initialize(root: BorrowedFd<'_>) -> Result<State, EtcError> {
+    let found = state(root)?;
+    if found == State::Missing {
+        let etc = open_directory(root, "etc").map_err(EtcError::call("open", "/etc"))?;
+        write(etc.as_fd(), "/etc/machine-id", UNINITIALIZED)?;
+        return Ok(State::Uninitialized);
+    }
+    Ok(found)
+}
+
+/// The id that an earlier boot kept on this root, if it is one.
+///
+/// # Errors
+/// What the file system says; a file that holds no id is as good as none.
+pub fn kept(root: BorrowedFd<'_>) -> Result<Option<MachineId>, EtcError> {
+    let mut at: Option<OwnedFd> = None;
+    for name in KEPT_IN {
+        match open_directory(at.as_ref().map_or(root, AsFd::as_fd), name) {
+            Ok(directory) => at = Some(directory),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+            Err(errno) => return Err(EtcError::call("open directory of", format_args!("/{KEPT}"))(errno)),
+        }
+    }
+    let Some(directory) = at else { return Ok(None) };
+    Ok(read(directory.as_fd(), "/var/lib/hermetic-init/machine-id")?.and_then(|content| {
+        match State::parse(&content) {
+            State::Valid(id) => Some(id),
+            _ => None,
+        }
+    }))
+}
+
+/// Keeps the chosen id on the root, in place of one that was kept before.
+///
+/// # Errors
+/// What the file system says, and a directory of the path that is none.
+pub fn keep(root: BorrowedFd<'_>, id: MachineId) -> Result<(), EtcError> {
+    let mut at: Option<OwnedFd> = None;
+    for name in KEPT_IN {
+        let here = at.as_ref().map_or(root, AsFd::as_fd);
+        match fs::mkdirat(here, name, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(EtcError::call("create directory of", format_args!("/{KEPT}"))(errno)),
+        }
+        at = Some(
+            open_directory(here, name)
+                .map_err(EtcError::call("open directory of", format_args!("/{KEPT}")))?,
+        );
+    }
+    let directory = at.as_ref().map_or(root, AsFd::as_fd);
+    match fs::unlinkat(directory, "machine-id", fs::AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(errno) => return Err(EtcError::call("replace", format_args!("/{KEPT}"))(errno)),
+    }
+    write(directory, "/var/lib/hermetic-init/machine-id", id.line().as_bytes())
+}
+
+/// The whole content of a small regular file in `directory`, None when it does not exist. `path` is for messages, its last part the name.
+fn read(directory: BorrowedFd<'_>, path: &'static str) -> Result<Option<Vec<u8>>, EtcError> {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = match fs::openat(directory, name, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(None),
+        file => file.map_err(EtcError::call("open", path))?,
+    };
+    let mut content = vec![0; MAX_LENGTH];
+    let length = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut *content))
+        .map_err(EtcError::call("read", path))?;
+    content.truncate(length);
+    Ok(Some(content))
+}
+
+/// Makes a new file of mode 0444.
+fn write(directory: BorrowedFd<'_>, path: &'static str, content: &[u8]) -> Result<(), EtcError> {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mode = Mode::from_raw_mode(0o444);
+    let file = fs::openat(directory, name, flags, mode).map_err(EtcError::call("create", path))?;
+    fs::fchmod(&file, mode).map_err(EtcError::call("set the mode of", path))?;
+    match rustix::io::retry_on_intr(|| rustix::io::write(&file, content))
+        .map_err(EtcError::call("write", path))?
+    {
+        written if written == content.len() => Ok(()),
+        _ => Err(EtcError::call("write", path)(Errno::NOSPC)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn the_states_of_the_file() {
+        let id = MachineId::parse(ID).unwrap();
+        for (content, state) in [
+            ("", State::Empty),
+            ("uninitialized\n", State::Uninitialized),
+            ("uninitialized", State::Uninitialized),
+            ("0123456789abcdef0123456789abcdef\n", State::Valid(id)),
+            ("0123456789ABCDEF0123456789ABCDEF\n", State::Valid(id)),
+            ("0123456789abcdef0123456789abcdef\n\n", State::Malformed),
+            ("00000000000000000000000000000000\n", State::Malformed),
+            ("01234567-89ab-cdef-0123-456789abcdef\n", State::Malformed),
+            ("0123456789abcdef", State::Malformed),
+        ] {
+            assert_eq!(State::parse(content.as_bytes()), state, "{content:?}");
+        }
+        assert_eq!(id.to_string(), ID);
+    }
+
+    #[test]
+    fn random_bytes_become_a_version_4_uuid() {
+        assert_eq!(MachineId::from_random([0xff; 16]).to_string(), "ffffffffffff4fffbfffffffffffffff");
+        assert_eq!(MachineId::from_random([0; 16]).to_string(), "00000000000040008000000000000000");
+    }
+
+    #[test]
+    fn firmware_without_an_id_has_none() {
+        assert_eq!(MachineId::from_dmi("01234567-89AB-CDEF-0123-456789ABCDEF\n"), MachineId::parse(ID));
+        assert_eq!(MachineId::from_dmi("ffffffff-ffff-ffff-ffff-ffffffffffff\n"), None);
+        assert_eq!(MachineId::from_dmi("00000000-0000-0000-0000-000000000000\n"), None);
+        assert_eq!(MachineId::from_dmi("Not Settable\n"), None);
+    }
+}

@@ -1,0 +1,303 @@
+//! Reading and replacing the four databases of a root.
+//!
+//! As systemd does it: under the lock of lckpwdf(3), all new files are written beside the old ones, then the old ones are backed
+//! up as `passwd-` and so on, then the new ones take their places in the order group, gshadow, passwd, shadow. A crash
+//! in between leaves every single file whole; running again adds what is missing.
+
+use core::fmt;
+use std::{
+    fs::File,
+    io::{Read, Write},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use rustix::{
+    fs::{self, AtFlags, FlockOperation, Mode, OFlags, Stat, Timespec, Timestamps},
+    io::Errno,
+};
+
+use super::{
+    DatabaseError, Databases, Definitions, Facts, LineError, Plan,
+    allocate::Owner,
+    plan::{Credentials, Surroundings, plan},
+    search,
+};
+use crate::etc::tree::{Tree, open_directory};
+
+/// The largest database that is read, in bytes.
+const MAX_DATABASE: u64 = 64 << 20;
+/// What lckpwdf(3) locks, in /etc.
+const LOCK: &str = ".pwd.lock";
+
+/// Who sees to it that the files reach the disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flush {
+    /// Every file before it takes its place, and the directory in the end.
+    Here,
+    /// The caller flushes the whole file system before anything counts on it, as the first boot's commit does.
+    Caller,
+}
+
+/// What was done.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Report {
+    /// Users that were added: name, user id, group id.
+    pub users: Vec<(String, u32, u32)>,
+    /// Groups that were added: name, id.
+    pub groups: Vec<(String, u32)>,
+    /// Lines that were passed over because they are wrong.
+    pub errors: Vec<LineError>,
+    /// Lines that were passed over because an earlier line says otherwise.
+    pub conflicts: Vec<LineError>,
+    /// Users, groups, ids and credentials that could not be had; one sentence each.
+    pub problems: Vec<String>,
+}
+
+/// Why the databases were left as they were.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SysusersError {
+    /// A system call failed.
+    Call {
+        /// What was tried.
+        step: &'static str,
+        /// On which path, as seen from the root.
+        path: String,
+        /// What came back.
+        errno: Errno,
+    },
+    /// A database is not understood.
+    Database(DatabaseError),
+}
+
+impl SysusersError {
+    pub(super) fn call(step: &'static str, path: impl fmt::Display) -> impl FnOnce(Errno) -> Self {
+        move |errno| Self::Call { step, path: path.to_string(), errno }
+    }
+}
+
+impl fmt::Display for SysusersError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Call { step, path, errno: errno @ Errno::LOOP } => {
+                write!(
+                    f,
+                    "cannot {step} {path} of the root: it is a symbolic link ({errno}), put a real file there"
+                )
+            }
+            Self::Call { step: step @ "lock", path, errno: errno @ (Errno::AGAIN | Errno::ACCESS) } => {
+                write!(
+                    f,
+                    "cannot {step} {path} of the root: another program changes users right now ({errno})"
+                )
+            }
+            Self::Call { step, path, errno } => write!(f, "cannot {step} {path} of the root: {errno}"),
+            Self::Database(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for SysusersError {}
+
+impl From<DatabaseError> for SysusersError {
+    fn from(error: DatabaseError) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// Adds to the root's databases all users and groups that its sysusers.d asks for. `usr` is what will be its /usr. `today` is
+/// in days since 1970. What could not be had is in the report; the rest is done all the same.
+///
+/// # Errors
+/// A database that cannot be read, understood or replaced. Databases are then as before, or newer ones stand beside
+/// older ones, each whole.
+pub fn populate(
+    tree: Tree<'_>,
+    facts: &Facts,
+    credentials: &dyn Credentials,
+    today: u32,
+    flush: Flush,
+) -> Result<Report, SysusersError> {
+    let mut definitions = search::read(&tree, facts)?;
+    if let Some(extra) = credentials.get("sysusers.extra") {
+        definitions.parse("credential sysusers.extra", extra, facts);
+    }
+    let etc = etc(tree.root)?;
+    let _lock = lock(etc.as_fd())?;
+    let databases = read(etc.as_fd())?;
+    let surroundings = look_around(&tree, &definitions, credentials, today);
+    let plan = plan(&definitions, &databases, &surroundings)?;
+    apply(etc.as_fd(), &plan, flush)?;
+    Ok(Report {
+        users: plan.allocation.users.into_iter().map(|new| (new.user.name, new.uid, new.gid)).collect(),
+        groups: plan.allocation.groups.into_iter().map(|new| (new.name, new.gid)).collect(),
+        errors: definitions.errors,
+        conflicts: definitions.conflicts,
+        problems: plan.allocation.problems,
+    })
+}
+
+/// Looks up in the root what the plan depends on.
+pub fn look_around<'a>(
+    tree: &Tree<'_>,
+    definitions: &Definitions,
+    credentials: &'a dyn Credentials,
+    today: u32,
+) -> Surroundings<'a> {
+    let owner = |path: &str| tree.stat(path).ok().map(|stat| Owner { uid: stat.st_uid, gid: stat.st_gid });
+    Surroundings {
+        owners: definitions.owner_paths().filter_map(|path| Some((path.to_owned(), owner(path)?))).collect(),
+        has_bash: tree.stat("/bin/bash").is_ok(),
+        today,
+        credentials,
+    }
+}
+
+/// Opens /etc, and makes it when it is missing.
+fn etc(root: BorrowedFd<'_>) -> Result<OwnedFd, SysusersError> {
+    match fs::mkdirat(root, "etc", Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(SysusersError::call("create", "/etc")(errno)),
+    }
+    open_directory(root, "etc").map_err(SysusersError::call("open", "/etc"))
+}
+
+/// Takes the lock that all programs take that change these files. It is held until it is dropped; who holds it already
+/// makes us fail, not wait.
+fn lock(etc: BorrowedFd<'_>) -> Result<OwnedFd, SysusersError> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = fs::openat(etc, LOCK, flags, Mode::from_raw_mode(0o600))
+        .map_err(SysusersError::call("open", "/etc/.pwd.lock"))?;
+    fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive)
+        .map_err(SysusersError::call("lock", "/etc/.pwd.lock"))?;
+    Ok(file)
+}
+
+/// Reads the four databases. One that does not exist is None; one that cannot be read is an error.
+///
+/// # Errors
+/// A database that is a link or cannot be read.
+pub fn read(etc: BorrowedFd<'_>) -> Result<Databases, SysusersError> {
+    let one = |name: &str| -> Result<Option<Vec<u8>>, SysusersError> {
+        let Some((mut file, _)) = existing(etc, name)? else { return Ok(None) };
+        content(&mut file, name).map(Some)
+    };
+    Ok(Databases {
+        passwd: one("passwd")?,
+        group: one("group")?,
+        shadow: one("shadow")?,
+        gshadow: one("gshadow")?,
+    })
+}
+
+/// Opens a database and looks at it.
+fn existing(etc: BorrowedFd<'_>, name: &str) -> Result<Option<(File, Stat)>, SysusersError> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let path = || format!("/etc/{name}");
+    let file = match fs::openat(etc, name, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(None),
+        file => file.map_err(SysusersError::call("open", path()))?,
+    };
+    let stat = fs::fstat(&file).map_err(SysusersError::call("look at", path()))?;
+    match fs::FileType::from_raw_mode(stat.st_mode) {
+        fs::FileType::RegularFile => Ok(Some((file.into(), stat))),
+        _ => Err(SysusersError::call("read", path())(Errno::INVAL)),
+    }
+}
+
+fn content(file: &mut File, name: &str) -> Result<Vec<u8>, SysusersError> {
+    let mut content = Vec::new();
+    let errno = match file.take(MAX_DATABASE + 1).read_to_end(&mut content) {
+        Ok(length) if length as u64 <= MAX_DATABASE => return Ok(content),
+        Ok(_) => Errno::FBIG,
+        Err(error) => error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error),
+    };
+    Err(SysusersError::call("read", format_args!("/etc/{name}"))(errno))
+}
+
+/// Replaces the databases that the plan changes, in the open /etc.
+///
+/// # Errors
+/// The first thing that failed; no file is then half new.
+pub fn apply(etc: BorrowedFd<'_>, plan: &Plan, flush: Flush) -> Result<(), SysusersError> {
+    let databases = [
+        ("group", &plan.group, 0o644),
+        ("gshadow", &plan.gshadow, 0o000),
+        ("passwd", &plan.passwd, 0o644),
+        ("shadow", &plan.shadow, 0o000),
+    ];
+    let changed: Vec<_> = databases
+        .into_iter()
+        .filter_map(|(name, content, mode)| Some((name, content.as_ref()?, mode)))
+        .collect();
+    let mut olds = Vec::new();
+    for (name, new, mode) in &changed {
+        let old = existing(etc, name)?;
+        let rights = old.as_ref().map(|(_, stat)| stat);
+        write(etc, &temporary(name), new, rights, *mode, false, flush)?;
+        olds.push(old);
+    }
+    for ((name, ..), old) in changed.iter().zip(olds) {
+        let Some((mut file, stat)) = old else { continue };
+        let (backup, hidden) = (format!("{name}-"), temporary(&format!("{name}-")));
+        write(etc, &hidden, &content(&mut file, name)?, Some(&stat), 0, true, flush)?;
+        rename(etc, &hidden, &backup)?;
+    }
+    for (name, ..) in &changed {
+        rename(etc, &temporary(name), name)?;
+    }
+    if flush == Flush::Here && !changed.is_empty() {
+        fs::fsync(etc).map_err(SysusersError::call("flush", "/etc"))?;
+    }
+    Ok(())
+}
+
+/// The name under which a file is written before it takes its place.
+fn temporary(name: &str) -> String {
+    format!(".#{name}.hermetic")
+}
+
+fn rename(etc: BorrowedFd<'_>, from: &str, to: &str) -> Result<(), SysusersError> {
+    fs::renameat(etc, from, etc, to).map_err(SysusersError::call("replace", format_args!("/etc/{to}")))
+}
+
+/// Writes a new file, with the rights of `like` or else `mode`, and with the times of `like` when asked.
+fn write(
+    etc: BorrowedFd<'_>,
+    name: &str,
+    content: &[u8],
+    like: Option<&Stat>,
+    mode: u32,
+    times: bool,
+    flush: Flush,
+) -> Result<(), SysusersError> {
+    let path = || format!("/etc/{name}");
+    // What a crash left behind.
+    match fs::unlinkat(etc, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(errno) => return Err(SysusersError::call("remove", path())(errno)),
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut file = File::from(
+        fs::openat(etc, name, flags, Mode::empty()).map_err(SysusersError::call("create", path()))?,
+    );
+    file.write_all(content).map_err(|error| {
+        SysusersError::call("write", path())(error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error))
+    })?;
+    if let Some(like) = like {
+        let (uid, gid) = (fs::Uid::from_raw(like.st_uid), fs::Gid::from_raw(like.st_gid));
+        fs::fchown(&file, Some(uid), Some(gid)).map_err(SysusersError::call("set the owner of", path()))?;
+    }
+    let mode = like.map_or(mode, |like| like.st_mode & 0o7777);
+    fs::fchmod(&file, Mode::from_raw_mode(mode)).map_err(SysusersError::call("set the mode of", path()))?;
+    if let Some(like) = like.filter(|_| times) {
+        let times = Timestamps {
+            last_access: Timespec { tv_sec: like.st_atime, tv_nsec: like.st_atime_nsec as _ },
+            last_modification: Timespec { tv_sec: like.st_mtime, tv_nsec: like.st_mtime_nsec as _ },
+        };
+        fs::futimens(&file, &times).map_err(SysusersError::call("set the times of", path()))?;
+    }
+    if flush == Flush::Here {
+        fs::fsync(&file).map_err(SysusersError::call("flush", path()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,216 @@
+//! The entries of passwd(5), group(5), shadow(5) and gshadow(5), read without changing a byte.
+
+use std::prelude::v1::*;
+
+use core::fmt;
+
+/// The four databases as they were found; None where there is no such file.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Databases {
+    /// /etc/passwd
+    pub passwd: Option<Vec<u8>>,
+    /// /etc/group
+    pub group: Option<Vec<u8>>,
+    /// /etc/shadow
+    pub shadow: Option<Vec<u8>>,
+    /// /etc/gshadow
+    pub gshadow: Option<Vec<u8>>,
+}
+
+/// A line that is no entry: nothing can be added to a database that is not understood.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DatabaseError {
+    /// Which file.
+    pub file: &'static str,
+    /// The line, from 1.
+    pub line: usize,
+    /// What it lacks.
+    pub reason: &'static str,
+}
+
+impl fmt::Display for DatabaseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}:{}: {}: repair or remove the line, or reset the root",
+            self.file, self.line, self.reason
+        )
+    }
+}
+
+impl core::error::Error for DatabaseError {}
+
+/// One line of a database.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Line<'a> {
+    /// The line without its end, as it stands in the file.
+    pub text: &'a [u8],
+    /// The entry on it; None for comments and empty lines.
+    pub entry: Option<Entry<'a>>,
+}
+
+/// What of an entry decides about others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entry<'a> {
+    /// The name; for NIS entries it begins with `+` or `-`.
+    pub name: &'a [u8],
+    /// The user id in passwd, the group id in group, 0 in the others.
+    pub id: u32,
+}
+
+impl Entry<'_> {
+    /// Whether this stands for entries of the network, which must stay behind all others.
+    pub fn is_nis(&self) -> bool {
+        matches!(self.name, [b'+' | b'-', ..])
+    }
+}
+
+/// Which of the four.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// /etc/passwd
+    Passwd,
+    /// /etc/group
+    Group,
+    /// /etc/shadow
+    Shadow,
+    /// /etc/gshadow
+    Gshadow,
+}
+
+impl Kind {
+    /// The file's name, as messages say it.
+    pub fn file(self) -> &'static str {
+        match self {
+            Self::Passwd => "/etc/passwd",
+            Self::Group => "/etc/group",
+            Self::Shadow => "/etc/shadow",
+            Self::Gshadow => "/etc/gshadow",
+        }
+    }
+
+    /// Reads a database line by line.
+    ///
+    /// # Errors
+    /// The first line that is neither entry nor comment.
+    pub fn lines(self, content: &[u8]) -> Result<Vec<Line<'_>>, DatabaseError> {
+        let mut lines = Vec::new();
+        let content = content.strip_suffix(b"\n").unwrap_or(content);
+        if content.is_empty() {
+            return Ok(lines);
+        }
+        for (number, text) in content.split(|&byte| byte == b'\n').enumerate() {
+            let entry = self.entry(text).map_err(|reason| DatabaseError {
+                file: self.file(),
+                line: number + 1,
+                reason,
+            })?;
+            lines.push(Line { text, entry });
+        }
+        Ok(lines)
+    }
+
+    fn entry(self, text: &[u8]) -> Result<Option<Entry<'_>>, &'static str> {
+        // glibc passes over white space before an entry.
+        let text = text.trim_ascii_start();
+        if text.is_empty() || text.starts_with(b"#") {
+            return Ok(None);
+        }
+        if text.contains(&0) {
+            return Err("holds a NUL byte");
+        }
+        let mut fields = text.split(|&byte| byte == b':');
+        let name = fields.next().filter(|name| !name.is_empty()).ok_or("has no name")?;
+        let mut entry = Entry { name, id: 0 };
+        let nis = entry.is_nis();
+        if fields.next().is_none() && !nis {
+            return Err("has no colon");
+        }
+        let mut number = || match fields.next() {
+            // NIS entries need no ids; libc takes them for 0.
+            None | Some(b"") if nis => Ok(0),
+            field => field
+                .and_then(|field| core::str::from_utf8(field).ok())
+                .filter(|field| field.bytes().all(|byte| byte.is_ascii_digit()))
+                .and_then(|field| field.parse::<u32>().ok())
+                .ok_or("has no valid id"),
+        };
+        match self {
+            Self::Passwd => {
+                entry.id = number()?;
+                number()?;
+            }
+            Self::Group => entry.id = number()?,
+            Self::Shadow | Self::Gshadow => {}
+        }
+        Ok(Some(entry))
+    }
+}
+
+/// Replaces the field `index` of an entry; fields that are missing before it are added empty.
+pub fn with_field(text: &[u8], index: usize, value: &[u8]) -> Vec<u8> {
+    let mut fields: Vec<&[u8]> = text.split(|&byte| byte == b':').collect();
+    if fields.len() <= index {
+        fields.resize(index + 1, b"");
+    }
+    if let Some(field) = fields.get_mut(index) {
+        *field = value;
+    }
+    fields.join(&b':')
+}
+
+/// The members in field `index` of a group or gshadow entry.
+pub fn members(text: &[u8], index: usize) -> Vec<&[u8]> {
+    let field = text.split(|&byte| byte == b':').nth(index).unwrap_or_default();
+    field
+        .split(|&byte| byte == b',')
+        .map(<[u8]>::trim_ascii_start)
+        .filter(|member| !member.is_empty())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn entries_and_what_is_none() {
+        let content = b"# a\n\nroot:x:0:0::/:/bin/sh\n  sp:x:007:9\n+nis::::::\n-\n";
+        let lines = Kind::Passwd.lines(content).unwrap();
+        let entries: Vec<_> =
+            lines.iter().filter_map(|line| line.entry).map(|entry| (entry.name, entry.id)).collect();
+        assert_eq!(entries, [(&b"root"[..], 0), (b"sp", 7), (b"+nis", 0), (b"-", 0)]);
+        for (content, line) in
+            [("a:x:b:1", 1), ("a:x:1:1\nb", 2), (":x:1:1", 1), ("a:x:1", 1), ("a:x:4294967296:1", 1)]
+        {
+            assert_eq!(
+                Kind::Passwd.lines(content.as_bytes()).map_err(|error| error.line),
+                Err(line),
+                "{content}"
+            );
+        }
+    }
+
+    #[test]
+    fn fields() {
+        assert_eq!(with_field(b"a:!:1::::::", 2, b"9"), b"a:!:9::::::");
+        assert_eq!(with_field(b"a:x:1", 3, b"m"), b"a:x:1:m");
+        assert_eq!(members(b"a:x:1:b,, c", 3), [&b"b"[..], b"c"]);
+        assert_eq!(members(b"a:x:1:", 3), [&b""[..]; 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn lines_hold_the_whole_content(content: Vec<u8>) {
+            for kind in [Kind::Passwd, Kind::Group, Kind::Shadow, Kind::Gshadow] {
+                if let Ok(lines) = kind.lines(&content) {
+                    let texts: Vec<&[u8]> = lines.iter().map(|line| line.text).collect();
+                    let joined = texts.join(&b'\n');
+                    prop_assert_eq!(&joined[..], content.strip_suffix(b"\n").unwrap_or(&content));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! The new content of the four databases, as a value.
+
+use std::{collections::BTreeMap, prelude::v1::*};
+
+use super::{
+    allocate::{Allocation, NewUser, Owner, allocate},
+    database::{DatabaseError, Databases, Kind, Line, members, with_field},
+    definition::Definitions,
+};
+use crate::secret::Secret;
+
+/// The shell of whoever is not to log in, where Debian, Fedora and systemd's default have it.
+const NOLOGIN: &str = "/usr/sbin/nologin";
+/// The password field that points to shadow (passwd(5)).
+const SEE_SHADOW: &str = "x";
+/// The password that nothing hashes to.
+const LOCKED: &[u8] = b"!*";
+/// The root password that systemd-firstboot may still set.
+const UNPROVISIONED: &[u8] = b"!unprovisioned";
+
+/// Where passwords and shells may come from: the names and contents of system credentials (systemd.system-credentials(7)).
+pub trait Credentials {
+    /// The credential of this name.
+    fn get(&self, name: &str) -> Option<&[u8]>;
+}
+
+impl Credentials for BTreeMap<String, Secret> {
+    fn get(&self, name: &str) -> Option<&[u8]> {
+        BTreeMap::get(self, name).map(Secret::expose)
+    }
+}
+
+impl Credentials for BTreeMap<String, Vec<u8>> {
+    fn get(&self, name: &str) -> Option<&[u8]> {
+        BTreeMap::get(self, name).map(Vec::as_slice)
+    }
+}
+
+/// No credentials at all.
+impl Credentials for () {
+    fn get(&self, _: &str) -> Option<&[u8]> {
+        None
+    }
+}
+
+/// What the new lines take from the machine.
+pub struct Surroundings<'a> {
+    /// Owners of the definitions' paths, as far as these exist.
+    pub owners: BTreeMap<String, Owner>,
+    /// Whether the root has /bin/bash, which is then root's shell; /bin/sh otherwise.
+    pub has_bash: bool,
+    /// Days since 1970, for shadow's date of the last password change.
+    pub today: u32,
+    /// `passwd.hashed-password.NAME`, `passwd.shell.NAME`.
+    pub credentials: &'a dyn Credentials,
+}
+
+/// The whole new content of each database that changes, and what it is made of.
+#[derive(Default)]
+pub struct Plan {
+    /// /etc/group
+    pub group: Option<Vec<u8>>,
+    /// /etc/gshadow
+    pub gshadow: Option<Vec<u8>>,
+    /// /etc/passwd
+    pub passwd: Option<Vec<u8>>,
+    /// /etc/shadow
+    pub shadow: Option<Vec<u8>>,
+    /// Who is added, and what could not be.
+    pub allocation: Allocation,
+}
+
+/// Plans what is added to the databases so that all is there that `definitions` ask for. Existing entries stay as
+/// they are and where they are, but for members that are added; NIS entries and what is behind them stay last.
+///
+/// # Errors
+/// A database with a line that is no entry, or with a gshadow entry for a group that group lacks.
+pub fn plan(
+    definitions: &Definitions,
+    databases: &Databases,
+    surroundings: &Surroundings<'_>,
+) -> Result<Plan, DatabaseError> {
+    let mut allocation = allocate(definitions, databases, &surroundings.owners)?;
+    let mut problems = Vec::new();
+    let mut plan = Plan::default();
+    if !allocation.groups.is_empty() || !definitions.members.is_empty() {
+        plan.group = groups(Kind::Group, definitions, databases.group.as_deref(), &allocation)?;
+        plan.gshadow = groups(Kind::Gshadow, definitions, databases.gshadow.as_deref(), &allocation)?;
+    }
+    if !allocation.users.is_empty() {
+        plan.passwd = Some(passwd(databases.passwd.as_deref(), &allocation, surroundings, &mut problems)?);
+        plan.shadow = Some(shadow(databases.shadow.as_deref(), &allocation, surroundings, &mut problems)?);
+    }
+    allocation.problems.append(&mut problems);
+    plan.allocation = allocation;
+    Ok(plan)
+}
+
+/// Lines before which new ones go, and the rest, which begins with the first NIS entry.
+fn apart<'l, 'a>(lines: &'l [Line<'a>], kind: Kind) -> (&'l [Line<'a>], &'l [Line<'a>]) {
+    let nis = |line: &Line<'_>| kind != Kind::Gshadow && line.entry.is_some_and(|entry| entry.is_nis());
+    lines.split_at(lines.iter().position(nis).unwrap_or(lines.len()))
+}
+
+/// Adds a line, with its end.
+fn push(content: &mut Vec<u8>, line: &[u8]) {
+    content.extend_from_slice(line);
+    content.push(b'\n');
+}
+
+/// The new group or gshadow; None when it would be as it is.
+fn groups(
+    kind: Kind,
+    definitions: &Definitions,
+    existing: Option<&[u8]>,
+    allocation: &Allocation,
+) -> Result<Option<Vec<u8>>, DatabaseError> {
+    let lines = kind.lines(existing.unwrap_or_default())?;
+    let (first, last) = apart(&lines, kind);
+    let mut content = Vec::new();
+    let mut changed = !allocation.groups.is_empty();
+    for (number, line) in first.iter().enumerate() {
+        let Some(entry) = line.entry else {
+            push(&mut content, line.text);
+            continue;
+        };
+        let new = |group: &&super::allocate::NewGroup| group.explicit && group.name.as_bytes() == entry.name;
+        if kind == Kind::Gshadow && allocation.groups.iter().any(|group| new(&group)) {
+            // A password would come to life for a group that somebody took out of /etc/group.
+            let reason = "is an entry for a group that /etc/group lacks";
+            return Err(DatabaseError { file: kind.file(), line: number + 1, reason });
+        }
+        match with_members(line.text, entry.name, definitions) {
+            Some(text) => {
+                push(&mut content, &text);
+                changed = true;
+            }
+            None => push(&mut content, line.text),
+        }
+    }
+    for group in &allocation.groups {
+        let line = match kind {
+            Kind::Gshadow => [group.name.as_bytes(), b":", LOCKED, b"::"].concat(),
+            _ => format!("{}:{SEE_SHADOW}:{}:", group.name, group.gid).into_bytes(),
+        };
+        let line = with_members(&line, group.name.as_bytes(), definitions).unwrap_or(line);
+        push(&mut content, &line);
+    }
+    last.iter().for_each(|line| push(&mut content, line.text));
+    Ok(changed.then_some(content))
+}
+
+/// The entry with the members that it lacks, all sorted; None when it lacks none.
+fn with_members(text: &[u8], name: &[u8], definitions: &Definitions) -> Option<Vec<u8>> {
+    // Members are the fourth field of both files.
+    const FIELD: usize = 3;
+    let (_, wanted) = definitions.members.iter().find(|(group, _)| group.as_bytes() == name)?;
+    let mut all = members(text, FIELD);
+    let present = all.len();
+    for member in wanted.iter().map(String::as_bytes) {
+        if !all.contains(&member) {
+            all.push(member);
+        }
+    }
+    if all.len() == present {
+        return None;
+    }
+    all.sort_unstable();
+    all.dedup();
+    Some(with_field(text, FIELD, &all.join(&b',')))
+}
+
+fn passwd(
+    existing: Option<&[u8]>,
+    allocation: &Allocation,
+    surroundings: &Surroundings<'_>,
+    problems: &mut Vec<String>,
+) -> Result<Vec<u8>, DatabaseError> {
+    let lines = Kind::Passwd.lines(existing.unwrap_or_default())?;
+    let (first, last) = apart(&lines, Kind::Passwd);
+    let mut content = Vec::new();
+    first.iter().for_each(|line| push(&mut content, line.text));
+    for NewUser { user, uid, gid } in &allocation.users {
+        let default = match (uid, surroundings.has_bash) {
+            (0, true) => "/bin/bash",
+            (0, false) => "/bin/sh",
+            _ => NOLOGIN,
+        };
+        let credential = credential(surroundings, &format!("passwd.shell.{}", user.name), problems);
+        let shell = credential
+            .and_then(|shell| core::str::from_utf8(shell).ok())
+            .or(user.shell.as_deref())
+            .unwrap_or(default);
+        let (gecos, home) =
+            (user.description.as_deref().unwrap_or_default(), user.home.as_deref().unwrap_or("/"));
+        push(
+            &mut content,
+            format!("{}:{SEE_SHADOW}:{uid}:{gid}:{gecos}:{home}:{shell}", user.name).as_bytes(),
+        );
+    }
+    last.iter().for_each(|line| push(&mut content, line.text));
+    Ok(content)
+}
+
+fn shadow(
+    existing: Option<&[u8]>,
+    allocation: &Allocation,
+    surroundings: &Surroundings<'_>,
+    problems: &mut Vec<String>,
+) -> Result<Vec<u8>, DatabaseError> {
+    let lines = Kind::Shadow.lines(existing.unwrap_or_default())?;
+    let (first, last) = apart(&lines, Kind::Shadow);
+    let today = surroundings.today.to_string();
+    let mut content = Vec::new();
+    let mut present: Vec<&[u8]> = Vec::new();
+    for line in first {
+        match line.entry {
+            Some(entry) if allocation.users.iter().any(|new| new.user.name.as_bytes() == entry.name) => {
+                present.push(entry.name);
+                push(&mut content, &with_field(line.text, 2, today.as_bytes()));
+            }
+            _ => push(&mut content, line.text),
+        }
+    }
+    for NewUser { user, .. } in
+        allocation.users.iter().filter(|new| !present.contains(&new.user.name.as_bytes()))
+    {
+        let hashed = credential(surroundings, &format!("passwd.hashed-password.{}", user.name), problems);
+        let plaintext = format!("passwd.plaintext-password.{}", user.name);
+        if hashed.is_none() && surroundings.credentials.get(&plaintext).is_some() {
+            problems.push(format!(
+                "credential {plaintext} ignored: passwords are not hashed here, '{}' stays locked: give passwd.hashed-password.{0}",
+                user.name
+            ));
+        }
+        let password = hashed.unwrap_or(if user.name == "root" { UNPROVISIONED } else { LOCKED });
+        let expires: &[u8] = if user.locked { b"1" } else { b"" };
+        let line: [&[u8]; 7] =
+            [user.name.as_bytes(), b":", password, b":", today.as_bytes(), b":::::", expires];
+        push(&mut content, &[line.concat().as_slice(), b":"].concat());
+    }
+    last.iter().for_each(|line| push(&mut content, line.text));
+    Ok(content)
+}
+
+/// A credential that can be a field of a database. One that cannot is reported and ignored.
+fn credential<'a>(
+    surroundings: &Surroundings<'a>,
+    name: &str,
+    problems: &mut Vec<String>,
+) -> Option<&'a [u8]> {
+    let value = surroundings.credentials.get(name)?;
+    if value.iter().any(|byte| byte.is_ascii_control() || *byte == b':')
+        || core::str::from_utf8(value).is_err()
+    {
+        problems.push(format!(
+            "credential {name} ignored: it holds a colon, a newline or another control character"
+        ));
+        return None;
+    }
+    Some(value)
+}
