@@ -112,7 +112,7 @@ enum Compression {
 pub fn run(args: &Args) -> Result<(), Error> {
     let program = read("hermetic-init", &args.init)?;
     let machine = program::machine(&program).map_err(|why| unusable("hermetic-init", &args.init, why))?;
-    let (release, selection, modules) = choose(args)?;
+    let Choice { release, selection, modules } = choose(args)?;
     for (name, module) in &modules {
         if let Some(found) = program::object_machine(&module.bytes).filter(|found| *found != machine) {
             let why = format!(
@@ -148,12 +148,22 @@ pub fn run(args: &Args) -> Result<(), Error> {
     Ok(())
 }
 
-/// The kernel, what of its modules goes in, and their bytes. Without a preset and without names no kernel is needed.
-#[expect(clippy::type_complexity, reason = "three things that only `run` takes apart")]
-fn choose(args: &Args) -> Result<(Option<String>, Selection, BTreeMap<ModuleName, ModuleFile>), Error> {
+/// What goes in of which kernel.
+#[derive(Default)]
+struct Choice {
+    /// The kernel's release; None when no module is wanted.
+    release: Option<String>,
+    /// Which modules, and how they are loaded.
+    selection: Selection,
+    /// Their bytes.
+    modules: BTreeMap<ModuleName, ModuleFile>,
+}
+
+/// Chooses the kernel and its modules. Without a preset and without names no kernel is needed.
+fn choose(args: &Args) -> Result<Choice, Error> {
     let named = args.kernel_version.is_some() || args.kernel.is_some();
     if args.preset == Preset::None && args.add_module.is_empty() && !named {
-        return Ok(Default::default());
+        return Ok(Choice::default());
     }
     let source = Source {
         root: args.root.as_deref(),
@@ -168,7 +178,7 @@ fn choose(args: &Args) -> Result<(Option<String>, Selection, BTreeMap<ModuleName
     for name in selection.tables.modules() {
         modules.insert(name.clone(), ModuleFile::read(&index, name)?);
     }
-    Ok((Some(release), selection, modules))
+    Ok(Choice { release: Some(release), selection, modules })
 }
 
 /// Everything at its place.

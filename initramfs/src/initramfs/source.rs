@@ -75,8 +75,10 @@ fn releases(dir: &Path) -> Result<Vec<String>, Error> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).map_err(read)? {
         let entry = entry.map_err(read)?;
-        if entry.path().is_dir() {
-            found.push(entry.file_name().to_string_lossy().into_owned());
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // A release has no space in it, and the tables of modules could not name a path that has.
+        if entry.path().is_dir() && !name.contains(char::is_whitespace) {
+            found.push(name);
         }
     }
     found.sort();
