@@ -135,9 +135,10 @@ fn usr(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<Usr> {
         },
     };
     let verity = hash.map(|root_hash| verity(raw, root_hash, &source)).transpose()?;
-    // A /usr that is named explicitly takes the root's type and options where it has none of its own (fstab-generator).
-    // One that is discovered does not: those words were never meant for it.
-    let named = raw.usr.is_some() || raw.usrfstype.is_some() || !raw.usrflags.is_empty() || verity.is_some();
+    // A /usr that is named takes the root's type and options where it has none of its own (fstab-generator). One that is
+    // discovered does not, by root hash neither: those words were never meant for it. (systemd lets a root hash take
+    // rootfstype= over, and then cannot mount an erofs beside rootfstype=ext4.)
+    let named = raw.usr.is_some() || raw.usrfstype.is_some() || !raw.usrflags.is_empty();
     let (fstype, flags) = match named {
         true => (
             raw.usrfstype.as_ref().or(raw.rootfstype.as_ref()),

@@ -58,12 +58,14 @@ impl OsRelease {
     }
 }
 
-/// A value as a shell would assign it, or None when a quote is not closed. What follows an unquoted blank is no longer
-/// the value.
+/// A value as a shell would assign it, or None when a quote is not closed. Blanks outside of quotes, which a shell would
+/// not take, are part of the value as in systemd; those at its end are not.
 fn unquote(text: &str) -> Option<String> {
     let mut value = String::new();
     let mut quote = None;
-    let mut chars = text.chars();
+    let mut chars = text.trim_start().chars();
+    // Up to here the value does not end with blanks that may be dropped.
+    let mut kept = 0;
     while let Some(c) = chars.next() {
         match (quote, c) {
             (Some(open), _) if open == c => quote = None,
@@ -73,10 +75,15 @@ fn unquote(text: &str) -> Option<String> {
                 plain => value.extend(['\\', plain]),
             },
             (None, '\\') => value.push(chars.next()?),
-            (None, ' ' | '\t') => break,
+            (None, ' ' | '\t') => {
+                value.push(c);
+                continue;
+            }
             _ => value.push(c),
         }
+        kept = value.len();
     }
+    value.truncate(kept);
     quote.is_none().then_some(value)
 }
 
@@ -106,7 +113,10 @@ mod tests {
             (r"a\ b", Some("a b")),
             ("a'b'\"c\"", Some("abc")),
             ("\"open", None),
-            ("a b", Some("a")),
+            ("", None),
+            ("\" \"", Some(" ")),
+            // Not from the shell, which runs the command b here.
+            ("a b \t", Some("a b")),
         ] {
             assert_eq!(OsRelease::parse(&format!("K={value}\n")).get("K"), expected, "{value}");
         }

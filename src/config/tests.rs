@@ -109,6 +109,11 @@ fn flags_add_up_and_fall_back_to_those_of_the_root() {
             pair("ext4", ""),
             pair("erofs", "a,b"),
         ),
+        (
+            "rootfstype=ext4 rootflags=a usrhash=00112233445566778899aabbccddeeff",
+            pair("ext4", "a"),
+            pair("", ""),
+        ),
         ("rootflags=x-systemd.growfs,nofail,defaults,ro,discard", pair("", "discard"), pair("", "")),
     ] {
         assert_eq!(of(text), (root, usr), "{text}");
