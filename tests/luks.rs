@@ -47,6 +47,12 @@ impl Volume {
     fn by_us(test: &str, sector_size: u32, kdf: NewKdf, noise: u8) -> Option<(Self, VolumeKey)> {
         let volume = Self::empty(test)?;
         fs::write(volume.disk(), vec![noise; SIZE as usize]).unwrap();
+        let key = volume.format(sector_size, kdf);
+        Some((volume, key))
+    }
+
+    /// Formats the disk as it is with `key`.
+    fn format(&self, sector_size: u32, kdf: NewKdf) -> VolumeKey {
         let (writes, key) = format(FormatParams {
             uuid: UUID,
             label: "root-x86-64",
@@ -58,8 +64,8 @@ impl Volume {
             device_size: Bytes(SIZE),
         })
         .unwrap();
-        writes.apply(&fs::File::options().write(true).open(volume.disk()).unwrap()).unwrap();
-        Some((volume, key))
+        writes.apply(&fs::File::options().write(true).open(self.disk()).unwrap()).unwrap();
+        key
     }
 
     fn disk(&self) -> PathBuf {
@@ -327,18 +333,7 @@ fn nothing_else_is_recognised_on_what_we_format() {
     };
     for (name, args) in [("mkfs.ext4", &["-q", "-F"][..]), ("mkswap", &["-f"])] {
         make(name, args);
-        let (writes, _) = format(FormatParams {
-            uuid: UUID,
-            label: "",
-            subsystem: "",
-            sector_size: 512,
-            passphrase: &Secret::new(KEY.to_vec()),
-            kdf: NewKdf::for_key_file(32),
-            random: &mut random,
-            device_size: Bytes(SIZE),
-        })
-        .unwrap();
-        writes.apply(&fs::File::options().write(true).open(volume.disk()).unwrap()).unwrap();
+        volume.format(512, NewKdf::for_key_file(32));
         let found =
             tool("wipefs").unwrap().arg("--noheadings").arg(volume.scratch.inside("disk")).output().unwrap();
         let found = String::from_utf8(found.stdout).unwrap();
@@ -350,18 +345,7 @@ fn nothing_else_is_recognised_on_what_we_format() {
     }
     volume
         .print("luksFormat", &[&["--key-file", "@key", "--luks2-metadata-size", "1m"][..], &CHEAP].concat());
-    let (writes, _) = format(FormatParams {
-        uuid: UUID,
-        label: "",
-        subsystem: "",
-        sector_size: 512,
-        passphrase: &Secret::new(KEY.to_vec()),
-        kdf: NewKdf::for_key_file(32),
-        random: &mut random,
-        device_size: Bytes(SIZE),
-    })
-    .unwrap();
-    writes.apply(&fs::File::options().write(true).open(volume.disk()).unwrap()).unwrap();
+    volume.format(512, NewKdf::for_key_file(32));
     volume.damage(0, 4096);
     volume.damage(0x4000, 4096);
     assert!(volume.header().is_err(), "the old secondary header is gone");
