@@ -19,7 +19,7 @@ struct Unit {
 
 /// Runs systemd's fstab-generator for the initramfs on this command line; None without the tool root.
 fn generate(cmdline: &str) -> Option<BTreeMap<String, Unit>> {
-    let scratch = Scratch::new("config-fstab")?;
+    let scratch = Scratch::new()?;
     // It is no program on the search path, so `env` calls it, which has to set its environment inside the root anyway.
     let mut command: Command = tool("env")?;
     let directory = scratch.inside("units");

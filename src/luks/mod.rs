@@ -2,16 +2,16 @@
 //!
 //! | file | noun |
 //! |---|---|
-//! | [`binary`] | the 4096-byte binary header of one copy: layout and checksum |
-//! | [`header`] | the chosen copy of the two, and what it says |
-//! | [`metadata`] | the JSON text as checked types: keyslots, digests, segments, configuration |
-//! | [`segment`] | the encrypted range and its dm-crypt table |
-//! | [`keyslot`] | one way to the volume key: area, splitter, key derivation |
-//! | [`kdf`] | Argon2 and PBKDF2 with a budget of memory and time |
-//! | [`af`] | the anti-forensic splitter |
-//! | [`digest`] | how a volume key is recognised |
-//! | [`unlock`] | from a key to the volume key |
-//! | [`format`] | a new volume as a plan of writes |
+//! | `binary` | the 4096-byte binary header of one copy: layout and checksum |
+//! | `header` | the chosen copy of the two, and what it says |
+//! | `metadata` | the JSON text as checked types: keyslots, digests, segments, configuration |
+//! | `segment` | the encrypted range and its dm-crypt table |
+//! | `keyslot` | one way to the volume key: area, splitter, key derivation |
+//! | `kdf` | Argon2 and PBKDF2 with a budget of memory and time |
+//! | `af` | the anti-forensic splitter |
+//! | `digest` | how a volume key is recognised |
+//! | `unlock` | from a key to the volume key |
+//! | `format` | a new volume as a plan of writes |
 //!
 //! A header comes from a disk that anybody may have written. Nothing in it is used before it was checked: text and object
 //! counts are bounded, areas lie inside the keyslots area and apart from each other, costs are paid from a

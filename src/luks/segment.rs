@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn the_table_is_the_one_cryptsetup_loads() {
-        // As `dmsetup table` prints it for volumes that cryptsetup 2.7 opened.
+        // In the layout of dm-crypt.rst, with the key by name as libcryptsetup gives it.
         for (segment, flags, table) in [
             (
                 segment(SegmentSize::Dynamic, 512),
