@@ -9,7 +9,9 @@
 //! image      GPT, partitions, sectors → a disk image
 //! disk, machine, console, qmp, accel     a machine under QEMU and how it ended
 //! bench      all of this made ready
-//! vm         the command line for doing it by hand
+//! cargo      the other packages, built        initramfs   what `hermetic initramfs` makes of them
+//! vm         `cargo vm`: by hand
+//! prove      `cargo prove`: the checks ── cases   the machine tests ── report   how they ended
 //! ```
 
 pub mod accel;
@@ -17,14 +19,19 @@ pub mod appliance;
 pub mod arguments;
 pub mod bench;
 pub mod cache;
+pub mod cargo;
+pub mod cases;
 pub mod command;
 pub mod console;
 pub mod debian;
 pub mod disk;
 pub mod image;
+pub mod initramfs;
 pub mod machine;
 pub mod progress;
+pub mod prove;
 pub mod qmp;
+pub mod report;
 pub mod setup;
 pub mod toolroot;
 pub mod usr;

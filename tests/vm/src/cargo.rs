@@ -1,0 +1,106 @@
+//! Cargo, called for the other packages of the workspace: they need what the set-up installs, this one does not.
+
+use crate::command;
+use crate::toolroot::ToolRoot;
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The target of everything that runs in a machine.
+pub const MACHINE_TARGET: &str = "x86_64-unknown-linux-musl";
+
+/// The root of the repository.
+#[must_use]
+pub fn repository() -> PathBuf {
+    // This file's package is two directories below it.
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.ancestors().nth(2).unwrap_or(package).to_owned()
+}
+
+/// A cargo command that runs in the repository and does not inherit what `cargo run` told this program.
+#[must_use]
+pub fn cargo(words: &[&str]) -> Command {
+    let mut command = Command::new("cargo");
+    for (name, _) in std::env::vars_os() {
+        let name_text = name.to_string_lossy();
+        if name_text.starts_with("CARGO_PKG_") || name_text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    command.env_remove("LD_LIBRARY_PATH").current_dir(repository()).args(words);
+    command
+}
+
+/// As [`cargo`], for tests: they find the tool root, and a test that is skipped is a failure.
+#[must_use]
+pub fn cargo_test(tools: &ToolRoot, words: &[&str]) -> Command {
+    let mut command = cargo(&["test"]);
+    command.args(words).env("HERMETIC_TOOLS", tools.path()).env("HERMETIC_NO_SKIP", "1");
+    command
+}
+
+/// Where cargo puts what it builds.
+///
+/// # Errors
+/// cargo cannot say.
+fn target_directory() -> Result<PathBuf> {
+    let said = command::output(&mut cargo(&["metadata", "--no-deps", "--format-version=1"]))?;
+    let value: serde_json::Value = serde_json::from_str(&said).context("cargo metadata printed no JSON")?;
+    let place = value.get("target_directory").and_then(serde_json::Value::as_str);
+    place.map(PathBuf::from).context("cargo metadata names no target directory")
+}
+
+/// The programs of this workspace, built for release.
+#[derive(Clone, Debug)]
+pub struct Products {
+    /// PID 1.
+    pub init: PathBuf,
+    /// The host tool.
+    pub hermetic: PathBuf,
+    /// What describes a machine from inside and powers it off.
+    pub test_init: PathBuf,
+    /// The yardstick: modules, mount, exec.
+    pub floor_init: PathBuf,
+}
+
+impl Products {
+    /// Builds all four. Each package alone, so that the features of one do not unify into another.
+    ///
+    /// # Errors
+    /// One does not build.
+    pub fn build() -> Result<Self> {
+        let target = target_directory()?;
+        let for_machines = target.join(MACHINE_TARGET).join("release");
+        release("hermetic-init", Some(MACHINE_TARGET))?;
+        release("hermetic", None)?;
+        release("guest", Some(MACHINE_TARGET))?;
+        Ok(Self {
+            init: for_machines.join("hermetic-init"),
+            hermetic: target.join("release/hermetic"),
+            test_init: for_machines.join("test-init"),
+            floor_init: for_machines.join("floor-init"),
+        })
+    }
+}
+
+/// Builds one package for release.
+///
+/// # Errors
+/// It does not build.
+pub fn release(package: &str, target: Option<&str>) -> Result<()> {
+    let mut build = cargo(&["build", "--quiet", "--release", "--package", package]);
+    if let Some(target) = target {
+        build.args(["--target", target]);
+    }
+    command::run(&mut build)
+}
+
+/// Builds PID 1 again in a directory of its own, and returns where it is.
+///
+/// # Errors
+/// It does not build.
+pub fn build_apart(directory: &Path) -> Result<PathBuf> {
+    let words = ["build", "--quiet", "--release", "--package", "hermetic-init", "--target", MACHINE_TARGET];
+    command::run(cargo(&words).arg("--target-dir").arg(directory))?;
+    Ok(directory.join(MACHINE_TARGET).join("release/hermetic-init"))
+}

@@ -1,0 +1,143 @@
+//! What a machine test works with: images, machines, and a place for its files.
+
+use crate::bench::Bench;
+use crate::cache::Scratch;
+use crate::cargo::Products;
+use crate::image::{self, Image, Partition};
+use crate::initramfs::Initramfs;
+use crate::machine::{Machine, Outcome, Running};
+use crate::usr::{Recipe, Usr};
+use anyhow::{Context as _, Error, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Where the test init is in /usr, for `hermetic.init=`.
+pub const TEST_INIT: &str = "/usr/lib/hermetic-test/test-init";
+
+/// The surroundings of one test. Its files go away with it; its console logs stay until it runs again.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// Tools, appliance, accelerator.
+    pub bench: &'a Bench,
+    /// Programs of this workspace.
+    pub products: &'a Products,
+    scratch: Scratch,
+    logs: PathBuf,
+    boots: AtomicU32,
+    note: Mutex<String>,
+}
+
+impl<'a> Context<'a> {
+    /// The surroundings of the test with this name.
+    ///
+    /// # Errors
+    /// The cache cannot be written.
+    pub fn new(bench: &'a Bench, products: &'a Products, name: &str) -> Result<Self> {
+        let slug: String =
+            name.chars().map(|character| if character.is_alphanumeric() { character } else { '-' }).collect();
+        let logs = bench.cache.file("logs").join(slug);
+        if logs.exists() {
+            fs::remove_dir_all(&logs)?;
+        }
+        fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
+        let scratch = bench.cache.scratch("case")?;
+        Ok(Self { bench, products, scratch, logs, boots: AtomicU32::new(0), note: Mutex::default() })
+    }
+
+    /// A name for a file of this test.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.scratch.join(name)
+    }
+
+    /// The appliance with the test init in it.
+    ///
+    /// # Errors
+    /// The test init was not built.
+    pub fn recipe(&self) -> Result<Recipe> {
+        let content = fs::read(&self.products.test_init)
+            .with_context(|| format!("cannot read {}", self.products.test_init.display()))?;
+        Ok(Recipe::new().file("lib/hermetic-test/test-init", content, 0o755))
+    }
+
+    /// The image of a recipe.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn usr(&self, recipe: &Recipe) -> Result<Usr> {
+        recipe.make(&self.bench.cache, &self.bench.tools, &self.bench.appliance)
+    }
+
+    /// The partitions of a /usr, for an [`Image`].
+    ///
+    /// # Errors
+    /// As [`image::usr_partitions`].
+    pub fn partitions(&self, usr: &Usr) -> Result<Vec<Partition>> {
+        image::usr_partitions(usr, "appliance_1")
+    }
+
+    /// Writes a disk image and returns where it is.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn disk(&self, name: &str, image: &Image) -> Result<PathBuf> {
+        let path = self.file(name);
+        image.write(&self.bench.tools, &path)?;
+        Ok(path)
+    }
+
+    /// An initramfs with hermetic-init.
+    ///
+    /// # Errors
+    /// `hermetic initramfs` fails.
+    pub fn initramfs(&self, recipe: &Initramfs) -> Result<PathBuf> {
+        recipe.make(self.bench, self.products)
+    }
+
+    /// A machine with Debian's kernel and nothing else.
+    #[must_use]
+    pub fn machine(&self) -> Machine {
+        Machine::new(&self.bench.appliance.kernel())
+    }
+
+    /// Runs a machine to its end.
+    ///
+    /// # Errors
+    /// QEMU fails to start.
+    pub fn run(&self, machine: &Machine) -> Result<Outcome> {
+        self.start(machine)?.finish()
+    }
+
+    /// Starts a machine.
+    ///
+    /// # Errors
+    /// QEMU fails to start.
+    pub fn start(&self, machine: &Machine) -> Result<Running> {
+        let number = self.boots.fetch_add(1, Ordering::Relaxed) + 1;
+        let log = self.logs.join(format!("boot-{number}.log"));
+        machine.start(&self.bench.tools, self.bench.accelerator, &log)
+    }
+
+    /// A fact for the report.
+    pub fn say(&self, fact: impl Into<String>) {
+        *self.note.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = fact.into();
+    }
+
+    /// What was said.
+    #[must_use]
+    pub fn note(&self) -> String {
+        self.note.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// A failure, with the place of the console logs.
+    #[must_use]
+    pub fn explain(&self, error: Error) -> Error {
+        if self.boots.load(Ordering::Relaxed) == 0 { error } else { error.context(logs_at(&self.logs)) }
+    }
+}
+
+fn logs_at(logs: &Path) -> String {
+    format!("consoles are in {}", logs.display())
+}

@@ -1,0 +1,214 @@
+//! `cargo prove`: every check in order, from the cheapest to the machines; a failure does not stop the rest.
+
+use crate::arguments::Arguments;
+use crate::bench::Bench;
+use crate::cargo::{self, MACHINE_TARGET, Products, cargo, cargo_test};
+use crate::cases::{self, Case, Context};
+use crate::command;
+use crate::report::{Report, Verdict, passed};
+use anyhow::{Result, bail};
+use std::collections::VecDeque;
+use std::fs;
+use std::sync::Mutex;
+
+/// What `cargo prove help` prints.
+pub const HELP: &str = "\
+cargo prove                     every check; at most 40 minutes on two cores
+cargo prove --quick             without the machines
+cargo prove --long              with the series that are too long for CI
+    [--only WORD]               only checks whose name contains the word
+    [--jobs N]                  machines at the same time (default: the processors, at most 2)
+    [--list]                    names the machine tests";
+
+/// The most that hermetic-init may weigh, bytes.
+const LARGEST_INIT: u64 = 900_000;
+
+/// How much is proven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// What needs no machine.
+    Quick,
+    /// What CI runs.
+    Normal,
+    /// Series that take hours.
+    Long,
+}
+
+/// Makes the checks. False: one failed.
+///
+/// # Errors
+/// The words are not understood.
+pub fn prove(mut words: Arguments) -> Result<bool> {
+    if words.flag("--list") {
+        words.end()?;
+        for case in cases::ALL {
+            println!("{}", case.name);
+        }
+        return Ok(true);
+    }
+    if words.flag("help") || words.flag("--help") {
+        println!("{HELP}");
+        return Ok(true);
+    }
+    let level = match (words.flag("--quick"), words.flag("--long")) {
+        (true, true) => bail!("--quick and --long exclude each other"),
+        (true, false) => Level::Quick,
+        (false, true) => Level::Long,
+        (false, false) => Level::Normal,
+    };
+    let only = words.value("--only")?;
+    let jobs = match words.number("--jobs")? {
+        Some(count) => usize::try_from(count)?.max(1),
+        None => std::thread::available_parallelism().map_or(1, |count| count.get().min(2)),
+    };
+    words.end()?;
+
+    let proof = Proof { report: Report::default(), only };
+    let mut bench = None;
+    proof.report.check("set-up", || {
+        let ready = Bench::open()?;
+        let note = format!("machines run with {}", ready.accelerator.name());
+        bench = Some(ready);
+        Ok(Verdict::Passed(note))
+    });
+    if let Some(bench) = bench {
+        proof.source(&bench);
+        proof.binaries(&bench, level, jobs);
+    }
+    Ok(proof.report.close())
+}
+
+struct Proof {
+    report: Report,
+    only: Option<String>,
+}
+
+impl Proof {
+    /// Makes a check unless `--only` names others.
+    fn check(&self, name: &str, work: impl FnOnce() -> Result<Verdict>) {
+        if self.wants(name) {
+            self.report.check(name, work);
+        }
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|word| name.contains(word.as_str()))
+    }
+
+    /// What the source alone decides.
+    fn source(&self, bench: &Bench) {
+        self.check("format of the source", || quiet(&["fmt", "--all", "--check"]));
+        self.check("clippy", || {
+            quiet(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"])
+        });
+        self.check("formats and plans build without std", || {
+            quiet(&[
+                "build",
+                "--quiet",
+                "--package",
+                "hermetic-init",
+                "--lib",
+                "--no-default-features",
+                "--target",
+                "x86_64-unknown-none",
+            ])
+        });
+        self.check("documentation", || {
+            let mut doc = cargo(&["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"]);
+            command::run(doc.env("RUSTDOCFLAGS", "--deny warnings"))?;
+            passed()
+        });
+        self.check("unit, property and differential tests", || {
+            let said = command::output(&mut cargo_test(&bench.tools, &["--workspace", "--no-fail-fast"]))?;
+            Ok(Verdict::Passed(format!("{} tests", tests_passed(&said))))
+        });
+    }
+
+    /// What the release binaries decide, and the machines that run them.
+    fn binaries(&self, bench: &Bench, level: Level, jobs: usize) {
+        self.check("release build for aarch64", || {
+            cargo::release("hermetic-init", Some("aarch64-unknown-linux-musl"))?;
+            passed()
+        });
+        let mut products = None;
+        self.report.check("release builds for x86-64", || {
+            products = Some(Products::build()?);
+            passed()
+        });
+        let Some(products) = products else { return };
+        self.check("size of hermetic-init", || size(&products));
+        if level == Level::Long {
+            self.check("the same source gives the same bytes", || reproducible(bench, &products));
+        }
+        let wanted = |case: &&Case| case.level <= level && self.wants(case.name);
+        let queue: VecDeque<&Case> = cases::ALL.iter().filter(wanted).collect();
+        self.machines(bench, &products, &Mutex::new(queue), jobs);
+    }
+
+    /// Works the queue off, a few machines at a time.
+    fn machines(&self, bench: &Bench, products: &Products, queue: &Mutex<VecDeque<&Case>>, jobs: usize) {
+        let next = || queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop_front();
+        std::thread::scope(|scope| {
+            for _ in 0..jobs {
+                scope.spawn(|| {
+                    while let Some(case) = next() {
+                        self.report.check(case.name, || {
+                            let context = Context::new(bench, products, case.name)?;
+                            (case.run)(&context).map_err(|error| context.explain(error))?;
+                            Ok(Verdict::Passed(context.note()))
+                        });
+                    }
+                });
+            }
+        });
+    }
+}
+
+fn quiet(words: &[&str]) -> Result<Verdict> {
+    command::run(&mut cargo(words))?;
+    passed()
+}
+
+fn size(products: &Products) -> Result<Verdict> {
+    let bytes = fs::metadata(&products.init)?.len();
+    if bytes > LARGEST_INIT {
+        bail!("hermetic-init has {bytes} bytes, more than {LARGEST_INIT}");
+    }
+    Ok(Verdict::Passed(format!("{bytes} of {LARGEST_INIT} bytes")))
+}
+
+fn reproducible(bench: &Bench, products: &Products) -> Result<Verdict> {
+    let apart = bench.cache.scratch("again")?;
+    let again = cargo::build_apart(apart.path())?;
+    if fs::read(again)? != fs::read(&products.init)? {
+        bail!("a second build of {MACHINE_TARGET} in another directory gives other bytes");
+    }
+    passed()
+}
+
+/// The sum of what each test binary reported.
+fn tests_passed(said: &str) -> u32 {
+    let counts = said.lines().filter_map(|line| line.strip_prefix("test result: ok. ")?.split(' ').next());
+    counts.filter_map(|count| count.parse::<u32>().ok()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_of_all_binaries_are_counted() {
+        let said = "running 2 tests\ntest result: ok. 2 passed; 0 failed; 1 ignored\n\n\
+                    test result: ok. 40 passed; 0 failed\n";
+        assert_eq!(tests_passed(said), 42);
+    }
+
+    #[test]
+    fn case_names_are_unique() {
+        let mut names: Vec<_> = cases::ALL.iter().map(|case| case.name).collect();
+        names.sort_unstable();
+        let all = names.len();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+}
