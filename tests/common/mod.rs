@@ -1,29 +1,26 @@
-//! Running the real tools: they live in a tree of their own, named by `HERMETIC_TOOLS`, and run below chroot.
-#![allow(dead_code)]
+//! What the integration tests share: the tools of Debian that they compare with, which run in the tool root that the
+//! environment variable `HERMETIC_TOOLS` names, and directories below that root's /tmp.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::{
+    env, fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{self, Command},
     sync::atomic::{AtomicU32, Ordering},
 };
 
-/// The tool root, if there is one.
-fn root() -> Option<PathBuf> {
-    std::env::var_os("HERMETIC_TOOLS").map(PathBuf::from)
-}
-
-/// A command that runs a tool from the tool root; its arguments and its paths are as seen from there. None, after saying so,
-/// when the tool is not to be had; with `HERMETIC_NO_SKIP=1` that is a failure.
+/// A tool of the tool root, ready for its arguments. Without the tool root, or without this tool in it, the test is
+/// skipped with a word on stderr, or fails if `HERMETIC_NO_SKIP=1`.
 pub fn tool(name: &str) -> Option<Command> {
-    let found = root().and_then(|root| {
-        let path = ["/usr/sbin", "/usr/bin"].iter().map(|bin| format!("{bin}/{name}"));
-        path.into_iter()
-            .find(|path| root.join(path.trim_start_matches('/')).exists())
-            .map(|path| (root, path))
+    let root = env::var_os("HERMETIC_TOOLS").map(PathBuf::from);
+    let places = ["usr/sbin", "usr/bin", "sbin", "bin", "usr/lib/systemd"];
+    let found = root.as_ref().and_then(|root| {
+        let found = places.iter().find(|place| fs::symlink_metadata(root.join(place).join(name)).is_ok())?;
+        Some(format!("/{found}/{name}"))
     });
-    let Some((root, path)) = found else {
+    let (Some(root), Some(path)) = (root, found) else {
+        assert!(env::var_os("HERMETIC_NO_SKIP").is_none_or(|no| no != "1"), "needs HERMETIC_TOOLS ({name})");
         eprintln!("SKIPPED: needs HERMETIC_TOOLS ({name})");
-        assert!(std::env::var_os("HERMETIC_NO_SKIP").is_none_or(|value| value != "1"), "skipped: {name}");
         return None;
     };
     let mut command = Command::new("chroot");
@@ -31,32 +28,37 @@ pub fn tool(name: &str) -> Option<Command> {
     Some(command)
 }
 
-/// A directory of the tool root's /tmp that both sides see; removed on drop.
-pub struct Scratch(PathBuf);
+/// A directory of its own below the tool root's /tmp, removed when dropped.
+pub struct Scratch {
+    root: PathBuf,
+    name: String,
+}
 
 impl Scratch {
-    /// A new one; without a tool root it lies in the host's own temporary directory.
-    pub fn new(name: &str) -> Self {
+    /// Makes the directory; None without tool root, after the same word as [`tool`].
+    pub fn new(test: &str) -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let unique = format!("{name}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let path = root().map_or_else(std::env::temp_dir, |root| root.join("tmp")).join(unique);
-        std::fs::create_dir(&path).unwrap();
-        Self(path)
+        tool("true")?;
+        let root = PathBuf::from(env::var_os("HERMETIC_TOOLS")?);
+        let name = format!("{test}-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        fs::create_dir_all(root.join("tmp").join(&name)).unwrap();
+        Some(Self { root, name })
     }
 
-    /// Where a file of this directory is, for this process.
+    /// Where a file of this directory is for us.
     pub fn host(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.root.join(Path::new("tmp")).join(&self.name).join(name)
     }
 
-    /// Where a file of this directory is, for a tool.
+    /// Where the same file is for a tool.
     pub fn inside(&self, name: &str) -> String {
-        Path::new("/tmp").join(self.0.file_name().unwrap()).join(name).to_str().unwrap().to_owned()
+        format!("/tmp/{}/{name}", self.name)
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        // What cannot be removed is below /tmp of a tree made for tests.
+        let _ = fs::remove_dir_all(self.host(""));
     }
 }
