@@ -66,17 +66,27 @@ impl<'fd> Copier<'fd> {
     /// Copies what is in `source` into the target. The target directory itself, which exists, keeps its mode.
     pub(super) fn tree(mut self, source: &OwnedFd) -> Result<Report, EtcError> {
         let target = self.target;
-        self.directory(source, target.as_fd(), 0)?;
+        let inherits = self.inherits(target)?;
+        self.directory(source, target.as_fd(), inherits, 0)?;
         Ok(self.report)
     }
 
-    /// Copies the entries of one directory.
-    fn directory(&mut self, source: &OwnedFd, target: BorrowedFd<'_>, depth: usize) -> Result<(), EtcError> {
+    /// Whether a directory has the set-group-id bit, and so gives its group, and the bit, to what is made in it.
+    fn inherits(&self, target: &OwnedFd) -> Result<bool, EtcError> {
+        Ok(fs::fstat(target).map_err(self.failed("look at", c""))?.st_mode & 0o2000 != 0)
+    }
+
+    /// Copies the entries of one directory into one that passes its group on if it `inherits`.
+    fn directory(
+        &mut self,
+        source: &OwnedFd,
+        target: BorrowedFd<'_>,
+        inherits: bool,
+        depth: usize,
+    ) -> Result<(), EtcError> {
         if depth >= MAX_DEPTH {
             return Err(EtcError::TooDeep { path: self.here(c"") });
         }
-        // A set-group-id directory gives its group to what is made in it.
-        let inherits = fs::fstat(target).map_err(self.failed("look at", c""))?.st_mode & 0o2000 != 0;
         let mut space = vec![MaybeUninit::uninit(); ENTRIES];
         let mut entries = RawDir::new(source, &mut space);
         while let Some(entry) = entries.next() {
@@ -130,7 +140,9 @@ impl<'fd> Copier<'fd> {
         let above = self.path.len();
         self.path.extend_from_slice(name.to_bytes());
         self.path.push(b'/');
-        self.directory(&from, to.as_fd(), depth + 1)?;
+        // What was made has, until it is finished, what its parent gave it.
+        let passes_on = if made { inherits } else { self.inherits(&to)? };
+        self.directory(&from, to.as_fd(), passes_on, depth + 1)?;
         self.path.truncate(above);
         if made {
             // Only now: attributes can carry default ACLs, the mode a set-group-id bit, and entries move the time.
@@ -154,7 +166,7 @@ impl<'fd> Copier<'fd> {
         let open = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let from = fs::openat(source, name, open, Mode::empty()).map_err(self.failed("open /usr's", name))?;
         let stat = fs::fstat(&from).map_err(self.failed("look at /usr's", name))?;
-        let key = (u64::from(stat.st_dev), u64::from(stat.st_ino));
+        let key = (stat.st_dev, stat.st_ino);
         if stat.st_nlink > 1
             && let Some(first) = self.linked.get(&key)
         {

@@ -229,8 +229,26 @@ pub fn apply(etc: BorrowedFd<'_>, plan: &Plan, flush: Flush) -> Result<(), Sysus
         .into_iter()
         .filter_map(|(name, content, mode)| Some((name, content.as_ref()?, mode)))
         .collect();
+    let done = replace(etc, &changed, flush);
+    if done.is_err() {
+        for (name, ..) in &changed {
+            for hidden in [temporary(name), temporary(&format!("{name}-"))] {
+                // Tidying up only: the next run removes what stays, and the first failure is the one to report.
+                let _ = fs::unlinkat(etc, hidden, AtFlags::empty());
+            }
+        }
+    }
+    done
+}
+
+/// Writes all new files, backs all old ones up, puts all new ones in place.
+fn replace(
+    etc: BorrowedFd<'_>,
+    changed: &[(&str, &Vec<u8>, u32)],
+    flush: Flush,
+) -> Result<(), SysusersError> {
     let mut olds = Vec::new();
-    for (name, new, mode) in &changed {
+    for (name, new, mode) in changed {
         let old = existing(etc, name)?;
         let rights = old.as_ref().map(|(_, stat)| stat);
         write(etc, &temporary(name), new, rights, *mode, false, flush)?;
@@ -242,7 +260,7 @@ pub fn apply(etc: BorrowedFd<'_>, plan: &Plan, flush: Flush) -> Result<(), Sysus
         write(etc, &hidden, &content(&mut file, name)?, Some(&stat), 0, true, flush)?;
         rename(etc, &hidden, &backup)?;
     }
-    for (name, ..) in &changed {
+    for (name, ..) in changed {
         rename(etc, &temporary(name), name)?;
     }
     if flush == Flush::Here && !changed.is_empty() {

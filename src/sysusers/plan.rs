@@ -260,3 +260,65 @@ fn credential<'a>(
     }
     Some(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sysusers::Facts;
+
+    fn planned(lines: &str, databases: &Databases, credentials: &dyn Credentials) -> Plan {
+        let mut definitions = Definitions::new();
+        definitions.parse("f", lines.as_bytes(), &Facts::default());
+        let surroundings =
+            Surroundings { owners: BTreeMap::new(), has_bash: false, today: 20780, credentials };
+        plan(&definitions, databases, &surroundings).unwrap()
+    }
+
+    fn text(content: &Option<Vec<u8>>) -> &str {
+        content.as_deref().map_or("unchanged", |content| core::str::from_utf8(content).unwrap())
+    }
+
+    /// What systemd-sysusers 257 wrote for these lines, recorded.
+    #[test]
+    fn an_empty_root_as_the_tool_fills_it() {
+        let lines = "g abcg -\nu ax41b - 'ge'\nu! lk -\nu lk3 5:lk\nu root 0\nm lk abcg\nu d1 -:abcg\n";
+        let plan = planned(lines, &Databases::default(), &());
+        assert_eq!(
+            text(&plan.passwd),
+            "ax41b:x:998:998:ge:/:/usr/sbin/nologin\nlk:x:997:997::/:/usr/sbin/nologin\n\
+             lk3:x:5:997::/:/usr/sbin/nologin\nroot:x:0:0::/:/bin/sh\nd1:x:996:999::/:/usr/sbin/nologin\n"
+        );
+        assert_eq!(text(&plan.group), "abcg:x:999:lk\nax41b:x:998:\nlk:x:997:\nroot:x:0:\n");
+        assert_eq!(text(&plan.gshadow), "abcg:!*::lk\nax41b:!*::\nlk:!*::\nroot:!*::\n");
+        assert_eq!(
+            text(&plan.shadow),
+            "ax41b:!*:20780::::::\nlk:!*:20780:::::1:\nlk3:!*:20780::::::\nroot:!unprovisioned:20780::::::\n\
+             d1:!*:20780::::::\n"
+        );
+    }
+
+    #[test]
+    fn what_is_there_already_changes_nothing() {
+        let databases = Databases {
+            passwd: Some(b"a:x:5:5::/:/x".to_vec()),
+            group: Some(b"g:x:7:b,a\na:x:5:".to_vec()),
+            ..Databases::default()
+        };
+        let plan = planned("u a\nm a g\n", &databases, &());
+        assert!(
+            plan.passwd.is_none() && plan.shadow.is_none() && plan.group.is_none() && plan.gshadow.is_none()
+        );
+    }
+
+    #[test]
+    fn a_credential_cannot_add_a_line() {
+        let credentials = BTreeMap::from([
+            ("passwd.hashed-password.a".to_owned(), b"x:1::::::\nroot::1".to_vec()),
+            ("passwd.shell.a".to_owned(), b"/bin/sh\ntoor:x:0:0::/:/bin/sh".to_vec()),
+        ]);
+        let plan = planned("u a 5\n", &Databases::default(), &credentials);
+        assert_eq!(text(&plan.passwd), "a:x:5:5::/:/usr/sbin/nologin\n");
+        assert_eq!(text(&plan.shadow), "a:!*:20780::::::\n");
+        assert_eq!(plan.allocation.problems.len(), 2);
+    }
+}

@@ -87,8 +87,9 @@ mod tests {
 
         #[test]
         fn quoted_words_come_back(words in prop::collection::vec("[^'\\\\]{0,8}", 1..6)) {
-            let line: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
-            prop_assert_eq!(split(&line.join(" "), 6), Ok((words, "")));
+            let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+            let line = quoted.join(" ");
+            prop_assert_eq!(split(&line, 6), Ok((words, "")));
         }
     }
 }
