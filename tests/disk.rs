@@ -70,8 +70,11 @@ fn apply(path: &Path, plan: &Writes) {
     plan.apply(&OpenOptions::new().write(true).open(path).unwrap()).unwrap();
 }
 
+/// Number, first block, blocks, type, GUID, label.
+type Row = (u32, u64, u64, String, String, String);
+
 /// Everything that sfdisk says of the partitions, as we read it.
-fn ours(gpt: &Gpt) -> Vec<(u32, u64, u64, String, String, String)> {
+fn ours(gpt: &Gpt) -> Vec<Row> {
     let row = |p: &hermetic_init::disk::partition::Partition| {
         let upper = |guid: Uuid| guid.to_string().to_uppercase();
         (p.number.0, p.first.0, p.blocks(), upper(p.type_guid), upper(p.guid), p.label.clone())
@@ -79,7 +82,7 @@ fn ours(gpt: &Gpt) -> Vec<(u32, u64, u64, String, String, String)> {
     gpt.partitions().iter().map(row).collect()
 }
 
-fn theirs(table: &Value) -> Vec<(u32, u64, u64, String, String, String)> {
+fn theirs(table: &Value) -> Vec<Row> {
     let row = |p: &Value| {
         let text = |key: &str| p[key].as_str().unwrap_or_default().to_owned();
         let node = text("node");
@@ -250,7 +253,7 @@ fn a_destroyed_primary_is_rebuilt_from_the_backup() {
 /// Replays every prefix of a plan, also cut within a write at every sector of 512 bytes, and for each group of writes
 /// between two barriers a number of arbitrary subsets of its sectors (a drive's cache keeps no order). After each, the
 /// disk has one of the `allowed` tables.
-fn replay(path: &Path, plan: &Writes, block: u32, allowed: &[Vec<(u32, u64, u64, String, String, String)>]) {
+fn replay(path: &Path, plan: &Writes, block: u32, allowed: &[Vec<Row>]) {
     let start = std::fs::read(path).unwrap();
     let geometry = Geometry { block_size: block, blocks: start.len() as u64 / u64::from(block) };
     let check = |image: &[u8], when: &str| {
@@ -465,7 +468,6 @@ fn superblocks_are_recognised_as_blkid_recognises_them() {
         ("mkfs.vfat", vec!["-F", "32", "-n", "FAT 32", &disk], 64),
         ("mkfs.vfat", vec!["-F", "16", &disk], 16),
         ("mkfs.vfat", vec!["-F", "12", "-n", "TWELVE", &disk], 4),
-        ("mkfs.xfs", vec!["-q", "-L", "an xfs", &disk], 400),
         ("mksquashfs", vec![&tree, &disk, "-quiet", "-no-progress", "-noappend"], 0),
         ("mkswap", vec!["-q", "-L", "a swap", &disk], 16),
         ("cryptsetup", [&luks[..], &["--type=luks1", &disk, &key]].concat(), 16),
@@ -475,10 +477,6 @@ fn superblocks_are_recognised_as_blkid_recognises_them() {
     let root = std::env::var("HERMETIC_TOOLS").unwrap();
     let mut recognised = 0;
     for (maker, arguments, size) in makers {
-        if !["usr/sbin", "usr/bin"].iter().any(|dir| Path::new(&root).join(dir).join(maker).exists()) {
-            eprintln!("SKIPPED: {maker} is not in the tool root");
-            continue;
-        }
         if maker == "veritysetup" {
             image(&scratch.host("key"), MIB);
         }

@@ -1,0 +1,64 @@
+//! Why nothing is partitioned.
+
+use core::fmt;
+use std::prelude::v1::*;
+
+use crate::units::Bytes;
+
+/// Why definitions are refused or cannot be carried out. Nothing was written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RepartError {
+    /// A file says something that is not understood or cannot be done.
+    Refused {
+        /// The file's name.
+        file: String,
+        /// The line, from 1; 0 for the file as a whole.
+        line: u32,
+        /// What it says.
+        what: String,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// A directory or a file cannot be read.
+    Unreadable {
+        /// Its path.
+        path: String,
+        /// What the kernel said.
+        reason: String,
+    },
+    /// No gap is large enough.
+    NoSpace {
+        /// The definition's file.
+        file: String,
+        /// What its partition needs at least.
+        needed: Bytes,
+        /// The largest gap that is left for it.
+        largest: Bytes,
+    },
+    /// Every entry of the partition table is used.
+    TableFull {
+        /// How many there are.
+        entries: u32,
+    },
+}
+
+impl fmt::Display for RepartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused { file, line: 0, what, advice } => write!(f, "{file}: {what}; {advice}"),
+            Self::Refused { file, line, what, advice } => write!(f, "{file}:{line}: {what}; {advice}"),
+            Self::Unreadable { path, reason } => {
+                write!(f, "{path} cannot be read: {reason}; write the image again")
+            }
+            Self::NoSpace { file, needed, largest } => write!(
+                f,
+                "{file}: the partition needs {needed} and the largest free area of the disk has {largest}; use a larger disk or a smaller SizeMinBytes="
+            ),
+            Self::TableFull { entries } => {
+                write!(f, "all {entries} entries of the partition table are used; remove a partition")
+            }
+        }
+    }
+}
+
+impl core::error::Error for RepartError {}
