@@ -16,7 +16,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{EtcError, factory::Report};
+use super::{EtcError, error::Side, factory::Report};
 
 /// Files are copied in pieces of this size; nearly all of a factory fit into one.
 const CHUNK: usize = 128 << 10;
@@ -90,7 +90,7 @@ impl<'fd> Copier<'fd> {
         let mut space = vec![MaybeUninit::uninit(); ENTRIES];
         let mut entries = RawDir::new(source, &mut space);
         while let Some(entry) = entries.next() {
-            let entry = entry.map_err(self.failed("read directory", c""))?;
+            let entry = entry.map_err(self.unread("read directory", c""))?;
             let name = entry.file_name();
             if name == c"." || name == c".." {
                 continue;
@@ -118,8 +118,8 @@ impl<'fd> Copier<'fd> {
         depth: usize,
     ) -> Result<(), EtcError> {
         let open = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let from = fs::openat(source, name, open, Mode::empty()).map_err(self.failed("open /usr's", name))?;
-        let stat = fs::fstat(&from).map_err(self.failed("look at /usr's", name))?;
+        let from = fs::openat(source, name, open, Mode::empty()).map_err(self.unread("open", name))?;
+        let stat = fs::fstat(&from).map_err(self.unread("look at", name))?;
         let made = match fs::mkdirat(target, name, Mode::from_raw_mode(stat.st_mode & 0o777)) {
             Ok(()) => true,
             Err(Errno::EXIST) => false,
@@ -164,8 +164,8 @@ impl<'fd> Copier<'fd> {
         inherits: bool,
     ) -> Result<(), EtcError> {
         let open = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let from = fs::openat(source, name, open, Mode::empty()).map_err(self.failed("open /usr's", name))?;
-        let stat = fs::fstat(&from).map_err(self.failed("look at /usr's", name))?;
+        let from = fs::openat(source, name, open, Mode::empty()).map_err(self.unread("open", name))?;
+        let stat = fs::fstat(&from).map_err(self.unread("look at", name))?;
         let key = (stat.st_dev, stat.st_ino);
         if stat.st_nlink > 1
             && let Some(first) = self.linked.get(&key)
@@ -211,7 +211,7 @@ impl<'fd> Copier<'fd> {
             let want = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
             let space = self.buffer.get_mut(..want).unwrap_or_default();
             let read = rustix::io::retry_on_intr(|| rustix::io::read(from, &mut *space))
-                .map_err(self.failed("read /usr's", name))?;
+                .map_err(self.unread("read", name))?;
             if read == 0 {
                 return Err(EtcError::Truncated { path: self.here(name) });
             }
@@ -243,13 +243,13 @@ impl<'fd> Copier<'fd> {
         let length = match fs::flistxattr(from, &mut self.xattrs) {
             Ok(0) | Err(Errno::NOTSUP) => return Ok(()),
             Ok(length) => length,
-            Err(errno) => return Err(self.failed("list the attributes of /usr's", name)(errno)),
+            Err(errno) => return Err(self.unread("list the attributes of", name)(errno)),
         };
         let names = self.xattrs.get(..length).unwrap_or_default().to_vec();
         for attribute in names.split_inclusive(|&byte| byte == 0) {
             let Ok(attribute) = CStr::from_bytes_with_nul(attribute) else { continue };
             let length = fs::fgetxattr(from, attribute, &mut self.xattrs)
-                .map_err(self.failed("read an attribute of /usr's", name))?;
+                .map_err(self.unread("read an attribute of", name))?;
             let value = self.xattrs.get(..length).unwrap_or_default();
             fs::fsetxattr(to, attribute, value, XattrFlags::empty())
                 .map_err(self.failed("set an attribute of", name))?;
@@ -264,8 +264,7 @@ impl<'fd> Copier<'fd> {
         name: &CStr,
         inherits: bool,
     ) -> Result<(), EtcError> {
-        let leads_to =
-            fs::readlinkat(source, name, Vec::new()).map_err(self.failed("read link /usr's", name))?;
+        let leads_to = fs::readlinkat(source, name, Vec::new()).map_err(self.unread("read link", name))?;
         match fs::symlinkat(leads_to.as_c_str(), target, name) {
             Ok(()) => {}
             Err(Errno::EXIST) => {
@@ -321,13 +320,13 @@ impl<'fd> Copier<'fd> {
         let from = by_proc(source.as_fd(), name);
         let length = match fs::llistxattr(&from, &mut self.xattrs) {
             Err(Errno::NOTSUP | Errno::NOENT) => 0,
-            length => length.map_err(self.failed("list the attributes of /usr's", name))?,
+            length => length.map_err(self.unread("list the attributes of", name))?,
         };
         let names = self.xattrs.get(..length).unwrap_or_default().to_vec();
         for attribute in names.split_inclusive(|&byte| byte == 0) {
             let Ok(attribute) = CStr::from_bytes_with_nul(attribute) else { continue };
             let length = fs::lgetxattr(&from, attribute, &mut self.xattrs)
-                .map_err(self.failed("read an attribute of /usr's", name))?;
+                .map_err(self.unread("read an attribute of", name))?;
             let value = self.xattrs.get(..length).unwrap_or_default();
             fs::lsetxattr(by_proc(target, name), attribute, value, XattrFlags::empty())
                 .map_err(self.failed("set an attribute of", name))?;
@@ -341,7 +340,7 @@ impl<'fd> Copier<'fd> {
     }
 
     fn stat(&self, source: &OwnedFd, name: &CStr) -> Result<Stat, EtcError> {
-        fs::statat(source, name, AtFlags::SYMLINK_NOFOLLOW).map_err(self.failed("look at /usr's", name))
+        fs::statat(source, name, AtFlags::SYMLINK_NOFOLLOW).map_err(self.unread("look at", name))
     }
 
     /// The path of `name` as messages say it.
@@ -351,7 +350,12 @@ impl<'fd> Copier<'fd> {
 
     fn failed(&self, step: &'static str, name: &CStr) -> impl FnOnce(Errno) -> EtcError + use<> {
         let path = self.here(name);
-        move |errno| EtcError::Call { step, path, errno }
+        move |errno| EtcError::Call { step, side: Side::Root, path, errno }
+    }
+
+    fn unread(&self, step: &'static str, name: &CStr) -> impl FnOnce(Errno) -> EtcError + use<> {
+        let path = self.here(name);
+        move |errno| EtcError::Call { step, side: Side::Factory, path, errno }
     }
 }
 

@@ -4,6 +4,15 @@ use core::fmt;
 
 use rustix::io::Errno;
 
+/// The tree in which a step failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// The new root, which is written.
+    Root,
+    /// The image's factory, which is read.
+    Factory,
+}
+
 /// A step on the new root that failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum EtcError {
@@ -11,6 +20,8 @@ pub enum EtcError {
     Call {
         /// What was tried, as a verb with its object's kind: `create directory`.
         step: &'static str,
+        /// In which tree.
+        side: Side,
         /// On which path, as seen from the root.
         path: String,
         /// What came back.
@@ -34,25 +45,33 @@ pub enum EtcError {
 }
 
 impl EtcError {
-    /// The error of one system call, ready for `map_err`.
+    /// The error of one system call on the root, ready for `map_err`.
     pub(super) fn call(step: &'static str, path: impl fmt::Display) -> impl FnOnce(Errno) -> Self {
-        move |errno| Self::Call { step, path: path.to_string(), errno }
+        move |errno| Self::Call { step, side: Side::Root, path: path.to_string(), errno }
     }
 }
 
 impl fmt::Display for EtcError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Call { step, path, errno } => write!(f, "cannot {step} {path} of the new root: {errno}"),
+            Self::Call { step, side: Side::Root, path, errno: errno @ Errno::NOSPC } => {
+                write!(f, "cannot {step} {path} of the new root: {errno}: the root partition is too small")
+            }
+            Self::Call { step, side: Side::Root, path, errno } => {
+                write!(f, "cannot {step} {path} of the new root: {errno}")
+            }
+            Self::Call { step, side: Side::Factory, path, errno } => {
+                write!(f, "cannot {step} {path} of the image's factory: {errno}: check the image")
+            }
             Self::NotADirectory { path } => write!(
                 f,
                 "{path} of the new root is not a directory; nothing was written through it: remove it or reset the root"
             ),
             Self::Truncated { path } => {
-                write!(f, "{path} in /usr ended early while it was copied: check the image")
+                write!(f, "{path} of the image's factory ended early while it was copied: check the image")
             }
             Self::TooDeep { path } => {
-                write!(f, "{path} in /usr is nested too deep: check the image's factory tree")
+                write!(f, "{path} of the image's factory is nested too deep: check the image")
             }
         }
     }

@@ -12,7 +12,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{EtcError, copy::Copier, tree::open_directory};
+use super::{EtcError, Side, copy::Copier, tree::open_directory};
 
 /// Where an image keeps the /etc it was built with, as seen from its /usr; the first that exists is taken.
 const SOURCES: [&[&str]; 2] = [&["share", "factory", "etc"], &["etc"]];
@@ -68,7 +68,10 @@ fn source(usr: BorrowedFd<'_>) -> Result<Option<(OwnedFd, String)>, EtcError> {
             match open_directory(at.as_ref().map_or(usr, std::os::fd::AsFd::as_fd), name) {
                 Ok(directory) => at = Some(directory),
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue 'sources,
-                Err(errno) => return Err(EtcError::call("open /usr's", path.join("/"))(errno)),
+                Err(errno) => {
+                    let path = path.join("/");
+                    return Err(EtcError::Call { step: "open", side: Side::Factory, path, errno });
+                }
             }
         }
         if let Some(directory) = at {

@@ -17,4 +17,4 @@ pub mod factory;
 pub mod machine_id;
 pub mod tree;
 
-pub use error::EtcError;
+pub use error::{EtcError, Side};

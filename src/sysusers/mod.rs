@@ -3,7 +3,8 @@
 //! Does what systemd-sysusers 257 does with `--root=` (sysusers.d(5)): same files, same order of allocation, same lines.
 //! The tests run both and compare byte for byte. Where we differ on purpose: comments and empty lines of existing
 //! databases are kept (the tool loses them), a line of a database that cannot be read as an entry is an error (the tool drops
-//! it), and an existing entry is copied as it is, never printed anew.
+//! it), and an existing entry is copied as it is, never printed anew. And paths are looked up inside the root: the tool's `--root=`
+//! follows absolute links out of it.
 //!
 //! | module | what belongs there |
 //! |---|---|

@@ -263,6 +263,8 @@ fn credential<'a>(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::sysusers::Facts;
 
@@ -320,5 +322,44 @@ mod tests {
         assert_eq!(text(&plan.passwd), "a:x:5:5::/:/usr/sbin/nologin\n");
         assert_eq!(text(&plan.shadow), "a:!*:20780::::::\n");
         assert_eq!(plan.allocation.problems.len(), 2);
+    }
+
+    proptest! {
+        /// Whatever is asked for, every line that was there is still there, in its order; what is added has names and ids that
+        /// nobody had.
+        #[test]
+        fn nothing_existing_is_lost(
+            lines in prop::collection::vec("(u|u!|g) [a-f] (-|[1-9]|[1-9]:[1-9]|[1-9]:[a-f])|m [a-f] [a-f]|r - [1-9]", 0..12),
+            users in prop::collection::btree_map("[a-f]", 1u32..9, 0..5),
+            groups in prop::collection::btree_map("[a-f]", 1u32..9, 0..5),
+            nis: bool,
+        ) {
+            let mut passwd: Vec<String> = users.iter().map(|(name, id)| format!("{name}:x:{id}:{id}::/:/x")).collect();
+            let group: Vec<String> = groups.iter().map(|(name, id)| format!("{name}:x:{id}:z")).collect();
+            if nis {
+                passwd.push("+::::::".to_owned());
+            }
+            let databases = Databases {
+                passwd: Some(passwd.join("\n").into_bytes()),
+                group: Some(group.join("\n").into_bytes()),
+                ..Databases::default()
+            };
+            let plan = planned(&lines.join("\n"), &databases, &());
+            if let Some(content) = &plan.passwd {
+                let now: Vec<&str> = core::str::from_utf8(content).unwrap().lines().collect();
+                let kept: Vec<&&str> = now.iter().filter(|line| passwd.iter().any(|old| old == **line)).collect();
+                prop_assert!(kept.iter().map(|line| **line).eq(passwd.iter().map(String::as_str)));
+                prop_assert_eq!(now.last() == Some(&"+::::::"), nis);
+                prop_assert_eq!(now.len(), passwd.len() + plan.allocation.users.len());
+            }
+            for (number, new) in plan.allocation.users.iter().enumerate() {
+                prop_assert!(!users.contains_key(&new.user.name) && !users.values().any(|id| *id == new.uid));
+                prop_assert!(!plan.allocation.users.iter().skip(number + 1).any(|other| other.uid == new.uid));
+            }
+            for (number, new) in plan.allocation.groups.iter().enumerate() {
+                prop_assert!(!groups.contains_key(&new.name) && !groups.values().any(|id| *id == new.gid));
+                prop_assert!(!plan.allocation.groups.iter().skip(number + 1).any(|other| other.gid == new.gid));
+            }
+        }
     }
 }
