@@ -200,7 +200,7 @@ fn everything(etc: &Path) {
 
 #[test]
 fn one_of_everything_is_copied_whole() {
-    let Some(scratch) = Scratch::new("etc") else { return };
+    let Some(scratch) = Scratch::new() else { return };
     let (usr, root) = (scratch.host("usr"), scratch.host("root"));
     fs::create_dir_all(usr.join("share/factory/etc")).unwrap();
     fs::create_dir_all(usr.join("etc/not-this-one")).unwrap();
@@ -221,7 +221,7 @@ fn one_of_everything_is_copied_whole() {
 
 #[test]
 fn usr_etc_is_taken_when_there_is_no_factory() {
-    let Some(scratch) = Scratch::new("etc") else { return };
+    let Some(scratch) = Scratch::new() else { return };
     let (usr, root) = (scratch.host("usr"), scratch.host("root"));
     fs::create_dir_all(usr.join("etc")).unwrap();
     fs::create_dir(&root).unwrap();
@@ -234,7 +234,7 @@ fn usr_etc_is_taken_when_there_is_no_factory() {
 
 #[test]
 fn what_exists_is_not_touched() {
-    let Some(scratch) = Scratch::new("etc") else { return };
+    let Some(scratch) = Scratch::new() else { return };
     let (usr, root) = (scratch.host("usr"), scratch.host("root"));
     let source = usr.join("share/factory/etc");
     fs::create_dir_all(&source).unwrap();
@@ -263,7 +263,7 @@ fn what_exists_is_not_touched() {
 
 #[test]
 fn links_in_the_target_lead_nowhere() {
-    let Some(scratch) = Scratch::new("etc") else { return };
+    let Some(scratch) = Scratch::new() else { return };
     let (usr, outside) = (scratch.host("usr"), scratch.host("outside"));
     fs::create_dir_all(usr.join("share/factory/etc/a/b")).unwrap();
     fs::write(usr.join("share/factory/etc/a/b/f"), "f").unwrap();
@@ -294,7 +294,7 @@ fn links_in_the_target_lead_nowhere() {
 
 #[test]
 fn a_link_to_a_factory_elsewhere_is_no_factory() {
-    let Some(scratch) = Scratch::new("etc") else { return };
+    let Some(scratch) = Scratch::new() else { return };
     fs::create_dir_all(scratch.host("usr/share")).unwrap();
     fs::create_dir_all(scratch.host("elsewhere/etc")).unwrap();
     fs::create_dir(scratch.host("root")).unwrap();
@@ -304,7 +304,7 @@ fn a_link_to_a_factory_elsewhere_is_no_factory() {
 
 #[test]
 fn the_base_of_a_root_and_a_second_run() {
-    let Some(scratch) = Scratch::new("etc") else { return };
+    let Some(scratch) = Scratch::new() else { return };
     let (usr, root) = (scratch.host("usr"), scratch.host("root"));
     for directory in ["bin", "sbin", "lib", "lib64"] {
         fs::create_dir_all(usr.join(directory)).unwrap();
@@ -342,7 +342,7 @@ fn the_base_of_a_root_and_a_second_run() {
 
 #[test]
 fn merged_sbin_and_no_loader() {
-    let Some(scratch) = Scratch::new("etc") else { return };
+    let Some(scratch) = Scratch::new() else { return };
     let (usr, root) = (scratch.host("usr"), scratch.host("root"));
     fs::create_dir_all(usr.join("bin")).unwrap();
     symlink("bin", usr.join("sbin")).unwrap();
@@ -354,7 +354,7 @@ fn merged_sbin_and_no_loader() {
 
 #[test]
 fn the_machine_id_is_kept_until_systemd_has_one() {
-    let Some(scratch) = Scratch::new("etc") else { return };
+    let Some(scratch) = Scratch::new() else { return };
     let root = scratch.host("root");
     fs::create_dir_all(root.join("var")).unwrap();
     fs::create_dir(root.join("etc")).unwrap();
@@ -382,7 +382,7 @@ fn a_distributions_etc_is_copied_whole() {
         eprintln!("SKIPPED: needs HERMETIC_APPLIANCE (a Debian tree)");
         return;
     };
-    let Some(scratch) = Scratch::new("etc") else { return };
+    let Some(scratch) = Scratch::new() else { return };
     let factory = scratch.host("usr/share/factory");
     fs::create_dir_all(&factory).unwrap();
     fs::create_dir(scratch.host("root")).unwrap();

@@ -26,7 +26,7 @@ struct Volume {
 }
 
 impl Volume {
-    fn empty(test: &str) -> Option<Self> {
+    fn empty() -> Option<Self> {
         let scratch = Scratch::new()?;
         fs::File::create(scratch.host("disk")).unwrap().set_len(SIZE).unwrap();
         fs::write(scratch.host("key"), KEY).unwrap();
@@ -35,8 +35,8 @@ impl Volume {
     }
 
     /// One that cryptsetup formatted with `key`.
-    fn by_cryptsetup(test: &str, options: &[&str]) -> Option<Self> {
-        let volume = Self::empty(test)?;
+    fn by_cryptsetup(options: &[&str]) -> Option<Self> {
+        let volume = Self::empty()?;
         let output =
             volume.cryptsetup("luksFormat", &[&["--type", "luks2", "--key-file", "@key"], options].concat());
         assert!(output.status.success(), "{output:?}");
@@ -44,8 +44,8 @@ impl Volume {
     }
 
     /// One that we formatted with `key`.
-    fn by_us(test: &str, sector_size: u32, kdf: NewKdf, noise: u8) -> Option<(Self, VolumeKey)> {
-        let volume = Self::empty(test)?;
+    fn by_us(sector_size: u32, kdf: NewKdf, noise: u8) -> Option<(Self, VolumeKey)> {
+        let volume = Self::empty()?;
         fs::write(volume.disk(), vec![noise; SIZE as usize]).unwrap();
         let key = volume.format(sector_size, kdf);
         Some((volume, key))
@@ -176,7 +176,7 @@ fn what_cryptsetup_formats_we_open() {
                     "--subsystem",
                     "s",
                 ];
-                let Some(volume) = Volume::by_cryptsetup("luks-open", &[kdf, cost, &more].concat()) else {
+                let Some(volume) = Volume::by_cryptsetup(&[kdf, cost, &more].concat()) else {
                     return;
                 };
                 let header = volume.header().unwrap();
@@ -198,7 +198,7 @@ fn what_cryptsetup_formats_we_open() {
 fn other_header_sizes_and_fixed_sizes_open() {
     for size in ["32k", "64k", "4m"] {
         let options = [&["--luks2-metadata-size", size, "--offset", "32768"][..], &CHEAP].concat();
-        let Some(volume) = Volume::by_cryptsetup("luks-sizes", &options) else { return };
+        let Some(volume) = Volume::by_cryptsetup(&options) else { return };
         assert!(volume.unlock(KEY).unwrap().key.expose() == volume.volume_key(), "{size}");
         volume.damage(0, 4096);
         assert_eq!(volume.header().unwrap().origin(), Origin::Secondary, "{size}");
@@ -208,7 +208,7 @@ fn other_header_sizes_and_fixed_sizes_open() {
 
 #[test]
 fn keyslots_are_tried_by_priority() {
-    let Some(volume) = Volume::by_cryptsetup("luks-slots", &CHEAP) else { return };
+    let Some(volume) = Volume::by_cryptsetup(&CHEAP) else { return };
     for pbkdf in ["argon2id", "pbkdf2", "argon2i"] {
         let cost: &[&str] = if pbkdf == "pbkdf2" { &["--pbkdf-force-iterations", "1000"] } else { &CHEAP };
         let new = ["--key-file", "@key", "--pbkdf", pbkdf];
@@ -232,7 +232,7 @@ fn keyslots_are_tried_by_priority() {
 
 #[test]
 fn a_keyslot_that_costs_too_much_is_named_and_the_next_one_opens() {
-    let Some(volume) = Volume::by_cryptsetup("luks-cost", &CHEAP) else { return };
+    let Some(volume) = Volume::by_cryptsetup(&CHEAP) else { return };
     let disk = fs::File::open(volume.disk()).unwrap();
     let small = Limits::with_memory(16 << 10);
     let unlock = |key: &[u8]| volume.header().unwrap().unlock(&disk, &Secret::new(key.to_vec()), small);
@@ -265,7 +265,7 @@ fn what_we_format_cryptsetup_opens() {
         (4096, NewKdf::for_key_file(KEY.len())),
         (4096, NewKdf::for_key_file(8)),
     ] {
-        let Some((volume, key)) = Volume::by_us("luks-format", sector_size, kdf, 0xaa) else { return };
+        let Some((volume, key)) = Volume::by_us(sector_size, kdf, 0xaa) else { return };
         let dump = volume.print("luksDump", &[]);
         let fields: Vec<String> =
             dump.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
@@ -325,7 +325,7 @@ fn what_we_format_cryptsetup_opens() {
 
 #[test]
 fn nothing_else_is_recognised_on_what_we_format() {
-    let Some((volume, _)) = Volume::by_us("luks-wipe", 512, NewKdf::for_key_file(32), 0) else { return };
+    let Some((volume, _)) = Volume::by_us(512, NewKdf::for_key_file(32), 0) else { return };
     // A device that held other things: their superblocks, a LUKS2 volume with a header of another length.
     let make = |name: &str, args: &[&str]| {
         let output = tool(name).unwrap().args(args).arg(volume.scratch.inside("disk")).output().unwrap();
@@ -359,7 +359,7 @@ fn a_damaged_copy_does_not_matter_to_either() {
         (4096, "the primary header is damaged"),
         (0x4000, "the secondary header is damaged"),
     ] {
-        let Some((volume, key)) = Volume::by_us("luks-repair", 512, NewKdf::for_key_file(32), 0) else {
+        let Some((volume, key)) = Volume::by_us(512, NewKdf::for_key_file(32), 0) else {
             return;
         };
         volume.damage(offset, 64);
@@ -375,7 +375,7 @@ fn a_damaged_copy_does_not_matter_to_either() {
 
 #[test]
 fn without_a_good_copy_there_is_an_error() {
-    let Some(volume) = Volume::by_cryptsetup("luks-damage", &CHEAP) else { return };
+    let Some(volume) = Volume::by_cryptsetup(&CHEAP) else { return };
     volume.damage(5000, 1);
     assert_eq!(volume.header().unwrap().origin(), Origin::Secondary);
     assert!(volume.unlock(KEY).is_ok());
@@ -389,7 +389,7 @@ fn without_a_good_copy_there_is_an_error() {
 
 #[test]
 fn the_newer_copy_counts() {
-    let Some(volume) = Volume::by_cryptsetup("luks-newer", &CHEAP) else { return };
+    let Some(volume) = Volume::by_cryptsetup(&CHEAP) else { return };
     let old = fs::read(volume.disk()).unwrap();
     volume.print("config", &["--label", "newer"]);
     let mut disk = fs::read(volume.disk()).unwrap();
@@ -403,7 +403,7 @@ fn the_newer_copy_counts() {
 
 #[test]
 fn luks1_is_named() {
-    let Some(volume) = Volume::empty("luks-one") else { return };
+    let Some(volume) = Volume::empty() else { return };
     let options = ["--type", "luks1", "--key-file", "@key", "--pbkdf-force-iterations", "1000"];
     volume.print("luksFormat", &options);
     assert_eq!(volume.header().unwrap_err(), LuksError::Luks1);
@@ -412,7 +412,7 @@ fn luks1_is_named() {
 #[test]
 fn a_digest_of_a_converted_volume_is_understood() {
     // `cryptsetup convert` needs device-mapper: make what it would leave, a digest cut to LUKS1's 20 bytes.
-    let Some(volume) = Volume::by_cryptsetup("luks-converted", &CHEAP) else { return };
+    let Some(volume) = Volume::by_cryptsetup(&CHEAP) else { return };
     volume.edit(|header| {
         let digest = header["digests"]["0"]["digest"].as_str().unwrap();
         // 27 digits hold 162 bits: the last two bits go.
@@ -434,7 +434,7 @@ fn no_encryption_is_no_encryption() {
         [("segments/0", "/segments/0/encryption"), ("keyslots/0/area", "/keyslots/0/area/encryption")]
     {
         for cipher in ["cipher_null-ecb", "null", "capi:ecb(cipher_null)-plain64"] {
-            let Some(volume) = Volume::by_cryptsetup("luks-null", &CHEAP) else { return };
+            let Some(volume) = Volume::by_cryptsetup(&CHEAP) else { return };
             assert!(volume.unlock(KEY).is_ok());
             volume.edit(|header| *header.pointer_mut(pointer).unwrap() = json!(cipher));
             let expected = LuksError::NullCipher { path: format!("{place}/encryption") };
@@ -446,7 +446,7 @@ fn no_encryption_is_no_encryption() {
 #[test]
 fn what_is_not_understood_is_refused() {
     type Change = fn(&mut Value);
-    let Some(volume) = Volume::by_cryptsetup("luks-refuse", &CHEAP) else { return };
+    let Some(volume) = Volume::by_cryptsetup(&CHEAP) else { return };
     let good = fs::read(volume.disk()).unwrap();
     let cases: &[(Change, &str)] = &[
         (

@@ -94,7 +94,7 @@ fn with_proc(tool: &Command) -> Command {
 /// Runs both over copies of one root and compares. Returns our report; None when there is no tool.
 fn compare(name: &str, files: &Files<'_>, credentials: &[(&str, &str)]) -> Option<Report> {
     let mut command = with_proc(&tool("systemd-sysusers")?);
-    let scratch = Scratch::new("sysusers")?;
+    let scratch = Scratch::new()?;
     lay(&scratch.host("tool"), files);
     lay(&scratch.host("ours"), files);
     Some(compare_roots(name, &scratch, &mut command, credentials))
@@ -188,7 +188,7 @@ fn credentials_as_the_tool_takes_them() {
 
 #[test]
 fn a_password_in_clear_is_reported_and_the_account_stays_locked() {
-    let Some(scratch) = Scratch::new("sysusers") else { return };
+    let Some(scratch) = Scratch::new() else { return };
     lay(&scratch.host("r"), &[("usr/lib/sysusers.d/a.conf", "u a -\n")]);
     let credentials = BTreeMap::from([("passwd.plaintext-password.a".to_owned(), b"x".to_vec())]);
     let report = ours(&scratch.host("r"), &credentials).unwrap();
@@ -332,7 +332,7 @@ fn two_hundred_random_roots() {
 
 #[test]
 fn links_in_the_target_lead_nowhere() {
-    let Some(scratch) = Scratch::new("sysusers") else { return };
+    let Some(scratch) = Scratch::new() else { return };
     let outside = scratch.host("outside");
     fs::create_dir(&outside).unwrap();
     fs::write(outside.join("passwd"), "root:x:0:0::/:/bin/sh\n").unwrap();
@@ -354,7 +354,7 @@ fn links_in_the_target_lead_nowhere() {
 
 #[test]
 fn a_database_that_is_not_understood_stays_as_it_is() {
-    let Some(scratch) = Scratch::new("sysusers") else { return };
+    let Some(scratch) = Scratch::new() else { return };
     for (number, (file, content)) in [
         ("passwd", "root:x:0:0::/:\nbroken\n"),
         ("group", "a:x:b:\n"),
@@ -374,7 +374,7 @@ fn a_database_that_is_not_understood_stays_as_it_is() {
 
 #[test]
 fn comments_survive_and_a_second_run_changes_nothing() {
-    let Some(scratch) = Scratch::new("sysusers") else { return };
+    let Some(scratch) = Scratch::new() else { return };
     let root = scratch.host("r");
     let passwd = "# mine\nroot:x:00:0::/:/bin/sh\n\n";
     lay(&root, &[("usr/lib/sysusers.d/a.conf", "u a -\nm a b\n"), ("etc/passwd", passwd)]);
@@ -392,7 +392,7 @@ fn comments_survive_and_a_second_run_changes_nothing() {
 
 #[test]
 fn definitions_and_owners_come_from_the_other_usr() {
-    let Some(scratch) = Scratch::new("sysusers") else { return };
+    let Some(scratch) = Scratch::new() else { return };
     lay(&scratch.host("r"), &[("bin", "->usr/bin")]);
     lay(
         &scratch.host("v"),

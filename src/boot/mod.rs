@@ -1,1 +1,79 @@
-//! (to be furnished)
+//! The story: from the kernel to systemd, stage by stage. Only this room and `sys` touch the machine; this room knows no
+//! format.
+//!
+//! A stage takes what the stages before it returned, so that a wrong order does not compile.
+
+mod boot_disk;
+mod devices;
+mod disks;
+mod early;
+mod etc;
+pub mod failure;
+mod handover;
+mod init;
+mod key;
+mod machine;
+mod provision;
+mod root;
+mod timeline;
+mod udev;
+mod usr;
+
+use std::io;
+
+use crate::info;
+use devices::Devices;
+use early::Borrowed;
+use failure::Failure;
+use handover::Ready;
+use timeline::Timeline;
+
+/// What we call ourselves: version and commit.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("HERMETIC_COMMIT"), ")");
+
+/// Takes the machine from the kernel to systemd. Returns only when that failed.
+pub fn run() -> Failure {
+    match boot() {
+        Ok((ready, borrowed, timeline)) => handover::hand_over(&ready, borrowed, timeline),
+        Err(failure) => failure,
+    }
+}
+
+fn boot() -> Result<(Ready, Borrowed, Timeline), Failure> {
+    let mut timeline = Timeline::start();
+
+    let (config, borrowed) = early::prepare()?;
+    let wish = early::wish(&config);
+    if early::is_second_start() {
+        return Err(handover::pass_through(&wish));
+    }
+    info!("{VERSION} starts");
+    timeline.passed("early");
+
+    let mut devices = Devices::start(&config)?;
+    timeline.passed("devices");
+
+    let mut usr = usr::open(&config, &wish, &mut devices)?;
+    timeline.passed("usr");
+
+    let key = key::Key::new(&config);
+    let expectation = provision::provision(&config, &mut usr, &key, &mut devices)?;
+    timeline.passed("provision");
+
+    let root = root::open(&config, &usr, &expectation, &key, &mut devices)?;
+    timeline.passed("root");
+
+    etc::prepare(&config, &usr, &root)?;
+    timeline.passed("etc");
+
+    Ok((Ready { usr, root, key, wish }, borrowed, timeline))
+}
+
+/// Fills `bytes` from the kernel's generator, waiting until it has been seeded.
+fn random(bytes: &mut [u8]) -> io::Result<()> {
+    let mut filled = 0;
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        filled += rustix::rand::getrandom(rest, rustix::rand::GetRandomFlags::empty())?;
+    }
+    Ok(())
+}

@@ -8,9 +8,10 @@ use super::device_spec::{DeviceSpec, Source};
 use super::error::{ConfigError, Warning};
 use super::raw::Raw;
 use super::{
-    Config, Failure, FailureAction, ImagePolicy, LogLevel, MachineId, Mount, Root, RootHash, RootPolicy,
-    RootSource, Usr, UsrSource, Verity, options,
+    Config, Failure, FailureAction, ImagePolicy, LogLevel, MachineId, Mount, Root, RootPolicy, RootSource,
+    Usr, UsrSource, Verity, options,
 };
+use crate::verity::RootHash;
 
 type Result<T> = core::result::Result<T, ConfigError>;
 
@@ -174,27 +175,13 @@ fn verity(raw: &Raw, root_hash: RootHash, source: &UsrSource) -> Result<Verity> 
         (None, UsrSource::Device(device), _) => Some(device.clone()),
         (data, ..) => data,
     };
-    if root_hash.data_partuuid().is_none()
-        && (data.is_none() || hash.is_none())
-        && let Some(word) = &raw.usrhash
-    {
-        return Err(ConfigError::conflict(
-            word,
-            "is too short to name partitions; add systemd.verity_usr_data= and systemd.verity_usr_hash=",
-        ));
-    }
     let options = raw.verity_usr_options.as_ref().map(value).unwrap_or_default();
     let options = options.split(',').filter(|option| !option.is_empty()).map(String::from).collect();
     Ok(Verity { root_hash, data, hash, options })
 }
 
 fn root_hash(word: &Word) -> Result<RootHash> {
-    value(word).parse().map_err(|()| {
-        ConfigError::value(
-            word,
-            "is no root hash (1 to 64 bytes in hexadecimal); copy it from veritysetup's output",
-        )
-    })
+    value(word).parse().map_err(|error| ConfigError::value(word, error))
 }
 
 fn root(raw: &Raw) -> Result<Root> {

@@ -7,7 +7,6 @@
 //! References: kernel-command-line(7), systemd-fstab-generator(8), systemd-gpt-auto-generator(8),
 //! systemd-veritysetup-generator(8), systemd.image-policy(7), os-release(5).
 
-use core::fmt;
 use core::time::Duration;
 use std::prelude::v1::*;
 
@@ -27,6 +26,8 @@ pub use device_spec::DeviceSpec;
 pub use error::{ConfigError, Warning};
 pub use image_policy::{ImagePolicy, PartitionPolicy, Uses};
 pub use os_release::OsRelease;
+
+use crate::verity::RootHash;
 
 /// Everything that the boot was told, checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -92,52 +93,6 @@ pub struct Verity {
     pub hash: Option<DeviceSpec>,
     /// The words of `systemd.verity_usr_options=`, see veritytab(5).
     pub options: Vec<String>,
-}
-
-/// The root hash of a verity tree: 1 to 64 bytes.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RootHash(Vec<u8>);
-
-impl RootHash {
-    /// The bytes.
-    pub fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// The PARTUUID of the data partition, in textual order: the first 128 bits. None when the hash is shorter.
-    pub fn data_partuuid(&self) -> Option<uuid::Uuid> {
-        self.0.first_chunk().map(|bytes| uuid::Uuid::from_bytes(*bytes))
-    }
-
-    /// The PARTUUID of the hash partition, in textual order: the last 128 bits. None when the hash is shorter.
-    pub fn hash_partuuid(&self) -> Option<uuid::Uuid> {
-        self.0.last_chunk().map(|bytes| uuid::Uuid::from_bytes(*bytes))
-    }
-}
-
-impl core::str::FromStr for RootHash {
-    type Err = ();
-
-    /// Reads 1 to 64 bytes in hexadecimal, of either case.
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let digits: Option<Vec<u32>> = text.chars().map(|c| c.to_digit(16)).collect();
-        let (pairs, rest) = digits.as_deref().ok_or(())?.as_chunks::<2>();
-        if !rest.is_empty() || pairs.is_empty() || pairs.len() > 64 {
-            return Err(());
-        }
-        pairs
-            .iter()
-            .map(|[high, low]| u8::try_from(high * 16 + low).map_err(drop))
-            .collect::<Result<_, _>>()
-            .map(Self)
-    }
-}
-
-impl fmt::Display for RootHash {
-    /// In lower-case hexadecimal, as the table of dm-verity wants it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
 }
 
 /// Where the root is.

@@ -86,13 +86,7 @@ pub fn select_usr(partitions: &[Partition], root_hash: Option<&RootHash>) -> Res
             Ok(Slot { data: data.number, verity: Some(verity.number), label: data.label.clone() })
         }
         None => {
-            let newest = candidates(partitions, Role::Usr)
-                // `max_by` keeps the last of equal ones, the first shall stay.
-                .reduce(|best, next| match compare(&next.label, &best.label) {
-                    Ordering::Greater => next,
-                    Ordering::Less | Ordering::Equal => best,
-                })
-                .ok_or(SlotError::None)?;
+            let newest = newest(partitions, Role::Usr).ok_or(SlotError::None)?;
             let verity = candidates(partitions, Role::UsrVerity)
                 .find(|partition| compare(version_of_hash(&partition.label), &newest.label).is_eq());
             Ok(Slot {
@@ -102,6 +96,20 @@ pub fn select_usr(partitions: &[Partition], root_hash: Option<&RootHash>) -> Res
             })
         }
     }
+}
+
+/// Chooses the root among the partitions of one disk: of those of the native root type that discovery may use, the one
+/// with the highest label version, and of equal ones the first. None when there is none.
+pub fn select_root(partitions: &[Partition]) -> Option<&Partition> {
+    newest(partitions, Role::Root)
+}
+
+/// `max_by` keeps the last of equal ones, the first shall stay.
+fn newest(partitions: &[Partition], role: Role) -> Option<&Partition> {
+    candidates(partitions, role).reduce(|best, next| match compare(&next.label, &best.label) {
+        Ordering::Greater => next,
+        Ordering::Less | Ordering::Equal => best,
+    })
 }
 
 fn candidates(partitions: &[Partition], role: Role) -> impl Iterator<Item = &Partition> {

@@ -1,6 +1,9 @@
 //! EFI variables, through efivarfs (Documentation/filesystems/efivarfs.rst; contract §2.1 and appendix D).
 
-use std::{fs, io, path::Path};
+use std::{fs, io};
+
+/// There on machines with EFI firmware.
+pub const FIRMWARE: &str = "/sys/firmware/efi";
 
 /// Where efivarfs is mounted.
 pub const MOUNT: &str = "/sys/firmware/efi/efivars";
@@ -10,7 +13,7 @@ pub const LOADER: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 
 /// Whether the machine was started by EFI firmware whose variables can be asked for.
 pub fn is_available() -> bool {
-    Path::new(MOUNT).exists()
+    super::mount::is_mount_point(MOUNT)
 }
 
 /// The text of a variable that holds UTF-16LE, without its end mark. None when there is no such variable.

@@ -4,7 +4,7 @@
 //! - `modules.load`: a path a line, loaded on every boot;
 //! - `modules.alias`: `PATTERN PATH...`, loaded when a device announces a modalias that matches;
 //! - `modules.demand`: `NAME PATH...`, loaded when the boot comes to need `dm-verity`, `dm-crypt`, `efivarfs` or the
-//!   file system `fs-NAME`.
+//!   file system `fs-NAME`; `NAME.fallback PATH...` when one of NAME's modules finds that this CPU cannot do it (ENODEV).
 //!
 //! The kernel itself would call /sbin/modprobe for what it misses (a crypto algorithm, a file system). There is none in
 //! the initramfs: the builder's closure holds these modules and they are loaded before they are needed.
@@ -89,7 +89,7 @@ impl Modules {
     /// The first module that would not load.
     pub fn load_fixed(&mut self) -> Result<(), ModuleError> {
         let paths = core::mem::take(&mut self.load);
-        self.load_all(&paths)
+        self.load_all(&paths).map(drop)
     }
 
     /// Loads what `name` needs (`dm-crypt`, `fs-erofs`, ...). True if the table knows it; a kernel that has it built in
@@ -98,9 +98,17 @@ impl Modules {
     /// # Errors
     /// The first module that would not load.
     pub fn demand(&mut self, name: &str) -> Result<bool, ModuleError> {
-        let Some(entry) = self.demand.iter().find(|entry| entry.key == name) else { return Ok(false) };
-        let paths = entry.paths.clone();
-        self.load_all(&paths).map(|()| true)
+        let Some(paths) = self.on_demand(name) else { return Ok(false) };
+        if self.load_all(&paths)? == Outcome::Unsupported
+            && let Some(paths) = self.on_demand(&format!("{name}.fallback"))
+        {
+            self.load_all(&paths)?;
+        }
+        Ok(true)
+    }
+
+    fn on_demand(&self, name: &str) -> Option<Vec<String>> {
+        self.demand.iter().find(|entry| entry.key == name).map(|entry| entry.paths.clone())
     }
 
     /// Loads the drivers of a device by what it announced. True if there was one that had not been loaded before.
@@ -139,15 +147,19 @@ impl Modules {
         errors
     }
 
-    fn load_all(&mut self, paths: &[String]) -> Result<(), ModuleError> {
+    fn load_all(&mut self, paths: &[String]) -> Result<Outcome, ModuleError> {
+        let mut outcome = Outcome::Loaded;
         for path in paths {
             if self.loaded.contains(path) {
                 continue;
             }
-            load(Path::new(path)).map_err(|error| ModuleError { path: path.clone(), error })?;
+            let loaded = load(Path::new(path)).map_err(|error| ModuleError { path: path.clone(), error })?;
             self.loaded.insert(path.clone());
+            if loaded == Outcome::Unsupported {
+                outcome = loaded;
+            }
         }
-        Ok(())
+        Ok(outcome)
     }
 
     /// How many modules have been loaded so far.
@@ -156,10 +168,20 @@ impl Modules {
     }
 }
 
+/// What came of loading modules.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Outcome {
+    /// They are in.
+    Loaded,
+    /// The module is for hardware that this machine has not: an accelerated cipher on an older CPU.
+    Unsupported,
+}
+
 /// Loads one module file. One that the kernel has already is fine.
-fn load(path: &Path) -> io::Result<()> {
+fn load(path: &Path) -> io::Result<Outcome> {
     match rustix::system::finit_module(File::open(path)?, c"", 0) {
-        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Ok(()) | Err(Errno::EXIST) => Ok(Outcome::Loaded),
+        Err(Errno::NODEV) => Ok(Outcome::Unsupported),
         Err(errno) => Err(errno.into()),
     }
 }

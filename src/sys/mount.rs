@@ -34,6 +34,10 @@ pub const API: [Api; 4] = [
     },
 ];
 
+/// EFI variables, on machines that have them.
+pub const EFIVARFS: Api =
+    Api { fstype: "efivarfs", target: super::efi::MOUNT, flags: NOSUID_NOEXEC_NODEV, data: "" };
+
 const NOSUID_NOEXEC_NODEV: MountFlags = MountFlags::NOSUID.union(MountFlags::NOEXEC).union(MountFlags::NODEV);
 
 /// Mounts one of the kernel's own file systems. A target that is a mount of that type already is left alone.
@@ -70,13 +74,53 @@ pub fn move_to(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
     Ok(rustix::mount::mount_move(from.as_ref(), to.as_ref())?)
 }
 
-/// Makes every mount private, so that moves are allowed and nothing propagates.
-///
-/// # Errors
-/// What mount(2) says.
-pub fn make_private() -> io::Result<()> {
-    use rustix::mount::MountPropagationFlags as Propagation;
-    Ok(rustix::mount::mount_change("/", Propagation::PRIVATE | Propagation::REC)?)
+/// Options as fstab(5) and the kernel command line write them, taken apart: what the VFS knows as flags, and the rest for
+/// the file system.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// Flags of the VFS.
+    pub flags: MountFlags,
+    /// The file system's own, comma-separated.
+    pub data: String,
+}
+
+impl Options {
+    /// Takes `words` apart, starting from `flags`.
+    pub fn parse(flags: MountFlags, words: &[impl AsRef<str>]) -> Self {
+        let mut options = Self { flags, data: String::new() };
+        for word in words {
+            let (set, clear) = match word.as_ref() {
+                "nodev" => (MountFlags::NODEV, MountFlags::empty()),
+                "dev" => (MountFlags::empty(), MountFlags::NODEV),
+                "nosuid" => (MountFlags::NOSUID, MountFlags::empty()),
+                "suid" => (MountFlags::empty(), MountFlags::NOSUID),
+                "noexec" => (MountFlags::NOEXEC, MountFlags::empty()),
+                "exec" => (MountFlags::empty(), MountFlags::NOEXEC),
+                "noatime" => (MountFlags::NOATIME, MountFlags::empty()),
+                "nodiratime" => (MountFlags::NODIRATIME, MountFlags::empty()),
+                "relatime" => (MountFlags::RELATIME, MountFlags::NOATIME),
+                "strictatime" => (MountFlags::STRICTATIME, MountFlags::NOATIME),
+                "sync" => (MountFlags::SYNCHRONOUS, MountFlags::empty()),
+                "dirsync" => (MountFlags::DIRSYNC, MountFlags::empty()),
+                "lazytime" => (MountFlags::LAZYTIME, MountFlags::empty()),
+                "defaults" | "async" => continue,
+                word => {
+                    options.add(word);
+                    continue;
+                }
+            };
+            options.flags = options.flags.difference(clear).union(set);
+        }
+        options
+    }
+
+    /// Adds an option of the file system.
+    pub fn add(&mut self, word: &str) {
+        if !self.data.is_empty() {
+            self.data.push(',');
+        }
+        self.data.push_str(word);
+    }
 }
 
 /// Unmounts `target`, now: a file system that is still in use stays and says so.
@@ -92,4 +136,26 @@ pub fn is_mount_point(path: impl AsRef<Path>) -> bool {
     use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
     statx(rustix::fs::CWD, path.as_ref(), AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty())
         .is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_taken_apart_as_mount_8_does() {
+        let cases: [(&[&str], MountFlags, &str); 3] = [
+            (&[], MountFlags::NODEV, ""),
+            (&["dev", "noatime", "defaults"], MountFlags::NOATIME, ""),
+            (
+                &["subvol=@", "nosuid", "commit=5"],
+                MountFlags::NODEV | MountFlags::NOSUID,
+                "subvol=@,commit=5",
+            ),
+        ];
+        for (words, flags, data) in cases {
+            let expected = Options { flags, data: data.into() };
+            assert_eq!(Options::parse(MountFlags::NODEV, words), expected, "{words:?}");
+        }
+    }
 }

@@ -1,0 +1,148 @@
+//! Stage "devices": drivers for the hardware that is there, and the wait for the disks behind them.
+
+use std::{path::Path, time::Duration};
+
+use super::failure::{Failure, OrFail};
+use crate::{
+    config::Config,
+    debug,
+    sys::{
+        block::BlockDevice,
+        clock::Deadline,
+        efi,
+        module::{ModuleError, Modules, TABLES},
+        mount,
+        uevent::{Uevent, Uevents},
+    },
+    warning,
+};
+
+const STAGE: &str = "devices";
+
+/// What a look at the block devices came to.
+pub enum Look<T> {
+    /// This.
+    Found(T),
+    /// Nothing so far, and why.
+    NotYet(String),
+}
+
+/// The drivers, and the kernel's announcements of what they find.
+pub struct Devices {
+    modules: Modules,
+    uevents: Uevents,
+    deadline: Deadline,
+    patience: Duration,
+}
+
+impl Devices {
+    /// Subscribes to the kernel's announcements, then loads the fixed modules and the drivers of what is there.
+    ///
+    /// # Errors
+    /// No netlink, an unreadable module table, a fixed module that does not load.
+    pub fn start(config: &Config) -> Result<Self, Failure> {
+        let uevents =
+            Uevents::subscribe().or_fail(STAGE, || "cannot listen to the kernel's uevents".into())?;
+        let mut modules =
+            Modules::read(TABLES).or_fail(STAGE, || format!("cannot read the tables in {TABLES}"))?;
+        modules.load_fixed().or_fail(STAGE, || "cannot load what every boot needs".into())?;
+        complain(&modules.coldplug());
+        debug!("{} modules loaded", modules.loaded());
+        efi_variables(&mut modules);
+        let patience = config.device_timeout;
+        Ok(Self { modules, uevents, deadline: Deadline::after(patience), patience })
+    }
+
+    /// Loads what `name` (`dm-verity`, `fs-erofs`, ...) needs, if it is not built in.
+    ///
+    /// # Errors
+    /// A module that does not load.
+    pub fn demand(&mut self, name: &str) -> Result<(), Failure> {
+        let known = self.modules.demand(name).or_fail(STAGE, || format!("cannot load what {name} needs"))?;
+        if !known {
+            debug!("{name}: no module in the initramfs, taken to be built in");
+        }
+        Ok(())
+    }
+
+    /// Waits until `look` finds `subject` among the block devices. It is asked once for what is there, then again
+    /// after every change; nothing polls. While it finds nothing, drivers are loaded for what appears.
+    ///
+    /// # Errors
+    /// What `look` refuses at once; the deadline passed.
+    pub fn wait<T>(
+        &mut self,
+        stage: &'static str,
+        subject: &str,
+        mut look: impl FnMut(&[BlockDevice]) -> Result<Look<T>, Failure>,
+    ) -> Result<T, Failure> {
+        loop {
+            let devices = BlockDevice::all().or_fail(STAGE, || "cannot list /sys/class/block".into())?;
+            let why_not = match look(&devices)? {
+                Look::Found(found) => return Ok(found),
+                Look::NotYet(why_not) => why_not,
+            };
+            if self.until_block_event()? {
+                continue;
+            }
+            let there = match devices.iter().map(|device| device.name.as_str()).collect::<Vec<_>>().join(" ")
+            {
+                none if none.is_empty() => {
+                    "there is no disk at all; is its driver in the initramfs?".to_owned()
+                }
+                names => format!("there are: {names}"),
+            };
+            let seconds = self.patience.as_secs();
+            return Err(Failure::new(stage, format!("no {subject} within {seconds} s: {why_not}; {there}")));
+        }
+    }
+
+    /// Handles announcements until one may have changed the block devices. False when the deadline passed.
+    fn until_block_event(&mut self) -> Result<bool, Failure> {
+        loop {
+            let Some(left) = self.deadline.left() else { return Ok(false) };
+            let event =
+                self.uevents.next(left).or_fail(STAGE, || "cannot read the kernel's uevents".into())?;
+            let Some(event) = event else { return Ok(false) };
+            if self.handle(&event) {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// True if the block devices should be looked at again. An event without subsystem is a lost one.
+    fn handle(&mut self, event: &Uevent) -> bool {
+        if let (Some(modalias), "add") = (&event.modalias, event.action.as_str()) {
+            complain(&self.modules.announce(modalias).1);
+        }
+        if event.subsystem.is_empty() {
+            complain(&self.modules.coldplug());
+        }
+        event.subsystem.is_empty() || event.subsystem == "block"
+    }
+}
+
+/// Mounts efivarfs where there is EFI firmware: its variables say which disk we came from. Without them the search goes
+/// over all disks, which is a warning's worth.
+fn efi_variables(modules: &mut Modules) {
+    if !Path::new(efi::FIRMWARE).exists() {
+        return;
+    }
+    let mounted = modules.demand("efivarfs").map_err(|error| error.to_string()).and_then(|_| {
+        if mount::is_mount_point(efi::MOUNT) {
+            Ok(())
+        } else {
+            mount::api(&mount::EFIVARFS).map_err(|error| error.to_string())
+        }
+    });
+    if let Err(error) = mounted {
+        warning!("no EFI variables: {error}");
+    }
+}
+
+/// A driver that fails is no reason to stop before it is known whether its device matters.
+fn complain(errors: &[ModuleError]) {
+    for error in errors {
+        warning!("{error}");
+    }
+}

@@ -1,0 +1,114 @@
+//! Stage "early": the API file systems, the log, the console, the command line.
+
+use std::{fs, path::Path};
+
+use rustix::{fs::Mode, process::umask};
+
+use super::{
+    failure::{self, Action, Failure, OrFail, Policy},
+    init,
+};
+use crate::{
+    config::{Config, FailureAction, LogLevel},
+    sys::{console, kmsg, mount, power::End},
+    warning,
+};
+
+const STAGE: &str = "early";
+
+/// Ours below /run: the stages' mount points while they last, and what we tell the real system.
+pub const OURS: &str = "/run/hermetic-init";
+
+/// There once we have handed over. Found at our start, it says that the real root's `init=` named us again.
+const GUARD: &str = "/run/hermetic-init/handed-over";
+
+/// Settings of the kernel that are ours for the time of the initramfs, with what they were before.
+pub struct Borrowed(Vec<(&'static str, String)>);
+
+/// Sysctls we change: every line of ours reaches the log, and a module that is missing fails at once instead of making
+/// the kernel look for a program that is not there.
+const SYSCTLS: [(&str, &str); 2] =
+    [("/proc/sys/kernel/printk_devkmsg", "on\n"), ("/proc/sys/kernel/modprobe", "\n")];
+
+impl Borrowed {
+    fn take() -> Self {
+        let mut old = Vec::new();
+        for (path, value) in SYSCTLS {
+            // A kernel without the setting needs no change of it.
+            if let Ok(before) = fs::read_to_string(path)
+                && fs::write(path, value).is_ok()
+            {
+                old.push((path, before));
+            }
+        }
+        Self(old)
+    }
+
+    /// Gives the settings back.
+    pub fn give_back(self) {
+        for (path, value) in self.0 {
+            if let Err(error) = fs::write(path, &value) {
+                warning!("cannot restore {path} to {}: {error}", value.trim_end());
+            }
+        }
+    }
+}
+
+/// Mounts what every boot needs, opens log and console, reads the command line and sets the failure policy by it.
+///
+/// # Errors
+/// An API file system that will not mount; a word of the command line that we do not understand.
+pub fn prepare() -> Result<(Config, Borrowed), Failure> {
+    umask(Mode::empty());
+    for fs in &mount::API {
+        if !mount::is_mount_point(fs.target) {
+            mount::api(fs).or_fail(STAGE, || format!("cannot mount {} on {}", fs.fstype, fs.target))?;
+        }
+    }
+    kmsg::open();
+    if let Err(error) = console::open() {
+        warning!("no console: {error}");
+    }
+    let borrowed = Borrowed::take();
+    fs::create_dir_all(OURS).or_fail(STAGE, || format!("cannot create {OURS}"))?;
+
+    let words = fs::read_to_string("/proc/cmdline").or_fail(STAGE, || "cannot read /proc/cmdline".into())?;
+    let (config, warnings) =
+        Config::from_cmdline(&words, None).or_fail(STAGE, || "kernel command line".into())?;
+    kmsg::set_level(match config.log {
+        LogLevel::Err => kmsg::Priority::Warning,
+        LogLevel::Info => kmsg::Priority::Info,
+        LogLevel::Debug => kmsg::Priority::Debug,
+    });
+    for warning in warnings {
+        warning!("kernel command line: {warning}");
+    }
+    failure::set_policy(Policy {
+        action: match config.failure.action {
+            FailureAction::Reboot => Action::End(End::Reboot),
+            FailureAction::Poweroff => Action::End(End::PowerOff),
+            FailureAction::Halt => Action::End(End::Halt),
+            FailureAction::Panic => Action::Panic,
+        },
+        delay: config.failure.delay,
+    });
+    Ok((config, borrowed))
+}
+
+/// Leaves the mark by which a second start of ours in the same boot knows itself.
+///
+/// # Errors
+/// /run cannot be written.
+pub fn set_guard() -> std::io::Result<()> {
+    fs::write(GUARD, format!("{}\n", super::VERSION))
+}
+
+/// Whether this boot has been handed over before: `init=` of the real root named us again.
+pub fn is_second_start() -> bool {
+    Path::new(GUARD).exists()
+}
+
+/// What the command line wishes for as the next init.
+pub fn wish(config: &Config) -> init::Wish {
+    init::Wish { ours: config.init.clone(), kernel: config.kernel_init.clone() }
+}

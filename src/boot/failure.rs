@@ -1,0 +1,128 @@
+//! What happens when the boot cannot go on: one line that says why, then the failure policy (design, law 6).
+
+use std::{fmt, sync::OnceLock, time::Duration};
+
+use crate::sys::{
+    console, kmsg,
+    power::{End, end},
+};
+
+/// Why the boot stopped: the stage that found out, and one line that says what was tried, on what, what came back and
+/// what to do.
+pub struct Failure {
+    /// The stage, in the words of the design (`usr`, `provision`, ...).
+    pub stage: &'static str,
+    /// The line.
+    pub reason: String,
+}
+
+impl Failure {
+    /// A failure of `stage`.
+    pub fn new(stage: &'static str, reason: impl Into<String>) -> Self {
+        Self { stage, reason: reason.into() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.stage, self.reason)
+    }
+}
+
+/// Turns a low error into a [`Failure`] that says what was being done.
+pub trait OrFail<T> {
+    /// `what` names the attempt and its object; the error's own text is appended.
+    ///
+    /// # Errors
+    /// The failure made of both, when there was one.
+    fn or_fail(self, stage: &'static str, what: impl FnOnce() -> String) -> Result<T, Failure>;
+}
+
+impl<T, E: fmt::Display> OrFail<T> for Result<T, E> {
+    fn or_fail(self, stage: &'static str, what: impl FnOnce() -> String) -> Result<T, Failure> {
+        self.map_err(|error| Failure::new(stage, format!("{}: {error}", what())))
+    }
+}
+
+/// What is done once the reason has been shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// End the machine.
+    End(End),
+    /// Crash the kernel: pstore and kdump keep the evidence, `panic=` decides the rest.
+    Panic,
+}
+
+/// The failure policy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Policy {
+    /// What is done.
+    pub action: Action,
+    /// How long the reason stays on the screen first; None for ever.
+    pub delay: Option<Duration>,
+}
+
+/// Thirty seconds to read, then a reboot: a disk that came late comes the next time, and a boot loader that counts falls
+/// back to the other slot.
+const DEFAULT: Policy = Policy { action: Action::End(End::Reboot), delay: Some(Duration::from_secs(30)) };
+
+static POLICY: OnceLock<Policy> = OnceLock::new();
+
+/// Sets the policy, once it is known from the command line. Later calls change nothing.
+pub fn set_policy(policy: Policy) {
+    // A second policy has no place to come from: the command line is read once.
+    let _first_one_stays = POLICY.set(policy);
+}
+
+/// Shows why and carries the policy out. PID 1 must not return from here: that would be a kernel panic nobody asked for.
+pub fn act(failure: &Failure) -> ! {
+    let policy = *POLICY.get().unwrap_or(&DEFAULT);
+    kmsg::log(kmsg::Priority::Error, format_args!("{failure}"));
+    let next = match (policy.action, policy.delay) {
+        (_, None) => "Waiting for somebody to look (panic=0).".to_owned(),
+        (Action::End(End::Reboot), Some(delay)) => format!("Rebooting in {} s.", delay.as_secs()),
+        (Action::End(End::PowerOff), Some(delay)) => format!("Powering off in {} s.", delay.as_secs()),
+        (Action::End(End::Halt), Some(delay)) => format!("Halting in {} s.", delay.as_secs()),
+        (Action::Panic, Some(delay)) => format!("Panicking in {} s.", delay.as_secs()),
+    };
+    console::print(&format!(
+        "\r\nhermetic-init {} cannot start this system.\r\n  stage   {}\r\n  reason  {}\r\n{next}\r\n",
+        super::VERSION,
+        failure.stage,
+        failure.reason,
+    ));
+    match policy.delay {
+        Some(delay) => std::thread::sleep(delay),
+        None => wait_for_ever(),
+    }
+    match policy.action {
+        Action::End(how) => {
+            let errno = end(how);
+            console::print(&format!("hermetic-init: the kernel refuses to end the machine: {errno}\r\n"));
+        }
+        // When sysrq is compiled out, exiting makes the same panic by another road.
+        Action::Panic => {
+            drop(std::fs::write("/proc/sysrq-trigger", "c"));
+            std::process::exit(1);
+        }
+    }
+    wait_for_ever()
+}
+
+fn wait_for_ever() -> ! {
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Sends Rust panics down the same road: an aborting PID 1 would be a kernel panic without a reason.
+pub fn catch_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(|l| format!("{}:{}", l.file(), l.line())).unwrap_or_default();
+        let text = info.payload_as_str().unwrap_or("no message");
+        act(&Failure::new(
+            "panic",
+            format!("{text} at {place}; this is a bug of hermetic-init, please report it"),
+        ));
+    }));
+}

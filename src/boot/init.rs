@@ -1,0 +1,121 @@
+//! Which program becomes PID 1 after us (contract §1.6), looked up inside the new root.
+
+use std::{
+    fs::File,
+    os::fd::{AsFd, BorrowedFd},
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{AtFlags, Mode, OFlags, ResolveFlags, fstat, openat2, statat},
+    io::Errno,
+};
+
+/// Where systemd is, in the order in which systemd's own switch-root looks.
+const SYSTEMD: [&str; 3] = ["/usr/lib/systemd/systemd", "/lib/systemd/systemd", "/sbin/init"];
+
+/// What the command line says about it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Wish {
+    /// `hermetic.init=`: this one or none.
+    pub ours: Option<String>,
+    /// `init=`: this one unless it names hermetic-init itself, as it does when the kernel started us by that word.
+    pub kernel: Option<String>,
+}
+
+impl Wish {
+    /// Finds the program in the tree at `root`: the new root, or a directory that holds only its `usr`.
+    ///
+    /// # Errors
+    /// One line that says what is missing.
+    pub fn find(&self, root: BorrowedFd<'_>) -> Result<PathBuf, String> {
+        if let Some(path) = &self.ours {
+            return match is_program(root, path) {
+                Ok(true) => Ok(path.into()),
+                Ok(false) => Err(format!("hermetic.init={path} is not an executable file of this system")),
+                Err(errno) => Err(format!("hermetic.init={path}: {errno}")),
+            };
+        }
+        let wished = self.kernel.as_deref().filter(|path| path.starts_with('/') && !is_ourselves(root, path));
+        wished
+            .into_iter()
+            .chain(SYSTEMD)
+            .find(|path| is_program(root, path).unwrap_or(false))
+            .map(PathBuf::from)
+            .ok_or_else(|| format!("/usr holds no systemd (looked for {})", SYSTEMD.join(", ")))
+    }
+}
+
+fn open(root: BorrowedFd<'_>, path: &str) -> Result<File, Errno> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    openat2(root, path.trim_start_matches('/'), flags, Mode::empty(), ResolveFlags::IN_ROOT).map(File::from)
+}
+
+fn is_program(root: BorrowedFd<'_>, path: &str) -> Result<bool, Errno> {
+    // Before root exists only /usr is there, without the links that lead into it.
+    let stat = match open(root, path)
+        .or_else(|errno| below_usr(path).map_or(Err(errno), |path| open(root, &path)))
+    {
+        Ok(file) => fstat(&file)?,
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(false),
+        Err(errno) => return Err(errno),
+    };
+    let mode = Mode::from_raw_mode(stat.st_mode);
+    Ok(rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() && mode.intersects(Mode::XUSR))
+}
+
+/// `/sbin/init` as merged-usr systems mean it: `/usr/sbin/init`.
+fn below_usr(path: &str) -> Option<String> {
+    ["/bin/", "/sbin/", "/lib/"].iter().any(|top| path.starts_with(top)).then(|| format!("/usr{path}"))
+}
+
+/// By name, or because it is the very file that runs.
+fn is_ourselves(root: BorrowedFd<'_>, path: &str) -> bool {
+    if Path::new(path).file_name().is_some_and(|name| name == "hermetic-init") {
+        return true;
+    }
+    let Ok(file) = open(root, path) else { return false };
+    let Ok(own) = statat(rustix::fs::CWD, "/proc/self/exe", AtFlags::empty()) else { return false };
+    fstat(file.as_fd()).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (own.st_dev, own.st_ino))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
+    use super::*;
+
+    fn tree(name: &str) -> PathBuf {
+        let root = std::env::temp_dir().join(format!("hermetic-init-{name}-{}", std::process::id()));
+        fs::create_dir_all(root.join("usr/lib/systemd")).unwrap();
+        fs::create_dir_all(root.join("usr/sbin")).unwrap();
+        let systemd = root.join("usr/lib/systemd/systemd");
+        fs::write(&systemd, "").unwrap();
+        fs::set_permissions(&systemd, fs::Permissions::from_mode(0o755)).unwrap();
+        std::os::unix::fs::symlink("../lib/systemd/systemd", root.join("usr/sbin/init")).unwrap();
+        root
+    }
+
+    #[test]
+    fn the_words_are_weighed_as_the_contract_says() {
+        let root = tree("words");
+        let fd = File::open(&root).unwrap();
+        let find = |ours: Option<&str>, kernel: Option<&str>| {
+            Wish { ours: ours.map(Into::into), kernel: kernel.map(Into::into) }.find(fd.as_fd())
+        };
+        let systemd = Ok(PathBuf::from("/usr/lib/systemd/systemd"));
+        assert_eq!(find(None, None), systemd);
+        assert_eq!(find(None, Some("/hermetic-init")), systemd);
+        assert_eq!(find(None, Some("/nowhere")), systemd);
+        assert_eq!(find(None, Some("relative")), systemd);
+        assert_eq!(find(None, Some("/sbin/init")), Ok("/sbin/init".into()));
+        assert_eq!(find(Some("/usr/lib/systemd/systemd"), Some("/sbin/init")), systemd);
+        assert!(find(Some("/usr/bin/missing"), None).is_err());
+        // An absolute link is followed inside the tree, not on the machine.
+        std::os::unix::fs::symlink("/usr/lib/systemd/systemd", root.join("usr/sbin/abs")).unwrap();
+        assert_eq!(find(Some("/usr/sbin/abs"), None), Ok("/usr/sbin/abs".into()));
+        fs::remove_file(root.join("usr/lib/systemd/systemd")).unwrap();
+        assert!(find(None, None).is_err());
+        fs::remove_dir_all(root).unwrap();
+    }
+}

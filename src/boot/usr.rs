@@ -1,0 +1,296 @@
+//! Stage "usr": the disk, the slot, dm-verity, the mount. From here on there is verified policy.
+
+use std::{
+    fs::{self, File},
+    os::fd::{AsFd as _, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use rustix::mount::MountFlags;
+
+use super::{
+    boot_disk,
+    devices::{Devices, Look},
+    disks::{self, Disk},
+    early::OURS,
+    failure::{Failure, OrFail},
+    init::Wish,
+};
+use crate::{
+    config::{Config, DeviceSpec, Uses, UsrSource, Verity},
+    disk::{probe::Format, slot::Slot},
+    info,
+    sys::{
+        block::{BlockDevice, Node},
+        dm::{Mapper, Mapping, Target},
+        mount,
+    },
+    units::Bytes,
+    verity::{self, Options, Superblock, Table, dm_uuid},
+    warning,
+    writes::ReadAt as _,
+};
+
+const STAGE: &str = "usr";
+
+/// The mounted /usr. Only this stage makes one: who holds it holds policy to go by.
+pub struct Usr {
+    /// A directory that holds nothing but the mount, named `usr`.
+    tree: PathBuf,
+    mapping: Option<Mapping>,
+    disk: Option<Disk>,
+    summary: String,
+}
+
+impl Usr {
+    /// The directory whose `usr` is /usr.
+    pub fn tree(&self) -> &Path {
+        &self.tree
+    }
+
+    /// The mount.
+    pub fn path(&self) -> PathBuf {
+        self.tree.join("usr")
+    }
+
+    /// The mount, as a descriptor to look things up from.
+    ///
+    /// # Errors
+    /// The mount cannot be opened.
+    pub fn open(&self, stage: &'static str) -> Result<OwnedFd, Failure> {
+        let path = self.path();
+        File::open(&path).map(OwnedFd::from).or_fail(stage, || format!("cannot open {}", path.display()))
+    }
+
+    /// The dm-verity device below it, if there is one.
+    pub fn mapping(&self) -> Option<&Mapping> {
+        self.mapping.as_ref()
+    }
+
+    /// The disk it is on, if that has a partition table; to be changed by provisioning.
+    pub fn disk_mut(&mut self) -> Option<&mut Disk> {
+        self.disk.as_mut()
+    }
+
+    /// The disk it is on, if that has a partition table.
+    pub fn disk(&self) -> Option<&Disk> {
+        self.disk.as_ref()
+    }
+
+    /// One line about it.
+    pub fn summary(&self) -> &str {
+        &self.summary
+    }
+}
+
+/// What was found: where /usr is, and what is to vouch for it.
+struct Found {
+    disk: Option<Disk>,
+    data: BlockDevice,
+    /// With a root hash: the partition with the hash tree.
+    hash: Option<BlockDevice>,
+}
+
+/// Finds /usr, sets up dm-verity when a root hash is known, and mounts it read-only.
+///
+/// # Errors
+/// Nothing that matches within the deadline, two disks that do, a root hash that does not fit, a file system that we do
+/// not mount, a tree without systemd.
+pub fn open(config: &Config, wish: &Wish, devices: &mut Devices) -> Result<Usr, Failure> {
+    let found = find(config, devices)?;
+    let mapping = match (&found.hash, &config.usr.verity) {
+        (Some(hash), Some(verity)) => Some(verify(devices, &found.data, hash, verity)?),
+        _ => None,
+    };
+    let (node, what) = match &mapping {
+        Some(mapping) => (mapping.node(), format!("/usr verified on {}", found.data.name)),
+        None => (found.data.node(), format!("/usr unverified on {}", found.data.name)),
+    };
+    let tree = PathBuf::from(OURS).join("sysusr");
+    let fstype = mount_at(config, devices, &node, mapping.as_ref(), &tree.join("usr"))?;
+    let directory = File::open(&tree).or_fail(STAGE, || format!("cannot open {}", tree.display()))?;
+    wish.find(directory.as_fd()).map_err(|reason| {
+        Failure::new(STAGE, format!("{}: {reason}; install systemd into it", found.data.name))
+    })?;
+    let summary = format!("{what} ({fstype})");
+    info!("{summary}");
+    Ok(Usr { tree, mapping, disk: found.disk, summary })
+}
+
+/// Where /usr is. Explicit devices are taken as named; otherwise the boot disk's table decides.
+fn find(config: &Config, devices: &mut Devices) -> Result<Found, Failure> {
+    let policy = config.image_policy.usr;
+    let Some(verity) = &config.usr.verity else {
+        if !policy.allows(Uses::UNPROTECTED) {
+            let reason = "systemd.image_policy= demands a verified /usr, but there is no usrhash=; add it";
+            return Err(Failure::new(STAGE, reason));
+        }
+        return match &config.usr.source {
+            UsrSource::Device(spec) => {
+                let data = wait_for(devices, spec)?;
+                Ok(Found { disk: disk_of(&data)?, data, hash: None })
+            }
+            UsrSource::Auto => {
+                let (disk, slot) = boot_disk::choose(devices, None)?;
+                from_slot(disk, &slot, false)
+            }
+        };
+    };
+    if !policy.allows(Uses::VERITY) {
+        let reason = "systemd.image_policy= demands a signed /usr, and signatures are not supported yet";
+        return Err(Failure::new(STAGE, reason));
+    }
+    match (&verity.data, &verity.hash) {
+        (None, None) => {
+            let (disk, slot) = boot_disk::choose(devices, Some(&verity.root_hash))?;
+            from_slot(disk, &slot, true)
+        }
+        (Some(data), Some(hash)) => {
+            let (data, hash) = (wait_for(devices, data)?, wait_for(devices, hash)?);
+            Ok(Found { disk: disk_of(&data)?, data, hash: Some(hash) })
+        }
+        (Some(_), None) => Err(Failure::new(
+            STAGE,
+            "the verity data device is named, its hash device is not; add systemd.verity_usr_hash=",
+        )),
+        (None, Some(_)) => Err(Failure::new(
+            STAGE,
+            "the verity hash device is named, its data device is not; add systemd.verity_usr_data=",
+        )),
+    }
+}
+
+fn from_slot(disk: Disk, slot: &Slot, verified: bool) -> Result<Found, Failure> {
+    let name = &disk.device.name;
+    let device = |number| match disk.gpt.partition(number) {
+        Some(partition) => disk.partition(STAGE, partition),
+        None => Err(Failure::new(STAGE, format!("{name}: partition {number} is not in the table"))),
+    };
+    let data = device(slot.data)?;
+    let hash = match (verified, slot.verity) {
+        (true, Some(hash)) => Some(device(hash)?),
+        (true, None) => {
+            return Err(Failure::new(STAGE, format!("{name}: no usr-verity partition for the root hash")));
+        }
+        (false, _) => None,
+    };
+    Ok(Found { disk: Some(disk), data, hash })
+}
+
+fn wait_for(devices: &mut Devices, spec: &DeviceSpec) -> Result<BlockDevice, Failure> {
+    devices.wait(STAGE, &spec.to_string(), |there| {
+        Ok(match disks::resolve(STAGE, spec, there, None)? {
+            Some(device) => Look::Found(device),
+            None => Look::NotYet("no device answers to that".into()),
+        })
+    })
+}
+
+/// The disk that a partition is on, when it has a GPT.
+fn disk_of(partition: &BlockDevice) -> Result<Option<Disk>, Failure> {
+    let all = BlockDevice::all().or_fail(STAGE, || "cannot list /sys/class/block".into())?;
+    let disk = all.iter().find(|device| device.name == disks::disk_of(partition));
+    match disk.map(Disk::read) {
+        None => Ok(None),
+        Some(Ok(disk)) => Ok(disk),
+        Some(Err(error)) => {
+            warning!("{error}; going on without the table");
+            Ok(None)
+        }
+    }
+}
+
+/// Maps `data` through dm-verity and proves that the root hash is the tree's: the first block is read, which checks its
+/// whole path, and the target must still say that it met no corruption.
+fn verify(
+    devices: &mut Devices,
+    data: &BlockDevice,
+    hash: &BlockDevice,
+    Verity { root_hash, options: words, .. }: &Verity,
+) -> Result<Mapping, Failure> {
+    devices.demand("dm-verity")?;
+    let hash_node = Node::open(hash.node()).or_fail(STAGE, || format!("cannot open {}", hash.name))?;
+    let data_node = Node::open(data.node()).or_fail(STAGE, || format!("cannot open {}", data.name))?;
+    let sizes = data_node.size().and_then(|data| Ok((data, hash_node.size()?)));
+    let (data_size, hash_size) =
+        sizes.or_fail(STAGE, || format!("cannot measure {} and {}", data.name, hash.name))?;
+    let superblock = read_superblock(&hash_node).or_fail(STAGE, || hash.name.clone())?;
+    superblock
+        .check(root_hash, data_size, hash_size)
+        .or_fail(STAGE, || format!("{} and {}", data.name, hash.name))?;
+    let mapper = Mapper::open().or_fail(STAGE, || "dm-verity".into())?;
+    // Corruption options act on the first read already; so the first read comes before them, and a wrong root hash is a
+    // failure that can be told instead of a panic.
+    let plain = Options::default();
+    let table = Table::new(&superblock, root_hash, data.number, hash.number, &plain);
+    let target =
+        Target { kind: Table::TARGET, params: &table.params, length: table.sectors, read_only: true };
+    let mapping = mapper
+        .create("usr", &dm_uuid(superblock.uuid, "usr"), &target)
+        .or_fail(STAGE, || format!("{} with {}", data.name, hash.name))?;
+    let corrupt = |detail: String| {
+        let reason = format!(
+            "{} does not match root hash {root_hash}: {detail}; /usr, its hash tree or the command line was changed, \
+             write the image anew",
+            data.name
+        );
+        Failure::new(STAGE, reason)
+    };
+    let mut block = vec![0; superblock.data_block_size as usize];
+    Node::open(mapping.node())
+        .and_then(|node| node.file().read_exact_at(Bytes(0), &mut block))
+        .map_err(|error| corrupt(error.to_string()))?;
+    let status = mapper.status(&mapping).or_fail(STAGE, || "dm-verity".into())?;
+    if !status.starts_with('V') {
+        return Err(corrupt(format!("dm-verity reports `{status}`")));
+    }
+    let words = words.join(",");
+    let (options, unknown) = Options::parse(&words);
+    for word in unknown {
+        warning!("systemd.verity_usr_options=: {word} is not known and left out");
+    }
+    if options != plain {
+        let table = Table::new(&superblock, root_hash, data.number, hash.number, &options);
+        let target = Target { params: &table.params, ..target };
+        mapper.load(&mapping, &target).or_fail(STAGE, || "systemd.verity_usr_options=".into())?;
+    }
+    super::udev::link(&mapping).or_fail(STAGE, || format!("cannot link {}", mapping.link().display()))?;
+    Ok(mapping)
+}
+
+fn read_superblock(hash: &Node) -> Result<Superblock, String> {
+    let mut bytes = [0; verity::LENGTH];
+    hash.file().read_exact_at(Bytes(0), &mut bytes).map_err(|error| error.to_string())?;
+    Superblock::parse(&bytes).map_err(|error| error.to_string())
+}
+
+/// Mounts what is on `node` and returns the file system's name.
+fn mount_at(
+    config: &Config,
+    devices: &mut Devices,
+    node: &Path,
+    mapping: Option<&Mapping>,
+    target: &Path,
+) -> Result<&'static str, Failure> {
+    let name = disks::file_system(
+        STAGE,
+        node,
+        &[Format::Erofs, Format::Squashfs, Format::Ext4, Format::Btrfs],
+        config.usr.mount.fstype.as_deref(),
+    )?;
+    devices.demand(&format!("fs-{name}"))?;
+    let read_only = if config.usr.mount.read_write { MountFlags::empty() } else { MountFlags::RDONLY };
+    let mut options = mount::Options::parse(MountFlags::NODEV | read_only, &config.usr.mount.options);
+    // A journal cannot be replayed through dm-verity, and must not be on a partition that nobody may write.
+    match name {
+        "ext4" if !config.usr.mount.read_write => options.add("noload"),
+        "btrfs" if !config.usr.mount.read_write => options.add("rescue=nologreplay"),
+        _ => {}
+    }
+    fs::create_dir_all(target).or_fail(STAGE, || format!("cannot create {}", target.display()))?;
+    // mountinfo shows the name that systemd's units bind to.
+    let source = mapping.map_or_else(|| node.to_owned(), Mapping::link);
+    mount::device(&source, name, target, options.flags, &options.data)
+        .or_fail(STAGE, || format!("cannot mount {} as {name}", source.display()))?;
+    Ok(name)
+}
