@@ -46,8 +46,9 @@ struct Gap {
 /// Partitions that nobody defined count with the default weight until their size is fixed, which comes first.
 const FOREIGN_WEIGHT: u64 = 1000;
 
-/// Places all wishes, or none.
-pub(super) fn place(layout: &Layout, grain: u64, wishes: &[Wish]) -> Result<Vec<Place>, NoSpace> {
+/// Places all wishes, or none. The result names each wish by its index; it is in the order of the gaps, smallest first,
+/// in which systemd-repart numbers new partitions.
+pub(super) fn place(layout: &Layout, grain: u64, wishes: &[Wish]) -> Result<Vec<(usize, Place)>, NoSpace> {
     let mut gaps = gaps(layout, grain);
     for (index, wish) in wishes.iter().enumerate() {
         let needed = round_up(wish.min, grain);
@@ -59,9 +60,7 @@ pub(super) fn place(layout: &Layout, grain: u64, wishes: &[Wish]) -> Result<Vec<
         gap.allocated += needed;
         gap.wishes.push(index);
     }
-    let mut places: Vec<(usize, Place)> = gaps.iter().flat_map(|gap| fill(gap, grain, wishes)).collect();
-    places.sort_by_key(|(index, _)| *index);
-    Ok(places.into_iter().map(|(_, place)| place).collect())
+    Ok(gaps.iter().flat_map(|gap| fill(gap, grain, wishes)).collect())
 }
 
 /// The gaps, smallest first. Of equal ones the one behind the partition with the lower number comes first, and the gap

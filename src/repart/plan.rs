@@ -91,7 +91,13 @@ pub fn plan(definitions: &[Definition], layout: &Layout, seed: Uuid) -> Result<P
     let mut labels: Vec<String> = Vec::new();
     let mut guids: Vec<Uuid> = layout.partitions.iter().map(|partition| partition.guid).collect();
     let mut numbers = free_numbers(layout);
-    let mut places = places.into_iter();
+    let mut numbered = Vec::with_capacity(places.len());
+    for (index, place) in places {
+        let number = numbers.next().ok_or(RepartError::TableFull { entries: layout.entries })?;
+        numbered.push((index, number, place));
+    }
+    numbered.sort_by_key(|(index, ..)| *index);
+    let mut numbered = numbered.into_iter();
     for (index, (definition, existing)) in definitions.iter().zip(matched).enumerate() {
         if let Some(number) = existing {
             let partition = layout.partitions.iter().find(|partition| partition.number == number);
@@ -99,8 +105,7 @@ pub fn plan(definitions: &[Definition], layout: &Layout, seed: Uuid) -> Result<P
             plan.adopted.push((definition.clone(), number));
             continue;
         }
-        let Some(place) = places.next() else { break };
-        let number = numbers.next().ok_or(RepartError::TableFull { entries: layout.entries })?;
+        let Some((_, number, place)) = numbered.next() else { break };
         let guid = unique_guid(definitions, index, seed, &guids);
         guids.push(guid);
         let label = definition.label.clone().unwrap_or_else(|| unique_label(definition.type_guid, &labels));
