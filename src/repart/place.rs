@@ -188,3 +188,70 @@ impl Share {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        disk::{partition::Partition, types},
+        units::{Lba, PartitionNumber},
+    };
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever the disk and the wishes: places are aligned, within bounds, in gaps, and apart from each other.
+        #[test]
+        fn places_are_free_and_as_wished(
+            rows in proptest::collection::vec((0_u64..5000, 1_u64..5000), 0..6),
+            wishes in proptest::collection::vec((1_u64..2000, proptest::option::of(0_u64..4000), 0_u64..1_000_001), 1..5),
+            wide in any::<bool>(),
+        ) {
+            let block_size = if wide { 4096 } else { 512 };
+            let mut at = 34;
+            let mut partitions = Vec::new();
+            for (index, (gap, length)) in rows.into_iter().enumerate() {
+                partitions.push(Partition {
+                    number: PartitionNumber(index as u32 + 1),
+                    type_guid: types::ESP,
+                    guid: uuid::Uuid::from_u128(index as u128),
+                    first: Lba(at + gap),
+                    last: Lba(at + gap + length - 1),
+                    attributes: 0,
+                    label: String::new(),
+                });
+                at += gap + length;
+            }
+            let layout = Layout {
+                block_size,
+                first_usable: Lba(34),
+                last_usable: Lba(at + 3000),
+                entries: 128,
+                partitions,
+            };
+            let wishes: Vec<Wish> = wishes
+                .into_iter()
+                .map(|(min, more, weight)| {
+                    let min = min * 4096;
+                    Wish { min, max: more.map(|more| min + more * 4096), weight }
+                })
+                .collect();
+            let Ok(places) = place(&layout, 4096, &wishes) else { return Ok(()) };
+            prop_assert_eq!(places.len(), wishes.len());
+            let block = u64::from(block_size);
+            let mut taken: Vec<(u64, u64)> = layout
+                .partitions
+                .iter()
+                .map(|p| (p.first.0 * block, (p.last.0 + 1) * block))
+                .collect();
+            for (index, Place { offset, length }) in places {
+                let wish = wishes[index];
+                prop_assert!(length.0 >= wish.min && length.0 <= wish.max.unwrap_or(u64::MAX));
+                prop_assert!(offset.0 % 4096 == 0 && length.0 % 4096 == 0);
+                taken.push((offset.0, offset.0 + length.0));
+            }
+            taken.sort();
+            prop_assert!(taken.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{taken:?}");
+            prop_assert!(taken[0].0 >= 34 * block && taken[taken.len() - 1].1 <= (at + 3001) * block);
+        }
+    }
+}

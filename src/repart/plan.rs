@@ -169,19 +169,12 @@ fn free_numbers(layout: &Layout) -> impl Iterator<Item = PartitionNumber> {
 
 /// systemd's identifier of the type, with `-2`, `-3`, ... when a definition before has that label.
 fn unique_label(type_guid: Uuid, taken: &[String]) -> String {
-    let identifier = Identifier(type_guid).to_string();
-    (2_u32..)
-        .map(|count| format!("{identifier}-{count}"))
-        .take(taken.len())
-        .fold((identifier.clone(), !taken.contains(&identifier)), |(label, free), next| {
-            if free {
-                (label, free)
-            } else {
-                let free = !taken.contains(&next);
-                (next, free)
-            }
-        })
-        .0
+    let identifier = Identifier(type_guid);
+    let numbered = (2_u32..).map(|count| format!("{identifier}-{count}"));
+    core::iter::once(identifier.to_string())
+        .chain(numbered)
+        .find(|label| !taken.contains(label))
+        .unwrap_or_default()
 }
 
 /// The UUID that follows from the seed. When another partition has it already, systemd takes a random one; here it is

@@ -252,3 +252,115 @@ fn check(table: &Table, partitions: &[Partition]) -> Result<(), GptError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const DISK: Geometry = Geometry { block_size: 512, blocks: 64 };
+
+    /// A header for [`DISK`] with four entries, its fields overwritten by `fields` (offset, value), both checksums
+    /// right, so that what is behind them is reached.
+    fn image(lba: usize, entries: &[u8], fields: &[(usize, u64)]) -> Vec<u8> {
+        let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+        let entries_lba: usize = if lba == 1 { 2 } else { 62 };
+        let mut header = vec![0; 512];
+        let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
+        put(0, b"EFI PART\0\0\x01\0\x5c");
+        let alternate = 64 - lba as u64;
+        for (at, value) in
+            [(24, lba as u64), (32, alternate), (40, 3), (48, 61), (56, 7), (72, entries_lba as u64)]
+        {
+            put(at, &value.to_le_bytes());
+        }
+        put(80, &[4, 0, 0, 0, 128, 0, 0, 0]);
+        for (at, value) in fields {
+            put(*at, &value.to_le_bytes());
+        }
+        put(88, &crc.checksum(entries).to_le_bytes());
+        let checksum = crc.checksum(&header[..92]);
+        header[16..20].copy_from_slice(&checksum.to_le_bytes());
+        let mut image = vec![0; 64 * 512];
+        image[lba * 512..(lba + 1) * 512].copy_from_slice(&header);
+        image[entries_lba * 512..(entries_lba + 1) * 512].copy_from_slice(entries);
+        image
+    }
+
+    #[test]
+    fn an_empty_table_is_read_from_either_end() {
+        let primary = image(1, &[0; 512], &[]);
+        let gpt = Gpt::read(&primary[..], DISK).unwrap();
+        assert_eq!(
+            (gpt.source(), gpt.backup_is_current(), gpt.partitions()),
+            (Copy::Primary, false, &[][..])
+        );
+        let backup = image(63, &[0; 512], &[]);
+        let gpt = Gpt::read(&backup[..], DISK).unwrap();
+        assert_eq!((gpt.source(), gpt.backup_is_current()), (Copy::Backup, true));
+        assert_eq!(gpt.layout().lowest_free_number(), Some(PartitionNumber(1)));
+    }
+
+    #[test]
+    fn fields_that_would_hurt_are_refused_by_name() {
+        for (at, value, expected) in [
+            (24, 2, "MyLBA"),
+            (40, 1, "FirstUsableLBA"),
+            (40, 62, "FirstUsableLBA"),
+            (48, 64, "LastUsableLBA"),
+            (48, u64::MAX, "LastUsableLBA"),
+            (72, 0, "PartitionEntryLBA"),
+            (72, 1, "PartitionEntryLBA"),
+            (72, 3, "PartitionEntryLBA"),
+            (72, 64, "PartitionEntryLBA"),
+            (72, u64::MAX, "PartitionEntryLBA"),
+            (80, 128 << 32, "NumberOfPartitionEntries"),
+            (80, 128 << 32 | 0xffff_ffff, "NumberOfPartitionEntries"),
+            (80, 127 << 32 | 4, "SizeOfPartitionEntry"),
+            (80, 192 << 32 | 4, "SizeOfPartitionEntry"),
+            (80, 4, "SizeOfPartitionEntry"),
+        ] {
+            let image = image(1, &[0; 512], &[(at, value)]);
+            match Gpt::read(&image[..], DISK) {
+                Err(GptError::Damaged { primary: Fault::Field { field, .. }, .. }) => {
+                    assert_eq!(field, expected)
+                }
+                other => panic!("{expected}: {other:?}"),
+            }
+        }
+        for geometry in [(512, 5), (256, 64), (1000, 64), (8192, 64), (512, u64::MAX)]
+            .map(|(block_size, blocks)| Geometry { block_size, blocks })
+        {
+            let error = Gpt::read(&[0_u8; 512][..], geometry).unwrap_err();
+            assert!(matches!(error, GptError::Geometry { .. }), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn reading_is_total_and_what_is_accepted_is_sound(
+            entries in proptest::collection::vec((any::<u8>(), 0_u64..70, 0_u64..70, any::<[u8; 72]>()), 4),
+            fields in proptest::collection::vec((3_usize..11, prop_oneof![0_u64..70, any::<u64>()]), 0..3),
+            backup in any::<bool>(),
+        ) {
+            let mut bytes = Vec::new();
+            for (kind, first, last, name) in entries {
+                bytes.extend([kind % 2; 32]);
+                bytes.extend([first, last, 0].iter().flat_map(|value| value.to_le_bytes()));
+                bytes.extend(name);
+            }
+            let fields: Vec<_> = fields.into_iter().map(|(word, value)| (word * 8, value)).collect();
+            let image = image(if backup { 63 } else { 1 }, &bytes, &fields);
+            if let Ok(gpt) = Gpt::read(&image[..], DISK) {
+                let layout = gpt.layout();
+                prop_assert!(layout.last_usable.0 < 64);
+                for partition in gpt.partitions() {
+                    prop_assert!(partition.first <= partition.last);
+                    prop_assert!((layout.first_usable..=layout.last_usable).contains(&partition.first));
+                    prop_assert!((layout.first_usable..=layout.last_usable).contains(&partition.last));
+                }
+                let _planned_or_refused = gpt.commit();
+            }
+        }
+    }
+}
