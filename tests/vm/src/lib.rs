@@ -9,8 +9,9 @@
 //! image      GPT, partitions, sectors → a disk image
 //! disk, machine, console, qmp, accel     a machine under QEMU and how it ended
 //! bench      all of this made ready
+//! errand     a script for a system that is up, without a change to its /usr
 //! cargo      the other packages, built        initramfs   what `hermetic initramfs` makes of them
-//! vm         `cargo vm`: by hand
+//! vm, demo   `cargo vm`: by hand; `cargo demo`: to look at
 //! prove      `cargo prove`: the checks ── cases   the machine tests ── report   how they ended
 //! ```
 
@@ -24,7 +25,9 @@ pub mod cases;
 pub mod command;
 pub mod console;
 pub mod debian;
+pub mod demo;
 pub mod disk;
+pub mod errand;
 pub mod image;
 pub mod initramfs;
 pub mod machine;

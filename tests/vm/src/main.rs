@@ -1,4 +1,4 @@
-//! `cargo vm …`, `cargo prove …`: the aliases of .cargo/config.toml begin the words with what is wanted.
+//! `cargo vm …`, `cargo demo`, `cargo prove …`: the aliases of .cargo/config.toml begin the words with what is wanted.
 
 use anyhow::Result;
 use std::process::ExitCode;
@@ -18,9 +18,16 @@ fn main() -> ExitCode {
 /// False: it ran, and what was to be proven does not hold.
 fn run() -> Result<bool> {
     let mut words: Vec<String> = std::env::args().skip(1).collect();
-    if words.first().is_some_and(|word| word == "prove") {
-        words.remove(0);
-        return vm::prove::prove(Arguments::new(words));
+    let what = words.first().cloned();
+    match what.as_deref() {
+        Some("prove") => {
+            words.remove(0);
+            vm::prove::prove(Arguments::new(words))
+        }
+        Some("demo") => {
+            words.remove(0);
+            vm::demo::demo(Arguments::new(words)).map(|()| true)
+        }
+        _ => vm::vm::vm(Arguments::new(words)).map(|()| true),
     }
-    vm::vm::vm(Arguments::new(words)).map(|()| true)
 }

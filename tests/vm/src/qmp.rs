@@ -45,7 +45,7 @@ impl Line {
     }
 
     /// Answers the call in a thread of its own, which ends with QEMU. A QEMU that cannot even start never calls:
-    /// [`Line::hang_up`] ends the wait.
+    /// [`Qmp::hang_up`] ends the wait.
     #[must_use]
     pub fn answer(self) -> Qmp {
         let (sender, messages) = channel();

@@ -38,6 +38,7 @@ pub struct Report {
 impl Report {
     /// Makes a check and writes its line down. True: it did not fail.
     pub fn check(&self, name: &str, work: impl FnOnce() -> Result<Verdict>) -> bool {
+        eprintln!("==> {name}");
         let start = Instant::now();
         let verdict = work();
         self.add(name, verdict, start.elapsed())
