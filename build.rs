@@ -1,13 +1,32 @@
-//! Bakes the build's facts into the binary: the commit it was made from. Reads neither network nor host kernel.
+//! Bakes the build's facts into the binary and keeps out of it what PID 1 never uses. Reads neither network nor host kernel.
 
-use std::process::Command;
+use std::{env, error::Error, fs, path::PathBuf, process::Command};
 
-fn main() {
+/// Unwind tables: a panic ends in the failure policy, nothing ever unwinds (see src/sys/unwind.rs).
+const NO_UNWIND_TABLES: &str =
+    "SECTIONS { /DISCARD/ : { *(.eh_frame) *(.gcc_except_table*) } } INSERT AFTER .rodata;\n";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=.git/HEAD");
+    println!("cargo:rerun-if-changed=.git/logs/HEAD");
     println!("cargo:rerun-if-env-changed=HERMETIC_COMMIT");
-    let commit = std::env::var("HERMETIC_COMMIT").ok().or_else(|| {
-        let out = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output().ok()?;
-        out.status.success().then(|| String::from_utf8_lossy(&out.stdout).trim().to_owned())
-    });
+    let commit = env::var("HERMETIC_COMMIT").ok().or_else(commit);
     println!("cargo:rustc-env=HERMETIC_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
+
+    // Both musl targets are linked by rust-lld, whose options these are.
+    if env::var("CARGO_CFG_TARGET_ENV")? == "musl" && env::var("PROFILE")? == "release" {
+        let script = PathBuf::from(env::var("OUT_DIR")?).join("no-unwind-tables.ld");
+        fs::write(&script, NO_UNWIND_TABLES)?;
+        println!("cargo:rustc-link-arg-bins=-T{}", script.display());
+        println!("cargo:rustc-link-arg-bins=--icf=all");
+        println!("cargo:rustc-link-arg-bins=-zpack-relative-relocs");
+    }
+    Ok(())
+}
+
+/// The commit of the checkout; None outside of one.
+fn commit() -> Option<String> {
+    let out = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output().ok()?;
+    out.status.success().then(|| String::from_utf8_lossy(&out.stdout).trim().to_owned())
 }

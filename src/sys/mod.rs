@@ -14,6 +14,8 @@ pub mod mount;
 pub mod power;
 pub mod rootfs;
 pub mod uevent;
+#[cfg(all(target_env = "musl", panic = "abort", not(test)))]
+mod unwind;
 
 use std::{fs, path::Path};
 
