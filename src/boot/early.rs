@@ -2,8 +2,6 @@
 
 use std::{fs, path::Path};
 
-use rustix::{fs::Mode, process::umask};
-
 use super::{
     failure::{self, Action, Failure, OrFail, Policy},
     init,
@@ -59,7 +57,6 @@ impl Borrowed {
 /// # Errors
 /// An API file system that will not mount; a word of the command line that we do not understand.
 pub fn prepare() -> Result<(Config, Borrowed), Failure> {
-    umask(Mode::empty());
     for fs in &mount::API {
         if !mount::is_mount_point(fs.target) {
             mount::api(fs).or_fail(STAGE, || format!("cannot mount {} on {}", fs.fstype, fs.target))?;

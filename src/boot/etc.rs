@@ -9,7 +9,10 @@ use std::{
     },
 };
 
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::{
+    fs::{Mode, OFlags, openat},
+    process::umask,
+};
 
 use super::{
     failure::{Failure, OrFail},
@@ -44,6 +47,19 @@ const OFFERED: &str = "/run/machine-id";
 /// # Errors
 /// Anything that could not be written, a user database that cannot be read.
 pub fn populate(
+    stage: &'static str,
+    root: BorrowedFd<'_>,
+    usr: BorrowedFd<'_>,
+    id: MachineId,
+) -> Result<(), Failure> {
+    // Files get the modes they are created with; without a mask that takes no second call for each of them.
+    let mask = umask(Mode::empty());
+    let result = furnish(stage, root, usr, id);
+    umask(mask);
+    result
+}
+
+fn furnish(
     stage: &'static str,
     root: BorrowedFd<'_>,
     usr: BorrowedFd<'_>,
