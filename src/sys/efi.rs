@@ -29,8 +29,8 @@ pub fn text(name: &str, vendor: &str) -> io::Result<Option<String>> {
     }
 }
 
-/// Four bytes of attributes, then UTF-16LE up to the first NUL.
-fn decode(file: &[u8]) -> Option<String> {
+/// The text in a variable's file: four bytes of attributes, then UTF-16LE up to the first NUL. None when it is no text.
+pub fn decode(file: &[u8]) -> Option<String> {
     let (units, rest) = file.get(4..)?.as_chunks::<2>();
     if !rest.is_empty() {
         return None;

@@ -74,13 +74,18 @@ impl Modules {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
             other => other,
         };
-        let entries = |text: String| text.lines().filter_map(Entry::parse).collect();
-        Ok(Self {
-            load: table("modules.load")?.lines().map(str::to_owned).filter(|line| !line.is_empty()).collect(),
-            alias: entries(table("modules.alias")?),
-            demand: entries(table("modules.demand")?),
+        Ok(Self::parse(&table("modules.load")?, &table("modules.alias")?, &table("modules.demand")?))
+    }
+
+    /// The same from the tables' texts.
+    pub fn parse(load: &str, alias: &str, demand: &str) -> Self {
+        let entries = |text: &str| text.lines().filter_map(Entry::parse).collect();
+        Self {
+            load: load.lines().map(str::to_owned).filter(|line| !line.is_empty()).collect(),
+            alias: entries(alias),
+            demand: entries(demand),
             loaded: HashSet::new(),
-        })
+        }
     }
 
     /// Loads what every boot needs.
@@ -197,7 +202,7 @@ fn modaliases() -> Vec<String> {
 }
 
 /// Shell-style matching as depmod's aliases use it: `*`, `?`, `[a-z]`. Linear in the text for each star.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
+pub fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut rest, mut at) = (pattern, text);
     // Where to resume when a mismatch follows a star: the pattern behind it, and the text it has not swallowed yet.
     let mut star: Option<(&[u8], &[u8])> = None;

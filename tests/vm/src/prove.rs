@@ -72,7 +72,7 @@ pub fn prove(mut words: Arguments) -> Result<bool> {
         Ok(Verdict::Passed(note))
     });
     if let Some(bench) = bench {
-        proof.source(&bench);
+        proof.source(&bench, level);
         proof.binaries(&bench, level, jobs);
     }
     Ok(proof.report.close())
@@ -96,7 +96,7 @@ impl Proof {
     }
 
     /// What the source alone decides.
-    fn source(&self, bench: &Bench) {
+    fn source(&self, bench: &Bench, level: Level) {
         self.check("format of the source", || quiet(&["fmt", "--all", "--check"]));
         self.check("clippy", || {
             quiet(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"])
@@ -118,6 +118,8 @@ impl Proof {
             command::run(doc.env("RUSTDOCFLAGS", "--deny warnings"))?;
             passed()
         });
+        let seconds = if level == Level::Long { "60" } else { "1" };
+        self.check(&format!("fuzz targets, {seconds} s each"), || fuzz(seconds));
         self.check("unit, property and differential tests", || {
             let said = command::output(&mut cargo_test(&bench.tools, &["--workspace", "--no-fail-fast"]))?;
             Ok(Verdict::Passed(format!("{} tests", tests_passed(&said))))
@@ -167,6 +169,15 @@ impl Proof {
 fn quiet(words: &[&str]) -> Result<Verdict> {
     command::run(&mut cargo(words))?;
     passed()
+}
+
+/// Runs the driver of tests/fuzz, which is a workspace of its own. A finding fails with the input in what it says.
+fn fuzz(seconds: &str) -> Result<Verdict> {
+    let manifest = "tests/fuzz/Cargo.toml";
+    let mut driver =
+        cargo(&["run", "--quiet", "--release", "--manifest-path", manifest, "--", "--seconds", seconds]);
+    let said = command::output(&mut driver)?;
+    Ok(Verdict::Passed(format!("{} targets", said.lines().count())))
 }
 
 fn size(products: &Products) -> Result<Verdict> {

@@ -1,0 +1,4 @@
+//! See `fuzz::disk::label`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::disk::label(data));

@@ -1,0 +1,129 @@
+//! Words of a person: kernel command line, image policy, device names, os-release.
+
+use hermetic_init::{
+    config::{Config, cmdline, device_spec::Source, image_policy::ImagePolicy, os_release::OsRelease},
+    disk::types,
+    sysusers::facts,
+    units::DeviceNumber,
+};
+
+use crate::input::{Input, join, text};
+
+/// The command line and the EFI variable that precedes it.
+pub fn command_line(data: &[u8]) {
+    let [line, efi] = Input::new(data).parts().map(text);
+    let decided = Config::from_cmdline(&line, Some(&efi));
+    if let Err(error) = &decided {
+        assert!(!error.to_string().is_empty());
+    }
+    // What is not ours changes nothing.
+    let more = format!("zzz.unknown=1 {line}");
+    assert_eq!(Config::from_cmdline(&line, None), Config::from_cmdline(&more, None));
+    for word in cmdline::words(&line) {
+        assert!(!word.folded().contains('-'));
+    }
+}
+
+pub(crate) fn command_line_seeds() -> Vec<Vec<u8>> {
+    let hash = "0123456789abcdef".repeat(4);
+    [
+        &format!("BOOT_IMAGE=/vmlinuz root=gpt-auto ro quiet usrhash={hash} panic=30 console=ttyS0"),
+        &format!("mount.usr=PARTUUID=11111111-2222-3333-4444-555555555555 usrhash={hash} \
+            systemd.verity_usr_options=panic-on-corruption,restart-on-error systemd.verity_usr_data=/dev/vda2"),
+        "root=UUID=5a1a4b84-6d5e-4b47-9b5a-0d5a1f3a7b1c rootfstype=ext4 rootflags=noatime,discard rw init=/bin/x",
+        "root=tmpfs systemd.volatile=overlay systemd.machine_id=firmware rd.break rd.systemd.mask=a.service",
+        "hermetic.root-policy=existing hermetic.log-level=debug hermetic.failure=halt,5s hermetic.test.x=1",
+        "systemd.image_policy=usr=verity+signed:root=encrypted+absent:=ignore luks.key=/k luks.options=discard",
+        "hermetic.root-polic=x",
+        "loglevel=7 \"quoted words=a b\" modules_load=a,b module_blacklist=c -- not ours",
+    ]
+    .iter()
+    .map(|line| join(&[line.as_bytes(), b"quiet root=off"]))
+    .collect()
+}
+
+/// systemd.image-policy(7).
+pub fn image_policy(data: &[u8]) {
+    let policy = match ImagePolicy::parse(&text(data)) {
+        Ok(policy) => policy,
+        Err(error) => return assert!(!error.to_string().is_empty()),
+    };
+    let again = ImagePolicy::parse(&format!("usr={}:root={}", policy.usr.uses, policy.root.uses)).unwrap();
+    assert_eq!((again.usr.uses, again.root.uses), (policy.usr.uses, policy.root.uses));
+}
+
+pub(crate) fn image_policy_seeds() -> Vec<Vec<u8>> {
+    [
+        "*",
+        "-",
+        "~",
+        "usr=verity+signed+read-only-on:root=encrypted+unprotected+growfs-off:=ignore+absent",
+        "root=open:swap=unused",
+    ]
+    .map(|policy| policy.as_bytes().to_vec())
+    .into()
+}
+
+/// `root=` and everything else that names a device or a type.
+pub fn device(data: &[u8]) {
+    let text = text(data);
+    match Source::parse(&text) {
+        Ok(Source::Device(spec)) => {
+            let written = spec.to_string();
+            // fstab(5) has no way to write a value with quotes around it.
+            if !written.contains(['"', '\'']) {
+                assert_eq!(Source::parse(&written), Ok(Source::Device(spec)));
+            }
+        }
+        Ok(_) => {}
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+    if let Ok(number) = text.parse::<DeviceNumber>() {
+        assert_eq!(number.to_string().parse(), Ok(number));
+    }
+    if let Some(guid) = types::parse(&text) {
+        assert_eq!(types::parse(&types::Identifier(guid).to_string()), Some(guid));
+    }
+}
+
+pub(crate) fn device_seeds() -> Vec<Vec<u8>> {
+    [
+        "PARTUUID=11111111-2222-3333-4444-555555555555",
+        "PARTLABEL=\"a b\"",
+        "LABEL='x'",
+        "UUID=ABCD-1234",
+        "/dev/disk/by-label/a\\x20b\\x2fc",
+        "/dev/disk/by-partuuid/1234abcd-02",
+        "/dev/block/253:0",
+        "/dev/cciss/c0d0p1",
+        "/dev/mapper/root",
+        "gpt-auto-force",
+        "PARTUUID=1-2/PARTNROFF=1",
+        "nfs:server:/path",
+        "253:1\n",
+        "usr-x86-64-verity",
+        "root-arm64",
+        "esp",
+        "c12a7328-f81f-11d2-ba4b-00a0c93ec93b",
+    ]
+    .map(|name| name.as_bytes().to_vec())
+    .into()
+}
+
+/// os-release(5), by both of its readers.
+pub fn os_release(data: &[u8]) {
+    let text = text(data);
+    let fields = OsRelease::parse(&text);
+    assert!(!fields.id().is_empty() && !fields.pretty_name().is_empty());
+    for (name, value) in facts::parse_os_release(&text) {
+        assert!(!name.is_empty() && value.len() <= text.len());
+    }
+}
+
+pub(crate) fn os_release_seeds() -> Vec<Vec<u8>> {
+    vec![
+        b"NAME=\"Debian GNU/Linux\"\nID=debian\nVERSION_ID='13'\n# comment\nIMAGE_ID=appliance\nIMAGE_VERSION=7\\ 1\n"
+            .to_vec(),
+        b"PRETTY_NAME=\"a \\\"quoted\\\" \\$name\"\nID=\"\nBROKEN\n=x\n1X=y\r\n".to_vec(),
+    ]
+}
