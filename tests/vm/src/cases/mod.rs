@@ -2,8 +2,18 @@
 //! purpose and what must come of it.
 
 mod context;
+mod disk_is_too_small;
 mod driver_names_a_panic;
+mod failure_is_acted_upon;
 mod image_is_sound;
+mod key_is_wrong_or_missing;
+mod policy_is_not_understood;
+mod root_hash_matches_nothing;
+mod small;
+mod usr_has_no_systemd;
+mod usr_is_not_there;
+mod usr_was_changed;
+mod word_is_not_known;
 
 use crate::prove::Level;
 use anyhow::Result;
@@ -28,4 +38,13 @@ const fn normal(name: &'static str, run: fn(&Context<'_>) -> Result<()>) -> Case
 pub const ALL: &[Case] = &[
     normal("the driver names a kernel panic", driver_names_a_panic::run),
     normal("an image is sound for sfdisk and veritysetup", image_is_sound::run),
+    normal("without a /usr nothing is waited for in vain or written", usr_is_not_there::run),
+    normal("a root hash that matches no partition is refused", root_hash_matches_nothing::run),
+    normal("a changed byte of /usr is refused before it is mounted", usr_was_changed::run),
+    normal("a /usr without systemd is refused before the disk is partitioned", usr_has_no_systemd::run),
+    normal("a disk that is too small is refused", disk_is_too_small::run),
+    normal("repart.d that is not understood is refused", policy_is_not_understood::run),
+    normal("a wrong or missing key file is refused and destroys nothing", key_is_wrong_or_missing::run),
+    normal("an unknown word of ours is refused", word_is_not_known::run),
+    normal("every failure policy acts", failure_is_acted_upon::run),
 ];
