@@ -2,13 +2,16 @@
 //! purpose and what must come of it.
 
 mod context;
+mod corruption_acts_when_it_is_read;
 mod disk_is_too_small;
 mod driver_names_a_panic;
 mod failure_is_acted_upon;
 mod image_is_sound;
 mod key_is_wrong_or_missing;
+mod luks_header_is_forged;
 mod policy_is_not_understood;
 mod root_hash_matches_nothing;
+mod root_is_not_encrypted;
 mod small;
 mod usr_has_no_systemd;
 mod usr_is_not_there;
@@ -47,4 +50,7 @@ pub const ALL: &[Case] = &[
     normal("a wrong or missing key file is refused and destroys nothing", key_is_wrong_or_missing::run),
     normal("an unknown word of ours is refused", word_is_not_known::run),
     normal("every failure policy acts", failure_is_acted_upon::run),
+    normal("a changed byte elsewhere acts when it is read", corruption_acts_when_it_is_read::run),
+    normal("a plain root is refused where policy says encrypted", root_is_not_encrypted::run),
+    normal("a forged LUKS2 header is refused", luks_header_is_forged::run),
 ];
