@@ -9,7 +9,9 @@ mod failure_is_acted_upon;
 mod image_is_sound;
 mod key_is_wrong_or_missing;
 mod luks_header_is_forged;
+mod nothing_is_left;
 mod policy_is_not_understood;
+mod power_fails;
 mod root_hash_matches_nothing;
 mod root_is_not_encrypted;
 mod small;
@@ -53,4 +55,6 @@ pub const ALL: &[Case] = &[
     normal("a changed byte elsewhere acts when it is read", corruption_acts_when_it_is_read::run),
     normal("a plain root is refused where policy says encrypted", root_is_not_encrypted::run),
     normal("a forged LUKS2 header is refused", luks_header_is_forged::run),
+    normal("nothing of ours is left at the hand-over", nothing_is_left::run),
+    normal("a power failure during the first boot does no harm", power_fails::run),
 ];
