@@ -66,7 +66,7 @@ fn root(context: &Context<'_>, disk: &Path) -> Result<u64> {
 /// Changes the cipher of the data in one copy of the header, and its checksum with it.
 fn name_the_null_cipher(copy: &mut [u8]) -> Result<()> {
     let text = String::from_utf8_lossy(copy.get(BINARY..).context("a header has two parts")?).into_owned();
-    let segments = text.find("\"segments\"").context("the header has no segments")?;
+    let segments = text.find("\"segments\":{").context("the header has no segments")?;
     let (before, after) = text.split_at(segments);
     // Both names have the same length, so nothing moves.
     let forged = format!("{before}{}", after.replacen("aes-xts-plain64", "cipher_null-ecb", 1));
