@@ -7,7 +7,7 @@ use super::{
     init,
 };
 use crate::{
-    config::{Config, FailureAction, LogLevel},
+    config::{self, Config, FailureAction, LogLevel},
     sys::{console, kmsg, mount, power::End},
     warning,
 };
@@ -70,26 +70,33 @@ pub fn prepare() -> Result<(Config, Borrowed), Failure> {
     fs::create_dir_all(OURS).or_fail(STAGE, || format!("cannot create {OURS}"))?;
 
     let words = fs::read_to_string("/proc/cmdline").or_fail(STAGE, || "cannot read /proc/cmdline".into())?;
-    let (config, warnings) =
-        Config::from_cmdline(&words, None).or_fail(STAGE, || "kernel command line".into())?;
+    let (config, warnings) = Config::from_cmdline(&words, None).map_err(|error| {
+        follow(config::Failure::from_refused_cmdline(&words));
+        Failure::new(STAGE, error.to_string())
+    })?;
     kmsg::set_level(match config.log {
         LogLevel::Err => kmsg::Priority::Warning,
         LogLevel::Info => kmsg::Priority::Info,
         LogLevel::Debug => kmsg::Priority::Debug,
     });
     for warning in warnings {
-        warning!("kernel command line: {warning}");
+        warning!("{warning}");
     }
+    follow(config.failure);
+    Ok((config, borrowed))
+}
+
+/// From here on a failure ends as the command line wishes.
+fn follow(wish: config::Failure) {
     failure::set_policy(Policy {
-        action: match config.failure.action {
+        action: match wish.action {
             FailureAction::Reboot => Action::End(End::Reboot),
             FailureAction::Poweroff => Action::End(End::PowerOff),
             FailureAction::Halt => Action::End(End::Halt),
             FailureAction::Panic => Action::Panic,
         },
-        delay: config.failure.delay,
+        delay: wish.delay,
     });
-    Ok((config, borrowed))
 }
 
 /// Leaves the mark by which a second start of ours in the same boot knows itself.

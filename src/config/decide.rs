@@ -26,6 +26,9 @@ fn filled(word: &Option<Word>) -> Option<&Word> {
 }
 
 pub(super) fn decide(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<Config> {
+    if let Some(word) = &raw.unknown {
+        return Err(ConfigError::unknown(word));
+    }
     refuse_what_we_cannot_do(raw)?;
     let modules = |names: &[String]| names.iter().map(|name| name.replace('-', "_")).collect();
     Ok(Config {
@@ -275,13 +278,36 @@ fn key_file(raw: &Raw) -> Result<String> {
     }
 }
 
-/// Every quantity is taken from the first that gives it: our own word, then the world's, then the default.
 fn failure(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<Failure> {
+    Ok(failure_by(raw, our_action(raw)?, our_delay(raw)?, warnings))
+}
+
+/// The failure policy without those of our own words that cannot be understood.
+pub(super) fn failure_as_understood(raw: &Raw) -> Failure {
+    let (action, delay) = (our_action(raw).unwrap_or_default(), our_delay(raw).unwrap_or_default());
+    failure_by(raw, action, delay, &mut Vec::new())
+}
+
+fn our_action(raw: &Raw) -> Result<Option<FailureAction>> {
     use FailureAction::{Halt, Panic, Poweroff, Reboot};
-    let ours = choice(
+    choice(
         raw.hermetic("hermetic.on-failure"),
         &[("reboot", Reboot), ("poweroff", Poweroff), ("halt", Halt), ("panic", Panic)],
-    )?;
+    )
+}
+
+fn our_delay(raw: &Raw) -> Result<Option<Duration>> {
+    seconds(raw.hermetic("hermetic.failure-delay"))
+}
+
+/// Every quantity is taken from the first that gives it: our own word, then the world's, then the default.
+fn failure_by(
+    raw: &Raw,
+    ours: Option<FailureAction>,
+    our_delay: Option<Duration>,
+    warnings: &mut Vec<Warning>,
+) -> Failure {
+    use FailureAction::{Halt, Poweroff, Reboot};
     let emergency = raw.emergency.as_ref().and_then(|word| match value(word) {
         "reboot" => Some(Reboot),
         "poweroff" => Some(Poweroff),
@@ -311,11 +337,11 @@ fn failure(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<Failure> {
         }
     });
     let freeze = (crash == Some("freeze") && ours.or(emergency).is_none()).then_some(None);
-    let delay = seconds(raw.hermetic("hermetic.failure-delay"))?.map(Some).or(panic).or(freeze);
-    Ok(Failure {
+    let delay = our_delay.map(Some).or(panic).or(freeze);
+    Failure {
         action: ours.or(emergency).or(crash_action).unwrap_or(Reboot),
         delay: delay.unwrap_or(Some(Duration::from_secs(options::FAILURE_DELAY.into()))),
-    })
+    }
 }
 
 fn log(raw: &Raw) -> Result<LogLevel> {

@@ -188,8 +188,16 @@ impl Config {
     /// account come back as warnings.
     pub fn from_cmdline(text: &str, efi_options: Option<&str>) -> Result<(Self, Vec<Warning>), ConfigError> {
         let mut warnings = Vec::new();
-        let raw = raw::Raw::read(&[efi_options.unwrap_or_default(), text], &mut warnings)?;
+        let raw = raw::Raw::read(&[efi_options.unwrap_or_default(), text], &mut warnings);
         let config = decide::decide(&raw, &mut warnings)?;
         Ok((config, warnings))
+    }
+}
+
+impl Failure {
+    /// What a command line that [`Config::from_cmdline`] refuses says about failures, as far as that is understood: the
+    /// refusal must end as somebody wished it to.
+    pub fn from_refused_cmdline(text: &str) -> Self {
+        decide::failure_as_understood(&raw::Raw::read(&[text], &mut Vec::new()))
     }
 }

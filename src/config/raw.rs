@@ -4,7 +4,7 @@
 use std::prelude::v1::*;
 
 use super::cmdline::{Word, words};
-use super::error::{ConfigError, Warning};
+use super::error::Warning;
 use super::options;
 
 /// The last word of every kind, and all of those that add up.
@@ -46,21 +46,23 @@ pub(super) struct Raw {
     pub verbosity: Option<Word>,
     /// The last word for every option of [`options::TABLE`], in the table's order.
     pub hermetic: [Option<Word>; options::TABLE.len()],
+    /// The first word of ours that is in no table.
+    pub unknown: Option<Word>,
 }
 
 impl Raw {
     /// Reads one text after the other: a later word wins over an earlier one.
-    pub fn read(texts: &[&str], warnings: &mut Vec<Warning>) -> Result<Self, ConfigError> {
+    pub fn read(texts: &[&str], warnings: &mut Vec<Warning>) -> Self {
         let mut raw = Self::default();
         for text in texts {
             for word in words(text) {
-                raw.take(word, warnings)?;
+                raw.take(word, warnings);
             }
         }
-        Ok(raw)
+        raw
     }
 
-    fn take(&mut self, word: Word, warnings: &mut Vec<Warning>) -> Result<(), ConfigError> {
+    fn take(&mut self, word: Word, warnings: &mut Vec<Warning>) {
         let key = word.folded();
         if key.starts_with("hermetic.") {
             return self.take_hermetic(word, &key);
@@ -115,19 +117,19 @@ impl Raw {
             // Everything else is the kernel's, systemd's or nobody's.
             _ => {}
         }
-        Ok(())
     }
 
-    fn take_hermetic(&mut self, word: Word, key: &str) -> Result<(), ConfigError> {
+    fn take_hermetic(&mut self, word: Word, key: &str) {
         if key.starts_with("hermetic.test.") {
-            return Ok(());
+            return;
         }
         let mut slots = options::TABLE.iter().zip(&mut self.hermetic);
         match slots.find(|(option, _)| option.name.replace('-', "_") == key) {
             Some((_, slot)) => *slot = Some(word),
-            None => return Err(ConfigError::unknown(&word)),
+            None => {
+                self.unknown.get_or_insert(word);
+            }
         }
-        Ok(())
     }
 
     /// The last word for the option of that name.

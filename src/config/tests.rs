@@ -13,6 +13,20 @@ fn config(text: &str) -> Config {
     config
 }
 
+#[test]
+fn a_refused_command_line_still_says_how_to_fail() {
+    use FailureAction::{Halt, Poweroff, Reboot};
+    for (text, action, delay) in [
+        ("hermetic.on-failure=halt hermetic.unknown=1 panic=3", Halt, 3),
+        ("hermetic.on-failure=explode rd.emergency=poweroff hermetic.failure-delay=0", Poweroff, 0),
+        ("hermetic.failure-delay=soon roothash=00", Reboot, 30),
+    ] {
+        refusal(text);
+        let expected = Failure { action, delay: Some(Duration::from_secs(delay)) };
+        assert_eq!(Failure::from_refused_cmdline(text), expected, "{text}");
+    }
+}
+
 fn refusal(text: &str) -> String {
     match Config::from_cmdline(text, None) {
         Ok((config, _)) => panic!("{text} was accepted: {config:#?}"),

@@ -8,6 +8,7 @@
 //! usr        a recipe → /usr as a file system, verity, root hash (cached)
 //! image      GPT, partitions, sectors → a disk image
 //! disk, machine, console, qmp, accel     a machine under QEMU and how it ended
+//! recording  what a machine wrote to its disk, and replaying a part of it
 //! bench      all of this made ready
 //! errand     a script for a system that is up, without a change to its /usr
 //! cargo      the other packages, built        initramfs   what `hermetic initramfs` makes of them
@@ -34,6 +35,7 @@ pub mod machine;
 pub mod progress;
 pub mod prove;
 pub mod qmp;
+pub mod recording;
 pub mod report;
 pub mod setup;
 pub mod toolroot;

@@ -2,8 +2,23 @@
 //! purpose and what must come of it.
 
 mod context;
+mod corruption_acts_when_it_is_read;
+mod disk_is_too_small;
 mod driver_names_a_panic;
+mod failure_is_acted_upon;
 mod image_is_sound;
+mod key_is_wrong_or_missing;
+mod luks_header_is_forged;
+mod nothing_is_left;
+mod policy_is_not_understood;
+mod power_fails;
+mod root_hash_matches_nothing;
+mod root_is_not_encrypted;
+mod small;
+mod usr_has_no_systemd;
+mod usr_is_not_there;
+mod usr_was_changed;
+mod word_is_not_known;
 
 use crate::prove::Level;
 use anyhow::Result;
@@ -28,4 +43,18 @@ const fn normal(name: &'static str, run: fn(&Context<'_>) -> Result<()>) -> Case
 pub const ALL: &[Case] = &[
     normal("the driver names a kernel panic", driver_names_a_panic::run),
     normal("an image is sound for sfdisk and veritysetup", image_is_sound::run),
+    normal("without a /usr nothing is waited for in vain or written", usr_is_not_there::run),
+    normal("a root hash that matches no partition is refused", root_hash_matches_nothing::run),
+    normal("a changed byte of /usr is refused before it is mounted", usr_was_changed::run),
+    normal("a /usr without systemd is refused before the disk is partitioned", usr_has_no_systemd::run),
+    normal("a disk that is too small is refused", disk_is_too_small::run),
+    normal("repart.d that is not understood is refused", policy_is_not_understood::run),
+    normal("a wrong or missing key file is refused and destroys nothing", key_is_wrong_or_missing::run),
+    normal("an unknown word of ours is refused", word_is_not_known::run),
+    normal("every failure policy acts", failure_is_acted_upon::run),
+    normal("a changed byte elsewhere acts when it is read", corruption_acts_when_it_is_read::run),
+    normal("a plain root is refused where policy says encrypted", root_is_not_encrypted::run),
+    normal("a forged LUKS2 header is refused", luks_header_is_forged::run),
+    normal("nothing of ours is left at the hand-over", nothing_is_left::run),
+    normal("a power failure during the first boot does no harm", power_fails::run),
 ];

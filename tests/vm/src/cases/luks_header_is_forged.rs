@@ -1,0 +1,95 @@
+//! The LUKS2 header of the root is rewritten by a stranger who does not have the key: with the null cipher, so that the
+//! system would write its secrets in plain text; cut off behind its first block; and gone. All three are refused. With one
+//! copy of the header left it boots.
+
+use super::Context;
+use super::small::{self, ENCRYPTED, Small};
+use crate::command;
+use crate::image;
+use anyhow::{Context as _, Result, bail};
+use sha2::{Digest as _, Sha256};
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+/// Bytes of one copy of the header: 4096 binary, the rest JSON (LUKS2 on-disk format 1.1.1, section 2).
+const HEADER: usize = 16384;
+const BINARY: usize = 4096;
+
+/// Where the checksum stands in the binary part, and how much room it has.
+const CHECKSUM: std::ops::Range<usize> = 448..512;
+
+pub fn run(context: &Context<'_>) -> Result<()> {
+    let small = Small::new(context, ENCRYPTED)?;
+    small.boot(context, "")?;
+    let machine = small.machine(context)?;
+    let place = root(context, &small.disk)?;
+    let mut sound = vec![0; 2 * HEADER];
+    File::open(&small.disk)?.read_exact_at(&mut sound, place)?;
+
+    let mut null = sound.clone();
+    for copy in null.chunks_mut(HEADER) {
+        name_the_null_cipher(copy)?;
+    }
+    image::overwrite(&small.disk, place, &null)?;
+    let dump = dump(context, &small.disk, place)?;
+    if !dump.contains("cipher: cipher_null-ecb") {
+        bail!("cryptsetup does not take the forged header for one:\n{dump}");
+    }
+    small::refuses(context, &machine, &small.disk, "root", &["vda3", "null cipher"])
+        .context("null cipher")?;
+
+    let mut cut = sound.clone();
+    cut.split_at_mut(BINARY).1.fill(0);
+    image::overwrite(&small.disk, place, &cut)?;
+    small::refuses(context, &machine, &small.disk, "root", &["vda3", "both LUKS2 headers are damaged"])
+        .context("cut off")?;
+
+    image::overwrite(&small.disk, place, &vec![0; 2 * HEADER])?;
+    small::refuses(context, &machine, &small.disk, "root", &["vda3", "not encrypted"]).context("gone")?;
+
+    let mut half = sound;
+    half.split_at_mut(HEADER).0.split_at_mut(BINARY).1.fill(0);
+    image::overwrite(&small.disk, place, &half)?;
+    small.boot(context, "").context("the first copy damaged, the second whole")?;
+    Ok(())
+}
+
+/// Where the root partition begins, bytes.
+fn root(context: &Context<'_>, disk: &Path) -> Result<u64> {
+    let mut sfdisk = context.bench.tools.tool("sfdisk")?;
+    let table: serde_json::Value = serde_json::from_str(&command::output(sfdisk.arg("--json").arg(disk))?)?;
+    let start = table.pointer("/partitiontable/partitions/2/start").and_then(serde_json::Value::as_u64);
+    Ok(512 * start.with_context(|| format!("no third partition: {table}"))?)
+}
+
+/// Changes the cipher of the data in one copy of the header, and its checksum with it.
+fn name_the_null_cipher(copy: &mut [u8]) -> Result<()> {
+    let text = String::from_utf8_lossy(copy.get(BINARY..).context("a header has two parts")?).into_owned();
+    let segments = text.find("\"segments\":{").context("the header has no segments")?;
+    let (before, after) = text.split_at(segments);
+    // Both names have the same length, so nothing moves.
+    let forged = format!("{before}{}", after.replacen("aes-xts-plain64", "cipher_null-ecb", 1));
+    if forged == text {
+        bail!("the segment is not encrypted with aes-xts-plain64:\n{after}");
+    }
+    copy.get_mut(BINARY..).context("a header has two parts")?.copy_from_slice(forged.as_bytes());
+    let field = |copy: &mut [u8], bytes: &[u8]| -> Result<()> {
+        copy.get_mut(CHECKSUM).context("a header has a checksum")?.fill(0);
+        let end = CHECKSUM.start + bytes.len();
+        copy.get_mut(CHECKSUM.start..end).context("a header has a checksum")?.copy_from_slice(bytes);
+        Ok(())
+    };
+    field(copy, &[])?;
+    let digest = Sha256::digest(&*copy);
+    field(copy, &digest)
+}
+
+/// What cryptsetup says about the header at `place`.
+fn dump(context: &Context<'_>, disk: &Path, place: u64) -> Result<String> {
+    let mut start = vec![0; 16 << 20];
+    File::open(disk)?.read_exact_at(&mut start, place)?;
+    let partition = context.file("partition.raw");
+    std::fs::write(&partition, start)?;
+    command::output(context.bench.tools.tool("cryptsetup")?.arg("luksDump").arg(&partition))
+}

@@ -1,0 +1,23 @@
+//! /usr's repart.d says something that nobody can do, knows or can read. It refuses, with file and line, before the first
+//! write: to pass over a word of policy would be to make another disk than was asked for.
+
+use super::Context;
+use super::small::{self, PLAIN, Small};
+use anyhow::{Context as _, Result};
+
+pub fn run(context: &Context<'_>) -> Result<()> {
+    for (definition, says) in [
+        (PLAIN.replace("=off", "=tpm2"), "50-root.conf:5: Encrypt=tpm2 is not supported"),
+        (PLAIN.replace("=off", "=maybe"), "50-root.conf:5: Encrypt=maybe is not supported"),
+        (PLAIN.replace("ext4", "btrfs"), "50-root.conf:4: Format=btrfs is not supported"),
+        (PLAIN.replace("=root\nLabel", "=home\nLabel"), "50-root.conf:2: Type=home is not supported"),
+        (PLAIN.replace("=root\nLabel", "=lair\nLabel"), "50-root.conf:2: Type=lair is not supported"),
+        ("\u{7f}ELF\nnot a definition".to_owned(), "50-root.conf:1: "),
+    ] {
+        let small = Small::new(context, &definition)?;
+        let machine = small.machine(context)?;
+        small::refuses(context, &machine, &small.disk, "provision", &[says])
+            .with_context(|| format!("repart.d: {definition:?}"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! What a machine wrote to a disk, in its order ([`crate::disk::Disk::record`]), and the disk as a power failure at any
+//! point would have left it.
+//!
+//! Format: the kernel's `Documentation/admin-guide/device-mapper/log-writes.rst` and `drivers/md/dm-log-writes.c`.
+
+use anyhow::{Context, Result, bail};
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+const MAGIC: u64 = 0x006a_7366_7773_6872;
+
+/// The sector that the log counts in, as [`crate::disk::Disk::record`] asks for.
+pub const SECTOR: u64 = 512;
+
+/// `LOG_DISCARD_FLAG`: no data follow.
+const DISCARD: u64 = 1 << 2;
+
+/// One write, flush or discard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The first sector on the disk.
+    pub sector: u64,
+    /// How many; none: a flush.
+    pub sectors: u64,
+    /// Where the data are in the log, bytes. None: there are none.
+    data: Option<u64>,
+}
+
+impl Entry {
+    /// Whether it writes below `end` and at or behind `start`, sectors.
+    #[must_use]
+    pub fn touches(&self, start: u64, end: u64) -> bool {
+        self.data.is_some() && self.sector < end && self.sector + self.sectors > start
+    }
+}
+
+/// A finished recording.
+#[derive(Debug)]
+pub struct Recording {
+    log: File,
+    /// What was done, in order.
+    pub entries: Vec<Entry>,
+}
+
+impl Recording {
+    /// Reads a log. Its end is where no entry follows: the count in its head may be an old one.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn open(path: &Path) -> Result<Self> {
+        let log = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+        let length = log.metadata()?.len();
+        let mut head = [0; 32];
+        log.read_exact_at(&mut head, 0).with_context(|| format!("{} has no head", path.display()))?;
+        if word(&head, 0) != MAGIC || word(&head, 24) & 0xffff_ffff != SECTOR {
+            bail!("{} is no log of writes in sectors of {SECTOR} bytes", path.display());
+        }
+        let mut entries = Vec::new();
+        let mut at = SECTOR;
+        while at + SECTOR <= length {
+            log.read_exact_at(&mut head, at)?;
+            let (sector, sectors, flags) = (word(&head, 0), word(&head, 8), word(&head, 16));
+            at += SECTOR;
+            if head == [0; 32] {
+                break;
+            }
+            let has_data = sectors > 0 && flags & DISCARD == 0;
+            entries.push(Entry { sector, sectors, data: has_data.then_some(at) });
+            at += if has_data { sectors * SECTOR } else { 0 };
+        }
+        Ok(Self { log, entries })
+    }
+
+    /// Does to `disk` the first `count` entries, and of the one behind them the first `torn` sectors. Discards are left
+    /// out: a disk need not obey them.
+    ///
+    /// # Errors
+    /// The disk cannot be written.
+    pub fn replay(&self, disk: &Path, count: usize, torn: u64) -> Result<()> {
+        let disk = OpenOptions::new().write(true).open(disk)?;
+        for (index, entry) in self.entries.iter().enumerate().take(count + 1) {
+            let sectors = if index == count { torn.min(entry.sectors) } else { entry.sectors };
+            let Some(data) = entry.data.filter(|_| sectors > 0) else { continue };
+            let mut bytes = vec![0; usize::try_from(sectors * SECTOR)?];
+            self.log.read_exact_at(&mut bytes, data).context("the log of writes is cut off")?;
+            disk.write_all_at(&bytes, entry.sector * SECTOR)?;
+        }
+        Ok(())
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> u64 {
+    bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_replayed_up_to_a_point() {
+        let place = std::env::temp_dir().join(format!("hermetic-recording-{}", std::process::id()));
+        std::fs::create_dir_all(&place).unwrap();
+        let sector = |words: &[u64]| -> Vec<u8> {
+            let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            bytes.resize(512, 0);
+            bytes
+        };
+        let log = [
+            sector(&[MAGIC, 1, 99, SECTOR]),
+            sector(&[1, 2, 0, 0]),
+            vec![7; 1024],
+            sector(&[0, 0, 1, 0]),
+            sector(&[0, 3, DISCARD, 0]),
+            sector(&[0, 2, 0, 0]),
+            vec![8; 1024],
+        ];
+        std::fs::write(place.join("log"), log.concat()).unwrap();
+        let recording = Recording::open(&place.join("log")).unwrap();
+        let kinds: Vec<_> =
+            recording.entries.iter().map(|e| (e.sector, e.sectors, e.data.is_some())).collect();
+        assert_eq!(kinds, [(1, 2, true), (0, 0, false), (0, 3, false), (0, 2, true)]);
+        assert!(recording.entries[0].touches(2, 3) && !recording.entries[0].touches(3, 9));
+        let disk = place.join("disk");
+        for (count, torn, expected) in
+            [(0, 0, [0, 0, 0]), (1, 0, [0, 7, 7]), (3, 1, [8, 7, 7]), (4, 0, [8, 8, 7])]
+        {
+            std::fs::write(&disk, [0; 3 * 512]).unwrap();
+            recording.replay(&disk, count, torn).unwrap();
+            let bytes = std::fs::read(&disk).unwrap();
+            assert_eq!([bytes[0], bytes[512], bytes[1024]], expected, "{count} {torn}");
+        }
+        std::fs::remove_dir_all(place).unwrap();
+    }
+}
