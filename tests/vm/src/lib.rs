@@ -6,10 +6,12 @@
 //! debian     Debian trees ── toolroot    QEMU, cryptsetup, systemd …: what runs and what we compare with
 //!                         └─ appliance   Debian's systemd and kernel, before any variant
 //! usr        a recipe → /usr as a file system, verity, root hash (cached)
+//! definition the two root partitions that most machines make
 //! image      GPT, partitions, sectors → a disk image
 //! disk, machine, console, qmp, accel     a machine under QEMU and how it ended
 //! bench      all of this made ready
 //! cargo      the other packages, built        initramfs   what `hermetic initramfs` makes of them
+//! floor      the initramfs that does the least        numbers     time and size against it
 //! vm         `cargo vm`: by hand
 //! prove      `cargo prove`: the checks ── cases   the machine tests ── report   how they ended
 //! ```
@@ -17,6 +19,7 @@
 pub mod accel;
 pub mod appliance;
 pub mod arguments;
+pub mod base64;
 pub mod bench;
 pub mod cache;
 pub mod cargo;
@@ -24,10 +27,14 @@ pub mod cases;
 pub mod command;
 pub mod console;
 pub mod debian;
+pub mod definition;
 pub mod disk;
+pub mod floor;
 pub mod image;
 pub mod initramfs;
+pub mod inside;
 pub mod machine;
+pub mod numbers;
 pub mod progress;
 pub mod prove;
 pub mod qmp;

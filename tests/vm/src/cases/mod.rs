@@ -4,6 +4,8 @@
 mod context;
 mod driver_names_a_panic;
 mod image_is_sound;
+mod init_to_systemd;
+mod systemd_comes_up_twice;
 
 use crate::prove::Level;
 use anyhow::Result;
@@ -28,4 +30,6 @@ const fn normal(name: &'static str, run: fn(&Context<'_>) -> Result<()>) -> Case
 pub const ALL: &[Case] = &[
     normal("the driver names a kernel panic", driver_names_a_panic::run),
     normal("an image is sound for sfdisk and veritysetup", image_is_sound::run),
+    normal("systemd comes up twice on an encrypted root", systemd_comes_up_twice::run),
+    normal("the time from /init to systemd", init_to_systemd::run),
 ];
