@@ -59,7 +59,7 @@ impl Inside {
     ///
     /// # Errors
     /// The strings cannot be written.
-    pub fn into(&self, machine: Machine) -> Result<Machine> {
+    pub fn equip(&self, machine: Machine) -> Result<Machine> {
         let mut all = self.credentials.clone();
         all.push((format!("systemd.extra-unit.{UNIT}"), unit().into_bytes()));
         all.push(("hermetic.questions".to_owned(), script(&self.questions).into_bytes()));
@@ -169,9 +169,7 @@ impl Answers {
     /// It failed, or printed something else.
     pub fn pairs(&self, name: &str) -> Result<BTreeMap<&str, &str>> {
         let lines = self.text(name)?.lines().filter(|line| !line.is_empty());
-        lines
-            .map(|line| line.split_once('=').with_context(|| format!("{name} printed `{line}`")))
-            .collect()
+        lines.map(|line| line.split_once('=').with_context(|| format!("{name} printed `{line}`"))).collect()
     }
 
     /// The command must have printed exactly this.
@@ -228,7 +226,8 @@ fn parse(text: &str) -> Result<Answers> {
             word.with_context(|| format!("an answer lacks `{key}`: {line}"))
         };
         let plain = |key: &str| -> Result<String> {
-            String::from_utf8(base64::decode(word(key)?)?).with_context(|| format!("`{key}` is no text: {line}"))
+            String::from_utf8(base64::decode(word(key)?)?)
+                .with_context(|| format!("`{key}` is no text: {line}"))
         };
         let status = value.get("status").and_then(Value::as_i64).context("an answer lacks `status`")?;
         let answer = Answer { status, out: plain("out")?, err: plain("err")? };

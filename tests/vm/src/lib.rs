@@ -12,8 +12,10 @@
 //! bench      all of this made ready
 //! cargo      the other packages, built        initramfs   what `hermetic initramfs` makes of them
 //! floor      the initramfs that does the least        numbers     time and size against it
-//! vm         `cargo vm`: by hand
+//! inside     what a running systemd says about itself
+//! vm         `cargo vm`: by hand                  demo        `cargo demo`: for people
 //! prove      `cargo prove`: the checks ── cases   the machine tests ── report   how they ended
+//!                                      ── series  the same boot, many times
 //! ```
 
 pub mod accel;
@@ -28,6 +30,7 @@ pub mod command;
 pub mod console;
 pub mod debian;
 pub mod definition;
+pub mod demo;
 pub mod disk;
 pub mod floor;
 pub mod image;
@@ -39,6 +42,7 @@ pub mod progress;
 pub mod prove;
 pub mod qmp;
 pub mod report;
+pub mod series;
 pub mod setup;
 pub mod toolroot;
 pub mod usr;

@@ -1,4 +1,4 @@
-//! `cargo vm …`, `cargo prove …`: the aliases of .cargo/config.toml begin the words with what is wanted.
+//! `cargo demo`, `cargo vm …`, `cargo prove …`: the aliases of .cargo/config.toml begin the words with what is wanted.
 
 use anyhow::Result;
 use std::process::ExitCode;
@@ -21,6 +21,10 @@ fn run() -> Result<bool> {
     if words.first().is_some_and(|word| word == "prove") {
         words.remove(0);
         return vm::prove::prove(Arguments::new(words));
+    }
+    if words.first().is_some_and(|word| word == "demo") {
+        words.remove(0);
+        return vm::demo::demo(Arguments::new(words)).map(|()| true);
     }
     vm::vm::vm(Arguments::new(words)).map(|()| true)
 }

@@ -3,11 +3,13 @@
 
 mod context;
 mod driver_names_a_panic;
+mod first_boots;
 mod image_is_sound;
 mod init_to_systemd;
 mod systemd_comes_up_twice;
 
 use crate::prove::Level;
+use crate::series::Series;
 use anyhow::Result;
 pub use context::{Context, TEST_INIT};
 
@@ -32,4 +34,10 @@ pub const ALL: &[Case] = &[
     normal("an image is sound for sfdisk and veritysetup", image_is_sound::run),
     normal("systemd comes up twice on an encrypted root", systemd_comes_up_twice::run),
     normal("the time from /init to systemd", init_to_systemd::run),
+];
+
+/// What is repeated by `cargo prove --long`.
+pub const SERIES: &[Series] = &[
+    Series { name: "first boots into the test init", times: 300, boot: first_boots::into_test_init },
+    Series { name: "first boots into systemd", times: 20, boot: first_boots::into_systemd },
 ];

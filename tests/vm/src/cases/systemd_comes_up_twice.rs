@@ -53,11 +53,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
         second.expect(same, first.text(same)?)?;
     }
     checker.check(context, &disk).context("after the second boot")?;
-    context.say(format!(
-        "/init to systemd {} and {}",
-        milliseconds(took_first),
-        milliseconds(took_second)
-    ));
+    context.say(format!("/init to systemd {} and {}", milliseconds(took_first), milliseconds(took_second)));
     Ok(())
 }
 
@@ -96,7 +92,7 @@ fn boot(context: &Context<'_>, machine: &Machine, name: &str, proof: &str) -> Re
         .ask("udev-usr", "udevadm info --query=property /dev/mapper/usr")
         .ask("messages", "journalctl --boot --identifier=hermetic-init --output=cat")
         .ask("complaints", "journalctl --boot --priority=warning --output=short-monotonic");
-    let outcome = context.run(&inside.into(machine.clone())?)?;
+    let outcome = context.run(&inside.equip(machine.clone())?)?;
     outcome.expect(&Exit::PowerOff)?;
     Ok((inside.read()?, init_to_systemd(&outcome)?))
 }
@@ -203,9 +199,7 @@ fn no_key_in_a_table(tables: &str) -> Result<()> {
 fn stacked_as_it_should_be(tree: &Value) -> Result<()> {
     let mut found = Vec::new();
     walk(tree.pointer("/blockdevices").unwrap_or(&Value::Null), "", &mut found);
-    for expected in
-        ["vda1:erofs>usr:erofs", "vda2:DM_verity_hash>usr:erofs", "vda3:crypto_LUKS>root:ext4"]
-    {
+    for expected in ["vda1:erofs>usr:erofs", "vda2:DM_verity_hash>usr:erofs", "vda3:crypto_LUKS>root:ext4"] {
         if !found.iter().any(|path| path.ends_with(expected)) {
             bail!("lsblk shows no {expected}, but {found:?}");
         }
@@ -274,11 +268,8 @@ impl Checker {
         if !said.contains("No errors detected") {
             bail!("sfdisk finds fault with the disk:\n{said}");
         }
-        let machine = self
-            .machine
-            .clone()
-            .disk(Disk::new(disk).read_only())
-            .disk(Disk::new(&self.key).read_only());
+        let machine =
+            self.machine.clone().disk(Disk::new(disk).read_only()).disk(Disk::new(&self.key).read_only());
         let outcome = context.run(&machine)?;
         let state = outcome.expect(&Exit::PowerOff)?.state()?;
         for (index, tool) in ["cryptsetup", "e2fsck"].into_iter().enumerate() {
