@@ -1,98 +1,145 @@
-//! `cargo demo`: the appliance's first and second boot, as a person wants to see them.
+//! `cargo demo`: an appliance makes its own encrypted root, comes up, and comes up again, as a person wants to see it.
 
 use crate::arguments::Arguments;
 use crate::bench::Bench;
 use crate::cargo::Products;
+use crate::cases::Context;
+use crate::definition;
 use crate::disk::Disk;
-use crate::errand;
-use crate::image::{self, Image};
+use crate::image::Image;
 use crate::initramfs::Initramfs;
+use crate::inside::{Answers, Inside};
 use crate::machine::{Exit, Machine, Outcome};
-use crate::progress;
-use crate::usr::Recipe;
-use anyhow::{Context, Result};
-use std::fs;
-use std::path::Path;
+use crate::numbers::{Way, init_to_systemd, measure, milliseconds, stages, stamp};
+use crate::progress::{seconds, step};
+use anyhow::{Context as _, Result, bail};
 use std::time::Duration;
 
-/// What the appliance's /usr asks the first boot to make.
-const ROOT: &str = "[Partition]\nType=root\nFormat=ext4\nEncrypt=key-file\n";
+/// What `cargo demo help` prints.
+pub const HELP: &str = "\
+cargo demo                      boots an appliance twice and shows what happens
+    [--console]                 with everything that the machines write on their consoles";
 
-/// The key that goes into the initramfs: for a demonstration, and for nothing else.
-const KEY: [u8; 32] = *b"a demonstration key of 32 bytes!";
+/// A whole systemd under an emulated processor on a busy host.
+const DEADLINE: Duration = Duration::from_secs(600);
 
-/// What the running system is asked. Its answer begins and ends with a word of its own.
-const QUESTIONS: &str = "echo DEMO-BEGIN
-echo systemctl is-system-running: $(systemctl is-system-running --wait)
-echo machine-id: $(cat /etc/machine-id)
-lsblk -o NAME,FSTYPE,SIZE,MOUNTPOINTS
-echo DEMO-END";
+/// The stamp at the head of our own lines.
+const OURS: &str = "hermetic-init[1]: ";
 
-/// The kernel's word that it starts the initramfs, and systemd's first.
-const FROM: &str = "Run /init as init process";
-const TO: &str = "running in system mode";
-
-/// Builds everything, boots twice, shows both boots and a table.
+/// Shows it.
 ///
 /// # Errors
-/// Something cannot be built, or the appliance does not come up.
-pub fn demo(words: Arguments) -> Result<()> {
+/// The words are not understood, something cannot be made, or the appliance does not come up.
+pub fn demo(mut words: Arguments) -> Result<()> {
+    if words.flag("help") || words.flag("--help") {
+        println!("{HELP}");
+        return Ok(());
+    }
+    let console = words.flag("--console");
     words.end()?;
-    let bench = Bench::open()?;
-    let products =
-        progress::step("building hermetic-init and its builder (some minutes, once)", Products::build)?;
-    let initramfs = progress::step("making the initramfs", || {
-        Initramfs::new("virtio").key(&KEY).make(&bench, &products)
-    })?;
-    let scratch = bench.cache.scratch("demo")?;
-    let disk = scratch.join("disk.raw");
-    let root_hash = progress::step("making the disk: a verified /usr, and free space behind it", || {
-        let usr = Recipe::new().repart(ROOT).make(&bench.cache, &bench.tools, &bench.appliance)?;
-        Image::new(image::usr_partitions(&usr, "appliance_1")?).write(&bench.tools, &disk)?;
-        usr.root_hash().map(str::to_owned).context("the appliance's /usr is verified")
-    })?;
-    let machine = Machine::new(&bench.appliance.kernel())
-        .initramfs(&initramfs)
-        .cmdline(&format!("usrhash={root_hash} rw {}", errand::words(QUESTIONS)))
-        .disk(Disk::new(&disk))
-        .memory(1024)
-        .processors(2)
-        .deadline(Duration::from_secs(300));
-    let first = boot(&bench, &machine, "first boot: there is no root yet", &scratch.join("first.log"))?;
-    let second = boot(&bench, &machine, "second boot: the same disk", &scratch.join("second.log"))?;
 
-    println!();
-    println!("initramfs             {} bytes", fs::metadata(&initramfs)?.len());
-    println!("hermetic-init         {} bytes", fs::metadata(&products.init)?.len());
-    println!("/init to systemd      first boot {}, second boot {}", way(&first)?, way(&second)?);
-    println!("accelerator           {}", bench.accelerator.name());
+    let bench = Bench::open()?;
+    let products = step("building hermetic-init and what makes its initramfs", Products::build)?;
+    let context = Context::new(&bench, &products, "demo")?;
+    let machine = step("making a disk with Debian's /usr on it, verified, and nothing else", || {
+        appliance(&context).map(|machine| if console { machine.echo() } else { machine })
+    })?;
+
+    let first = boot(&context, &machine, "first boot", "echo it was here >/var/lib/demo; echo written")?;
+    let second = boot(&context, &machine, "second boot, same disk", "cat /var/lib/demo")?;
+    if second.text("file")? != "it was here" || second.text("machine-id")? != first.text("machine-id")? {
+        bail!("the second boot did not find what the first one left");
+    }
+    println!("\nThe second boot has the first one's root, machine id and files.");
+
+    let ways = [Way::Floor, Way::EncryptedFirst, Way::EncryptedLater];
+    let numbers = step("measuring beside an init that only loads modules, mounts and executes", || {
+        measure(&context, &ways, 1)
+    })?;
+    println!("\nIn numbers, in a machine that executes an instruction per nanosecond\n{numbers}");
     Ok(())
 }
 
-/// Boots, and shows what hermetic-init and the running system said.
-fn boot(bench: &Bench, machine: &Machine, what: &str, log: &Path) -> Result<Outcome> {
-    let outcome = progress::step(what, || {
-        let outcome = machine.run(&bench.tools, bench.accelerator, log)?;
-        outcome.expect(&Exit::PowerOff)?;
-        Ok(outcome)
-    })?;
-    let mut answering = false;
-    for line in &outcome.lines {
-        match line.text.as_str() {
-            "DEMO-BEGIN" => answering = true,
-            "DEMO-END" => answering = false,
-            text if text.contains("hermetic-init") || (answering && !text.starts_with('[')) => {
-                println!("    {text}")
-            }
-            _ => {}
-        }
-    }
-    outcome.line("is-system-running: running").context("the system did not come up whole")?;
-    Ok(outcome)
+/// The machine with its new disk.
+fn appliance(context: &Context<'_>) -> Result<Machine> {
+    let usr = context.usr(&context.recipe()?.repart(definition::ENCRYPTED))?;
+    let root_hash = usr.root_hash().context("the appliance's /usr is verified")?;
+    let disk = context.disk("demo.raw", &Image::new(context.partitions(&usr)?))?;
+    let initramfs = context.initramfs(&Initramfs::new("virtio").key(&definition::KEY))?;
+    Ok(context
+        .machine()
+        .deadline(DEADLINE)
+        .initramfs(&initramfs)
+        .cmdline(&format!("usrhash={root_hash}"))
+        .disk(Disk::new(&disk)))
 }
 
-/// The time from the start of /init to systemd's first word.
-fn way(outcome: &Outcome) -> Result<String> {
-    let time = outcome.line(TO)?.at.saturating_sub(outcome.line(FROM)?.at);
-    Ok(progress::seconds(time))
+/// Boots, lets the machine switch itself off, and tells the story.
+fn boot(context: &Context<'_>, machine: &Machine, name: &str, file: &str) -> Result<Answers> {
+    let inside = Inside::new(&context.file(&name.replace([' ', ','], "-")))
+        .ask("uptime", "cut -d ' ' -f 1 /proc/uptime")
+        .ask("units", "systemctl list-units --state=active --plain --no-legend | wc -l")
+        .ask("failed", "systemctl list-units --failed --plain --no-legend")
+        .ask("first-boot", "systemctl is-active first-boot-complete.target || true")
+        .ask("machine-id", "cat /etc/machine-id")
+        .ask("disk", "lsblk --output NAME,TYPE,SIZE,FSTYPE,MOUNTPOINTS /dev/vda")
+        .ask("users", "wc -l </etc/passwd")
+        .ask("groups", "wc -l </etc/group")
+        .ask("files", "find /etc -xdev -type f | wc -l")
+        .ask("file", file);
+    let outcome = step(&format!("{name}: until systemd is up, then power off"), || {
+        context.run(&inside.equip(machine.clone())?)
+    })?;
+    outcome.expect(&Exit::PowerOff)?;
+    let answers = inside.read()?;
+    tell(name, &outcome, &answers)?;
+    answers.expect("state", "running")?;
+    Ok(answers)
+}
+
+/// What happened, in the order in which it did; times count from /init.
+fn tell(name: &str, outcome: &Outcome, answers: &Answers) -> Result<()> {
+    let start = stamp(&outcome.line("Run /init as init process")?.text)?;
+    println!("\n{}{}\n", name.get(..1).unwrap_or_default().to_uppercase(), name.get(1..).unwrap_or_default());
+    for line in &outcome.lines {
+        let Some((head, text)) = line.text.split_once(OURS) else { continue };
+        let since = stamp(head)?.saturating_sub(start);
+        // The last line repeats the others and carries the stages, which follow.
+        let text =
+            text.split_once("; ").filter(|_| text.contains(" us, total ")).map_or(text, |(told, _)| told);
+        println!("    {:>10}  {text}", milliseconds(since));
+    }
+    println!("    {:>10}  systemd starts", milliseconds(init_to_systemd(outcome)?));
+    let up = Duration::from_secs_f64(answers.text("uptime")?.parse().context("/proc/uptime is no number")?);
+    println!(
+        "    {:>10}  systemctl is-system-running: {}",
+        seconds(up.saturating_sub(start)),
+        answers.text("state")?
+    );
+
+    println!("\n    the steps of hermetic-init:");
+    for (stage, took) in stages(outcome)? {
+        println!("        {stage:<10} {:>10}", milliseconds(took));
+    }
+    println!("\n    the disk now:");
+    for line in answers.text("disk")?.lines() {
+        println!("        {line}");
+    }
+    println!(
+        "\n    {} users, {} groups, {} files in /etc; machine id {}",
+        answers.text("users")?,
+        answers.text("groups")?,
+        answers.text("files")?,
+        answers.text("machine-id")?
+    );
+    let failed = match answers.text("failed")? {
+        "" => "none failed".to_owned(),
+        units => format!("FAILED: {units}"),
+    };
+    println!(
+        "    {} units are active, {failed}; first-boot-complete.target is {}",
+        answers.text("units")?,
+        answers.text("first-boot")?
+    );
+    Ok(())
 }

@@ -6,19 +6,24 @@
 //! debian     Debian trees ── toolroot    QEMU, cryptsetup, systemd …: what runs and what we compare with
 //!                         └─ appliance   Debian's systemd and kernel, before any variant
 //! usr        a recipe → /usr as a file system, verity, root hash (cached)
+//! definition the two root partitions that most machines make
 //! image      GPT, partitions, sectors → a disk image
 //! disk, machine, console, qmp, accel     a machine under QEMU and how it ended
 //! recording  what a machine wrote to its disk, and replaying a part of it
 //! bench      all of this made ready
 //! errand     a script for a system that is up, without a change to its /usr
 //! cargo      the other packages, built        initramfs   what `hermetic initramfs` makes of them
-//! vm, demo   `cargo vm`: by hand; `cargo demo`: to look at
+//! floor      the initramfs that does the least        numbers     time and size against it
+//! inside     what a running systemd says about itself
+//! vm         `cargo vm`: by hand                  demo        `cargo demo`: for people
 //! prove      `cargo prove`: the checks ── cases   the machine tests ── report   how they ended
+//!                                      ── series  the same boot, many times
 //! ```
 
 pub mod accel;
 pub mod appliance;
 pub mod arguments;
+pub mod base64;
 pub mod bench;
 pub mod cache;
 pub mod cargo;
@@ -26,17 +31,22 @@ pub mod cases;
 pub mod command;
 pub mod console;
 pub mod debian;
+pub mod definition;
 pub mod demo;
 pub mod disk;
 pub mod errand;
+pub mod floor;
 pub mod image;
 pub mod initramfs;
+pub mod inside;
 pub mod machine;
+pub mod numbers;
 pub mod progress;
 pub mod prove;
 pub mod qmp;
 pub mod recording;
 pub mod report;
+pub mod series;
 pub mod setup;
 pub mod toolroot;
 pub mod usr;

@@ -18,7 +18,8 @@ cargo prove --quick             without the machines
 cargo prove --long              with the series that are too long for CI
     [--only WORD]               only checks whose name contains the word
     [--jobs N]                  machines at the same time (default: the processors, at most 2)
-    [--list]                    names the machine tests";
+    [--times N]                 boots of each series of --long
+    [--list]                    names the machine tests and the series";
 
 /// The most that hermetic-init may weigh, bytes.
 const LARGEST_INIT: u64 = 900_000;
@@ -44,6 +45,9 @@ pub fn prove(mut words: Arguments) -> Result<bool> {
         for case in cases::ALL {
             println!("{}", case.name);
         }
+        for series in cases::SERIES {
+            println!("{} (--long, {} times)", series.name, series.times);
+        }
         return Ok(true);
     }
     if words.flag("help") || words.flag("--help") {
@@ -61,6 +65,7 @@ pub fn prove(mut words: Arguments) -> Result<bool> {
         Some(count) => usize::try_from(count)?.max(1),
         None => std::thread::available_parallelism().map_or(1, |count| count.get().min(2)),
     };
+    let times = words.number("--times")?.map(u32::try_from).transpose()?;
     words.end()?;
 
     let proof = Proof { report: Report::default(), only };
@@ -73,7 +78,7 @@ pub fn prove(mut words: Arguments) -> Result<bool> {
     });
     if let Some(bench) = bench {
         proof.source(&bench, level);
-        proof.binaries(&bench, level, jobs);
+        proof.binaries(&bench, level, jobs, times);
     }
     Ok(proof.report.close())
 }
@@ -127,7 +132,7 @@ impl Proof {
     }
 
     /// What the release binaries decide, and the machines that run them.
-    fn binaries(&self, bench: &Bench, level: Level, jobs: usize) {
+    fn binaries(&self, bench: &Bench, level: Level, jobs: usize, times: Option<u32>) {
         self.check("release build for aarch64", || {
             cargo::release("hermetic-init", Some("aarch64-unknown-linux-musl"))?;
             passed()
@@ -145,6 +150,9 @@ impl Proof {
         let wanted = |case: &&Case| case.level <= level && self.wants(case.name);
         let queue: VecDeque<&Case> = cases::ALL.iter().filter(wanted).collect();
         self.machines(bench, &products, &Mutex::new(queue), jobs);
+        for series in cases::SERIES.iter().filter(|_| level == Level::Long) {
+            self.check(series.name, || series.run(bench, &products, times.unwrap_or(series.times), jobs));
+        }
     }
 
     /// Works the queue off, a few machines at a time.
@@ -216,7 +224,8 @@ mod tests {
 
     #[test]
     fn case_names_are_unique() {
-        let mut names: Vec<_> = cases::ALL.iter().map(|case| case.name).collect();
+        let series = cases::SERIES.iter().map(|series| series.name);
+        let mut names: Vec<_> = cases::ALL.iter().map(|case| case.name).chain(series).collect();
         names.sort_unstable();
         let all = names.len();
         names.dedup();

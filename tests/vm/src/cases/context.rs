@@ -131,6 +131,14 @@ impl<'a> Context<'a> {
         self.note.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
+    /// Removes the consoles of a run that nobody will ask about.
+    ///
+    /// # Errors
+    /// They cannot be removed.
+    pub fn forget_consoles(&self) -> Result<()> {
+        fs::remove_dir_all(&self.logs).with_context(|| format!("cannot remove {}", self.logs.display()))
+    }
+
     /// A failure, with the place of the console logs.
     #[must_use]
     pub fn explain(&self, error: Error) -> Error {

@@ -6,7 +6,9 @@ mod corruption_acts_when_it_is_read;
 mod disk_is_too_small;
 mod driver_names_a_panic;
 mod failure_is_acted_upon;
+mod first_boots;
 mod image_is_sound;
+mod init_to_systemd;
 mod key_is_wrong_or_missing;
 mod luks_header_is_forged;
 mod nothing_is_left;
@@ -15,12 +17,14 @@ mod power_fails;
 mod root_hash_matches_nothing;
 mod root_is_not_encrypted;
 mod small;
+mod systemd_comes_up_twice;
 mod usr_has_no_systemd;
 mod usr_is_not_there;
 mod usr_was_changed;
 mod word_is_not_known;
 
 use crate::prove::Level;
+use crate::series::Series;
 use anyhow::Result;
 pub use context::{Context, TEST_INIT};
 
@@ -57,4 +61,12 @@ pub const ALL: &[Case] = &[
     normal("a forged LUKS2 header is refused", luks_header_is_forged::run),
     normal("nothing of ours is left at the hand-over", nothing_is_left::run),
     normal("a power failure during the first boot does no harm", power_fails::run),
+    normal("systemd comes up twice on an encrypted root", systemd_comes_up_twice::run),
+    normal("the time from /init to systemd", init_to_systemd::run),
+];
+
+/// What is repeated by `cargo prove --long`.
+pub const SERIES: &[Series] = &[
+    Series { name: "first boots into the test init", times: 300, boot: first_boots::into_test_init },
+    Series { name: "first boots into systemd", times: 20, boot: first_boots::into_systemd },
 ];
