@@ -11,7 +11,6 @@
 //! disk, machine, console, qmp, accel     a machine under QEMU and how it ended
 //! recording  what a machine wrote to its disk, and replaying a part of it
 //! bench      all of this made ready
-//! errand     a script for a system that is up, without a change to its /usr
 //! cargo      the other packages, built        initramfs   what `hermetic initramfs` makes of them
 //! floor      the initramfs that does the least        numbers     time and size against it
 //! inside     what a running systemd says about itself
@@ -34,7 +33,6 @@ pub mod debian;
 pub mod definition;
 pub mod demo;
 pub mod disk;
-pub mod errand;
 pub mod floor;
 pub mod image;
 pub mod initramfs;

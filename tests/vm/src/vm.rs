@@ -3,7 +3,6 @@
 use crate::arguments::Arguments;
 use crate::bench::Bench;
 use crate::disk::{Disk, Interface};
-use crate::errand;
 use crate::image::{self, Image};
 use crate::machine::{Exit, Machine};
 use crate::usr::{Recipe, UsrFs};
@@ -23,7 +22,7 @@ cargo vm image -o FILE          makes a disk with a verified /usr and free space
 cargo vm boot                   boots anything and shows its console; Debian's kernel unless told
     [--kernel FILE] [--initramfs FILE] [--cmdline WORDS] [--disk FILE]... [--interface virtio|nvme|scsi|sata]
     [--sector-size 512|4096] [--firmware ovmf] [--variables FILE] [--memory MIB] [--smp N] [--icount]
-    [--timeout SECONDS] [--log FILE] [--record FILE] [--errand SCRIPT]
+    [--timeout SECONDS] [--log FILE] [--record FILE]
 
 The cache is $HERMETIC_CACHE, else /var/cache/hermetic-init. HERMETIC_ACCEL=kvm|tcg overrides the probe.";
 
@@ -139,7 +138,6 @@ fn boot(mut words: Arguments) -> Result<()> {
     let timeout = words.number("--timeout")?.unwrap_or(300);
     let log = words.value("--log")?;
     let icount = words.flag("--icount");
-    let script = words.value("--errand")?;
     words.end()?;
 
     let bench = Bench::open()?;
@@ -151,9 +149,6 @@ fn boot(mut words: Arguments) -> Result<()> {
     }
     if let Some(words) = cmdline {
         machine = machine.cmdline(&words);
-    }
-    if let Some(script) = script {
-        machine = machine.cmdline(&errand::words(&script));
     }
     for disk in disks {
         machine = machine.disk(disk);
