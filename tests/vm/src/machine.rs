@@ -16,6 +16,10 @@ use std::time::{Duration, Instant};
 /// wrong moment makes an emulated timer look broken to the kernel, which then panics: it need not look.
 pub const CMDLINE: &str = "console=ttyS0 no_timer_check systemd.firstboot=off panic=-1";
 
+/// On a busy host the kernel measures the translator's time stamp counter against a timer that comes late, and its clock
+/// may run fourteen times too fast for a minute: timeouts pass before anything could happen. It then keeps to the HPET.
+const SLOW_CLOCK: &str = "tsc=unstable";
+
 /// A machine that can be started, again and again with the same disks.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -159,7 +163,11 @@ impl Machine {
         if let Some(variables) = &self.variables {
             qemu.args(firmware(tools, variables)?);
         }
-        qemu.arg("-kernel").arg(&self.kernel).args(["-append", &self.cmdline]);
+        let cmdline = match accelerator {
+            Accelerator::Tcg if !self.icount => format!("{} {SLOW_CLOCK}", self.cmdline),
+            _ => self.cmdline.clone(),
+        };
+        qemu.arg("-kernel").arg(&self.kernel).args(["-append", &cmdline]);
         if let Some(initramfs) = &self.initramfs {
             qemu.arg("-initrd").arg(initramfs);
         }
