@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     config::{Config, FailureAction, LogLevel},
-    sys::{console, kmsg, mount, power::End},
+    sys::{console, kmsg, mount, power::End, rootfs::OldRoot},
     warning,
 };
 
@@ -73,8 +73,13 @@ pub fn prepare() -> Result<(Config, Borrowed), Failure> {
     fs::create_dir_all(OURS).or_fail(STAGE, || format!("cannot create {OURS}"))?;
 
     let words = fs::read_to_string("/proc/cmdline").or_fail(STAGE, || "cannot read /proc/cmdline".into())?;
-    let (config, warnings) =
-        Config::from_cmdline(&words, None).or_fail(STAGE, || "kernel command line".into())?;
+    let in_initramfs = OldRoot::is_temporary().or_fail(STAGE, || "cannot look at /".into())?;
+    let read = if in_initramfs {
+        Config::from_cmdline(&words, None)
+    } else {
+        Config::from_cmdline_below_root(&words)
+    };
+    let (config, warnings) = read.or_fail(STAGE, || "kernel command line".into())?;
     kmsg::set_level(match config.log {
         LogLevel::Err => kmsg::Priority::Warning,
         LogLevel::Info => kmsg::Priority::Info,

@@ -235,6 +235,14 @@ fn the_smaller_words() {
 }
 
 #[test]
+fn below_the_kernels_root_its_words_are_not_ours() {
+    let words = "root=PARTUUID=1-2/PARTNROFF=1 rootfstype=ext4 rootflags=noload ro mount.usr=LABEL=u quiet";
+    let (below, warnings) = Config::from_cmdline_below_root(words).unwrap();
+    assert_eq!((below, warnings), Config::from_cmdline("mount.usr=LABEL=u quiet", None).unwrap());
+    assert!(Config::from_cmdline(words, None).is_err());
+}
+
+#[test]
 fn efi_options_lose_against_the_command_line() {
     let (config, warnings) = Config::from_cmdline("root=/dev/b", Some("root=/dev/a quiet\0")).unwrap();
     assert_eq!(config.root.source, RootSource::Device(DeviceSpec::Name("b".into())));
