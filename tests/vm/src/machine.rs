@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Stdio};
 use std::time::{Duration, Instant};
 
-/// What makes Debian's systemd come up without questions, and a dead kernel end the machine.
-pub const CMDLINE: &str = "console=ttyS0 systemd.firstboot=off panic=-1";
+/// What makes Debian's systemd come up without questions, and a dead kernel end the machine. On a busy host the timer of an
+/// emulated machine may be late when the kernel tries it out, and that would be a panic before anything of ours runs.
+pub const CMDLINE: &str = "console=ttyS0 systemd.firstboot=off panic=-1 no_timer_check";
 
 /// A machine that can be started, again and again with the same disks.
 #[derive(Clone, Debug)]
