@@ -20,7 +20,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     let disk = context.disk("disk.raw", &Image { size: 384 << 20, ..small::image(partitions) })?;
 
     let machine = lasting::bare(context, &usr)
-        .cmdline(&format!("root=PARTUUID={START} init=/hermetic-init hermetic.init={TEST_INIT}"))
+        .cmdline(&format!("root=PARTUUID={START} rootwait init=/hermetic-init hermetic.init={TEST_INIT}"))
         .disk(Disk::new(&disk).interface(Interface::Nvme));
     let writable = machine.clone().cmdline("rootfstype=ext4 rw");
     let boots = lasting::boots_two_ways(context, [&machine, &writable], &disk, 512)?;
