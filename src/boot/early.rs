@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     config::{self, Config, FailureAction, LogLevel},
-    sys::{console, kmsg, mount, power::End},
+    sys::{console, kmsg, mount, power::End, rootfs::OldRoot},
     warning,
 };
 
@@ -70,7 +70,13 @@ pub fn prepare() -> Result<(Config, Borrowed), Failure> {
     fs::create_dir_all(OURS).or_fail(STAGE, || format!("cannot create {OURS}"))?;
 
     let words = fs::read_to_string("/proc/cmdline").or_fail(STAGE, || "cannot read /proc/cmdline".into())?;
-    let (config, warnings) = Config::from_cmdline(&words, None).map_err(|error| {
+    let in_initramfs = OldRoot::is_temporary().or_fail(STAGE, || "cannot look at /".into())?;
+    let read = if in_initramfs {
+        Config::from_cmdline(&words, None)
+    } else {
+        Config::from_cmdline_below_root(&words)
+    };
+    let (config, warnings) = read.map_err(|error| {
         follow(config::Failure::from_refused_cmdline(&words));
         Failure::new(STAGE, error.to_string())
     })?;

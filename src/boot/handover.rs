@@ -92,7 +92,10 @@ fn execute(path: &Path) -> Failure {
 pub fn pass_through(wish: &Wish) -> Failure {
     let found = File::open("/").map_err(|error| error.to_string()).and_then(|root| wish.find(root.as_fd()));
     match found {
-        Ok(init) => execute(&init),
+        Ok(init) => {
+            info!("started again by init= of the real root; passing on to {}", init.display());
+            execute(&init)
+        }
         Err(reason) => Failure::new(STAGE, reason),
     }
 }

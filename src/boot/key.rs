@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::failure::{Failure, OrFail};
-use crate::{config::Config, secret::Secret};
+use crate::{config::Config, secret::Secret, sys::rootfs::OldRoot};
 
 /// The longest key file that cryptsetup takes by default (8 MiB, DEFAULT_KEYFILE_SIZE_MAXKB).
 const LONGEST: u64 = 8 << 20;
@@ -47,17 +47,16 @@ impl Key {
     }
 
     /// Overwrites the file in place, then unlinks it: the initramfs is page cache, and pages go back to the kernel as they
-    /// are. A key file on a read-only file system (`init=` without initramfs) is not ours to erase.
+    /// are. On a root= partition (`init=` without initramfs) there is only this one, and the next boot needs it.
     ///
     /// # Errors
     /// It can be neither overwritten nor ignored.
     pub fn shred(&self) -> io::Result<()> {
+        if !OldRoot::is_temporary()? {
+            return Ok(());
+        }
         let mut file = match OpenOptions::new().write(true).open(&self.0) {
-            Err(error)
-                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ReadOnlyFilesystem) =>
-            {
-                return Ok(());
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other?,
         };
         let zeroes = [0; 4096];

@@ -45,6 +45,7 @@ fn boot() -> Result<(Ready, Borrowed, Timeline), Failure> {
     let (config, borrowed) = early::prepare()?;
     let wish = early::wish(&config);
     if early::is_second_start() {
+        borrowed.give_back();
         return Err(handover::pass_through(&wish));
     }
     info!("{VERSION} starts");

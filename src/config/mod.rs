@@ -192,6 +192,16 @@ impl Config {
         let config = decide::decide(&raw, &mut warnings)?;
         Ok((config, warnings))
     }
+
+    /// As [`Config::from_cmdline`], for a start by `init=` without an initramfs (contract §1.6). The kernel has mounted
+    /// `root=` to find us there: that word and those about its file system were for the kernel, in its spellings, and the
+    /// root of the system is discovered.
+    pub fn from_cmdline_below_root(text: &str) -> Result<(Self, Vec<Warning>), ConfigError> {
+        let mut warnings = Vec::new();
+        let raw = raw::Raw::read(&[text], &mut warnings).without_root();
+        let config = decide::decide(&raw, &mut warnings)?;
+        Ok((config, warnings))
+    }
 }
 
 impl Failure {

@@ -62,6 +62,11 @@ impl Raw {
         raw
     }
 
+    /// Forgets what the kernel carried out itself when it mounted `root=`.
+    pub fn without_root(self) -> Self {
+        Self { root: None, rootfstype: None, rootflags: Vec::new(), rw: None, ..self }
+    }
+
     fn take(&mut self, word: Word, warnings: &mut Vec<Warning>) {
         let key = word.folded();
         if key.starts_with("hermetic.") {

@@ -124,7 +124,7 @@ fn flags_add_up_and_fall_back_to_those_of_the_root() {
             pair("erofs", "a,b"),
         ),
         (
-            "rootfstype=ext4 rootflags=a usrhash=00112233445566778899aabbccddeeff",
+            "rootfstype=ext4 rootflags=a usrhash=00112233445566778899aabbccddeeff102132435465768798a9bacbdcedfe0f",
             pair("ext4", "a"),
             pair("", ""),
         ),
@@ -246,6 +246,14 @@ fn the_smaller_words() {
     config(
         "systemd.volatile=no systemd.factory_reset=0 rd.systemd.unit=initrd.target systemd.volatile=state",
     );
+}
+
+#[test]
+fn below_the_kernels_root_its_words_are_not_ours() {
+    let words = "root=PARTUUID=1-2/PARTNROFF=1 rootfstype=ext4 rootflags=noload ro mount.usr=LABEL=u quiet";
+    let (below, warnings) = Config::from_cmdline_below_root(words).unwrap();
+    assert_eq!((below, warnings), Config::from_cmdline("mount.usr=LABEL=u quiet", None).unwrap());
+    assert!(Config::from_cmdline(words, None).is_err());
 }
 
 #[test]

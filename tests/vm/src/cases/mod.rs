@@ -23,6 +23,23 @@ mod usr_is_not_there;
 mod usr_was_changed;
 mod word_is_not_known;
 
+mod board_names_its_devices;
+mod disk_comes_late;
+mod disk_has_large_sectors;
+mod disk_is_larger_than_the_image;
+mod disk_is_nvme_or_scsi;
+mod lasting;
+mod newest_usr_is_booted;
+mod primary_table_is_destroyed;
+mod root_is_plain;
+mod root_was_made_by_cryptsetup;
+mod starts_without_initramfs;
+mod systemd_runs_beside_init_word;
+mod two_disks_look_the_same;
+mod usr_is_not_verified;
+mod usr_is_squashfs_or_ext4;
+mod ways_in;
+
 use crate::prove::Level;
 use crate::series::Series;
 use anyhow::Result;
@@ -63,6 +80,21 @@ pub const ALL: &[Case] = &[
     normal("a power failure during the first boot does no harm", power_fails::run),
     normal("systemd comes up twice on an encrypted root", systemd_comes_up_twice::run),
     normal("the time from /init to systemd", init_to_systemd::run),
+    normal("a plain root is made and found again", root_is_plain::run),
+    normal("an unverified /usr boots", usr_is_not_verified::run),
+    normal("a /usr of squashfs or ext4 boots", usr_is_squashfs_or_ext4::run),
+    normal("a disk with sectors of 4096 bytes boots", disk_has_large_sectors::run),
+    normal("NVMe and SCSI disks boot", disk_is_nvme_or_scsi::run),
+    normal("a disk larger than its image is used whole", disk_is_larger_than_the_image::run),
+    normal("a destroyed primary table is no obstacle", primary_table_is_destroyed::run),
+    normal("a disk that is plugged in late boots", disk_comes_late::run),
+    normal("the newest /usr is booted, or the one that the root hash names", newest_usr_is_booted::run),
+    normal("a board that names its devices boots", board_names_its_devices::run),
+    normal("a root made by cryptsetup and mkfs.ext4 is opened", root_was_made_by_cryptsetup::run),
+    normal("of two disks that look the same the firmware's boots, or none", two_disks_look_the_same::run),
+    normal("every way into the initramfs ends in systemd, once", ways_in::run),
+    normal("init=/hermetic-init works without an initramfs", starts_without_initramfs::run),
+    normal("init=/hermetic-init beside an initramfs ends in systemd", systemd_runs_beside_init_word::run),
 ];
 
 /// What is repeated by `cargo prove --long`.

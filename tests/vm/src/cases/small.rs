@@ -42,12 +42,19 @@ pub const FIRST: u64 = 1 << 20;
 /// # Errors
 /// The test init was not built.
 pub fn recipe(context: &Context<'_>, repart: &str) -> Result<Recipe> {
+    Ok(bare_recipe(context)?.repart(repart))
+}
+
+/// The same without a repart.d file.
+///
+/// # Errors
+/// The test init was not built.
+pub fn bare_recipe(context: &Context<'_>) -> Result<Recipe> {
     let heavy =
         ["bin", "sbin", "lib/modules", "lib/udev", "lib/x86_64-linux-gnu", "share/perl5", "share/zoneinfo"];
-    let recipe = heavy.into_iter().fold(context.recipe()?, |recipe, path| {
+    Ok(heavy.into_iter().fold(context.recipe()?, |recipe, path| {
         if context.bench.appliance.usr().join(path).exists() { recipe.without(path) } else { recipe }
-    });
-    Ok(recipe.repart(repart))
+    }))
 }
 
 /// A disk of 256 MiB with these partitions.

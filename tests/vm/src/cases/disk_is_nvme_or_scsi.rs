@@ -1,0 +1,29 @@
+//! The generic preset on an NVMe disk, whose driver Debian's kernel has built in, and on a SCSI disk, whose drivers are
+//! modules that are loaded for the hardware that is found. The first boot is on one and the second on the other: nothing
+//! in the root depends on the name of its disk.
+
+use super::small::{ENCRYPTED, Small};
+use super::{Context, lasting};
+use crate::disk::{Disk, Interface};
+use crate::initramfs::Initramfs;
+use anyhow::{Result, ensure};
+
+pub fn run(context: &Context<'_>) -> Result<()> {
+    let small = Small::new(context, ENCRYPTED)?;
+    let generic = lasting::machine(context, Initramfs::new("generic"), &small.usr)?;
+    let on = |interface| generic.clone().disk(Disk::new(&small.disk).interface(interface));
+    let (nvme, scsi) = (on(Interface::Nvme), on(Interface::Scsi));
+    let boots = lasting::boots_two_ways(context, [&nvme, &scsi], &small.disk, 512)?;
+    let again = lasting::boots_again(context, &nvme, &boots.first)?;
+    for (state, root) in [(&boots.first, "nvme0n1p3"), (&boots.second, "sda3"), (&again, "nvme0n1p3")] {
+        lasting::mounted(state, "/", "/dev/mapper/root ext4")?;
+        let below = lasting::below_mapping(state, "root").unwrap_or_default();
+        ensure!(below == [root], "root is on {below:?}, not on {root}");
+    }
+    // The other way round: a first boot on SCSI.
+    let small = Small::new(context, ENCRYPTED)?;
+    let scsi = generic.disk(Disk::new(&small.disk).interface(Interface::Scsi));
+    lasting::boots_first(context, &scsi)?;
+    lasting::root_on(context, &small.disk, 512)?;
+    Ok(())
+}

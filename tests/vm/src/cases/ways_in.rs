@@ -1,0 +1,32 @@
+//! Every way in that an initramfs offers: `/init`, `rdinit=/hermetic-init`, and `init=/hermetic-init`, which the kernel keeps
+//! for the real root. There it names nothing, or, worse, ourselves: /usr/sbin/init is a copy of hermetic-init on purpose.
+//! Each time systemd's place is found, where the test init stands, and nothing runs in a circle.
+
+use super::small::{self, ENCRYPTED, KEY, Small};
+use super::{Context, lasting};
+use crate::disk::Disk;
+use crate::initramfs::Initramfs;
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use std::fs;
+
+pub fn run(context: &Context<'_>) -> Result<()> {
+    let recipe = small::recipe(context, ENCRYPTED)?
+        .file("lib/systemd/systemd", fs::read(&context.products.test_init)?, 0o755)
+        .file("sbin/init", fs::read(&context.products.init)?, 0o755);
+    let small = Small::of(context, &recipe)?;
+    let initramfs = context.initramfs(&Initramfs::new("virtio").key(KEY))?;
+    let machine = lasting::bare(context, &small.usr).initramfs(&initramfs).disk(Disk::new(&small.disk));
+
+    let first = lasting::boots_first(context, &machine)?;
+    for words in ["rdinit=/hermetic-init", "init=/hermetic-init", "rdinit=/hermetic-init init=/hermetic-init"]
+    {
+        lasting::boots_again(context, &machine.clone().cmdline(words), &first).context(words)?;
+    }
+    let circle = lasting::boots_again(context, &machine.cmdline("init=/sbin/init"), &first)?;
+    let log = circle.get("log").context("no log in the state")?.to_string();
+    ensure!(log.contains("started again by init="), "hermetic-init was not the real root's init: {log}");
+    let modprobe = circle.pointer("/sysctl/modprobe").and_then(Value::as_str);
+    ensure!(modprobe == Some("/sbin/modprobe"), "the second start leaves modprobe at {modprobe:?}");
+    Ok(())
+}
