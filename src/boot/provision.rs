@@ -66,10 +66,6 @@ pub fn provision(
     key: &Key,
     devices: &mut Devices,
 ) -> Result<Expectation, Failure> {
-    if !config.repart {
-        notice!("systemd-repart.service is masked: the partition table stays as it is");
-        return Ok(Expectation::default());
-    }
     let above = File::open(usr.tree()).or_fail(STAGE, || format!("cannot open {}", usr.tree().display()))?;
     let definitions = Definitions::read(above.as_fd()).or_fail(STAGE, || "/usr's repart.d".into())?;
     for warning in &definitions.warnings {
@@ -77,6 +73,10 @@ pub fn provision(
     }
     let definitions = definitions.list;
     let expectation = Expectation { encrypted: definitions.iter().any(|d| d.encrypt != Encrypt::Off) };
+    if !config.repart {
+        notice!("systemd-repart.service is masked: the partition table stays as it is");
+        return Ok(expectation);
+    }
     let tree = usr.open(STAGE)?;
     let Some(disk) = usr.disk_mut() else {
         if !definitions.is_empty() {

@@ -107,7 +107,7 @@ pub struct Root {
 /// How the root is found.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RootSource {
-    /// By partition type, on the disk that /usr is on. This is the only source that provisioning makes partitions for.
+    /// By partition type, on the disk that /usr is on.
     Auto,
     /// This device.
     Device(DeviceSpec),

@@ -15,7 +15,7 @@
 //! | [`range`] | the pool that free ids come from |
 //! | [`database`] | the entries of the four files |
 //! | [`allocate`] | who gets which id |
-//! | [`plan`] | the new content of the four files |
+//! | [`mod@plan`] | the new content of the four files |
 //! | [`search`] | which files of sysusers.d count (std) |
 //! | [`apply`] | reading and replacing the four files (std) |
 

@@ -5,7 +5,7 @@
 //! | [`name`] | a module's name, for which `-` and `_` are one letter |
 //! | [`index`] | modules.dep, modules.alias, modules.softdep, modules.builtin as one index |
 //! | [`closure`] | what must be loaded for a module, in the order in which it must be loaded |
-//! | [`file`] | a module's bytes, decompressed and checked |
+//! | [`mod@file`] | a module's bytes, decompressed and checked |
 
 pub mod closure;
 pub mod file;

@@ -1,0 +1,10 @@
+//! What the README prints of the code is what the code has.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use hermetic_init::config::options;
+
+#[test]
+fn the_options_of_the_readme_are_those_of_the_program() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    assert!(readme.contains(&options::markdown()), "put this into README.md:\n{}", options::markdown());
+}
