@@ -205,7 +205,10 @@ fn real(from: &Path, with_etc: bool) -> Vec<(String, String)> {
         files.push((format!("usr/lib/sysusers.d/{name}"), fs::read_to_string(path).unwrap()));
     }
     for name in DATABASES.iter().filter(|_| with_etc) {
-        if let Ok(content) = fs::read_to_string(from.join("etc").join(name)) {
+        // The appliance of the machine tests has its /etc in the factory.
+        let content =
+            ["etc", "usr/share/factory/etc"].map(|etc| fs::read_to_string(from.join(etc).join(name)));
+        if let Some(content) = content.into_iter().flatten().next() {
             files.push((format!("etc/{name}"), content));
         }
     }

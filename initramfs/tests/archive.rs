@@ -20,7 +20,11 @@ fn build(appliance: &Appliance, scratch: &Scratch) -> Command {
     fs::write(scratch.host("extra"), "extra\n").unwrap();
     fs::set_permissions(scratch.host("extra"), fs::Permissions::from_mode(0o751)).unwrap();
     let mut command = hermetic();
-    command.arg("--root").arg(&appliance.root).arg("--kernel").arg(&appliance.kernel);
+    command
+        .arg("--modules-dir")
+        .arg(appliance.root.join("usr/lib/modules"))
+        .arg("--kernel")
+        .arg(&appliance.kernel);
     command.arg("--init").arg(scratch.host("init")).arg("--key-file").arg(scratch.host("key"));
     command.arg("--add-file").arg(format!("{}:/etc/hermetic/", scratch.host("extra").display()));
     command
@@ -161,7 +165,11 @@ fn the_virtio_preset_is_small_and_loads_only_for_a_reason() {
     let (Some(appliance), Some(scratch)) = (Appliance::find(), Scratch::new("small")) else { return };
     fs::write(scratch.host("init"), program()).unwrap();
     let mut command = hermetic();
-    command.arg("--root").arg(&appliance.root).arg("--init").arg(scratch.host("init"));
+    command
+        .arg("--modules-dir")
+        .arg(appliance.root.join("usr/lib/modules"))
+        .arg("--init")
+        .arg(scratch.host("init"));
     succeed(command.arg("-o").arg(scratch.host("out")));
     let size = fs::metadata(scratch.host("out")).unwrap().len();
     eprintln!("virtio modules: {size} bytes");

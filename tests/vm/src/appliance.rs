@@ -64,6 +64,12 @@ impl Appliance {
         Ok(Self { path, version })
     }
 
+    /// The tree: `usr`, and `boot` with the kernel.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The tree that becomes /usr.
     #[must_use]
     pub fn usr(&self) -> PathBuf {

@@ -1,7 +1,7 @@
 //! Cargo, called for the other packages of the workspace: they need what the set-up installs, this one does not.
 
+use crate::bench::Bench;
 use crate::command;
-use crate::toolroot::ToolRoot;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -31,11 +31,12 @@ pub fn cargo(words: &[&str]) -> Command {
     command
 }
 
-/// As [`cargo`], for tests: they find the tool root, and a test that is skipped is a failure.
+/// As [`cargo`], for tests: they find the tool root and the appliance, and a test that is skipped is a failure.
 #[must_use]
-pub fn cargo_test(tools: &ToolRoot, words: &[&str]) -> Command {
+pub fn cargo_test(bench: &Bench, words: &[&str]) -> Command {
     let mut command = cargo(&["test"]);
-    command.args(words).env("HERMETIC_TOOLS", tools.path()).env("HERMETIC_NO_SKIP", "1");
+    command.args(words).env("HERMETIC_TOOLS", bench.tools.path());
+    command.env("HERMETIC_APPLIANCE", bench.appliance.path()).env("HERMETIC_NO_SKIP", "1");
     command
 }
 

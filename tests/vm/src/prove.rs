@@ -126,7 +126,7 @@ impl Proof {
         let seconds = if level == Level::Long { "60" } else { "1" };
         self.check(&format!("fuzz targets, {seconds} s each"), || fuzz(seconds));
         self.check("unit, property and differential tests", || {
-            let said = command::output(&mut cargo_test(&bench.tools, &["--workspace", "--no-fail-fast"]))?;
+            let said = command::output(&mut cargo_test(bench, &["--workspace", "--no-fail-fast"]))?;
             Ok(Verdict::Passed(format!("{} tests", tests_passed(&said))))
         });
     }
