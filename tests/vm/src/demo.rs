@@ -107,7 +107,8 @@ fn tell(name: &str, outcome: &Outcome, answers: &Answers) -> Result<()> {
         // The last line repeats the others and carries the stages, which follow.
         let text =
             text.split_once("; ").filter(|_| text.contains(" us, total ")).map_or(text, |(told, _)| told);
-        println!("    {:>10}  {text}", milliseconds(since));
+        let who = if text.ends_with(" starts") { "hermetic-init " } else { "" };
+        println!("    {:>10}  {who}{text}", milliseconds(since));
     }
     println!("    {:>10}  systemd starts", milliseconds(init_to_systemd(outcome)?));
     let up = Duration::from_secs_f64(answers.text("uptime")?.parse().context("/proc/uptime is no number")?);
