@@ -23,7 +23,7 @@ use super::{
     usr::Usr,
 };
 use crate::{
-    config::Config,
+    config::{Config, Uses},
     disk::gpt,
     etc::machine_id::MachineId,
     info,
@@ -93,9 +93,31 @@ pub fn provision(
     let plan =
         repart::plan(&definitions, &disk.gpt.layout(), seed).or_fail(STAGE, || disk.device.name.clone())?;
     for new in &plan.new {
+        permitted(config, new)?;
+    }
+    for new in &plan.new {
         create(disk, new, id, key, &tree, devices)?;
     }
     Ok(expectation)
+}
+
+/// Whether the image policy lets us make this partition: a root may be made where it may be absent, and must be made as
+/// it has to be found afterwards.
+fn permitted(config: &Config, new: &repart::NewPartition) -> Result<(), Failure> {
+    let (needed, word) = match new.definition.encrypt {
+        Encrypt::Off => (Uses::UNPROTECTED, "unprotected"),
+        Encrypt::KeyFile => (Uses::ENCRYPTED, "encrypted"),
+    };
+    for (use_, word) in [(Uses::ABSENT, "absent"), (needed, word)] {
+        if !config.image_policy.root.allows(use_) {
+            let reason = format!(
+                "{}: systemd.image_policy= does not allow root to be {word}, so it may not be made; change one of them",
+                new.definition.file
+            );
+            return Err(Failure::new(STAGE, reason));
+        }
+    }
+    Ok(())
 }
 
 /// Makes one partition, from free space to a committed table.

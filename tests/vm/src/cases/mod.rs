@@ -8,6 +8,7 @@ mod driver_names_a_panic;
 mod failure_is_acted_upon;
 mod first_boots;
 mod image_is_sound;
+mod image_policy_is_violated;
 mod init_to_systemd;
 mod key_is_wrong_or_missing;
 mod luks_header_is_forged;
@@ -76,6 +77,7 @@ pub const ALL: &[Case] = &[
     normal("a changed byte elsewhere acts when it is read", corruption_acts_when_it_is_read::run),
     normal("a plain root is refused where policy says encrypted", root_is_not_encrypted::run),
     normal("a forged LUKS2 header is refused", luks_header_is_forged::run),
+    normal("what the image policy does not allow is neither mounted nor made", image_policy_is_violated::run),
     normal("nothing of ours is left at the hand-over", nothing_is_left::run),
     normal("a power failure during the first boot does no harm", power_fails::run),
     normal("systemd comes up twice on an encrypted root", systemd_comes_up_twice::run),
