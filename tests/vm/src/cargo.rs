@@ -2,12 +2,23 @@
 
 use crate::bench::Bench;
 use crate::command;
+use crate::setup;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The target of everything that runs in a machine.
-pub const MACHINE_TARGET: &str = "x86_64-unknown-linux-musl";
+/// What everything that runs in a machine is built for: statically, with musl.
+const MUSL: &str = "x86_64-unknown-linux-musl";
+
+/// The same where the toolchain has no musl: glibc, linked statically. Twice as large.
+const GNU: &str = "x86_64-unknown-linux-gnu";
+
+/// What everything that runs in a machine is built for. `HERMETIC_TARGET=gnu` takes the second choice.
+#[must_use]
+pub fn machine_target() -> &'static str {
+    let wants_gnu = std::env::var_os("HERMETIC_TARGET").is_some_and(|choice| choice == "gnu");
+    if wants_gnu || !setup::has_target(MUSL) { GNU } else { MUSL }
+}
 
 /// The root of the repository.
 #[must_use]
@@ -71,10 +82,11 @@ impl Products {
     /// One does not build.
     pub fn build() -> Result<Self> {
         let target = target_directory()?;
-        let for_machines = target.join(MACHINE_TARGET).join("release");
-        release("hermetic-init", Some(MACHINE_TARGET))?;
+        let machines = machine_target();
+        let for_machines = target.join(machines).join("release");
+        release("hermetic-init", machines)?;
         host("hermetic")?;
-        release("guest", Some(MACHINE_TARGET))?;
+        release("guest", machines)?;
         Ok(Self {
             init: for_machines.join("hermetic-init"),
             hermetic: target.join("host/hermetic"),
@@ -88,12 +100,15 @@ impl Products {
 ///
 /// # Errors
 /// It does not build.
-pub fn release(package: &str, target: Option<&str>) -> Result<()> {
-    let mut build = cargo(&["build", "--quiet", "--release", "--package", package]);
-    if let Some(target) = target {
-        build.args(["--target", target]);
-    }
-    command::run(&mut build)
+pub fn release(package: &str, target: &str) -> Result<()> {
+    command::run(&mut release_of(package, target))
+}
+
+fn release_of(package: &str, target: &str) -> Command {
+    let mut build = cargo(&["build", "--quiet", "--release", "--package", package, "--target", target]);
+    // Said for this target alone, so that it reaches neither build scripts nor the host tool.
+    build.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "-C target-feature=+crt-static");
+    build
 }
 
 /// Builds one package for this machine.
@@ -109,7 +124,7 @@ fn host(package: &str) -> Result<()> {
 /// # Errors
 /// It does not build.
 pub fn build_apart(directory: &Path) -> Result<PathBuf> {
-    let words = ["build", "--quiet", "--release", "--package", "hermetic-init", "--target", MACHINE_TARGET];
-    command::run(cargo(&words).arg("--target-dir").arg(directory))?;
-    Ok(directory.join(MACHINE_TARGET).join("release/hermetic-init"))
+    let target = machine_target();
+    command::run(release_of("hermetic-init", target).arg("--target-dir").arg(directory))?;
+    Ok(directory.join(target).join("release/hermetic-init"))
 }
