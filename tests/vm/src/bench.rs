@@ -3,6 +3,7 @@
 use crate::accel::Accelerator;
 use crate::appliance::Appliance;
 use crate::cache::Cache;
+use crate::reference::Reference;
 use crate::setup;
 use crate::toolroot::ToolRoot;
 use anyhow::Result;
@@ -16,6 +17,8 @@ pub struct Bench {
     pub tools: ToolRoot,
     /// Debian's system, of which images are made.
     pub appliance: Appliance,
+    /// Test files and fragments of others.
+    pub reference: Reference,
     /// What runs machines.
     pub accelerator: Accelerator,
 }
@@ -30,7 +33,8 @@ impl Bench {
         let cache = Cache::open()?;
         let tools = ToolRoot::get(&cache)?;
         let appliance = Appliance::get(&cache)?;
+        let reference = Reference::get(&cache)?;
         let accelerator = Accelerator::choose(&cache, &tools, &appliance)?;
-        Ok(Self { cache, tools, appliance, accelerator })
+        Ok(Self { cache, tools, appliance, reference, accelerator })
     }
 }

@@ -42,12 +42,14 @@ pub fn cargo(words: &[&str]) -> Command {
     command
 }
 
-/// As [`cargo`], for tests: they find the tool root and the appliance, and a test that is skipped is a failure.
+/// As [`cargo`], for tests: they find the tool root, the appliance and the references, and a test that is skipped is a failure.
 #[must_use]
 pub fn cargo_test(bench: &Bench, words: &[&str]) -> Command {
     let mut command = cargo(&["test"]);
     command.args(words).env("HERMETIC_TOOLS", bench.tools.path());
     command.env("HERMETIC_APPLIANCE", bench.appliance.path()).env("HERMETIC_NO_SKIP", "1");
+    command.env("HERMETIC_SYSTEMD_SOURCE", &bench.reference.systemd);
+    command.env("HERMETIC_FRAGMENTS", &bench.reference.fragments);
     command
 }
 

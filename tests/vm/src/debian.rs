@@ -47,7 +47,10 @@ impl Tree {
 }
 
 /// The address of the archive from which this machine installs its own release; it has ours as well.
-fn archive() -> Result<String> {
+///
+/// # Errors
+/// apt is not configured for it.
+pub fn archive() -> Result<String> {
     let codename = codename(&fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?)?;
     let targets = command::output(Command::new("apt-get").args([
         "indextargets",

@@ -5,6 +5,7 @@
 //! setup      the host: packages, Rust targets
 //! debian     Debian trees ── toolroot    QEMU, cryptsetup, systemd …: what runs and what we compare with
 //!                         └─ appliance   Debian's systemd and kernel, before any variant
+//! apt        packages and sources, not installed ── reference   systemd's test files, packages' fragments
 //! usr        a recipe → /usr as a file system, verity, root hash (cached)
 //! definition the two root partitions that most machines make
 //! image      GPT, partitions, sectors → a disk image
@@ -21,6 +22,7 @@
 
 pub mod accel;
 pub mod appliance;
+pub mod apt;
 pub mod arguments;
 pub mod base64;
 pub mod bench;
@@ -43,6 +45,7 @@ pub mod progress;
 pub mod prove;
 pub mod qmp;
 pub mod recording;
+pub mod reference;
 pub mod report;
 pub mod series;
 pub mod setup;

@@ -16,6 +16,7 @@ pub const HELP: &str = "\
 cargo vm setup                  installs and makes everything that machines need
 cargo vm tools                  prints where the tool root is
 cargo vm appliance              prints where the appliance's kernel, modules and /usr are
+cargo vm references             prints where systemd's test files and the packages' fragments are
 cargo vm image -o FILE          makes a disk with a verified /usr and free space, prints its root hash
     [--usr-fs erofs|squashfs|ext4] [--unverified] [--repart FILE] [--add FILE=PATH-BELOW-USR]
     [--remove PATH-BELOW-USR] [--size MIB] [--sector-size 512|4096] [--label NAME]
@@ -47,6 +48,13 @@ pub fn vm(mut words: Arguments) -> Result<()> {
             println!("kernel  {}", appliance.kernel().display());
             println!("modules {}", appliance.modules().display());
             println!("usr     {}", appliance.usr().display());
+            Ok(())
+        }
+        Some("references") => {
+            words.end()?;
+            let reference = Bench::open()?.reference;
+            println!("systemd   {}", reference.systemd.display());
+            println!("fragments {}", reference.fragments.display());
             Ok(())
         }
         Some("image") => image(words),

@@ -1,0 +1,157 @@
+//! What we compare with besides tools: systemd's own test files, and the configuration fragments that Debian's packages ship.
+//!
+//! Both come from the archive as the trees do, extracted and not installed. Integration tests find them as
+//! `HERMETIC_SYSTEMD_SOURCE` and `HERMETIC_FRAGMENTS`.
+
+use crate::apt::Apt;
+use crate::cache::{Cache, Key};
+use crate::debian::SUITE;
+use crate::{command, progress};
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What of systemd's source is kept (patterns of tar, below its first directory).
+const SOURCE_FILES: [&str; 8] = [
+    "test/units",
+    "test/test-sysusers",
+    "test/test-sysusers.sh.in",
+    "test/test-systemd-tmpfiles.py",
+    "test/test-fstab-generator",
+    "test/test-fstab-generator.sh",
+    "sysusers.d",
+    "tmpfiles.d",
+];
+
+/// Packages that ship files of [`FRAGMENTS`], small ones first: 40 have sysusers.d, 40 tmpfiles.d.
+const PACKAGES: &[&str] = &[
+    "galileo-daemon",
+    "socklog-run",
+    "cron-daemon-common",
+    "cloudflare-ddns",
+    "walldns",
+    "tuptime",
+    "rbldns",
+    "tomcat11",
+    "axfrdns",
+    "tomcat10",
+    "dnscache",
+    "rpcbind",
+    "mimic",
+    "dbus-system-bus-common",
+    "tinydns",
+    "bcron",
+    "uuid-runtime",
+    "spice-vdagent",
+    "sispmctl",
+    "systemd-cron",
+    "systemd-oomd",
+    "systemd-timesyncd",
+    "munin-common",
+    "rbldnsd",
+    "hitch",
+    "clamav-base",
+    "opendmarc",
+    "postgresql-common",
+    "systemd-journal-remote",
+    "systemd-coredump",
+    "aide-common",
+    "polkitd",
+    "vsftpd",
+    "rpki-client",
+    "fort-validator",
+    "binkd",
+    "colord",
+    "opendkim",
+    "stunnel4",
+    "pound",
+    "bind9",
+    "openbgpd",
+    "xrootd-server",
+    "libtss2-fapi1t64",
+    "systemd-resolved",
+    "lighttpd",
+    "gnome-remote-desktop",
+    "memcached",
+    "swupdate",
+    "speakersafetyd",
+    "fail2ban",
+    "certmonger",
+    "cryptsetup-bin",
+    "screen",
+    "openssh-server",
+    "systemd-container",
+    "mpd",
+    "amavisd-new",
+    "exim4-base",
+    "passwd",
+    "lvm2",
+    "man-db",
+    "nut-server",
+    "sudo",
+];
+
+/// The directories of a package that are kept.
+const FRAGMENTS: [&str; 2] = ["usr/lib/sysusers.d", "usr/lib/tmpfiles.d"];
+
+/// What is compared with.
+#[derive(Clone, Debug)]
+pub struct Reference {
+    /// systemd's source, as far as it is kept: `test/…`, `sysusers.d/…`, `tmpfiles.d/…`.
+    pub systemd: PathBuf,
+    /// A directory for each package: `openssh-server/usr/lib/sysusers.d/…`.
+    pub fragments: PathBuf,
+}
+
+impl Reference {
+    /// The references of this cache, made when they are missing.
+    ///
+    /// # Errors
+    /// They cannot be downloaded or extracted.
+    pub fn get(cache: &Cache) -> Result<Self> {
+        let key = Key::default().with("suite", SUITE).with("files", SOURCE_FILES.join(" "));
+        let systemd = cache.artefact("systemd-source", &key, |place| {
+            progress::step("fetching systemd's source for its test files", || source(cache, place))
+        })?;
+        let key = Key::default().with("suite", SUITE).with("packages", PACKAGES.join(" "));
+        let fragments = cache.artefact("fragments", &key, |place| {
+            let what = format!("fetching the sysusers.d and tmpfiles.d files of {} packages", PACKAGES.len());
+            progress::step(&what, || fragments(cache, place))
+        })?;
+        Ok(Self { systemd, fragments })
+    }
+}
+
+fn source(cache: &Cache, place: &Path) -> Result<()> {
+    let scratch = cache.scratch("source")?;
+    let archive = Apt::open(&scratch.join("apt"))?.source("systemd", &scratch.join("source"))?;
+    let mut tar = Command::new("tar");
+    tar.args(["--extract", "--strip-components=1", "--wildcards", "--no-wildcards-match-slash", "--file"]);
+    tar.arg(archive).arg("--directory").arg(place);
+    command::run(tar.args(SOURCE_FILES.iter().map(|path| format!("*/{path}"))))
+        .context("systemd's source lacks a file that the tests need")
+}
+
+fn fragments(cache: &Cache, place: &Path) -> Result<()> {
+    let scratch = cache.scratch("fragments")?;
+    let packages = Apt::open(&scratch.join("apt"))?.packages(PACKAGES, &scratch.join("packages"))?;
+    for (name, file) in packages {
+        let whole = scratch.join("whole");
+        command::run(Command::new("dpkg-deb").arg("--extract").arg(file).arg(&whole))?;
+        let mut found = false;
+        for directory in FRAGMENTS {
+            let (from, to) = (whole.join(directory), place.join(&name).join(directory));
+            if from.is_dir() {
+                fs::create_dir_all(to.parent().unwrap_or(place))?;
+                fs::rename(&from, &to).with_context(|| format!("cannot keep {directory} of {name}"))?;
+                found = true;
+            }
+        }
+        if !found {
+            bail!("the package {name} has neither sysusers.d nor tmpfiles.d: choose another");
+        }
+        fs::remove_dir_all(&whole)?;
+    }
+    Ok(())
+}
