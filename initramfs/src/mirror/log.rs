@@ -1,0 +1,80 @@
+//! Messages as systemd's tools write them on a terminal or into a pipe: the bare line on stderr, if its level is wanted.
+//!
+//! `SYSTEMD_LOG_LEVEL` chooses what is wanted, by name or number (syslog(3)); without it, or when it says something else, what is
+//! worth knowing is, and what is for debugging is not.
+
+use std::{fmt, io::Write as _};
+
+/// How much a message matters, as in syslog(3).
+#[allow(dead_code, reason = "each mirror uses the levels that its original does")]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Level {
+    /// Something was not done.
+    Error = 3,
+    /// Something was done that may be unwanted.
+    Warning = 4,
+    /// Normal, but worth a look.
+    Notice = 5,
+    /// What was done.
+    Info = 6,
+    /// Why.
+    Debug = 7,
+}
+
+/// Where messages go.
+#[derive(Clone, Copy, Debug)]
+pub struct Log {
+    /// The largest number that is written.
+    limit: u8,
+}
+
+impl Log {
+    /// As the environment wants it.
+    pub fn from_environment() -> Self {
+        let wanted = std::env::var("SYSTEMD_LOG_LEVEL").unwrap_or_default();
+        Self { limit: limit(&wanted).unwrap_or(Level::Info as u8) }
+    }
+
+    /// Writes one message, unless its level is not wanted.
+    pub fn say(self, level: Level, message: impl fmt::Display) {
+        if level as u8 <= self.limit {
+            // There is nowhere to complain that stderr is closed.
+            let _ = writeln!(std::io::stderr().lock(), "{message}");
+        }
+    }
+
+    /// As [`Log::say`], for an error.
+    pub fn error(self, message: impl fmt::Display) {
+        self.say(Level::Error, message);
+    }
+}
+
+/// The level that a word of systemd's stands for; all levels have a number, the eighth is `null`: nothing.
+fn limit(word: &str) -> Option<u8> {
+    const NAMES: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
+    match NAMES.iter().position(|name| *name == word) {
+        Some(number) => u8::try_from(number).ok(),
+        None if word == "null" => Some(0),
+        None => word.parse().ok().filter(|number| *number < 8),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_by_name_and_number() {
+        let cases = [
+            ("debug", Some(7)),
+            ("err", Some(3)),
+            ("4", Some(4)),
+            ("8", None),
+            ("", None),
+            ("null", Some(0)),
+        ];
+        for (word, number) in cases {
+            assert_eq!(limit(word), number, "{word}");
+        }
+    }
+}
