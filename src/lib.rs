@@ -11,6 +11,7 @@
 //! | [`luks`] | LUKS2 header, keyslots, anti-forensic splitter |
 //! | [`mkfs`] | empty file systems as plans of writes |
 //! | [`repart`] | repart.d definitions → placement |
+//! | [`fragments`] | what sysusers.d and tmpfiles.d share: search path, lines, words, specifiers |
 //! | [`sysusers`] | sysusers.d definitions → passwd, group, shadow, gshadow |
 //! | [`etc`] | base directories, /etc from the factory |
 //! | `sys` | the kernel, thinly; all the unsafe code there is |
@@ -28,6 +29,7 @@ pub mod config;
 pub mod disk;
 #[cfg(feature = "std")]
 pub mod etc;
+pub mod fragments;
 pub mod luks;
 pub mod mkfs;
 pub mod repart;

@@ -18,7 +18,8 @@ use std::{
 use common::{Scratch, tool};
 use hermetic_init::{
     etc::{base, tree::Tree},
-    sysusers::{Facts, Flush, Report, SysusersError, facts, populate},
+    fragments::facts,
+    sysusers::{Facts, Flush, Report, SysusersError, populate},
 };
 
 const TODAY: u32 = 20_000;

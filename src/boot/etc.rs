@@ -27,9 +27,10 @@ use crate::{
         machine_id::{self, MachineId, State},
         tree::Tree,
     },
+    fragments::{Facts, facts},
     info, notice,
     sys::{attribute, clock},
-    sysusers::{self, Facts, Flush},
+    sysusers::{self, Flush},
     warning,
 };
 
@@ -68,7 +69,7 @@ fn furnish(
     base::create(root, usr).or_fail(stage, || "base directories".into())?;
     let copied = factory::populate(root, usr).or_fail(stage, || "copying /etc".into())?;
     let users =
-        sysusers::populate(Tree { root, usr }, &facts(usr, id), &NO_CREDENTIALS, today(), Flush::Caller)
+        sysusers::populate(Tree { root, usr }, &facts_of(usr, id), &NO_CREDENTIALS, today(), Flush::Caller)
             .or_fail(stage, || "users".into())?;
     // As systemd-sysusers does: one bad line costs its user, not the boot.
     for line in users.errors.iter().chain(&users.conflicts) {
@@ -94,7 +95,7 @@ fn today() -> u32 {
 }
 
 /// What specifiers in sysusers.d stand for on this machine.
-fn facts(usr: BorrowedFd<'_>, id: MachineId) -> Facts {
+fn facts_of(usr: BorrowedFd<'_>, id: MachineId) -> Facts {
     let os_release = openat(usr, "lib/os-release", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .ok()
         .and_then(|file| io::read_to_string(File::from(file)).ok());
@@ -105,8 +106,8 @@ fn facts(usr: BorrowedFd<'_>, id: MachineId) -> Facts {
         kernel_release: uname.release().to_str().ok().map(Into::into),
         hostname: None,
         pretty_hostname: None,
-        architecture: Some(sysusers::facts::architecture(std::env::consts::ARCH).into()),
-        os_release: os_release.as_deref().map(sysusers::facts::parse_os_release),
+        architecture: Some(facts::architecture(std::env::consts::ARCH).into()),
+        os_release: os_release.as_deref().map(facts::parse_os_release),
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::{
     ffi::CString,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
 use rustix::{
@@ -24,42 +24,106 @@ const MAX_COMPONENTS: usize = 2048;
 pub struct Tree<'fd> {
     /// The directory that is `/`.
     pub root: BorrowedFd<'fd>,
-    /// The directory that is `/usr`.
+    /// The directory that is `/usr`; the descriptor of the root when /usr is what the root has under that name.
     pub usr: BorrowedFd<'fd>,
 }
 
-impl Tree<'_> {
+/// Whether a link at the end of a path is followed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Last {
+    /// It is: what it leads to is found.
+    Followed,
+    /// The link itself is found.
+    Kept,
+}
+
+/// Who watches a lookup, and may end it.
+pub trait Guide {
+    /// A step from an inode to what it holds or leads to; `to` is open with O_PATH.
+    ///
+    /// # Errors
+    /// The lookup ends with this error.
+    fn step(&mut self, from: &Stat, to: BorrowedFd<'_>, stat: &Stat) -> Result<(), Errno>;
+
+    /// There is no `name` in this directory. When this is Ok, it is there now and looked up once more.
+    ///
+    /// # Errors
+    /// The lookup ends with this error.
+    fn missing(&mut self, _directory: BorrowedFd<'_>, _name: &[u8]) -> Result<(), Errno> {
+        Err(Errno::NOENT)
+    }
+}
+
+/// Nobody watches.
+impl Guide for () {
+    fn step(&mut self, _: &Stat, _: BorrowedFd<'_>, _: &Stat) -> Result<(), Errno> {
+        Ok(())
+    }
+}
+
+impl<'fd> Tree<'fd> {
+    /// A root whose /usr is its own, or which has none.
+    pub fn whole(root: BorrowedFd<'fd>) -> Self {
+        Self { root, usr: root }
+    }
+
+    /// Whether /usr is a directory of its own.
+    fn has_usr_elsewhere(&self) -> bool {
+        self.root.as_raw_fd() != self.usr.as_raw_fd()
+    }
+
     /// Opens `path` with O_PATH, all links followed inside the tree.
     ///
     /// # Errors
     /// `NOENT` when nothing is there, `LOOP` after 40 links, `NOTDIR` when a component is no directory.
     pub fn open_path(&self, path: &str) -> Result<OwnedFd, Errno> {
+        self.walk(path.as_bytes(), Last::Followed, &mut ()).map(|(found, _)| found)
+    }
+
+    /// Opens `path` with O_PATH, links on the way followed inside the tree, step by step before the eyes of `guide`.
+    ///
+    /// # Errors
+    /// As [`Tree::open_path`], and what the guide says.
+    pub fn walk(&self, path: &[u8], last: Last, guide: &mut dyn Guide) -> Result<(OwnedFd, Stat), Errno> {
+        let root = fs::fstat(self.root)?;
         // The directories from the root down to where we stand; empty means the root itself.
-        let mut stack: Vec<OwnedFd> = Vec::new();
-        let mut pending: Vec<String> = components(path.as_bytes())?;
+        let mut stack: Vec<(OwnedFd, Stat)> = Vec::new();
+        let mut pending: Vec<Vec<u8>> = components(path);
         let (mut links, mut steps) = (0, 0);
         while let Some(name) = pending.pop() {
             steps += 1;
             if steps > MAX_COMPONENTS {
                 return Err(Errno::NAMETOOLONG);
             }
-            if name == ".." {
-                stack.pop();
+            if name == b".." {
+                let left = stack.pop();
+                if let Some((_, from)) = left {
+                    let (to, stat) = stack.last().map_or((self.root, &root), |(fd, stat)| (fd.as_fd(), stat));
+                    guide.step(&from, to, stat)?;
+                }
                 continue;
             }
-            if stack.is_empty() && name == "usr" {
-                stack.push(rustix::io::fcntl_dupfd_cloexec(self.usr, 0)?);
-                continue;
-            }
-            let here = stack.last().map_or(self.root, AsFd::as_fd);
-            let next = fs::openat(
-                here,
-                name.as_str(),
-                OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-                Mode::empty(),
-            )?;
-            if FileType::from_raw_mode(fs::fstat(&next)?.st_mode) != FileType::Symlink {
-                stack.push(next);
+            let (here, from) = stack.last().map_or((self.root, &root), |(fd, stat)| (fd.as_fd(), stat));
+            let next = if stack.is_empty() && name == b"usr" && self.has_usr_elsewhere() {
+                rustix::io::fcntl_dupfd_cloexec(self.usr, 0)?
+            } else {
+                let open = || {
+                    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    fs::openat(here, name.as_slice(), flags, Mode::empty())
+                };
+                match open() {
+                    Err(Errno::NOENT) => {
+                        guide.missing(here, &name)?;
+                        open()?
+                    }
+                    next => next?,
+                }
+            };
+            let stat = fs::fstat(&next)?;
+            guide.step(from, next.as_fd(), &stat)?;
+            let is_link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
+            if !is_link || (last == Last::Kept && pending.is_empty()) {
+                stack.push((next, stat));
                 continue;
             }
             links += 1;
@@ -69,12 +133,13 @@ impl Tree<'_> {
             let target: CString = fs::readlinkat(&next, "", Vec::new())?;
             if target.as_bytes().first() == Some(&b'/') {
                 stack.clear();
+                guide.step(&stat, self.root, &root)?;
             }
-            pending.extend(components(target.as_bytes())?);
+            pending.extend(components(target.as_bytes()));
         }
         match stack.pop() {
             Some(found) => Ok(found),
-            None => rustix::io::fcntl_dupfd_cloexec(self.root, 0),
+            None => Ok((rustix::io::fcntl_dupfd_cloexec(self.root, 0)?, root)),
         }
     }
 
@@ -104,7 +169,7 @@ impl Tree<'_> {
                 match direct {
                     Ok(file) if same(&file, &found)? => Ok(file),
                     _ => {
-                        let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&found));
+                        let link = format!("/proc/self/fd/{}", found.as_raw_fd());
                         fs::open(link, flags - OFlags::NOFOLLOW, Mode::empty())
                     }
                 }
@@ -121,12 +186,9 @@ fn same(one: &OwnedFd, other: &OwnedFd) -> Result<bool, Errno> {
 }
 
 /// The components of a path, last first, without `.` and empty ones.
-fn components(path: &[u8]) -> Result<Vec<String>, Errno> {
-    path.split(|&byte| byte == b'/')
-        .filter(|name| !name.is_empty() && *name != b".")
-        .rev()
-        .map(|name| core::str::from_utf8(name).map(str::to_owned).map_err(|_| Errno::ILSEQ))
-        .collect()
+fn components(path: &[u8]) -> Vec<Vec<u8>> {
+    let names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".");
+    names.rev().map(<[u8]>::to_vec).collect()
 }
 
 /// Opens a directory of the root by one name, never through a link.

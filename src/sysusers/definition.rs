@@ -2,14 +2,11 @@
 
 use std::prelude::v1::*;
 
-use core::fmt;
-
 use super::{
-    facts::Facts,
     names::{is_gecos, is_name, is_path, parse_id, simplify},
     range::IdRanges,
-    words,
 };
+use crate::fragments::{Facts, LineError, lines, words};
 
 /// Lengths that a field may have after its specifiers were replaced (`NAME_MAX`, `PATH_MAX` - 1, `LONG_LINE_MAX`).
 const MAX_NAME: usize = 255;
@@ -48,23 +45,6 @@ pub struct Group {
     pub gid: Option<u32>,
     /// The file whose group it would like to be.
     pub owner_of: Option<String>,
-}
-
-/// Something about one line of a file.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct LineError {
-    /// The file, as its reader called it.
-    pub file: String,
-    /// The line, from 1.
-    pub line: usize,
-    /// What is wrong, and with what.
-    pub message: String,
-}
-
-impl fmt::Display for LineError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.file, self.line, self.message)
-    }
 }
 
 /// Where an item was first defined.
@@ -230,26 +210,6 @@ impl Definitions {
     }
 }
 
-/// The lines of a file. As systemd reads them (`read_line_full`), a line feed, a carriage return and a NUL each end one, and so
-/// do several different ones together.
-fn lines(content: &[u8]) -> impl Iterator<Item = &[u8]> {
-    const ENDS: [u8; 3] = [b'\n', b'\r', 0];
-    let mut rest = content;
-    core::iter::from_fn(move || {
-        let ends = rest.iter().position(|byte| ENDS.contains(byte));
-        let (line, behind) = rest.split_at(ends.unwrap_or(rest.len()));
-        let together = (1..=ENDS.len())
-            .take_while(|&length| {
-                let end = behind.get(..length).unwrap_or_default();
-                end.len() == length && ENDS.iter().filter(|byte| end.contains(byte)).count() == length
-            })
-            .count();
-        let is_last = rest.is_empty();
-        rest = behind.get(together..).unwrap_or_default();
-        (!is_last).then_some(line)
-    })
-}
-
 fn conflict(origin: (&str, usize), kind: &str, name: &str, first: &Origin) -> LineError {
     LineError {
         file: origin.0.to_owned(),
@@ -322,14 +282,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    #[test]
-    fn lines_end_as_systemd_ends_them() {
-        let split: Vec<&[u8]> = lines(b"a\r\nb\n\nc\0d\n\r\0\ne").collect();
-        assert_eq!(split, [&b"a"[..], b"b", b"", b"c", b"d", b"", b"e"]);
-        assert_eq!(lines(b"").count(), 0);
-        assert_eq!(lines(b"a\n").count(), 1);
-    }
 
     #[test]
     fn a_line_becomes_what_it_asks_for() {

@@ -9,24 +9,20 @@
 //! | module | what belongs there |
 //! |---|---|
 //! | [`definition`] | lines of sysusers.d → [`Definitions`] |
-//! | [`words`] | columns of a line, with quotes |
-//! | [`facts`] | the machine's facts, and the specifiers that stand for them |
 //! | [`names`] | which names, ids, texts and paths are valid |
 //! | [`range`] | the pool that free ids come from |
 //! | [`database`] | the entries of the four files |
 //! | [`allocate`] | who gets which id |
 //! | [`mod@plan`] | the new content of the four files |
-//! | [`search`] | which files of sysusers.d count (std) |
+//! | [`search`] | reading the files of sysusers.d (std) |
 //! | [`apply`] | reading and replacing the four files (std) |
 
 pub mod allocate;
 pub mod database;
 pub mod definition;
-pub mod facts;
 pub mod names;
 pub mod plan;
 pub mod range;
-pub mod words;
 
 #[cfg(feature = "std")]
 pub mod apply;
@@ -36,6 +32,7 @@ pub mod search;
 #[cfg(feature = "std")]
 pub use apply::{Flush, Report, SysusersError, populate};
 pub use database::{DatabaseError, Databases};
-pub use definition::{Definitions, LineError};
-pub use facts::Facts;
+pub use definition::Definitions;
 pub use plan::{Credentials, Plan, plan};
+
+pub use crate::fragments::{Facts, LineError};

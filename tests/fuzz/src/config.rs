@@ -3,7 +3,7 @@
 use hermetic_init::{
     config::{Config, cmdline, device_spec::Source, image_policy::ImagePolicy, os_release::OsRelease},
     disk::types,
-    sysusers::facts,
+    fragments::facts,
     units::DeviceNumber,
 };
 

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use hermetic_init::sysusers::{
-    Databases, Definitions, Facts,
-    allocate::Owner,
-    database::{Kind, with_field},
-    names::{is_name, is_path, simplify},
-    plan::{Plan, Surroundings, plan},
-    words,
+use hermetic_init::{
+    fragments::words,
+    sysusers::{
+        Databases, Definitions, Facts,
+        allocate::Owner,
+        database::{Kind, with_field},
+        names::{is_name, is_path, simplify},
+        plan::{Plan, Surroundings, plan},
+    },
 };
 
 use crate::input::{Input, join, text};

@@ -47,37 +47,52 @@ impl fmt::Display for ExpandError {
     }
 }
 
+/// Replaces the specifiers in `text` by what `value` says. `%` before anything but a letter or a digit stays as it is.
+///
+/// # Errors
+/// What `value` says, a result of more than `limit` bytes.
+pub fn expand<'a>(
+    text: &[u8],
+    limit: usize,
+    value: &dyn Fn(char) -> Result<&'a str, ExpandError>,
+) -> Result<Vec<u8>, ExpandError> {
+    let limit = limit.min(MAX_LENGTH);
+    let mut expanded = Vec::new();
+    let mut bytes = text.iter();
+    while let Some(&byte) = bytes.next() {
+        match (byte, byte == b'%') {
+            (_, false) => expanded.push(byte),
+            (_, true) => match bytes.next() {
+                None | Some(b'%') => expanded.push(b'%'),
+                Some(letter) if letter.is_ascii_alphanumeric() => {
+                    expanded.extend_from_slice(value(char::from(*letter))?.as_bytes());
+                }
+                Some(other) => expanded.extend([b'%', *other]),
+            },
+        }
+        if expanded.len() > limit {
+            return Err(ExpandError::TooLong(limit));
+        }
+    }
+    Ok(expanded)
+}
+
 impl Facts {
     /// Replaces the specifiers in `text`. `%` before anything but a letter or a digit stays as it is.
     ///
     /// # Errors
     /// An unknown specifier, one without a value, a result of more than `limit` bytes.
     pub fn expand(&self, text: &str, limit: usize) -> Result<String, ExpandError> {
-        let limit = limit.min(MAX_LENGTH);
-        let mut expanded = String::new();
-        let mut characters = text.chars();
-        while let Some(character) = characters.next() {
-            match (character, character == '%') {
-                (_, false) => expanded.push(character),
-                (_, true) => match characters.next() {
-                    None => expanded.push('%'),
-                    Some('%') => expanded.push('%'),
-                    Some(letter) if letter.is_ascii_alphanumeric() => expanded.push_str(self.value(letter)?),
-                    Some(other) => {
-                        expanded.push('%');
-                        expanded.push(other);
-                    }
-                },
-            }
-            if expanded.len() > limit {
-                return Err(ExpandError::TooLong(limit));
-            }
-        }
-        Ok(expanded)
+        let expanded = expand(text.as_bytes(), limit, &|letter| self.value(letter))?;
+        // Text with texts in the place of ASCII is text.
+        Ok(String::from_utf8_lossy(&expanded).into_owned())
     }
 
     /// The value of one specifier.
-    fn value(&self, letter: char) -> Result<&str, ExpandError> {
+    ///
+    /// # Errors
+    /// It is unknown or has no value.
+    pub fn value(&self, letter: char) -> Result<&str, ExpandError> {
         let os_release = |field: &str| {
             self.os_release.as_ref().map(|fields| fields.get(field).map(String::as_str).unwrap_or_default())
         };

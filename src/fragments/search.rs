@@ -1,0 +1,121 @@
+//! Which files of a kind of fragments count, and reading them.
+
+use std::{collections::BTreeMap, io::Read, os::fd::OwnedFd, rc::Rc};
+
+use rustix::{
+    fs::{self, FileType, Mode, OFlags},
+    io::Errno,
+};
+
+use crate::etc::tree::Tree;
+
+/// Where fragments lie, the strongest first: a file hides those of its name in the directories after it.
+pub const DIRECTORIES: [&str; 4] = ["/etc", "/run", "/usr/local/lib", "/usr/lib"];
+/// The largest file that is read, in bytes.
+const MAX_FILE: usize = 4 << 20;
+/// The most files that are read.
+const MAX_FILES: usize = 4096;
+
+/// A directory that could not be searched.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SearchError {
+    /// What was tried.
+    pub step: &'static str,
+    /// On which directory, as seen from the root.
+    pub path: String,
+    /// What came back.
+    pub errno: Errno,
+}
+
+/// A file that counts.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Its path, as seen from the root.
+    pub path: String,
+    directory: Rc<OwnedFd>,
+    name: String,
+}
+
+/// Finds every `*.conf` below directories of this name (`sysusers.d`), in the order of their names.
+///
+/// # Errors
+/// A directory that exists and cannot be read.
+pub fn find(tree: &Tree<'_>, kind: &str) -> Result<Vec<Found>, SearchError> {
+    let directories: Vec<String> =
+        DIRECTORIES.iter().map(|directory| format!("{directory}/{kind}")).collect();
+    find_in(tree, &directories)
+}
+
+/// [`find`] in the directories that are named, the strongest first.
+///
+/// # Errors
+/// A directory that exists and cannot be read.
+pub fn find_in(tree: &Tree<'_>, directories: &[String]) -> Result<Vec<Found>, SearchError> {
+    let mut files = BTreeMap::new();
+    for path in directories {
+        let failed = |step| move |errno| SearchError { step, path: path.clone(), errno };
+        let directory = match tree.open_read(path) {
+            Ok(directory) => Rc::new(directory),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::INVAL) => continue,
+            Err(errno) => return Err(failed("open")(errno)),
+        };
+        for entry in fs::Dir::read_from(&*directory).map_err(failed("read"))? {
+            let entry = entry.map_err(failed("read"))?;
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            if name.ends_with(".conf") && files.len() < MAX_FILES {
+                files.entry(name.to_owned()).or_insert_with(|| Found {
+                    path: format!("{path}/{name}"),
+                    directory: Rc::clone(&directory),
+                    name: name.to_owned(),
+                });
+            }
+        }
+    }
+    Ok(files.into_values().collect())
+}
+
+impl Found {
+    /// The content. An empty file, or a link to what the root does not have (as /dev/null), hides one of the same name; so does
+    /// a link to a /dev/null that is there: None.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub fn read(&self, tree: &Tree<'_>) -> Result<Option<Vec<u8>>, Errno> {
+        let is_device = |stat: fs::Stat| FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
+        match self.content(tree) {
+            Ok(content) => Ok(Some(content)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(Errno::INVAL) if tree.stat(&self.path).is_ok_and(is_device) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// The content of a regular file: mostly it lies in its directory, a link is followed inside the tree.
+    fn content(&self, tree: &Tree<'_>) -> Result<Vec<u8>, Errno> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = match fs::openat(&*self.directory, &*self.name, flags, Mode::empty()) {
+            Err(Errno::LOOP) => tree.open_read(&self.path)?,
+            file => file?,
+        };
+        content(file)
+    }
+}
+
+/// The content of an open regular file, up to 4 MiB.
+///
+/// # Errors
+/// `INVAL` for what is no regular file, `FBIG` for a larger one.
+pub fn content(file: OwnedFd) -> Result<Vec<u8>, Errno> {
+    let stat = fs::fstat(&file)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(Errno::INVAL);
+    }
+    let size = usize::try_from(stat.st_size).ok().filter(|&size| size <= MAX_FILE).ok_or(Errno::FBIG)?;
+    let mut content = Vec::with_capacity(size + 1);
+    let read = std::fs::File::from(file).take(MAX_FILE as u64 + 1).read_to_end(&mut content);
+    read.map_err(|error| error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error))?;
+    match content.len() > MAX_FILE {
+        true => Err(Errno::FBIG),
+        false => Ok(content),
+    }
+}
