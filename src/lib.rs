@@ -13,6 +13,7 @@
 //! | [`repart`] | repart.d definitions → placement |
 //! | [`fragments`] | what sysusers.d and tmpfiles.d share: search path, lines, words, specifiers |
 //! | [`sysusers`] | sysusers.d definitions → passwd, group, shadow, gshadow |
+//! | [`tmpfiles`] | tmpfiles.d definitions → files, directories, links, modes, owners, attributes |
 //! | [`etc`] | base directories, /etc from the factory |
 //! | `sys` | the kernel, thinly; all the unsafe code there is |
 //! | `boot` | the story: early, devices, usr, provision, root, handover, failure |
@@ -35,6 +36,7 @@ pub mod mkfs;
 pub mod repart;
 pub mod secret;
 pub mod sysusers;
+pub mod tmpfiles;
 pub mod units;
 pub mod verity;
 pub mod writes;

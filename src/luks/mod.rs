@@ -20,7 +20,7 @@
 //! References: LUKS2 On-Disk Format Specification 1.1.3 (gitlab.com/cryptsetup/LUKS2-docs), cryptsetup 2.7.
 
 mod af;
-mod base64;
+pub(crate) mod base64;
 mod binary;
 mod digest;
 mod error;

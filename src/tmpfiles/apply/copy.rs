@@ -1,0 +1,256 @@
+//! `C`: a file or a tree copied (systemd's src/shared/copy.c with `COPY_MERGE_EMPTY` or `COPY_MERGE`, `COPY_HARDLINKS`): modes,
+//! times, owners unless the line names others, and attributes of users; never over what exists.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+};
+
+use rustix::{
+    fs::{
+        self, AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid, XattrFlags,
+    },
+    io::Errno,
+};
+
+use super::{
+    super::path::{self, join, show},
+    Applier, Creation, Done, Failed, Item, Level, by_proc,
+    find::names,
+    node::READ_DIRECTORY,
+};
+use crate::etc::tree::Last;
+
+/// How deep a tree is descended into.
+const MAX_DEPTH: usize = 256;
+/// The kernel's limit for a list of attribute names and for a value (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`).
+const XATTR_MAX: usize = 64 << 10;
+const PERMISSIONS: u32 = 0o7777;
+
+impl Applier<'_> {
+    /// Copies what the argument names to the item's path, if nothing is there yet or an empty directory; with `+` into what is there.
+    pub(super) fn copy(&mut self, item: &Item) -> Done {
+        let shown = show(&item.path);
+        let from = item.argument.as_deref().unwrap_or_default();
+        let shown_from = show(from);
+        self.act(["Would copy", "Copying"], format_args!("tree \"{shown_from}\" to \"{shown}\""));
+        if self.is_dry_run {
+            return Ok(());
+        }
+        let parent = self.parent(item, None)?;
+        let copied = path::split(from).ok_or(Errno::INVAL).and_then(|(holder, name)| {
+            let (holder, _) = self.tree.walk(holder, Last::Followed, &mut ())?;
+            let copier = Copier {
+                uid: item.user.map(|owner| owner.id),
+                gid: item.group.map(|owner| owner.id),
+                merges: item.append_or_force,
+                top: parent.fd.as_fd(),
+                linked: BTreeMap::new(),
+            };
+            copier.run(&holder, name, parent.name)
+        });
+        let (fd, stat) = match (parent.open(), copied) {
+            (Ok(found), Ok(()) | Err(Errno::EXIST)) => found,
+            (Ok(found), Err(errno)) => {
+                self.fail_at(
+                    Level::Warning,
+                    format_args!("Failed to copy all files to {shown}, ignoring"),
+                    errno,
+                );
+                found
+            }
+            (Err(Errno::REMOTE), _) => return Err(Failed(Errno::REMOTE)),
+            (Err(_), Err(errno)) | (Err(errno), Ok(())) => {
+                return Err(self.fail(format_args!("Failed to copy files to {shown}"), errno));
+            }
+        };
+        let (_, source) = self
+            .tree
+            .walk(from, Last::Followed, &mut ())
+            .map_err(|errno| self.fail(format_args!("Failed to stat({shown_from})"), errno))?;
+        if FileType::from_raw_mode(source.st_mode) != FileType::from_raw_mode(stat.st_mode) {
+            self.debug(format!("Can't copy to {shown}, file exists already and is of different type"));
+            return Ok(());
+        }
+        // The owner that the line names belongs to what is copied, so its `:` does not hold it back.
+        self.set_permissions(item, &fd, &stat, &shown, Creation::New)
+    }
+}
+
+/// A copy under way.
+struct Copier<'fd> {
+    uid: Option<u32>,
+    gid: Option<u32>,
+    /// Directories that exist and hold something are copied into.
+    merges: bool,
+    /// The directory in which the copy is made.
+    top: BorrowedFd<'fd>,
+    /// Where a source file with several names was written first: its path from `top`.
+    linked: BTreeMap<(u64, u64), Vec<u8>>,
+}
+
+/// Where something goes: directory, name there, path from the top.
+#[derive(Clone, Copy)]
+struct Place<'p> {
+    directory: BorrowedFd<'p>,
+    name: &'p [u8],
+    path: &'p [u8],
+}
+
+impl Copier<'_> {
+    fn run(mut self, holder: &OwnedFd, name: &[u8], to: &[u8]) -> Result<(), Errno> {
+        let stat = fs::statat(holder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let top = self.top;
+        self.entry(holder, name, &stat, Place { directory: top, name: to, path: to }, MAX_DEPTH)
+    }
+
+    fn entry(
+        &mut self,
+        from: &OwnedFd,
+        name: &[u8],
+        stat: &Stat,
+        to: Place<'_>,
+        depth: usize,
+    ) -> Result<(), Errno> {
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind == FileType::Directory {
+            return self.directory(from, name, stat, to, depth);
+        }
+        if kind != FileType::Symlink && self.link(stat, to) {
+            return Ok(());
+        }
+        match kind {
+            FileType::RegularFile => self.file(from, name, stat, to)?,
+            FileType::Symlink => self.symlink(from, name, stat, to)?,
+            kind => self.special(kind, stat, to)?,
+        }
+        if kind != FileType::Symlink && stat.st_nlink > 1 {
+            self.linked.insert((stat.st_dev, stat.st_ino), to.path.to_vec());
+        }
+        Ok(())
+    }
+
+    /// Gives a file that was copied already one more name. Whether that worked; else it is copied again.
+    fn link(&self, stat: &Stat, to: Place<'_>) -> bool {
+        let Some(first) = self.linked.get(&(stat.st_dev, stat.st_ino)) else { return false };
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        fs::openat2(self.top, first.as_slice(), flags, Mode::empty(), resolve)
+            .and_then(|first| fs::linkat(&first, "", to.directory, to.name, AtFlags::EMPTY_PATH))
+            .is_ok()
+    }
+
+    fn directory(
+        &mut self,
+        from: &OwnedFd,
+        name: &[u8],
+        stat: &Stat,
+        to: Place<'_>,
+        depth: usize,
+    ) -> Result<(), Errno> {
+        let depth = depth.checked_sub(1).ok_or(Errno::NAMETOOLONG)?;
+        let source = fs::openat(from, name, READ_DIRECTORY, Mode::empty())?;
+        let mode = Mode::from_raw_mode(stat.st_mode & PERMISSIONS);
+        let is_new = match fs::mkdirat(to.directory, to.name, mode) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
+            Err(errno) => return Err(errno),
+        };
+        let target = match fs::openat(to.directory, to.name, READ_DIRECTORY, Mode::empty()) {
+            Err(Errno::NOTDIR | Errno::LOOP) => return Err(Errno::EXIST),
+            target => target?,
+        };
+        if !is_new && !self.merges && !names(&target)?.is_empty() {
+            return Err(Errno::EXIST);
+        }
+        let mut result = Ok(());
+        for name in names(&source)? {
+            let path = join(to.path, &name);
+            let place = Place { directory: target.as_fd(), name: &name, path: &path };
+            let copied = fs::statat(&source, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW)
+                .and_then(|stat| self.entry(&source, &name, &stat, place, depth));
+            match copied {
+                Err(Errno::EXIST) if self.merges => {}
+                Err(errno) => result = Err(errno),
+                Ok(()) => {}
+            }
+        }
+        if is_new {
+            self.finish(&source, &target, stat)?;
+        }
+        result
+    }
+
+    fn file(&self, from: &OwnedFd, name: &[u8], stat: &Stat, to: Place<'_>) -> Result<(), Errno> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let source = fs::openat(from, name, flags, Mode::empty())?;
+        let flags = OFlags::WRONLY
+            | OFlags::CREATE
+            | OFlags::EXCL
+            | OFlags::NOFOLLOW
+            | OFlags::NOCTTY
+            | OFlags::CLOEXEC;
+        let target =
+            fs::openat(to.directory, to.name, flags, Mode::from_raw_mode(stat.st_mode & PERMISSIONS))?;
+        let (mut source, mut target) = (File::from(source), File::from(target));
+        if let Err(error) = std::io::copy(&mut source, &mut target) {
+            // Half a file is worse than none; the error that matters is the first.
+            let _ = fs::unlinkat(to.directory, to.name, AtFlags::empty());
+            return Err(error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error));
+        }
+        self.finish(&source.into(), &target.into(), stat)
+    }
+
+    /// Owner, mode, attributes and times of what is open.
+    fn finish(&self, source: &OwnedFd, target: &OwnedFd, stat: &Stat) -> Result<(), Errno> {
+        let (uid, gid) = self.owner(stat);
+        fs::fchown(target, Some(uid), Some(gid))?;
+        fs::fchmod(target, Mode::from_raw_mode(stat.st_mode & PERMISSIONS))?;
+        copy_xattrs(&by_proc(source), &by_proc(target));
+        fs::futimens(target, &times(stat))
+    }
+
+    fn symlink(&self, from: &OwnedFd, name: &[u8], stat: &Stat, to: Place<'_>) -> Result<(), Errno> {
+        let target = fs::readlinkat(from, name, Vec::new())?;
+        fs::symlinkat(target.as_c_str(), to.directory, to.name)?;
+        self.finish_by_name(stat, to)
+    }
+
+    fn special(&self, kind: FileType, stat: &Stat, to: Place<'_>) -> Result<(), Errno> {
+        let mode = Mode::from_raw_mode(stat.st_mode & PERMISSIONS);
+        fs::mknodat(to.directory, to.name, kind, mode, stat.st_rdev)?;
+        self.finish_by_name(stat, to)?;
+        fs::chmodat(to.directory, to.name, mode, AtFlags::empty())
+    }
+
+    fn finish_by_name(&self, stat: &Stat, to: Place<'_>) -> Result<(), Errno> {
+        let (uid, gid) = self.owner(stat);
+        fs::chownat(to.directory, to.name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+        fs::utimensat(to.directory, to.name, &times(stat), AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    fn owner(&self, stat: &Stat) -> (Uid, Gid) {
+        (Uid::from_raw(self.uid.unwrap_or(stat.st_uid)), Gid::from_raw(self.gid.unwrap_or(stat.st_gid)))
+    }
+}
+
+fn times(stat: &Stat) -> Timestamps {
+    Timestamps {
+        last_access: Timespec { tv_sec: stat.st_atime, tv_nsec: stat.st_atime_nsec as _ },
+        last_modification: Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as _ },
+    }
+}
+
+/// Attributes that users set, as far as the target's file system has them.
+fn copy_xattrs(from: &str, to: &str) {
+    let mut buffer = vec![0; XATTR_MAX];
+    let Ok(length @ 1..) = fs::listxattr(from, &mut buffer) else { return };
+    let list = buffer.get(..length).unwrap_or_default().to_vec();
+    for name in list.split(|&byte| byte == 0).filter(|name| name.starts_with(b"user.")) {
+        if let Ok(length) = fs::getxattr(from, name, &mut buffer) {
+            // As with systemd: a copy without them is a copy.
+            let _ = fs::setxattr(to, name, buffer.get(..length).unwrap_or_default(), XattrFlags::empty());
+        }
+    }
+}

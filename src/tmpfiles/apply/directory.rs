@@ -1,0 +1,64 @@
+//! Directories and subvolumes: `d`, `D`, `v`, `q`, `Q`, `e`.
+
+use rustix::{
+    fs::{self, FileType, Mode},
+    io::Errno,
+};
+
+use super::{super::path::show, Applier, Creation, Done, Failed, IGNORING, Item, Level};
+use crate::etc::tree::Last;
+
+impl Applier<'_> {
+    /// Makes a directory. Something else under its name stays, and that is said but no failure.
+    pub(super) fn directory(&mut self, item: &Item) -> Done {
+        let shown = show(&item.path);
+        if self.is_dry_run {
+            let what = if item.kind.is_subvolume() { "subvolume" } else { "directory" };
+            self.log.say(Level::Info, format!("Would create {what} {shown}"));
+            return Ok(());
+        }
+        let parent = self.parent(item, Some(FileType::Directory))?;
+        let made = fs::mkdirat(&parent.fd, parent.name, Mode::from_raw_mode(item.creation_mode));
+        let (fd, stat) = match (parent.open_directory(), made) {
+            (Ok(found), _) => found,
+            (Err(Errno::NOTDIR), _) => {
+                self.log.say(Level::Error, format!("\"{shown}\" already exists and is not a directory."));
+                return Ok(());
+            }
+            (Err(Errno::REMOTE), _) => return Err(Failed(Errno::REMOTE)),
+            (Err(errno), Ok(())) => {
+                let what = format_args!("Failed to open directory/subvolume we just created '{shown}'");
+                return Err(self.fail(what, errno));
+            }
+            (Err(_), Err(errno)) => {
+                let (level, ignoring) = match item.allow_failure {
+                    true => (Level::Info, IGNORING),
+                    false => (Level::Error, ""),
+                };
+                let what = format_args!("Failed to create directory or subvolume \"{shown}\"{ignoring}");
+                return Err(self.fail_at(level, what, errno));
+            }
+        };
+        let creation = if made.is_ok() { Creation::New } else { Creation::Existing };
+        self.set_permissions(item, &fd, &stat, &shown, creation)
+    }
+
+    /// `e`: mode and owner of a directory that exists.
+    pub(super) fn existing_directory(&mut self, item: &Item, path: &[u8]) -> Done {
+        let shown = show(path);
+        let (fd, stat) = match self.open(path, Last::Followed) {
+            Ok(found) => found,
+            Err(Errno::NOLINK) => return Err(Failed(Errno::NOLINK)),
+            Err(Errno::NOENT) => {
+                self.debug(format!("Skipping missing directory: {shown}"));
+                return Ok(());
+            }
+            Err(errno) => return Err(self.fail(format_args!("Failed to open directory '{shown}'"), errno)),
+        };
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            self.log.say(Level::Warning, format!("'{shown}' already exists and is not a directory."));
+            return Ok(());
+        }
+        self.set_permissions(item, &fd, &stat, &shown, Creation::Existing)
+    }
+}

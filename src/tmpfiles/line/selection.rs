@@ -1,0 +1,49 @@
+//! Which lines count, and what is looked up while they are read.
+
+use std::prelude::v1::*;
+
+use super::super::{acl::Names, kind::Kind, path, specifier::Specifiers};
+
+/// What lines are read with.
+pub struct Context<'a> {
+    /// What specifiers stand for.
+    pub specifiers: &'a Specifiers,
+    /// What is looked up while lines are read.
+    pub surroundings: &'a dyn Surroundings,
+    /// Which lines count.
+    pub selection: &'a Selection,
+}
+
+/// Which lines count.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Selection {
+    /// Lines with `!` count.
+    pub boot: bool,
+    /// Lines whose user or group does not exist count without it.
+    pub graceful: bool,
+    /// If there are any, only lines for paths below one of them count.
+    pub prefixes: Vec<Vec<u8>>,
+    /// Lines for paths below one of these do not count.
+    pub excluded: Vec<Vec<u8>>,
+    /// If there are any, only lines of these types count.
+    pub kinds: Vec<Kind>,
+}
+
+impl Selection {
+    /// Whether lines of this type for this path count.
+    pub(super) fn includes(&self, kind: Kind, path: &[u8]) -> bool {
+        let below = |prefixes: &[Vec<u8>]| prefixes.iter().any(|prefix| path::starts_with(path, prefix));
+        !below(&self.excluded)
+            && (self.prefixes.is_empty() || below(&self.prefixes))
+            && (self.kinds.is_empty() || self.kinds.contains(&kind))
+    }
+}
+
+/// What is looked up while lines are read.
+pub trait Surroundings: Names {
+    /// Whether something lies at a path of the root; a link at its end counts as itself.
+    fn exists(&self, path: &[u8]) -> bool;
+
+    /// The content of a credential; None when there is none of that name.
+    fn credential(&self, name: &str) -> Option<Vec<u8>>;
+}

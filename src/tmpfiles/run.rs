@@ -1,0 +1,63 @@
+//! Reads the files that count and carries them out.
+
+use super::{
+    Definitions, Level, Log, Operation, Selection, Specifiers, apply::Applier, line::Context, root::Root,
+};
+use crate::{
+    etc::tree::Tree,
+    fragments::search::{SearchError, find},
+    sysusers::plan::Credentials,
+};
+
+/// What is to be done.
+pub struct Request<'a> {
+    /// What specifiers stand for.
+    pub specifiers: &'a Specifiers,
+    /// Contents of files (`^`), and lines that come last (`tmpfiles.extra`).
+    pub credentials: &'a dyn Credentials,
+    /// Which lines count.
+    pub selection: &'a Selection,
+    /// The operations, in their order.
+    pub operations: &'a [Operation],
+    /// Nothing is changed; what would be is said.
+    pub is_dry_run: bool,
+}
+
+/// How it went; why has been said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Outcome {
+    /// Lines that were passed over because they are wrong.
+    pub invalid: usize,
+    /// Lines that could not be read, and items that could not be carried out.
+    pub failed: usize,
+}
+
+/// Carries out what the root's tmpfiles.d asks for.
+///
+/// # Errors
+/// A directory of the search path that exists and cannot be read; then nothing was done.
+pub fn run(tree: Tree<'_>, request: &Request<'_>, log: &mut dyn Log) -> Result<Outcome, SearchError> {
+    let files = find(&tree, "tmpfiles.d")?;
+    let root = Root::new(tree, request.credentials);
+    let context =
+        Context { specifiers: request.specifiers, surroundings: &root, selection: request.selection };
+    let mut definitions = Definitions::new();
+    for file in files {
+        match file.read(&tree) {
+            Ok(Some(content)) => definitions.parse(&file.path, &content, &context, log),
+            Ok(None) => {}
+            Err(errno) => log.say(Level::Error, format!("Failed to read '{}': {errno}", file.path)),
+        }
+    }
+    if let Some(extra) = request.credentials.get("tmpfiles.extra") {
+        definitions.parse("tmpfiles.extra", extra, &context, log);
+    }
+    Ok(apply(tree, &definitions, request, log))
+}
+
+/// Carries out lines that were read already.
+pub fn apply(tree: Tree<'_>, definitions: &Definitions, request: &Request<'_>, log: &mut dyn Log) -> Outcome {
+    let mut applier = Applier::new(tree, definitions, request.is_dry_run, log);
+    let failed: usize = request.operations.iter().map(|&operation| applier.all(operation)).sum();
+    Outcome { invalid: definitions.invalid.len(), failed: definitions.failed.len() + failed }
+}
