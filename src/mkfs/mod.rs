@@ -3,3 +3,6 @@
 //! test. What belongs here: one folder or file per file system, with its formats and its layout.
 
 pub mod ext4;
+
+mod crc32c;
+mod record;

@@ -23,6 +23,7 @@ use core::fmt;
 
 use uuid::Uuid;
 
+use super::record;
 use crate::{units::Bytes, writes::Writes};
 
 mod checksum;
@@ -35,7 +36,6 @@ mod inode;
 mod journal;
 mod layout;
 mod orphan;
-mod record;
 mod resize;
 mod space;
 mod superblock;
