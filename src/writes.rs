@@ -107,6 +107,11 @@ impl ReadAt for [u8] {
 mod file {
     use std::{fs::File, io, os::unix::fs::FileExt};
 
+    use rustix::{
+        fs::{FallocateFlags, fallocate},
+        io::Errno,
+    };
+
     use super::{Bytes, ReadAt, Write, Writes};
 
     impl ReadAt for File {
@@ -117,12 +122,14 @@ mod file {
         }
     }
 
-    /// Zeroes are written from a buffer of this size.
+    /// Zeroes that the kernel cannot make itself are written from a buffer of this size, and so are fewer than this:
+    /// they cost less together with their neighbours than as a request of their own.
     const ZEROES: usize = 1 << 20;
+    const FEW: u64 = 64 << 10;
 
     impl Writes {
         /// Carries the plan out on a file or a block device. A barrier is `fdatasync`, which on a block device also
-        /// flushes the drive's cache.
+        /// flushes the drive's cache. Long zeroes become holes where the medium has them, else the kernel writes them.
         ///
         /// # Errors
         /// The first write or flush that failed; what came before it has been written.
@@ -131,8 +138,10 @@ mod file {
             for write in &self.0 {
                 match write {
                     Write::Data { offset, data } => file.write_all_at(data, offset.0)?,
+                    Write::Zero { offset, length } if length.0 >= FEW && discard(file, *offset, *length)? => {
+                    }
                     Write::Zero { offset, length } => {
-                        zeroes.resize(ZEROES, 0);
+                        zeroes.resize(length.0.min(ZEROES as u64) as usize, 0);
                         let (mut at, mut left) = (offset.0, length.0);
                         while left > 0 {
                             let chunk = left.min(ZEROES as u64);
@@ -146,6 +155,25 @@ mod file {
             }
             Ok(())
         }
+    }
+
+    /// Has the kernel make zeroes: a hole, on a device its own command for it; else zeroed extents, on a device zeroes that
+    /// the kernel writes. Both read as zeroes at once. False when it can do neither here.
+    fn discard(file: &File, offset: Bytes, length: Bytes) -> io::Result<bool> {
+        let metadata = file.metadata()?;
+        let end = offset.0.checked_add(length.0).ok_or(io::ErrorKind::InvalidInput)?;
+        if metadata.is_file() && metadata.len() < end {
+            file.set_len(end)?;
+        }
+        for mode in [FallocateFlags::PUNCH_HOLE, FallocateFlags::ZERO_RANGE] {
+            match fallocate(file, mode | FallocateFlags::KEEP_SIZE, offset.0, length.0) {
+                Ok(()) => return Ok(true),
+                // Not there, or not for ranges that divide a sector.
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::NODEV) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(false)
     }
 }
 
@@ -168,13 +196,17 @@ mod tests {
         plan.data(Bytes(0), vec![0xff; 3 << 20]);
         plan.barrier();
         plan.zero(Bytes(1), Bytes((2 << 20) + 5));
+        plan.zero(Bytes((2 << 20) + 100), Bytes(50));
+        plan.zero(Bytes(3 << 20), Bytes(1 << 20));
         plan.apply(&file).unwrap();
-        let mut read = vec![1; 3 << 20];
+        let mut read = vec![1; 4 << 20];
         ReadAt::read_exact_at(&file, Bytes(0), &mut read).unwrap();
-        let mut expected = vec![0xff; 3 << 20];
+        let mut expected = vec![0xff; 4 << 20];
         expected[1..(2 << 20) + 6].fill(0);
+        expected[(2 << 20) + 100..(2 << 20) + 150].fill(0);
+        expected[3 << 20..].fill(0);
         assert!(read == expected);
-        assert_eq!(plan.volume(), Bytes((3 << 20) + (2 << 20) + 5));
+        assert_eq!(plan.volume(), Bytes((3 << 20) + (2 << 20) + 5 + 50 + (1 << 20)));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod initramfs;
 mod mirror;
+mod mkfs;
 mod modules;
 mod sysusers;
 
@@ -22,15 +23,22 @@ struct Command {
 enum What {
     /// Make the initramfs: hermetic-init, kernel modules and the tables by which they are loaded.
     Initramfs(initramfs::Args),
+    /// Make an empty file system: ext4, vfat or swap, the same as hermetic-init makes at boot.
+    Mkfs(mkfs::Args),
 }
 
 fn main() -> ExitCode {
     if let Some(status) = mirror::dispatch(std::env::args_os()) {
         return status;
     }
-    let result = match Command::parse().what {
-        What::Initramfs(args) => initramfs::run(&args),
-    };
+    match Command::parse().what {
+        What::Initramfs(args) => end(initramfs::run(&args)),
+        What::Mkfs(args) => end(mkfs::run(&args)),
+    }
+}
+
+/// The exit status of a subcommand; a failure is said in one line.
+fn end(result: Result<(), impl std::fmt::Display>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

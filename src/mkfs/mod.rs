@@ -1,8 +1,16 @@
 //! Empty file systems, made by us: each is a pure function from a few parameters to a plan of writes
 //! ([`crate::writes::Writes`]). Nothing here touches a device, so the same code runs in PID 1, in the host tool and in a
 //! test. What belongs here: one folder or file per file system, with its formats and its layout.
+//!
+//! [`FileSystem`] is the door for those who learn the format at run time: its name in repart.d or on a command line.
 
 pub mod ext4;
+pub mod swap;
+pub mod vfat;
 
 mod crc32c;
+mod file_system;
+mod label;
 mod record;
+
+pub use file_system::{FileSystem, MkfsError, Params};

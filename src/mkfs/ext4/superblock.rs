@@ -11,6 +11,7 @@ use super::{
     layout::Layout,
     record::Record,
 };
+use crate::mkfs::label;
 
 /// Bytes of the superblock, of which the last four are its checksum.
 const SIZE: u64 = 1024;
@@ -104,7 +105,7 @@ fn describe(sb: &mut Record, geometry: &Geometry, layout: &Layout, written: u64)
 
 /// UUIDs, label, and the seed of the checksums.
 fn name(sb: &mut Record, params: &Params, seed: Seed) {
-    sb.bytes(0x68, params.uuid.as_bytes()).bytes(0x78, label(params.label).as_bytes());
+    sb.bytes(0x68, params.uuid.as_bytes()).bytes(0x78, label::cut(params.label, LABEL).as_bytes());
     sb.bytes(0xec, params.hash_seed.as_bytes()).le32(0x270, seed.0.into());
 }
 
@@ -113,26 +114,4 @@ fn times(sb: &mut Record, now: u64) {
     let beyond = (now >> 32) as u8;
     sb.le32(0x30, now).le32(0x40, now).le32(0x108, now);
     sb.u8(0x274, beyond).u8(0x276, beyond).u8(0x277, beyond);
-}
-
-/// As much of a label as there is room for, whole characters only.
-fn label(label: &str) -> &str {
-    (0..=LABEL).rev().find_map(|end| label.get(..end)).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn labels_are_cut_between_characters() {
-        for (long, cut) in [
-            ("", ""),
-            ("root", "root"),
-            ("0123456789abcdef", "0123456789abcdef"),
-            ("0123456789abcdefg", "0123456789abcdef"),
-            ("0123456789abcdeé", "0123456789abcde"),
-            ("0123456789abcdé", "0123456789abcdé"),
-        ] {
-            assert_eq!(super::label(long), cut);
-        }
-    }
 }

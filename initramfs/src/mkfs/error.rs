@@ -1,0 +1,77 @@
+//! Why no file system was made.
+
+use std::{fmt, io, path::PathBuf};
+
+use hermetic_init::{
+    mkfs::{FileSystem, MkfsError},
+    units::Bytes,
+};
+use rustix::io::Errno;
+
+/// What stopped us. Nothing was written, unless a write itself failed.
+#[derive(Debug)]
+pub enum Error {
+    /// A format that is not made here.
+    Format(String),
+    /// A file that is not there, and no size to make it with.
+    NoSize(PathBuf),
+    /// Neither a file nor a block device.
+    Kind(PathBuf),
+    /// More than the device has.
+    Beyond {
+        /// The device.
+        path: PathBuf,
+        /// What was asked for.
+        size: Bytes,
+        /// What it has.
+        whole: Bytes,
+    },
+    /// Something is there already.
+    Occupied {
+        /// Where.
+        path: PathBuf,
+        /// What, as blkid calls it.
+        found: String,
+    },
+    /// A step on the target failed.
+    Target {
+        /// What was tried, as a verb.
+        step: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The format does not fit the target.
+    Mkfs(MkfsError),
+    /// The kernel gave no random bytes.
+    Random(Errno),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Format(name) => {
+                let known = FileSystem::ALL.map(FileSystem::name).join(", ");
+                write!(f, "`{name}` is not made here; choose one of {known}")
+            }
+            Self::NoSize(path) => write!(f, "{} is not there; make it with --size", path.display()),
+            Self::Kind(path) => {
+                write!(f, "{} is neither a file nor a block device; name one", path.display())
+            }
+            Self::Beyond { path, size, whole } => write!(
+                f,
+                "{} has {whole}, less than --size asks for ({size}); leave --size out to take all of it",
+                path.display()
+            ),
+            Self::Occupied { path, found } => {
+                write!(f, "{} holds {found} already; --force writes over it", path.display())
+            }
+            Self::Target { step, path, error } => write!(f, "cannot {step} {}: {error}", path.display()),
+            Self::Mkfs(error) => error.fmt(f),
+            Self::Random(errno) => write!(f, "no random bytes from the kernel: {errno}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
