@@ -19,7 +19,8 @@ use hermetic_init::{
         gpt::{self, Geometry, Gpt},
         probe,
     },
-    repart::{Definitions, Encrypt, Plan, RepartError, plan},
+    fragments::Facts,
+    repart::{Definitions, Encrypt, Plan, Reading, RepartError, Search, plan},
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -141,7 +142,8 @@ fn define(random: &mut Random, scratch: &Scratch, encrypt: bool) {
 
 fn ours(scratch: &Scratch, block: u32, seed: Uuid) -> (Gpt, Result<Plan, RepartError>) {
     let root = File::open(scratch.host("")).unwrap();
-    let definitions = Definitions::read(root.as_fd()).unwrap();
+    let facts = Facts::default();
+    let definitions = Definitions::read(root.as_fd(), &Search::standard(), Reading::new(&facts)).unwrap();
     assert_eq!(definitions.warnings, []);
     let disk = File::open(scratch.host("disk")).unwrap();
     let blocks = disk.metadata().unwrap().len() / u64::from(block);

@@ -68,9 +68,14 @@ fn furnish(
 ) -> Result<(), Failure> {
     base::create(root, usr).or_fail(stage, || "base directories".into())?;
     let copied = factory::populate(root, usr).or_fail(stage, || "copying /etc".into())?;
-    let users =
-        sysusers::populate(Tree { root, usr }, &facts_of(usr, id), &NO_CREDENTIALS, today(), Flush::Caller)
-            .or_fail(stage, || "users".into())?;
+    let users = sysusers::populate(
+        Tree { root, usr },
+        &facts_of(usr, Some(id)),
+        &NO_CREDENTIALS,
+        today(),
+        Flush::Caller,
+    )
+    .or_fail(stage, || "users".into())?;
     // As systemd-sysusers does: one bad line costs its user, not the boot.
     for line in users.errors.iter().chain(&users.conflicts) {
         warning!("sysusers.d: {line}");
@@ -94,14 +99,14 @@ fn today() -> u32 {
     u32::try_from(clock::unix_seconds() / 86_400).unwrap_or(u32::MAX)
 }
 
-/// What specifiers in sysusers.d stand for on this machine.
-fn facts_of(usr: BorrowedFd<'_>, id: MachineId) -> Facts {
+/// What specifiers in the definitions of `usr` stand for on this machine; `id` is None before there is one.
+pub(super) fn facts_of(usr: BorrowedFd<'_>, id: Option<MachineId>) -> Facts {
     let os_release = openat(usr, "lib/os-release", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .ok()
         .and_then(|file| io::read_to_string(File::from(file)).ok());
     let uname = rustix::system::uname();
     Facts {
-        machine_id: Some(id.line().trim_end().into()),
+        machine_id: id.map(|id| id.line().trim_end().into()),
         boot_id: attribute("/proc/sys/kernel/random/boot_id").map(|id| id.replace('-', "")),
         kernel_release: uname.release().to_str().ok().map(Into::into),
         hostname: None,

@@ -24,13 +24,16 @@ use super::{
 };
 use crate::{
     config::{Config, Uses},
-    disk::gpt,
+    disk::{
+        gpt,
+        types::{self, Role},
+    },
     etc::machine_id::MachineId,
     info,
     luks::{self, FormatParams, Header, NewKdf},
     mkfs::ext4,
     notice,
-    repart::{self, Definitions, Encrypt},
+    repart::{self, Definition, Definitions, Encrypt, Maker, Reading, Search},
     secret::Secret,
     sys::{
         block::{BlockDevice, Node},
@@ -67,25 +70,36 @@ pub fn provision(
     devices: &mut Devices,
 ) -> Result<Expectation, Failure> {
     let above = File::open(usr.tree()).or_fail(STAGE, || format!("cannot open {}", usr.tree().display()))?;
-    let definitions = Definitions::read(above.as_fd()).or_fail(STAGE, || "/usr's repart.d".into())?;
+    let tree = usr.open(STAGE)?;
+    let facts = etc::facts_of(tree.as_fd(), None);
+    let definitions = Definitions::read(above.as_fd(), &Search::standard(), Reading::new(&facts))
+        .or_fail(STAGE, || "/usr's repart.d".into())?;
     for warning in &definitions.warnings {
         warning!("repart.d: {warning}");
     }
     let definitions = definitions.list;
-    let expectation = Expectation { encrypted: definitions.iter().any(|d| d.encrypt != Encrypt::Off) };
+    let expectation = Expectation { encrypted: definitions.iter().any(asks_for_encrypted_root) };
     if !config.repart {
         notice!("systemd-repart.service is masked: the partition table stays as it is");
         return Ok(expectation);
     }
-    let tree = usr.open(STAGE)?;
     let Some(disk) = usr.disk_mut() else {
         if !definitions.is_empty() {
             notice!("/usr is on no disk with a GPT: repart.d is not applied");
         }
         return Ok(expectation);
     };
-    if repart::plan(&definitions, &disk.gpt.layout(), uuid::Uuid::nil()).is_ok_and(|plan| plan.new.is_empty())
-    {
+    let name = disk.device.name.clone();
+    let known = repart::plan(&definitions, &disk.gpt.layout(), uuid::Uuid::nil());
+    if let Ok(plan) = &known {
+        for adopted in &plan.adopted {
+            info!("{name}: {adopted}");
+        }
+        for dropped in &plan.dropped {
+            notice!("{name}: {dropped}");
+        }
+    }
+    if known.is_ok_and(|plan| plan.new.is_empty()) {
         return Ok(expectation);
     }
     let id = machine::choose(config.machine_id.as_ref()).or_fail(STAGE, || "machine id".into())?;
@@ -93,6 +107,7 @@ pub fn provision(
     let plan =
         repart::plan(&definitions, &disk.gpt.layout(), seed).or_fail(STAGE, || disk.device.name.clone())?;
     for new in &plan.new {
+        repart::refuse(&new.definition, Maker::Boot).or_fail(STAGE, || name.clone())?;
         permitted(config, new)?;
     }
     for new in &plan.new {
@@ -101,12 +116,16 @@ pub fn provision(
     Ok(expectation)
 }
 
+fn asks_for_encrypted_root(definition: &Definition) -> bool {
+    definition.encrypt != Encrypt::Off && types::role(definition.type_guid) == Some(Role::Root)
+}
+
 /// Whether the image policy lets us make this partition: a root may be made where it may be absent, and must be made as
 /// it has to be found afterwards.
 fn permitted(config: &Config, new: &repart::NewPartition) -> Result<(), Failure> {
     let (needed, word) = match new.definition.encrypt {
         Encrypt::Off => (Uses::UNPROTECTED, "unprotected"),
-        Encrypt::KeyFile => (Uses::ENCRYPTED, "encrypted"),
+        Encrypt::KeyFile | Encrypt::Tpm2 | Encrypt::KeyFileTpm2 => (Uses::ENCRYPTED, "encrypted"),
     };
     for (use_, word) in [(Uses::ABSENT, "absent"), (needed, word)] {
         if !config.image_policy.root.allows(use_) {
@@ -131,7 +150,8 @@ fn create(
 ) -> Result<(), Failure> {
     let passphrase = match new.definition.encrypt {
         Encrypt::Off => None,
-        Encrypt::KeyFile => Some(key.read(STAGE)?),
+        // What a TPM opens was refused before.
+        Encrypt::KeyFile | Encrypt::Tpm2 | Encrypt::KeyFileTpm2 => Some(key.read(STAGE)?),
     };
     let name = disk.device.name.clone();
     info!("{name}: making partition {} ({}), {}", new.number, new.label, range(new.offset, new.length));
@@ -273,7 +293,6 @@ fn format(node: &Path, new: &repart::NewPartition) -> Result<(), Failure> {
     let size: Bytes = node.size().or_fail(STAGE, || format!("cannot measure {}", node.path().display()))?;
     let mut hash_seed = [0; 16];
     super::random(&mut hash_seed).or_fail(STAGE, || "no random bytes from the kernel".into())?;
-    let repart::Format::Ext4 = new.definition.format;
     let plan = ext4::plan(&ext4::Params {
         size,
         uuid: new.fs_uuid,

@@ -14,6 +14,19 @@ pub const ESP: Uuid = uuid::uuid!("c12a7328-f81f-11d2-ba4b-00a0c93ec93b");
 /// The extended boot loader partition.
 pub const XBOOTLDR: Uuid = uuid::uuid!("bc13c2ff-59e6-4262-a352-b275fd6f7172");
 
+/// Swap space.
+pub const SWAP: Uuid = uuid::uuid!("0657fd6d-a4ab-43c4-84e5-0933c84b4f4f");
+/// Home directories.
+pub const HOME: Uuid = uuid::uuid!("933ac7e1-2eb4-4f13-b844-0e14e2aef915");
+/// Server data, /srv.
+pub const SRV: Uuid = uuid::uuid!("3b8f8425-20e0-4f3b-907f-1a25a76f98e8");
+/// Variable data, /var.
+pub const VAR: Uuid = uuid::uuid!("4d21b016-b534-45c2-a9fb-5c16e091fd2d");
+/// Temporary data, /var/tmp.
+pub const TMP: Uuid = uuid::uuid!("7ec6f557-3bc5-4aca-b293-16ef5df639d1");
+/// Anything.
+pub const LINUX_GENERIC: Uuid = uuid::uuid!("0fc63daf-8483-4772-8e79-3d69d8477de4");
+
 /// Attribute bit 59: the file system is grown to the partition's size when it is mounted.
 pub const GROW_FILE_SYSTEM: u64 = 1 << 59;
 /// Attribute bit 60: mount read-only.
@@ -95,6 +108,70 @@ pub fn of(role: Role, architecture: &str) -> Option<Uuid> {
     row.guids.get(role as usize).copied()
 }
 
+/// The architecture whose programs run here as well, under its name in systemd's identifiers (`root-secondary`).
+const SECONDARY_ARCHITECTURE: &str = if cfg!(target_arch = "x86_64") {
+    "x86"
+} else if cfg!(target_arch = "aarch64") {
+    "arm"
+} else if cfg!(all(target_arch = "powerpc64", target_endian = "little")) {
+    "ppc64"
+} else {
+    ""
+};
+
+/// Other names of architectures, and the ones that they stand for.
+const ALIASES: [(&str, &str); 16] = [
+    ("aarch64", "arm64"),
+    ("amd64", "x86-64"),
+    ("armv7l", "arm"),
+    ("hppa", "parisc"),
+    ("i386", "x86"),
+    ("i486", "x86"),
+    ("i586", "x86"),
+    ("i686", "x86"),
+    ("loong64", "loongarch64"),
+    ("mips64el", "mips64-le"),
+    ("mipsel", "mips-le"),
+    ("ppc64el", "ppc64-le"),
+    ("ppc64le", "ppc64-le"),
+    ("secondary", SECONDARY_ARCHITECTURE),
+    ("x86_64", "x86-64"),
+    ("", NATIVE_ARCHITECTURE),
+];
+
+/// The name in systemd's identifiers of an architecture that may be called otherwise.
+pub fn architecture(name: &str) -> &str {
+    ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, name)| *name)
+}
+
+/// The role of a type that every architecture has of its own; None for all other types.
+pub fn role(guid: Uuid) -> Option<Role> {
+    ARCHITECTURES.iter().find_map(|row| {
+        Role::ALL.iter().zip(&row.guids).find(|(_, candidate)| **candidate == guid).map(|(role, _)| *role)
+    })
+}
+
+/// The type of the same role for the architecture called `architecture`; the same type when it has no role, or the
+/// architecture none of its own.
+pub fn of_architecture(guid: Uuid, architecture: &str) -> Uuid {
+    role(guid).and_then(|role| of(role, architecture)).unwrap_or(guid)
+}
+
+/// Whether the bit [`GROW_FILE_SYSTEM`] has a meaning for this type.
+pub fn knows_grow_file_system(guid: Uuid) -> bool {
+    matches!(role(guid), Some(Role::Root | Role::Usr)) || [HOME, SRV, VAR, TMP, XBOOTLDR].contains(&guid)
+}
+
+/// Whether the bit [`READ_ONLY`] has a meaning for this type.
+pub fn knows_read_only(guid: Uuid) -> bool {
+    knows_grow_file_system(guid) || matches!(role(guid), Some(Role::RootVerity | Role::UsrVerity))
+}
+
+/// Whether the bit [`NO_AUTO`] has a meaning for this type.
+pub fn knows_no_auto(guid: Uuid) -> bool {
+    knows_read_only(guid) || guid == SWAP
+}
+
 /// Parses what a person writes for a type: an identifier (`root-x86-64`, `esp`; `root` and `usr-verity` are those of
 /// this architecture) or a GUID.
 pub fn parse(text: &str) -> Option<Uuid> {
@@ -107,15 +184,20 @@ pub fn parse(text: &str) -> Option<Uuid> {
             continue;
         };
         let guid = match middle.strip_prefix('-') {
-            None if middle.is_empty() => Some(native(role)).filter(|guid| !guid.is_nil()),
-            Some(architecture) => of(role, architecture),
-            None => None,
+            None if middle.is_empty() => of(role, NATIVE_ARCHITECTURE),
+            Some("") | None => None,
+            Some(name) => of(role, architecture(name)),
         };
         if guid.is_some() {
             return guid;
         }
     }
     Uuid::try_parse(text).ok()
+}
+
+/// Whether systemd has an identifier for this type.
+pub fn has_identifier(guid: Uuid) -> bool {
+    role(guid).is_some() || COMMON.iter().any(|(_, common)| *common == guid)
 }
 
 /// A type GUID that prints as systemd's identifier, or as the GUID itself when it has none.
@@ -162,11 +244,44 @@ mod tests {
         assert_eq!(parse("xbootldr"), Some(XBOOTLDR));
         assert_eq!(parse("root"), Some(native(Role::Root)));
         assert_eq!(parse("usr-verity"), Some(native(Role::UsrVerity)));
+        assert_eq!(parse("root-aarch64-verity"), of(Role::RootVerity, "arm64"));
+        assert_eq!(parse("usr-mipsel"), of(Role::Usr, "mips-le"));
         for text in ["", "root-", "rooty", "usr-x86-65", "root-x86-64-verity-sig-", "sys"] {
             assert_eq!(parse(text), None, "{text}");
         }
         let foreign = "00112233-4455-6677-8899-aabbccddeeff";
         assert_eq!(Identifier(parse(foreign).unwrap()).to_string(), foreign);
+    }
+
+    #[test]
+    fn types_know_their_bits() {
+        // As listed in repart.d(5) and the specification.
+        for (text, bits) in [
+            ("root", "gra"),
+            ("usr-alpha", "gra"),
+            ("root-verity", "ra"),
+            ("usr-verity-sig", ""),
+            ("home", "gra"),
+            ("xbootldr", "gra"),
+            ("esp", ""),
+            ("swap", "a"),
+            ("linux-generic", ""),
+        ] {
+            let guid = parse(text).unwrap();
+            let knows = [
+                (knows_grow_file_system(guid), 'g'),
+                (knows_read_only(guid), 'r'),
+                (knows_no_auto(guid), 'a'),
+            ];
+            let knows: String =
+                knows.into_iter().filter(|(knows, _)| *knows).map(|(_, letter)| letter).collect();
+            assert_eq!(knows, bits, "{text}");
+        }
+        assert_eq!(
+            of_architecture(parse("usr-x86-64-verity").unwrap(), "arm64"),
+            parse("usr-arm64-verity").unwrap()
+        );
+        assert_eq!(of_architecture(ESP, "arm64"), ESP);
     }
 
     #[test]

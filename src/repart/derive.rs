@@ -24,6 +24,11 @@ pub fn luks_uuid(partition: Uuid) -> Uuid {
     derive(partition, &[b"luks-uuid"])
 }
 
+/// The GUID of a disk whose table is made.
+pub fn disk_uuid(seed: Uuid) -> Uuid {
+    derive(seed, &[b"disk-uuid"])
+}
+
 /// The first half of HMAC-SHA256, marked as a random (version 4) UUID.
 fn derive(key: Uuid, message: &[&[u8]]) -> Uuid {
     // A key of any length is fine for an HMAC; the error exists for other MACs.

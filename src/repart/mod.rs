@@ -1,22 +1,39 @@
 //! What repart.d asks for, and where it goes: definitions and a partition table in, new partitions out.
 //!
-//! Same files, same meaning, same result as systemd-repart 257, for the part that the first boot needs: partitions of
-//! type root. A word of policy that is not understood refuses before anything is written; an unknown key only warns.
-//! Partitions that exist are never moved, resized or removed.
+//! Same files, same meaning, same result as systemd-repart 257. A word of policy that is not understood refuses before
+//! anything is written, as does one that cannot be done; an unknown key only warns. Partitions that exist never shrink,
+//! move or go; those that a definition means may grow.
+//!
+//! The way of a definition: `read` (which files) → `ini`, `fields`, `size`, `parse` (lines, values) → `check` (what follows,
+//! what contradicts) → `element` (beside the partitions of a disk) → `allocate` (which gap) → `grow` (how large, where) →
+//! `plan`. `support` says which of all that can be carried out.
 //!
 //! Source: repart.d(5); for sizes, places and UUIDs the behaviour of systemd-repart, which the tests compare with.
 
+mod allocate;
+mod check;
 mod definition;
 mod derive;
+mod element;
 mod error;
+mod fields;
+mod grow;
 mod ini;
-mod place;
+mod parse;
 mod plan;
 #[cfg(feature = "std")]
 mod read;
 mod size;
+mod support;
 
-pub use definition::{Definition, Definitions, Encrypt, Format, Source, Warning};
-pub use derive::{file_system_uuid, luks_uuid, partition_uuid};
+pub use definition::{
+    CopyBlocks, CopyFiles, Definition, Definitions, Encrypt, EncryptedVolume, Format, MountPoint, Place,
+    Source, Subvolume, Symlink, Verity, Warning,
+};
+pub use derive::{disk_uuid, file_system_uuid, luks_uuid, partition_uuid};
 pub use error::RepartError;
-pub use plan::{NewPartition, Plan, plan};
+pub use parse::{Filter, Reading};
+pub use plan::{Adopted, Dropped, Foreign, NewPartition, Plan, Reason, least_disk, plan};
+#[cfg(feature = "std")]
+pub use read::Search;
+pub use support::{Maker, refuse};

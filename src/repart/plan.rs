@@ -1,18 +1,21 @@
 //! Definitions against a partition table: what exists is adopted, what lacks is placed.
 
+use core::fmt;
 use std::prelude::v1::*;
 
 use uuid::Uuid;
 
 use super::{
-    Definition, Encrypt, Format, RepartError, derive,
-    place::{self, Wish},
-    size::{round_down, round_up},
+    Definition, RepartError,
+    allocate::{Areas, Lack},
+    derive,
+    element::{Element, Elements},
+    grow, size,
 };
 use crate::{
     disk::{
-        partition::Layout,
-        types::{GROW_FILE_SYSTEM, Identifier},
+        partition::{Layout, Partition},
+        types::{self, GROW_FILE_SYSTEM, Identifier, NO_AUTO, READ_ONLY},
     },
     units::{Bytes, Lba, PartitionNumber},
 };
@@ -20,8 +23,10 @@ use crate::{
 /// A partition that is to be made.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NewPartition {
-    /// What asks for it.
+    /// What asks for it, with the supplement that is merged into it.
     pub definition: Definition,
+    /// The place of its definition among all.
+    pub position: usize,
     /// Its entry in the table.
     pub number: PartitionNumber,
     /// Its first block.
@@ -32,6 +37,8 @@ pub struct NewPartition {
     pub offset: Bytes,
     /// How long it is.
     pub length: Bytes,
+    /// What stays free behind it.
+    pub padding: Bytes,
     /// Its type.
     pub type_guid: Uuid,
     /// Its own identity (PARTUUID).
@@ -46,145 +53,331 @@ pub struct NewPartition {
     pub luks_uuid: Uuid,
 }
 
+/// A partition that exists, and that a definition means. Nothing but its type says so: it may have been made by somebody
+/// else for something else.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Adopted {
+    /// What means it, with the supplement that is merged into it.
+    pub definition: Definition,
+    /// The place of its definition among all.
+    pub position: usize,
+    /// Its entry in the table.
+    pub number: PartitionNumber,
+    /// How many partitions of its type come before it in the table; as many definitions of that type come before.
+    pub earlier: usize,
+    /// Where it begins.
+    pub offset: Bytes,
+    /// How long it is.
+    pub length: Bytes,
+    /// How long it is to be: never less.
+    pub new_length: Bytes,
+    /// What is free behind it, and what is to stay free.
+    pub padding: (Bytes, Bytes),
+    /// Its identity, which it gets only if it has none.
+    pub guid: Uuid,
+    /// Whether it has no identity yet.
+    pub guid_is_new: bool,
+    /// Its label, which it gets only if it has none.
+    pub label: String,
+    /// Whether it has no label yet.
+    pub label_is_new: bool,
+}
+
+impl Adopted {
+    /// Whether it gets larger.
+    pub fn grows(&self) -> bool {
+        self.new_length > self.length
+    }
+}
+
+impl fmt::Display for Adopted {
+    /// What was adopted and why, for the log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { number, definition, earlier, length, .. } = self;
+        let identifier = Identifier(definition.type_guid);
+        write!(
+            f,
+            "partition {number} ({:?}, {length}) is taken for {}: number {} of type {identifier} on the disk and among the definitions",
+            self.label,
+            definition.file,
+            earlier + 1
+        )
+    }
+}
+
+/// A partition that exists and that no definition means: it stays as it is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Foreign {
+    /// Its entry in the table.
+    pub partition: Partition,
+    /// Where it begins.
+    pub offset: Bytes,
+    /// How long it is.
+    pub length: Bytes,
+    /// What is free behind it, and what is to stay free.
+    pub padding: (Bytes, Bytes),
+    /// The place of the definition that meant it until it could not grow; None when there was none.
+    pub position: Option<usize>,
+}
+
+/// Why a definition is not carried out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reason {
+    /// Not all fit, and its Priority= lets it go.
+    NoSpace,
+    /// Its partition exists, cannot become as large as it should, and its Priority= lets it be.
+    CannotGrow(PartitionNumber),
+    /// It is merged into another definition, that of this file.
+    Merged(String),
+}
+
+/// A definition that is not carried out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Dropped {
+    /// What it says.
+    pub definition: Definition,
+    /// Why not.
+    pub reason: Reason,
+}
+
+impl fmt::Display for Dropped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Definition { file, priority, .. } = &self.definition;
+        match &self.reason {
+            Reason::NoSpace => write!(f, "{file}: does not fit and is left out (Priority={priority})"),
+            Reason::CannotGrow(number) => {
+                write!(f, "{file}: partition {number} cannot grow and stays as it is (Priority={priority})")
+            }
+            Reason::Merged(target) => write!(f, "{file}: is merged into {target}"),
+        }
+    }
+}
+
 /// What is to be done to a disk.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Plan {
     /// The partitions to make, in the order of their definitions.
     pub new: Vec<NewPartition>,
-    /// The definitions whose partition exists, with its number.
-    pub adopted: Vec<(Definition, PartitionNumber)>,
+    /// The definitions whose partition exists, in their order.
+    pub adopted: Vec<Adopted>,
+    /// The partitions that nobody defines, by number.
+    pub foreign: Vec<Foreign>,
+    /// The definitions that are not carried out.
+    pub dropped: Vec<Dropped>,
+    /// The GUID of the disk whose table is to be made; None when there is one. Set by who plans for a disk without.
+    pub table: Option<Uuid>,
 }
 
-/// A partition without SizeMinBytes= gets at least this.
-const DEFAULT_MIN: u64 = 10 * Bytes::MIB;
-/// The smallest file system that mkfs and we make.
-const EXT4_MIN: u64 = 32 * Bytes::MIB;
-/// What LUKS2 keeps in front of the data: 16 MiB of header, and as much again for re-encryption.
-const LUKS_OVERHEAD: u64 = 32 * Bytes::MIB;
+impl Plan {
+    /// Whether anything is to be written. A partition without label or identity alone is no reason, as in systemd.
+    pub fn changes(&self) -> bool {
+        self.table.is_some() || !self.new.is_empty() || self.grown().next().is_some()
+    }
+
+    /// The partitions that get larger.
+    pub fn grown(&self) -> impl Iterator<Item = &Adopted> {
+        self.adopted.iter().filter(|adopted| adopted.grows())
+    }
+}
 
 /// Plans what `definitions` ask for on a disk with the partitions of `layout`.
 ///
 /// Existing partitions are matched by type alone, in the order of the table: the first definition of a type takes the
-/// first partition of that type. They stay as they are, where systemd-repart could let them grow into the gap behind
-/// them.
+/// first partition of that type. They never shrink, move or lose their label.
 ///
 /// # Errors
 /// No gap that is large enough, no free entry in the table.
 pub fn plan(definitions: &[Definition], layout: &Layout, seed: Uuid) -> Result<Plan, RepartError> {
-    let grain = u64::from(layout.block_size).max(4096);
-    let block = u64::from(layout.block_size).max(1);
-    let matched = matched(definitions, layout);
-    let missing: Vec<&Definition> = definitions
-        .iter()
-        .zip(&matched)
-        .filter_map(|(definition, number)| number.is_none().then_some(definition))
-        .collect();
-    let wishes: Vec<Wish> = missing.iter().map(|definition| wish(definition, grain)).collect();
-    let places = place::place(layout, grain, &wishes).map_err(|lack| RepartError::NoSpace {
-        file: missing.get(lack.wish).map(|definition| definition.file.clone()).unwrap_or_default(),
-        needed: Bytes(wishes.get(lack.wish).map_or(0, |wish| wish.min)),
+    let mut elements = Elements::new(definitions, layout);
+    let mut areas = Areas::new(&mut elements, layout);
+    // Named before anything is left out: also what is left out takes part in being unique.
+    let names = name(&elements, layout, seed);
+    areas.fit(&mut elements).map_err(|lack| no_space(&elements, lack))?;
+    let merged: Vec<usize> = (0..elements.list.len()).filter(|index| elements.is_merged(*index)).collect();
+    for index in &merged {
+        if let Some(element) = elements.list.get_mut(*index) {
+            element.dropped = true;
+        }
+    }
+    grow::grow(&mut elements, &areas);
+    grow::place(&mut elements, &areas, &mut free_numbers(layout));
+    assemble(&elements, layout, &names, &merged)
+}
+
+/// The smallest disk on which `definitions` fit beside the partitions of `layout`, in bytes.
+pub fn least_disk(definitions: &[Definition], layout: &Layout) -> Bytes {
+    let elements = Elements::new(definitions, layout);
+    let tables = size::round_up(GPT_METADATA, 4096);
+    Bytes((0..elements.list.len()).filter(|index| !elements.is_merged(*index)).fold(tables, |sum, index| {
+        sum.saturating_add(elements.list.get(index).map_or(0, |element| elements.min_with_padding(element)))
+    }))
+}
+
+/// What systemd-repart counts for the tables and the alignment of the first partition.
+const GPT_METADATA: u64 = 1044 * Bytes::KIB;
+
+fn no_space(elements: &Elements<'_>, lack: Lack) -> RepartError {
+    let element = elements.list.get(lack.element);
+    let file = element.and_then(Element::source).map(|definition| definition.file.clone());
+    RepartError::NoSpace {
+        file: file.unwrap_or_default(),
+        needed: Bytes(lack.needed),
         largest: Bytes(lack.largest),
-    })?;
-
-    let mut plan = Plan::default();
-    // Labels and GUIDs are looked at in the order of the definitions: what precedes takes part in being unique.
-    let mut labels: Vec<String> = Vec::new();
-    let mut guids: Vec<Uuid> = layout.partitions.iter().map(|partition| partition.guid).collect();
-    let mut numbers = free_numbers(layout);
-    let mut numbered = Vec::with_capacity(places.len());
-    for (index, place) in places {
-        let number = numbers.next().ok_or(RepartError::TableFull { entries: layout.entries })?;
-        numbered.push((index, number, place));
-    }
-    numbered.sort_by_key(|(index, ..)| *index);
-    let mut numbered = numbered.into_iter();
-    for (index, (definition, existing)) in definitions.iter().zip(matched).enumerate() {
-        if let Some(number) = existing {
-            let partition = layout.partitions.iter().find(|partition| partition.number == number);
-            labels.extend(partition.map(|partition| partition.label.clone()));
-            plan.adopted.push((definition.clone(), number));
-            continue;
-        }
-        let Some((_, number, place)) = numbered.next() else { break };
-        let guid = unique_guid(definitions, index, seed, &guids);
-        guids.push(guid);
-        let label = definition.label.clone().unwrap_or_else(|| unique_label(definition.type_guid, &labels));
-        labels.push(label.clone());
-        let first = place.offset.0 / block;
-        plan.new.push(NewPartition {
-            definition: definition.clone(),
-            number,
-            first: Lba(first),
-            last: Lba(first.saturating_add(place.length.0 / block).saturating_sub(1)),
-            offset: place.offset,
-            length: place.length,
-            type_guid: definition.type_guid,
-            guid,
-            label,
-            attributes: GROW_FILE_SYSTEM,
-            fs_uuid: derive::file_system_uuid(guid),
-            luks_uuid: derive::luks_uuid(guid),
-        });
-    }
-    Ok(plan)
-}
-
-/// For each definition the existing partition that it means.
-fn matched(definitions: &[Definition], layout: &Layout) -> Vec<Option<PartitionNumber>> {
-    let mut matched = vec![None; definitions.len()];
-    for partition in &layout.partitions {
-        let slot = definitions
-            .iter()
-            .zip(&mut matched)
-            .find(|(definition, slot)| slot.is_none() && definition.type_guid == partition.type_guid);
-        if let Some((_, slot)) = slot {
-            *slot = Some(partition.number);
-        }
-    }
-    matched
-}
-
-fn wish(definition: &Definition, grain: u64) -> Wish {
-    let content = match definition.format {
-        Format::Ext4 => EXT4_MIN,
-    };
-    let content = round_up(content, grain)
-        + match definition.encrypt {
-            Encrypt::Off => 0,
-            Encrypt::KeyFile => round_up(LUKS_OVERHEAD, grain),
-        };
-    let min = round_up(definition.size_min.unwrap_or(DEFAULT_MIN), grain).max(content);
-    Wish {
-        min,
-        max: definition.size_max.map(|max| round_down(max, grain).max(min)),
-        weight: definition.weight.into(),
     }
 }
 
-fn free_numbers(layout: &Layout) -> impl Iterator<Item = PartitionNumber> {
+fn free_numbers(layout: &Layout) -> impl Iterator<Item = u32> {
     (1..=layout.entries)
-        .map(PartitionNumber)
-        .filter(|number| layout.partitions.iter().all(|partition| partition.number != *number))
+        .filter(|number| layout.partitions.iter().all(|partition| partition.number.0 != *number))
 }
 
-/// systemd's identifier of the type, with `-2`, `-3`, ... when a definition before has that label.
-fn unique_label(type_guid: Uuid, taken: &[String]) -> String {
-    let identifier = Identifier(type_guid);
+/// Label and identity of each element.
+fn name(elements: &Elements<'_>, layout: &Layout, seed: Uuid) -> Vec<(String, Uuid)> {
+    let mut names: Vec<(String, Uuid)> = Vec::with_capacity(elements.list.len());
+    let current = |element: &Element<'_>| layout.partitions.get(element.existing?.index);
+    // What others have or were told to have.
+    let mut taken: Vec<Uuid> = layout.partitions.iter().map(|partition| partition.guid).collect();
+    taken.extend(elements.list.iter().filter_map(|element| element.definition?.uuid));
+    for (index, element) in elements.list.iter().enumerate() {
+        let partition = current(element);
+        let own_label = partition.map(|partition| partition.label.clone());
+        let own_guid = partition.map(|partition| partition.guid);
+        let Some(definition) = element.definition else {
+            names.push((own_label.unwrap_or_default(), own_guid.unwrap_or_default()));
+            continue;
+        };
+        let guid = own_guid.filter(|guid| !guid.is_nil()).or(definition.uuid).unwrap_or_else(|| {
+            let before = elements.list.iter().take(index);
+            let type_guid = definition.type_guid;
+            let count = before.filter(|other| other.definition.is_some_and(|d| d.type_guid == type_guid));
+            unique_guid(seed, type_guid, count.count() as u64, &taken)
+        });
+        taken.push(guid);
+        let label = own_label
+            .filter(|label| !label.is_empty())
+            .or_else(|| definition.label.clone())
+            .unwrap_or_else(|| unique_label(definition.type_guid, &names));
+        names.push((label, guid));
+    }
+    names
+}
+
+/// systemd's identifier of the type, with `-2`, `-3`, ... when an element before has that label.
+fn unique_label(type_guid: Uuid, names: &[(String, Uuid)]) -> String {
+    let identifier = match types::has_identifier(type_guid) {
+        true => Identifier(type_guid).to_string(),
+        false => "linux".into(),
+    };
     let numbered = (2_u32..).map(|count| format!("{identifier}-{count}"));
-    core::iter::once(identifier.to_string())
+    core::iter::once(identifier.clone())
         .chain(numbered)
-        .find(|label| !taken.contains(label))
+        .find(|label| names.iter().all(|(taken, _)| taken != label))
         .unwrap_or_default()
 }
 
 /// The UUID that follows from the seed. When another partition has it already, systemd takes a random one; here it is
 /// the next one that follows, so that a plan depends on nothing but its inputs.
-fn unique_guid(definitions: &[Definition], index: usize, seed: Uuid, taken: &[Uuid]) -> Uuid {
-    let type_guid = definitions.get(index).map_or(Uuid::nil(), |definition| definition.type_guid);
-    let before = definitions.iter().take(index).filter(|other| other.type_guid == type_guid).count() as u64;
+fn unique_guid(seed: Uuid, type_guid: Uuid, before: u64, taken: &[Uuid]) -> Uuid {
     (before..)
         .map(|counter| derive::partition_uuid(seed, type_guid, counter))
         .take(taken.len() + 1)
         .find(|guid| !taken.contains(guid))
         .unwrap_or_default()
+}
+
+/// Turns decided elements into the plan.
+fn assemble(
+    elements: &Elements<'_>,
+    layout: &Layout,
+    names: &[(String, Uuid)],
+    merged: &[usize],
+) -> Result<Plan, RepartError> {
+    let block = u64::from(layout.block_size).max(1);
+    let mut plan = Plan::default();
+    for (position, (element, (label, guid))) in elements.list.iter().zip(names).enumerate() {
+        let length = Bytes(element.size.unwrap_or(0));
+        let padding = Bytes(element.padding.unwrap_or(0));
+        if let (Some(definition), true) = (element.definition, element.dropped) {
+            let target = element.supplement_for.filter(|_| merged.contains(&position));
+            let target = target.and_then(|target| elements.list.get(target)).and_then(Element::source);
+            let reason = target.map_or(Reason::NoSpace, |target| Reason::Merged(target.file.clone()));
+            plan.dropped.push(Dropped { definition: definition.clone(), reason });
+            continue;
+        }
+        let definition = element.definition.map(|definition| {
+            let supplement = element.merged.and_then(|index| elements.list.get(index)?.definition);
+            supplement.map_or_else(|| definition.clone(), |supplement| definition.merged_with(supplement))
+        });
+        match (element.existing, definition) {
+            (Some(existing), definition) => {
+                let Some(partition) = layout.partitions.get(existing.index) else { continue };
+                let (offset, old) = (Bytes(existing.offset), Bytes(existing.size));
+                let padding = (Bytes(existing.padding), padding);
+                let Some(definition) = definition else {
+                    if let Some(definition) = element.given_up {
+                        let reason = Reason::CannotGrow(partition.number);
+                        plan.dropped.push(Dropped { definition: definition.clone(), reason });
+                    }
+                    let position = element.given_up.map(|_| position);
+                    let partition = partition.clone();
+                    plan.foreign.push(Foreign { partition, offset, length: old, padding, position });
+                    continue;
+                };
+                let before = layout.partitions.iter().take(existing.index);
+                plan.adopted.push(Adopted {
+                    earlier: before.filter(|other| other.type_guid == partition.type_guid).count(),
+                    definition,
+                    position,
+                    number: partition.number,
+                    offset,
+                    length: old,
+                    new_length: length.max(old),
+                    padding,
+                    guid: *guid,
+                    guid_is_new: *guid != partition.guid,
+                    label: label.clone(),
+                    label_is_new: *label != partition.label,
+                });
+            }
+            (None, Some(definition)) => {
+                let number = element.number.ok_or(RepartError::TableFull { entries: layout.entries })?;
+                let offset = element.offset.unwrap_or(0);
+                let first = offset / block;
+                plan.new.push(NewPartition {
+                    position,
+                    number: PartitionNumber(number),
+                    first: Lba(first),
+                    last: Lba(first.saturating_add(length.0 / block).saturating_sub(1)),
+                    offset: Bytes(offset),
+                    length,
+                    padding,
+                    type_guid: definition.type_guid,
+                    guid: *guid,
+                    label: label.clone(),
+                    attributes: attributes(&definition),
+                    fs_uuid: derive::file_system_uuid(*guid),
+                    luks_uuid: derive::luks_uuid(*guid),
+                    definition,
+                });
+            }
+            (None, None) => {}
+        }
+    }
+    Ok(plan)
+}
+
+/// The attribute bits of a new partition. A bit that has no meaning for its type is set by Flags= only.
+fn attributes(definition: &Definition) -> u64 {
+    let guid = definition.type_guid;
+    [
+        (definition.no_auto, types::knows_no_auto(guid), NO_AUTO),
+        (definition.read_only, types::knows_read_only(guid), READ_ONLY),
+        (definition.grow_file_system, types::knows_grow_file_system(guid), GROW_FILE_SYSTEM),
+    ]
+    .into_iter()
+    .fold(definition.flags, |bits, setting| match setting {
+        (Some(true), true, bit) => bits | bit,
+        (Some(false), true, bit) => bits & !bit,
+        _ => bits,
+    })
 }

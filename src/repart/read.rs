@@ -12,31 +12,59 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Definitions, RepartError, Source};
+use super::{Definitions, Reading, RepartError, Source};
 
-/// Where an image has its definitions, the first directory first: a file there hides those of the same name further on.
-const DIRECTORIES: [&str; 2] = ["usr/local/lib/repart.d", "usr/lib/repart.d"];
+/// Where definitions lie, the first directory first: a file there hides those of the same name further on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Search {
+    /// Absolute paths below the root directory.
+    pub directories: Vec<String>,
+    /// What stands before them for whoever reads a path: where the root directory is.
+    pub prefix: String,
+}
+
+impl Search {
+    /// repart.d in /etc, /run, /usr/local/lib and /usr/lib.
+    pub fn standard() -> Self {
+        let directories = ["/etc", "/run", "/usr/local/lib", "/usr/lib"];
+        let directories = directories.map(|directory| format!("{directory}/repart.d")).to_vec();
+        Self { directories, prefix: String::new() }
+    }
+}
+
 /// No definition file is anywhere near this long.
 const MAX_LENGTH: u64 = 1 << 20;
+/// Nobody has this many files in one directory.
+const MOST_FILES: usize = 10_000;
 
 impl Definitions {
-    /// Reads all `*.conf` files, with their drop-ins, of repart.d in /usr/lib and /usr/local/lib below `root`. Links
-    /// are resolved as if `root` were the root directory. A link to /dev/null or an empty file masks.
+    /// Reads all `*.conf` files, with their drop-ins, of the directories of `search` below `root`. Links are resolved as if
+    /// `root` were the root directory. A link to /dev/null or an empty file masks; drop-ins (`NAME.conf.d/*.conf`) hide
+    /// each other in the same way.
     ///
     /// # Errors
     /// A directory or file that is there and cannot be read, and whatever [`Definitions::parse`] refuses.
-    pub fn read(root: BorrowedFd<'_>) -> Result<Self, RepartError> {
+    pub fn read(root: BorrowedFd<'_>, search: &Search, reading: Reading<'_>) -> Result<Self, RepartError> {
         let mut sources: BTreeMap<String, Source> = BTreeMap::new();
-        for directory in DIRECTORIES {
+        for directory in &search.directories {
             for (name, text) in texts(root, directory)? {
-                let drop_ins = texts(root, &format!("{directory}/{name}.d"))?
-                    .into_iter()
-                    .map(|(drop_in, text)| (format!("{name}.d/{drop_in}"), text))
-                    .collect();
-                sources.entry(name.clone()).or_insert(Source { name, text, drop_ins });
+                let path = format!("{}{directory}/{name}", search.prefix);
+                let source = Source { path, text, name: name.clone(), drop_ins: Vec::new() };
+                sources.entry(name).or_insert(source);
             }
         }
-        Self::parse(&sources.into_values().collect::<Vec<_>>())
+        for source in sources.values_mut().filter(|source| !source.text.is_empty()) {
+            let mut drop_ins: BTreeMap<String, (String, String)> = BTreeMap::new();
+            for directory in &search.directories {
+                let directory = format!("{directory}/{}.d", source.name);
+                for (name, text) in texts(root, &directory)? {
+                    let path = format!("{}{directory}/{name}", search.prefix);
+                    drop_ins.entry(name).or_insert((path, text));
+                }
+            }
+            source.drop_ins = drop_ins.into_values().filter(|(_, text)| !text.is_empty()).collect();
+        }
+        Self::parse(&sources.into_values().collect::<Vec<_>>(), reading)
     }
 }
 
@@ -63,6 +91,9 @@ fn texts(root: BorrowedFd<'_>, directory: &str) -> Result<BTreeMap<String, Strin
         } else {
             read(root, &path).map_err(|reason| unreadable(&path, reason))?
         };
+        if texts.len() >= MOST_FILES {
+            return Err(unreadable(directory, "more than 10000 files".into()));
+        }
         texts.insert(name.to_owned(), text);
     }
     Ok(texts)
@@ -91,6 +122,7 @@ fn open(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd, Errn
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fragments::Facts;
     use std::os::unix::fs::symlink;
 
     #[test]
@@ -98,27 +130,41 @@ mod tests {
         let root = std::env::temp_dir().join(format!("hermetic-repart-{}", std::process::id()));
         let (vendor, local) = (root.join("usr/lib/repart.d"), root.join("usr/local/lib/repart.d"));
         std::fs::create_dir_all(vendor.join("10-a.conf.d")).unwrap();
-        std::fs::create_dir_all(&local).unwrap();
+        std::fs::create_dir_all(local.join("10-a.conf.d")).unwrap();
         let text = |weight: u32| format!("[Partition]\nType=root\nFormat=ext4\nWeight={weight}\n");
         for (name, weight) in [("10-a.conf", 1), ("20-b.conf", 2), ("30-c.conf", 3), ("readme.txt", 4)] {
             std::fs::write(vendor.join(name), text(weight)).unwrap();
         }
-        std::fs::write(vendor.join("10-a.conf.d/x.conf"), "[Partition]\nWeight=10\n").unwrap();
+        for (place, name, line) in [
+            (&vendor, "w.conf", "Weight=10"),
+            (&vendor, "x.conf", "Weight=11"),
+            (&vendor, "y.conf", "Weight=12"),
+            (&local, "x.conf", "Weight=13\nPriority=5"),
+        ] {
+            std::fs::write(place.join("10-a.conf.d").join(name), format!("[Partition]\n{line}\n")).unwrap();
+        }
+        symlink("/dev/null", local.join("10-a.conf.d/y.conf")).unwrap();
         symlink("/dev/null", local.join("20-b.conf")).unwrap();
         std::fs::write(local.join("30-c.conf"), text(30)).unwrap();
         symlink("/usr/lib/repart.d/readme.txt", vendor.join("40-d.conf")).unwrap();
         std::fs::write(vendor.join("50-e.conf"), "").unwrap();
         let handle = File::open(&root).unwrap();
-        let found = Definitions::read(handle.as_fd());
+        let facts = Facts::default();
+        let read =
+            |handle: &File| Definitions::read(handle.as_fd(), &Search::standard(), Reading::new(&facts));
+        let found = read(&handle);
         symlink("/nowhere", vendor.join("60-f.conf")).unwrap();
-        let dangling = Definitions::read(handle.as_fd());
+        let dangling = read(&handle);
         std::fs::remove_dir_all(&root).unwrap();
-        let found: Vec<_> = found.unwrap().list.iter().map(|d| (d.file.clone(), d.weight)).collect();
-        let expected = [("10-a.conf", 10), ("30-c.conf", 30), ("40-d.conf", 4)];
-        assert_eq!(found, expected.map(|(name, weight)| (name.to_owned(), weight)));
+        let found = found.unwrap().list;
+        let seen: Vec<_> = found.iter().map(|d| (d.file.as_str(), d.weight)).collect();
+        assert_eq!(seen, [("10-a.conf", 13), ("30-c.conf", 30), ("40-d.conf", 4)]);
+        assert_eq!(found[0].priority, 5);
+        assert_eq!(found[0].path, "/usr/lib/repart.d/10-a.conf");
+        let drop_ins = ["/usr/lib/repart.d/10-a.conf.d/w.conf", "/usr/local/lib/repart.d/10-a.conf.d/x.conf"];
+        assert_eq!(found[0].drop_ins, drop_ins);
         assert!(matches!(dangling, Err(RepartError::Unreadable { .. })));
         // No directory at all asks for nothing.
-        let empty = File::open("/proc").unwrap();
-        assert_eq!(Definitions::read(empty.as_fd()), Ok(Definitions::default()));
+        assert_eq!(read(&File::open("/proc").unwrap()), Ok(Definitions::default()));
     }
 }

@@ -1,24 +1,35 @@
 //! Sizes as systemd writes them: `10M`, `1.5G`, `4096`. Base 1024.
 
-/// Parses a number with an optional fraction and an optional unit (B, K, M, G, T, P, E).
+/// Letters, and the powers of two that they stand for.
+type Units = &'static [(&'static str, u32)];
+
+/// What stands behind a number, largest first: a sum such as `1G 512M` has them in this order.
+const UNITS: Units = &[("E", 60), ("P", 50), ("T", 40), ("G", 30), ("M", 20), ("K", 10), ("B", 0), ("", 0)];
+
+/// Parses a number with an optional fraction and an optional unit (B, K, M, G, T, P, E), or a sum of such.
 pub(super) fn parse(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let end = text.find(|c: char| c.is_ascii_alphabetic() || c == ' ').unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    let shift = match unit.trim_start() {
-        "" | "B" => 0,
-        "K" => 10,
-        "M" => 20,
-        "G" => 30,
-        "T" => 40,
-        "P" => 50,
-        "E" => 60,
-        _ => return None,
-    };
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let mut rest = text.trim_end();
+    let mut units = UNITS;
+    let mut sum = 0_u64;
+    loop {
+        let (bytes, behind, smaller) = term(rest.trim_start(), units)?;
+        sum = sum.checked_add(bytes)?;
+        (rest, units) = (behind, smaller);
+        if rest.is_empty() {
+            return Some(sum);
+        }
+    }
+}
+
+/// The first term, what stands behind it, and the units that may follow.
+fn term(text: &str, units: Units) -> Option<(u64, &str, Units)> {
+    let (whole, rest) = digits(text);
+    let (fraction, rest) = rest.strip_prefix('.').map_or(("", rest), digits);
+    let rest = rest.trim_start();
+    let at = units.iter().position(|(unit, _)| rest.starts_with(unit))?;
+    let (unit, shift) = *units.get(at)?;
     // 18 digits and 60 bits stay within 128 bits.
-    if whole.is_empty() || !digits(whole) || !digits(fraction) || fraction.len() > 18 {
+    if fraction.len() > 18 {
         return None;
     }
     let factor = 1_u128 << shift;
@@ -27,7 +38,12 @@ pub(super) fn parse(text: &str) -> Option<u64> {
         let scale = 10_u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
         bytes = bytes.checked_add(u128::from(fraction.parse::<u64>().ok()?) * factor / scale)?;
     }
-    u64::try_from(bytes).ok()
+    Some((u64::try_from(bytes).ok()?, rest.get(unit.len()..)?, units.get(at + 1..)?))
+}
+
+/// The digits at the beginning, and the rest.
+fn digits(text: &str) -> (&str, &str) {
+    text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
 /// The largest multiple of `grain` that is not above.
@@ -57,12 +73,28 @@ mod tests {
             ("2T", 2 << 40),
             ("15E", 15 << 60),
             ("7B", 7),
+            ("1G 512M", 3 << 29),
+            ("1M1K1", (1 << 20) + 1025),
+            ("10.M", 10 << 20),
         ] {
             assert_eq!(parse(text), Some(bytes), "{text}");
         }
-        for text in
-            ["", "M", "-1", "+1", "1m", "1MB", "1MiB", "16E", "1.5.5", ".5G", "99999999999999999999", "ä"]
-        {
+        for text in [
+            "",
+            "M",
+            "-1",
+            "+1",
+            "1m",
+            "1MB",
+            "1MiB",
+            "16E",
+            "1.5.5",
+            ".5G",
+            "1M1G",
+            "1 1",
+            "99999999999999999999",
+            "ä",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

@@ -5,7 +5,8 @@ use hermetic_init::{
         partition::{Layout, Partition},
         types::{self, Role},
     },
-    repart::{Definitions, Source, plan},
+    repart::{Definitions, Maker, Reading, Source, plan, refuse},
+    fragments::Facts,
     units::{Lba, PartitionNumber},
 };
 use uuid::Uuid;
@@ -18,10 +19,16 @@ pub fn repart(data: &[u8]) {
     let layout = layout(&mut input);
     let [first, second, drop_in] = input.parts().map(text);
     let files = [
-        Source { name: "50-root.conf".into(), text: first, drop_ins: Vec::new() },
-        Source { name: "60-more.conf".into(), text: second, drop_ins: vec![("a.conf".into(), drop_in)] },
+        Source { name: "50-root.conf".into(), path: "50".into(), text: first, drop_ins: Vec::new() },
+        Source {
+            name: "60-more.conf".into(),
+            path: "60".into(),
+            text: second,
+            drop_ins: vec![("a.conf".into(), drop_in)],
+        },
     ];
-    let definitions = match Definitions::parse(&files) {
+    let facts = Facts { hostname: Some("box".into()), ..Facts::default() };
+    let definitions = match Definitions::parse(&files, Reading::new(&facts)) {
         Ok(definitions) => definitions.list,
         Err(error) => return assert!(!error.to_string().is_empty()),
     };
@@ -29,10 +36,15 @@ pub fn repart(data: &[u8]) {
         Ok(plan) => plan,
         Err(error) => return assert!(!error.to_string().is_empty()),
     };
-    assert_eq!(plan.new.len() + plan.adopted.len(), definitions.len());
+    assert_eq!(plan.new.len() + plan.adopted.len() + plan.dropped.len(), definitions.len());
+    assert_eq!(plan.adopted.len() + plan.foreign.len(), layout.partitions.len());
     let block = u64::from(layout.block_size);
+    let end = |partition: &Partition| {
+        let adopted = plan.adopted.iter().find(|adopted| adopted.number == partition.number);
+        adopted.map_or(partition.last.0, |adopted| partition.first.0 + adopted.new_length.0 / block - 1)
+    };
     let mut ranges: Vec<(u64, u64)> =
-        layout.partitions.iter().map(|partition| (partition.first.0, partition.last.0)).collect();
+        layout.partitions.iter().map(|partition| (partition.first.0, end(partition))).collect();
     let mut numbers: Vec<u32> = layout.partitions.iter().map(|partition| partition.number.0).collect();
     for new in &plan.new {
         let first = new.offset.0 / block;
@@ -43,6 +55,9 @@ pub fn repart(data: &[u8]) {
         assert_eq!((new.first.0, new.last.0 + 1), (first, first + new.length.0 / block));
         assert!(new.first >= layout.first_usable && new.last <= layout.last_usable, "{new:?} is outside");
         assert!(new.definition.size_min.is_none_or(|min| new.length.0 >= min));
+        if let Err(error) = refuse(&new.definition, Maker::Boot) {
+            assert!(!error.to_string().is_empty());
+        }
         assert!((1..=layout.entries).contains(&new.number.0));
         ranges.push((new.first.0, new.last.0));
         numbers.push(new.number.0);
@@ -53,9 +68,12 @@ pub fn repart(data: &[u8]) {
     numbers.sort_unstable();
     numbers.dedup();
     assert_eq!(numbers.len(), all, "two partitions have one number");
-    for (definition, number) in &plan.adopted {
-        let partition = layout.partitions.iter().find(|partition| partition.number == *number);
-        assert_eq!(partition.map(|partition| partition.type_guid), Some(definition.type_guid));
+    for adopted in &plan.adopted {
+        let partition = layout.partitions.iter().find(|partition| partition.number == adopted.number);
+        let partition = partition.expect("an adopted partition is on the disk");
+        assert_eq!(partition.type_guid, adopted.definition.type_guid);
+        assert!(adopted.new_length >= adopted.length && adopted.length == partition.length(layout.block_size));
+        assert!(!adopted.to_string().is_empty());
     }
 }
 
@@ -88,8 +106,9 @@ fn layout(input: &mut Input<'_>) -> Layout {
 }
 
 pub(crate) fn repart_seeds() -> Vec<Vec<u8>> {
-    let root = b"[Partition]\nType=root\nFormat=ext4\nEncrypt=key-file\nSizeMinBytes=100M\nWeight=500\n";
-    let more = b"# more\n[Partition]\nType=root-x86-64\nLabel=data%%1\nFormat=ext4\nSizeMaxBytes=1.5G\\\n  \n[X-Own]\na=b\n";
+    let root = b"[Partition]\nType=root\nFormat=ext4\nEncrypt=key-file\nSizeMinBytes=100M\nWeight=500\nPriority=2\n\
+                 PaddingMinBytes=1M\nPaddingWeight=3\nCopyFiles=/a:/b\nMakeSymlinks=/l:x\nSubvolumes=/s:ro\nUUID=null\n";
+    let more = b"# more\n[Partition]\nType=usr\nSupplementFor=50-root\nLabel=data%%1 %H\nFormat=ext4\nSizeMaxBytes=1.5G\\\n  \n[X-Own]\na=b\n";
     let files = join(&[root, more, b"[Partition]\nSizeMinBytes=64M\nFoo=1\n"]);
     // Options, first usable, partitions; gap, length, kind for each; what is behind them.
     let layouts: [&[u8]; 3] = [

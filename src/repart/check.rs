@@ -1,0 +1,195 @@
+//! What a definition implies, and what it may not say beside something else. The refusals are those of systemd-repart 257.
+
+use std::prelude::v1::*;
+
+use super::{Definition, Encrypt, Format, RepartError, Verity, fields::is_file_name};
+use crate::disk::types::{self, Role};
+
+/// Fills in what follows from the rest and refuses contradictions within one definition.
+pub(super) fn complete(definition: &mut Definition) -> Result<(), RepartError> {
+    let d = &*definition;
+    let copies = d.copy_blocks.is_some();
+    let populates = d.populates();
+    let above = |min: Option<u64>, max: Option<u64>| min.zip(max).filter(|(min, max)| min > max);
+    if let Some((min, max)) = above(d.size_min, d.size_max) {
+        return Err(d.refuse(
+            "SizeMinBytes",
+            format!("SizeMinBytes= is {min} and SizeMaxBytes= is {max}"),
+            "the smallest size cannot be above the largest",
+        ));
+    }
+    if let Some((min, max)) = above(d.padding_min, d.padding_max) {
+        return Err(d.refuse(
+            "PaddingMinBytes",
+            format!("PaddingMinBytes= is {min} and PaddingMaxBytes= is {max}"),
+            "the smallest padding cannot be above the largest",
+        ));
+    }
+    if copies && (d.format.is_some() || populates) {
+        return Err(d.refuse("CopyBlocks", "CopyBlocks= beside Format= or files", "say one of them"));
+    }
+    if populates && matches!(d.format, Some(Format::Swap | Format::Empty)) {
+        return Err(d.refuse("Format", "files in a partition without a file system", "say another Format="));
+    }
+    let is_boot = [types::ESP, types::XBOOTLDR].contains(&d.type_guid);
+    let implied = match d.type_guid {
+        types::SWAP => Some(Format::Swap),
+        _ if populates || (d.encrypt != Encrypt::Off && !copies) => {
+            Some(if is_boot { Format::Vfat } else { Format::Ext4 })
+        }
+        _ => None,
+    };
+    // Blocks that are copied onto swap space count more than its format.
+    let format = d.format.or(implied);
+    if d.minimize && format.is_none() && d.verity != Verity::Hash {
+        return Err(d.refuse("Minimize", "Minimize= without Format=", "say Format= or Verity=hash"));
+    }
+    if let Some(format) = format.filter(|format| format.is_read_only() && !populates) {
+        let what = format!("Format={} without anything to put into it", format.word());
+        return Err(d.refuse("Format", what, "say CopyFiles="));
+    }
+    if d.encrypt != Encrypt::Off && format == Some(Format::Empty) {
+        return Err(d.refuse("Encrypt", "Encrypt= beside Format=empty", "say one of them"));
+    }
+    verity(d, format)?;
+    if let Some(default) = &d.default_subvolume
+        && !d.subvolumes.iter().any(|subvolume| subvolume.path == *default)
+    {
+        let what = format!("DefaultSubvolume={default} is none of Subvolumes=");
+        return Err(d.refuse("DefaultSubvolume", what, "add it there"));
+    }
+    if let Some(target) = &d.supplement_for {
+        if !is_file_name(target) {
+            let what = format!("SupplementFor={target} is no name");
+            return Err(d.refuse("SupplementFor", what, "say a definition's name without .conf"));
+        }
+        if alone(d) {
+            return Err(d.refuse("SupplementFor", ALONE, "say one of them"));
+        }
+    }
+    definition.format = format;
+    let role = types::role(definition.type_guid);
+    let is_tree = matches!(role, Some(Role::RootVerity | Role::UsrVerity));
+    if (is_tree || definition.verity == Verity::Data) && definition.read_only.is_none() {
+        definition.read_only = Some(true);
+    }
+    if definition.format == Some(Format::Empty) {
+        // Set and not asked: a slot that discovery takes would be mounted before an update filled it.
+        definition.no_auto = Some(true);
+        definition.label.get_or_insert_with(|| "_empty".into());
+    }
+    // systemd 257 sets this whatever GrowFileSystem= says; its manual promises otherwise.
+    if types::knows_grow_file_system(definition.type_guid) && definition.read_only != Some(true) {
+        definition.grow_file_system = Some(true);
+    }
+    Ok(())
+}
+
+/// What Verity= needs and excludes.
+fn verity(d: &Definition, format: Option<Format>) -> Result<(), RepartError> {
+    let word = d.verity.word();
+    match (d.verity, &d.verity_match_key) {
+        (Verity::Off, None) => return Ok(()),
+        (Verity::Off, Some(_)) => {
+            return Err(d.refuse("VerityMatchKey", "VerityMatchKey= without Verity=", "say Verity="));
+        }
+        (_, None) => {
+            return Err(d.refuse("Verity", format!("Verity={word} without VerityMatchKey="), "say it"));
+        }
+        _ => {}
+    }
+    let content = d.copy_blocks.is_some() || format.is_some() || d.populates();
+    if d.verity != Verity::Data && content {
+        let what = format!("Verity={word} beside Format=, CopyBlocks= or files");
+        return Err(d.refuse("Verity", what, "its content follows from the data partition"));
+    }
+    if d.encrypt != Encrypt::Off {
+        return Err(d.refuse("Verity", format!("Verity={word} beside Encrypt="), "say one of them"));
+    }
+    if d.verity == Verity::Signature {
+        let what = "Verity=signature is not supported";
+        return Err(d.refuse("Verity", what, "nobody signs here: leave it to who builds the image"));
+    }
+    Ok(())
+}
+
+const ALONE: &str = "SupplementFor= beside CopyBlocks=, Encrypt= or Verity=";
+
+/// Whether a definition says what can be merged with no other.
+fn alone(d: &Definition) -> bool {
+    d.copy_blocks.is_some() || d.encrypt != Encrypt::Off || d.verity != Verity::Off
+}
+
+/// Refuses contradictions between definitions.
+pub(super) fn relations(list: &[Definition]) -> Result<(), RepartError> {
+    for definition in list.iter().filter(|definition| definition.verity != Verity::Off) {
+        siblings(list, definition)?;
+    }
+    for (index, definition) in list.iter().enumerate() {
+        let Some(name) = &definition.supplement_for else { continue };
+        let refuse = |what: String, advice| Err(definition.refuse("SupplementFor", what, advice));
+        let Some(target) = target(list, index) else {
+            return refuse(format!("SupplementFor={name} names no definition"), "add one or remove it");
+        };
+        let Some(goal) = list.get(target) else { continue };
+        if goal.supplement_for.is_some() {
+            return refuse(format!("SupplementFor={name} names a supplement"), "name what that one names");
+        }
+        if alone(goal) {
+            return refuse(ALONE.into(), "name another definition");
+        }
+        let earlier = list.iter().take(index).any(|other| other.supplement_for.as_ref() == Some(name));
+        if earlier {
+            return refuse(format!("SupplementFor={name} is said twice"), "only one can be merged");
+        }
+        let apart = |mins: [Option<u64>; 2], maxima: [Option<u64>; 2]| {
+            let max = maxima.into_iter().flatten().min();
+            mins.into_iter().flatten().max().zip(max).is_some_and(|(min, max)| min > max)
+        };
+        if apart([definition.size_min, goal.size_min], [definition.size_max, goal.size_max]) {
+            return refuse(format!("the sizes of {name} and this one exclude each other"), "change one");
+        }
+        if apart([definition.padding_min, goal.padding_min], [definition.padding_max, goal.padding_max]) {
+            return refuse(format!("the paddings of {name} and this one exclude each other"), "change one");
+        }
+    }
+    Ok(())
+}
+
+/// The definition that the supplement at `index` is for.
+pub(super) fn target(list: &[Definition], index: usize) -> Option<usize> {
+    let name = list.get(index)?.supplement_for.as_deref()?;
+    list.iter()
+        .enumerate()
+        .position(|(other, definition)| other != index && definition.file.strip_suffix(".conf") == Some(name))
+}
+
+/// The data and hash partitions of one image have each other, once, with the same priority.
+fn siblings(list: &[Definition], definition: &Definition) -> Result<(), RepartError> {
+    for mode in [Verity::Data, Verity::Hash] {
+        if mode == definition.verity {
+            continue;
+        }
+        let mut others = list
+            .iter()
+            .filter(|other| other.verity == mode && other.verity_match_key == definition.verity_match_key);
+        let (first, second) = (others.next(), others.next());
+        let key = definition.verity_match_key.as_deref().unwrap_or_default();
+        let refuse = |what: String, advice| Err(definition.refuse("Verity", what, advice));
+        match (first, second) {
+            (None, _) => {
+                let what = format!("no definition says Verity={} and VerityMatchKey={key}", mode.word());
+                return refuse(what, "add one");
+            }
+            (_, Some(_)) => {
+                let what = format!("two definitions say Verity={} and VerityMatchKey={key}", mode.word());
+                return refuse(what, "remove one");
+            }
+            (Some(other), None) if other.priority != definition.priority => {
+                return refuse(format!("{} has another Priority=", other.file), "give both the same one");
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

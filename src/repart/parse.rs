@@ -1,0 +1,652 @@
+//! From the text of definition files to [`Definition`]s.
+//!
+//! A word of Type=, Encrypt=, Format=, CopyBlocks=, Verity= or a size that is not understood refuses, as does a combination
+//! that systemd refuses; what systemd reads over with a warning (a label that is too long, a path that is not absolute, an
+//! unknown key) is read over with a warning here.
+
+use std::prelude::v1::*;
+
+use uuid::Uuid;
+
+use super::{
+    Definition, Definitions, RepartError, Source, Warning,
+    definition::{
+        CopyBlocks, CopyFiles, Encrypt, EncryptedVolume, Format, MountPoint, Place, Subvolume, Symlink,
+        Verity,
+    },
+    fields::{self, PATH_MAX},
+    ini::{self, Item},
+    size,
+};
+use crate::{
+    disk::types,
+    fragments::{Facts, words},
+};
+
+/// What definition files are read with.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading<'a> {
+    /// What specifiers stand for.
+    pub facts: &'a Facts,
+    /// The architecture whose types are meant where a definition names types that depend on it; None for what it says.
+    pub architecture: Option<&'a str>,
+    /// Which types are read over.
+    pub filter: Filter<'a>,
+}
+
+impl<'a> Reading<'a> {
+    /// Everything, as it is written.
+    pub fn new(facts: &'a Facts) -> Self {
+        Self { facts, architecture: None, filter: Filter::All }
+    }
+}
+
+/// Which definitions count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Filter<'a> {
+    /// All.
+    #[default]
+    All,
+    /// Those of these types.
+    Only(&'a [Uuid]),
+    /// Those of other types.
+    Without(&'a [Uuid]),
+}
+
+impl Filter<'_> {
+    /// Whether definitions of this type count.
+    pub fn passes(self, type_guid: Uuid) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(types) => types.contains(&type_guid),
+            Self::Without(types) => !types.contains(&type_guid),
+        }
+    }
+}
+
+/// The longest label that a GPT entry keeps, in UTF-16 units.
+const LABEL_UNITS: usize = 36;
+const MAX_WEIGHT: u32 = 1_000_000;
+/// Sizes in definition files have this granularity.
+const GRANULARITY: u64 = 4096;
+/// Nobody lists this many paths in one definition.
+const MOST_PATHS: usize = 10_000;
+
+impl Definitions {
+    /// Parses files, whatever their order. An empty file is a mask: it defines nothing.
+    ///
+    /// # Errors
+    /// The first word of policy that is not understood or contradicts another one, with its file and line.
+    pub fn parse(files: &[Source], reading: Reading<'_>) -> Result<Self, RepartError> {
+        let mut files: Vec<&Source> = files.iter().filter(|file| !file.text.is_empty()).collect();
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut definitions = Self::default();
+        for file in files {
+            let mut parser = Parser::new(reading, &mut definitions.warnings);
+            parser.text(&file.name, &file.text)?;
+            for (path, text) in &file.drop_ins {
+                parser.text(drop_in_name(path), text)?;
+                parser.definition.drop_ins.push(path.clone());
+            }
+            definitions.list.extend(parser.finish(file)?);
+        }
+        super::check::relations(&definitions.list)?;
+        Ok(definitions)
+    }
+}
+
+/// `50-root.conf.d/size.conf`: enough of a path to find the file by.
+fn drop_in_name(path: &str) -> &str {
+    let start = path.rmatch_indices('/').nth(1).map_or(0, |(at, _)| at + 1);
+    path.get(start..).unwrap_or(path)
+}
+
+/// How an assignment ended, when it was not taken.
+enum Unread {
+    /// The key is not known.
+    Key,
+    /// The value makes no sense; systemd reads over it, and so do we.
+    Value(&'static str),
+    /// The value makes no sense, and nothing may be done without it. What to do.
+    Refused(&'static str),
+}
+
+/// A definition while it is read.
+struct Parser<'a> {
+    reading: Reading<'a>,
+    warnings: &'a mut Vec<Warning>,
+    definition: Definition,
+    type_said: bool,
+}
+
+impl<'a> Parser<'a> {
+    fn new(reading: Reading<'a>, warnings: &'a mut Vec<Warning>) -> Self {
+        Self { reading, warnings, definition: Definition::of_type(Uuid::nil()), type_said: false }
+    }
+
+    fn text(&mut self, file: &str, text: &str) -> Result<(), RepartError> {
+        let items = ini::parse(text).map_err(|error| RepartError::Refused {
+            file: file.into(),
+            line: error.line,
+            what: format!("{}: this is no definition file", error.what),
+            advice: "see repart.d(5)",
+        })?;
+        let mut ours = false;
+        for (line, item) in items {
+            match item {
+                Item::Section(name) => {
+                    ours = name == "Partition";
+                    if !ours && !name.starts_with("X-") {
+                        self.warn(file, line, format!("the unknown section [{name}]"));
+                    }
+                }
+                Item::Assignment(key, value) if ours => match self.assign(&key, &value) {
+                    Ok(()) => self.definition.places.push(Place { key, file: file.into(), line }),
+                    Err(Unread::Key) => self.warn(file, line, format!("the unknown key {key}=")),
+                    Err(Unread::Value(why)) => self.warn(file, line, format!("{key}={value} ({why})")),
+                    Err(Unread::Refused(advice)) => {
+                        return Err(RepartError::Refused {
+                            file: file.into(),
+                            line,
+                            what: format!("{key}={value} is not supported"),
+                            advice,
+                        });
+                    }
+                },
+                Item::Assignment(..) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn warn(&mut self, file: &str, line: u32, what: String) {
+        self.warnings.push(Warning { file: file.into(), line, what });
+    }
+
+    /// Takes one assignment.
+    fn assign(&mut self, key: &str, value: &str) -> Result<(), Unread> {
+        let facts = self.reading.facts;
+        let mine = &mut self.definition;
+        match key {
+            "Type" => {
+                let guid = types::parse(value).filter(|guid| !guid.is_nil());
+                let guid = guid.ok_or(Unread::Refused("say a type of repart.d(5), or its GUID"))?;
+                mine.type_guid = match self.reading.architecture {
+                    Some(architecture) => types::of_architecture(guid, architecture),
+                    None => guid,
+                };
+                self.type_said = true;
+            }
+            "Label" => mine.label = Some(label(value, facts)?),
+            "UUID" => {
+                mine.uuid = match value {
+                    "" => None,
+                    "null" => Some(Uuid::nil()),
+                    text => Some(Uuid::try_parse(text).map_err(|_| Unread::Value("no UUID"))?),
+                }
+            }
+            "Priority" => {
+                mine.priority =
+                    value.parse().map_err(|_| Unread::Value("a priority is a number of 32 bits"))?;
+            }
+            "Weight" => mine.weight = weight(value)?,
+            "PaddingWeight" => mine.padding_weight = weight(value)?,
+            // systemd-repart 257 rounds the smallest size down and the largest up.
+            "SizeMinBytes" => mine.size_min = Some(size::round_down(bytes(value)?, GRANULARITY)),
+            "SizeMaxBytes" => mine.size_max = Some(size::round_up(bytes(value)?, GRANULARITY)),
+            "PaddingMinBytes" => mine.padding_min = Some(size::round_down(bytes(value)?, GRANULARITY)),
+            "PaddingMaxBytes" => mine.padding_max = Some(size::round_up(bytes(value)?, GRANULARITY)),
+            "FactoryReset" => mine.factory_reset = boolean(value)?,
+            "CopyBlocks" => {
+                mine.copy_blocks = match value {
+                    "" => None,
+                    "auto" => Some(CopyBlocks::Auto),
+                    text => {
+                        let path = expanded_path(text, facts, false)
+                            .map_err(|_| Unread::Refused("say auto or an absolute path"))?;
+                        Some(CopyBlocks::Path(path))
+                    }
+                }
+            }
+            "Format" => {
+                let format = Format::parse(value);
+                mine.format = Some(format.ok_or(Unread::Refused("say a file system, swap or empty"))?);
+            }
+            "Encrypt" => {
+                mine.encrypt = match value {
+                    "" | "off" => Encrypt::Off,
+                    "key-file" => Encrypt::KeyFile,
+                    "tpm2" => Encrypt::Tpm2,
+                    "key-file+tpm2" => Encrypt::KeyFileTpm2,
+                    other => match fields::boolean(other) {
+                        Some(true) => Encrypt::KeyFile,
+                        Some(false) => Encrypt::Off,
+                        None => return Err(Unread::Refused("say off, key-file, tpm2 or key-file+tpm2")),
+                    },
+                }
+            }
+            "Verity" => {
+                mine.verity = match value {
+                    "" | "off" => Verity::Off,
+                    "data" => Verity::Data,
+                    "hash" => Verity::Hash,
+                    "signature" => Verity::Signature,
+                    _ => return Err(Unread::Refused("say off, data, hash or signature")),
+                }
+            }
+            "VerityMatchKey" => mine.verity_match_key = Some(value.into()).filter(|_| !value.is_empty()),
+            "VerityDataBlockSizeBytes" => mine.verity_data_block_size = Some(block_size(value)?),
+            "VerityHashBlockSizeBytes" => mine.verity_hash_block_size = Some(block_size(value)?),
+            "Minimize" => {
+                mine.minimize = match value {
+                    "" | "off" => false,
+                    "best" | "guess" => true,
+                    other => fields::boolean(other).ok_or(Unread::Value("say off, best or guess"))?,
+                }
+            }
+            "Flags" => mine.flags = fields::number(value).ok_or(Unread::Value("no number"))?,
+            "ReadOnly" => mine.read_only = tristate(value)?,
+            "NoAuto" => mine.no_auto = tristate(value)?,
+            "GrowFileSystem" => mine.grow_file_system = tristate(value)?,
+            "AddValidateFS" => mine.add_validate_fs = boolean(value)?,
+            "SupplementFor" => mine.supplement_for = Some(value.into()).filter(|_| !value.is_empty()),
+            "SplitName" | "Compression" | "CompressionLevel" => {
+                return Err(Unread::Value("for image builders only"));
+            }
+            _ => return self.assign_content(key, value),
+        }
+        Ok(())
+    }
+
+    /// Takes an assignment about what is to be put into the partition or said about it elsewhere.
+    fn assign_content(&mut self, key: &str, value: &str) -> Result<(), Unread> {
+        let facts = self.reading.facts;
+        let mine = &mut self.definition;
+        match key {
+            "CopyFiles" => {
+                let parts = fields::colons(value, false)
+                    .filter(|parts| parts.len() <= 2)
+                    .ok_or(Unread::Refused("say SOURCE or SOURCE:TARGET"))?;
+                let source = parts.first().ok_or(Unread::Value("no path"))?;
+                let target = parts.get(1).unwrap_or(source);
+                push(
+                    &mut mine.copy_files,
+                    CopyFiles {
+                        source: expanded_path(source, facts, false)?,
+                        target: expanded_path(target, facts, false)?,
+                    },
+                )?;
+            }
+            "ExcludeFiles" => exclude(&mut mine.exclude_files, value, facts)?,
+            "ExcludeFilesTarget" => exclude(&mut mine.exclude_files_target, value, facts)?,
+            "MakeDirectories" => {
+                for word in list(value)? {
+                    let path = expanded_path(&word, facts, false)?;
+                    if !mine.make_directories.contains(&path) {
+                        push(&mut mine.make_directories, path)?;
+                    }
+                }
+            }
+            "MakeSymlinks" => {
+                for word in list(value)? {
+                    let (path, target) = word.split_once(':').ok_or(Unread::Value("say PATH:TARGET"))?;
+                    let path = expanded_path(path, facts, false)?;
+                    push(&mut mine.make_symlinks, Symlink { path, target: target.into() })?;
+                }
+            }
+            "Subvolumes" => {
+                for word in list(value)? {
+                    let (path, flags) =
+                        word.split_once(':').map_or((word.as_str(), None), |(p, f)| (p, Some(f)));
+                    let path = expanded_path(path, facts, false)?;
+                    let read_only = match flags {
+                        None => None,
+                        Some("") => Some(false),
+                        Some("ro") => Some(true),
+                        Some(_) => return Err(Unread::Value("the only flag is ro")),
+                    };
+                    match mine.subvolumes.iter_mut().find(|subvolume| subvolume.path == path) {
+                        Some(known) => known.read_only = read_only.unwrap_or(known.read_only),
+                        None => push(
+                            &mut mine.subvolumes,
+                            Subvolume { path, read_only: read_only.unwrap_or(false) },
+                        )?,
+                    }
+                }
+            }
+            "DefaultSubvolume" => {
+                mine.default_subvolume = match value {
+                    "" => None,
+                    text => Some(expanded_path(text, facts, false)?),
+                }
+            }
+            "MountPoint" if value.is_empty() => mine.mount_points.clear(),
+            "MountPoint" => {
+                let mut parts = parts(value, 2)?;
+                let path = fields::path(&parts.next().unwrap_or_default(), false);
+                let path = path.ok_or(Unread::Value("no absolute path"))?;
+                let options = parts.next().unwrap_or_default();
+                push(&mut mine.mount_points, MountPoint { path, options })?;
+            }
+            "EncryptedVolume" if value.is_empty() => mine.encrypted_volume = None,
+            "EncryptedVolume" => {
+                let mut parts = parts(value, 3)?;
+                let mut next = || parts.next().unwrap_or_default();
+                let volume = EncryptedVolume { name: next(), key_file: next(), options: next() };
+                if !fields::is_file_name(&volume.name) {
+                    return Err(Unread::Value("no name for a mapping"));
+                }
+                mine.encrypted_volume = Some(volume);
+            }
+            _ => return Err(Unread::Key),
+        }
+        Ok(())
+    }
+
+    /// The finished definition; None when its type is filtered out.
+    fn finish(mut self, source: &Source) -> Result<Option<Definition>, RepartError> {
+        self.definition.file = source.name.clone();
+        self.definition.path = source.path.clone();
+        if self.type_said && !self.reading.filter.passes(self.definition.type_guid) {
+            return Ok(None);
+        }
+        if !self.type_said {
+            return Err(self.definition.refuse("", "no Type= in section [Partition]", "say Type=root"));
+        }
+        super::check::complete(&mut self.definition)?;
+        Ok(Some(self.definition))
+    }
+}
+
+fn push<T>(list: &mut Vec<T>, item: T) -> Result<(), Unread> {
+    if list.len() >= MOST_PATHS {
+        return Err(Unread::Refused("a definition has at most 10000 of these"));
+    }
+    list.push(item);
+    Ok(())
+}
+
+fn exclude(paths: &mut Vec<String>, value: &str, facts: &Facts) -> Result<(), Unread> {
+    if value.is_empty() {
+        paths.clear();
+    }
+    for word in list(value)? {
+        push(paths, expanded_path(&word, facts, true)?)?;
+    }
+    Ok(())
+}
+
+/// The words of a value, separated by blanks; quotes group.
+fn list(value: &str) -> Result<Vec<String>, Unread> {
+    words::split(value, usize::MAX).map(|(words, _)| words).map_err(|_| Unread::Value("an open quote"))
+}
+
+/// One to `most` fields between colons.
+fn parts(value: &str, most: usize) -> Result<impl Iterator<Item = String> + use<>, Unread> {
+    let parts = fields::colons(value, true).ok_or(Unread::Value("an open quote or escape"))?;
+    match parts.len() > most {
+        true => Err(Unread::Value("too many fields")),
+        false => Ok(parts.into_iter()),
+    }
+}
+
+fn expanded_path(text: &str, facts: &Facts, keep_trailing_slash: bool) -> Result<String, Unread> {
+    let text =
+        facts.expand(text, PATH_MAX).map_err(|_| Unread::Value("a specifier that has no value here"))?;
+    fields::path(&text, keep_trailing_slash).ok_or(Unread::Value("no absolute path"))
+}
+
+/// A label with its specifiers expanded.
+fn label(value: &str, facts: &Facts) -> Result<String, Unread> {
+    // Twice as many bytes as units is more than any valid label has, and less would cut valid ones.
+    let text = facts
+        .expand(value, LABEL_UNITS * 4)
+        .map_err(|_| Unread::Value("a specifier that has no value here, or too long"))?;
+    if text.encode_utf16().count() > LABEL_UNITS {
+        return Err(Unread::Value("a label has at most 36 characters"));
+    }
+    Ok(text)
+}
+
+fn weight(value: &str) -> Result<u32, Unread> {
+    fields::number(value)
+        .and_then(|weight| u32::try_from(weight).ok())
+        .filter(|weight| *weight <= MAX_WEIGHT)
+        .ok_or(Unread::Value("a weight is a number from 0 to 1000000"))
+}
+
+fn bytes(value: &str) -> Result<u64, Unread> {
+    size::parse(value).ok_or(Unread::Refused("a size is a number with K, M, G or T behind it"))
+}
+
+fn block_size(value: &str) -> Result<u32, Unread> {
+    let size = size::parse(value).and_then(|size| u32::try_from(size).ok());
+    size.filter(|size| size.is_power_of_two() && (512..=4096).contains(size))
+        .ok_or(Unread::Refused("say 512, 1024, 2048 or 4096"))
+}
+
+fn boolean(value: &str) -> Result<bool, Unread> {
+    fields::boolean(value).ok_or(Unread::Value("say yes or no"))
+}
+
+fn tristate(value: &str) -> Result<Option<bool>, Unread> {
+    match value {
+        "" => Ok(None),
+        text => boolean(text).map(Some),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::types::Role;
+    use proptest::prelude::*;
+
+    fn facts() -> Facts {
+        Facts { hostname: Some("box.example".into()), ..Facts::default() }
+    }
+
+    fn parse(text: &str) -> Result<Definitions, RepartError> {
+        let source = Source {
+            name: "50-root.conf".into(),
+            path: "/x/50-root.conf".into(),
+            text: text.into(),
+            drop_ins: vec![],
+        };
+        Definitions::parse(&[source], Reading::new(&facts()))
+    }
+
+    /// What was read, without where it stood.
+    fn one(text: &str) -> Definition {
+        let mut found = parse(text).unwrap();
+        assert_eq!(found.warnings, [], "{text}");
+        let mut definition = found.list.remove(0);
+        definition.places.clear();
+        definition
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let found = one(
+            "[Partition]\nType=root\nLabel=100%% %l\nUUID=0123456789abcdef0123456789abcdef\nPriority=-3\n\
+             Weight=0\nPaddingWeight=7\nSizeMinBytes=10000\nSizeMaxBytes=1.5G\nPaddingMinBytes=4097\nPaddingMaxBytes=8193\n\
+             Format=btrfs\nCopyFiles=/a\nCopyFiles=/b/./:/c\\x3a\nExcludeFiles=/x/ \"/y z\"\nExcludeFilesTarget=/t\n\
+             MakeDirectories=/usr /var/log /usr\nMakeSymlinks=/l:../t\nSubvolumes=/s /r:ro\nDefaultSubvolume=/s\n\
+             Encrypt=Yes\nFactoryReset=on\nFlags=0x1\nNoAuto=yes\nReadOnly=no\nGrowFileSystem=yes\nMountPoint=/m:ro\n\
+             MountPoint=/n\nEncryptedVolume=luks:/key:discard\nAddValidateFS=no\n[X-Mine]\nA=b\n",
+        );
+        let expected = Definition {
+            file: "50-root.conf".into(),
+            path: "/x/50-root.conf".into(),
+            label: Some("100% box".into()),
+            uuid: Some(Uuid::from_u128(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef)),
+            priority: -3,
+            weight: 0,
+            padding_weight: 7,
+            size_min: Some(8192),
+            size_max: Some(3 << 29),
+            padding_min: Some(4096),
+            padding_max: Some(12288),
+            format: Some(Format::Btrfs),
+            copy_files: vec![
+                CopyFiles { source: "/a".into(), target: "/a".into() },
+                CopyFiles { source: "/b".into(), target: "/c:".into() },
+            ],
+            exclude_files: vec!["/x/".into(), "/y z".into()],
+            exclude_files_target: vec!["/t".into()],
+            make_directories: vec!["/usr".into(), "/var/log".into()],
+            make_symlinks: vec![Symlink { path: "/l".into(), target: "../t".into() }],
+            subvolumes: vec![
+                Subvolume { path: "/s".into(), read_only: false },
+                Subvolume { path: "/r".into(), read_only: true },
+            ],
+            default_subvolume: Some("/s".into()),
+            encrypt: Encrypt::KeyFile,
+            factory_reset: true,
+            flags: 1,
+            no_auto: Some(true),
+            read_only: Some(false),
+            grow_file_system: Some(true),
+            mount_points: vec![
+                MountPoint { path: "/m".into(), options: "ro".into() },
+                MountPoint { path: "/n".into(), options: String::new() },
+            ],
+            encrypted_volume: Some(EncryptedVolume {
+                name: "luks".into(),
+                key_file: "/key".into(),
+                options: "discard".into(),
+            }),
+            add_validate_fs: false,
+            ..Definition::of_type(types::native(Role::Root))
+        };
+        assert_eq!(found, expected);
+        let found = one("[Partition]\nType=esp\nCopyBlocks=/dev/x\nCopyBlocks=auto\nUUID=null\n");
+        let expected = Definition {
+            file: "50-root.conf".into(),
+            path: "/x/50-root.conf".into(),
+            copy_blocks: Some(CopyBlocks::Auto),
+            uuid: Some(Uuid::nil()),
+            ..Definition::of_type(types::ESP)
+        };
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn formats_and_bits_follow_from_the_rest() {
+        for (text, format, bits) in [
+            ("Type=root", None, (None, None, Some(true))),
+            ("Type=root\nEncrypt=tpm2", Some(Format::Ext4), (None, None, Some(true))),
+            ("Type=root\nReadOnly=yes\nMakeDirectories=/a", Some(Format::Ext4), (None, Some(true), None)),
+            ("Type=esp\nCopyFiles=/a:/", Some(Format::Vfat), (None, None, None)),
+            ("Type=swap", Some(Format::Swap), (None, None, None)),
+            ("Type=usr\nFormat=empty", Some(Format::Empty), (Some(true), None, Some(true))),
+            ("Type=usr-verity", None, (None, Some(true), None)),
+            ("Type=usr-verity-sig", None, (None, None, None)),
+            ("Type=home\nEncrypt=tpm2\nCopyBlocks=/a", None, (None, None, Some(true))),
+        ] {
+            let found = one(&format!("[Partition]\n{text}\n"));
+            assert_eq!(found.format, format, "{text}");
+            assert_eq!((found.no_auto, found.read_only, found.grow_file_system), bits, "{text}");
+        }
+        assert_eq!(one("[Partition]\nType=usr\nFormat=empty\n").label.as_deref(), Some("_empty"));
+    }
+
+    #[test]
+    fn what_systemd_reads_over_is_read_over_with_file_and_line() {
+        let text = "[Partition]\nType=root\nLabel=first\nLabel=home-always-too-long-xxxxxxxxxxxxxx-%v\nWeight=1000001\n\
+             MakeDirectories=relative\nFoo=1\nSplitName=x\n[Other]\nA=b\n";
+        let found = parse(text).unwrap();
+        assert_eq!(found.list[0].label.as_deref(), Some("first"));
+        let warnings: Vec<_> = found.warnings.iter().map(Warning::to_string).collect();
+        assert_eq!(
+            warnings,
+            [
+                "50-root.conf:4: Label=home-always-too-long-xxxxxxxxxxxxxx-%v (a specifier that has no value here, or too long) is ignored",
+                "50-root.conf:5: Weight=1000001 (a weight is a number from 0 to 1000000) is ignored",
+                "50-root.conf:6: MakeDirectories=relative (no absolute path) is ignored",
+                "50-root.conf:7: the unknown key Foo= is ignored",
+                "50-root.conf:8: SplitName=x (for image builders only) is ignored",
+                "50-root.conf:9: the unknown section [Other] is ignored",
+            ]
+        );
+    }
+
+    #[test]
+    fn policy_that_is_not_understood_refuses_with_file_line_and_advice() {
+        for (line, expected) in [
+            ("Type=lair", ":3: Type=lair is not supported; say a type"),
+            ("Type=00000000-0000-0000-0000-000000000000", ":3: Type=0"),
+            ("Encrypt=maybe", ":3: Encrypt=maybe is not supported; say off"),
+            ("Format=ntfs", ":3: Format=ntfs is not supported; say a file system"),
+            ("Format=", ":3: Format= is not supported"),
+            ("SizeMinBytes=much", ":3: SizeMinBytes=much is not supported; a size is"),
+            ("SizeMaxBytes=", ":3: SizeMaxBytes= is not supported; a size is"),
+            ("PaddingMinBytes=-1", ":3: PaddingMinBytes=-1 is not supported; a size is"),
+            ("CopyBlocks=here", ":3: CopyBlocks=here is not supported; say auto"),
+            ("CopyFiles=/a:/b:/c", ":3: CopyFiles=/a:/b:/c is not supported; say SOURCE"),
+            ("Verity=yes", ":3: Verity=yes is not supported; say off"),
+            ("words", ":3: a line without '=': this is no definition file; see repart.d(5)"),
+            ("SizeMinBytes=2M\nSizeMaxBytes=1M", ":3: SizeMinBytes= is 2097152 and"),
+            ("PaddingMaxBytes=0\nPaddingMinBytes=4K", ":4: PaddingMinBytes= is 4096 and"),
+            ("CopyBlocks=auto\nFormat=ext4", ":3: CopyBlocks= beside Format= or files; say one"),
+            ("CopyBlocks=auto\nMakeDirectories=/a", ":3: CopyBlocks= beside Format= or files; say one"),
+            ("Format=swap\nMakeDirectories=/a", ":3: files in a partition without"),
+            ("Format=erofs", ":3: Format=erofs without anything to put into it"),
+            ("Minimize=best", ":3: Minimize= without Format="),
+            ("Verity=data", ":3: Verity=data without VerityMatchKey="),
+            ("VerityMatchKey=x", ":3: VerityMatchKey= without Verity="),
+            ("Verity=hash\nVerityMatchKey=x\nFormat=ext4", ":3: Verity=hash beside"),
+            ("Verity=data\nVerityMatchKey=x\nEncrypt=tpm2", ":3: Verity=data beside Encrypt="),
+            ("Verity=data\nVerityMatchKey=x", ":3: no definition says Verity=hash and"),
+            ("Verity=signature\nVerityMatchKey=x", ":3: Verity=signature is not supported"),
+            ("VerityHashBlockSizeBytes=500", ":3: VerityHashBlockSizeBytes=500 is not supported"),
+            ("DefaultSubvolume=/a", ":3: DefaultSubvolume=/a is none of Subvolumes="),
+            ("SupplementFor=50-root", ":3: SupplementFor=50-root names no definition"),
+            ("SupplementFor=a/b", ":3: SupplementFor=a/b is no name"),
+            ("SupplementFor=x\nEncrypt=tpm2", ":3: SupplementFor= beside"),
+        ] {
+            let error = parse(&format!("[Partition]\nType=root\n{line}\n")).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("50-root.conf{expected}")), "{line}: {error}");
+        }
+        let error = parse("[Partition]\nFormat=ext4\n").unwrap_err();
+        assert_eq!(error.to_string(), "50-root.conf: no Type= in section [Partition]; say Type=root");
+    }
+
+    #[test]
+    fn files_are_taken_by_name_masks_define_nothing_and_drop_ins_come_last() {
+        let text = "[Partition]\nType=root\nWeight=5\n";
+        let source = |name: &str, text: &str| Source {
+            name: name.into(),
+            path: format!("/{name}"),
+            text: text.into(),
+            drop_ins: vec![],
+        };
+        let mut second = source("20.conf", text);
+        second.drop_ins.push(("/a/20.conf.d/10.conf".into(), "[Partition]\nWeight=7\nWeight=x\n".into()));
+        let esp = source("15.conf", "[Partition]\nType=esp\nSizeMinBytes=2M\nSizeMaxBytes=1M\n");
+        let files = [second, source("30.conf", ""), source("10.conf", text), esp];
+        let facts = Facts::default();
+        let filter = Filter::Without(&[types::ESP]);
+        let reading = Reading { filter, architecture: Some("arm64"), ..Reading::new(&facts) };
+        let found = Definitions::parse(&files, reading).unwrap();
+        let seen: Vec<_> = found.list.iter().map(|d| (d.file.as_str(), d.weight)).collect();
+        assert_eq!(seen, [("10.conf", 5), ("20.conf", 7)]);
+        assert_eq!(found.list[1].drop_ins, ["/a/20.conf.d/10.conf"]);
+        assert_eq!(Some(found.list[1].type_guid), types::of(Role::Root, "arm64"));
+        assert_eq!(found.warnings[0].file, "20.conf.d/10.conf");
+        let reading = Reading { filter: Filter::Only(&[types::ESP]), ..Reading::new(&facts) };
+        assert!(Definitions::parse(&files, reading).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_is_total(
+            lines in proptest::collection::vec(
+                "(Type|Label|UUID|Format|Encrypt|SizeMinBytes|PaddingMaxBytes|Weight|Verity|VerityMatchKey|CopyBlocks|CopyFiles|ExcludeFiles|MakeSymlinks|Subvolumes|MountPoint|EncryptedVolume|SupplementFor|Flags|X)=(root|ext4|off|auto|/a:/b|%|[0-9]{0,25}[KMGTPE]?|\\PC{0,40})",
+                0..12,
+            ),
+        ) {
+            let _total = parse(&format!("[Partition]\n{}\n", lines.join("\n")));
+        }
+    }
+}
