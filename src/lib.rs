@@ -10,6 +10,7 @@
 //! | [`verity`] | dm-verity superblock and table |
 //! | [`luks`] | LUKS2 header, keyslots, anti-forensic splitter |
 //! | [`mkfs`] | empty file systems as plans of writes |
+//! | [`populate`] | what a definition puts into a new file system |
 //! | [`repart`] | repart.d definitions → placement |
 //! | [`fragments`] | what sysusers.d and tmpfiles.d share: search path, lines, words, specifiers |
 //! | [`sysusers`] | sysusers.d definitions → passwd, group, shadow, gshadow |
@@ -33,6 +34,8 @@ pub mod etc;
 pub mod fragments;
 pub mod luks;
 pub mod mkfs;
+#[cfg(feature = "std")]
+pub mod populate;
 pub mod repart;
 pub mod secret;
 pub mod sysusers;

@@ -1,0 +1,133 @@
+//! Paths inside of a tree. The kernel follows links and `..` as a process would that had the tree for its root.
+
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use rustix::{
+    fs::{self, Mode, OFlags, ResolveFlags, openat2},
+    io::Errno,
+};
+
+use super::{Content, DIRECTORY, PopulateError, error::Side};
+
+/// A tree and what it is to us.
+#[derive(Clone, Copy)]
+pub(super) struct Tree<'fd> {
+    root: BorrowedFd<'fd>,
+    side: Side,
+}
+
+impl<'fd> Tree<'fd> {
+    /// The new file system.
+    pub fn target(root: BorrowedFd<'fd>) -> Self {
+        Self { root, side: Side::Target }
+    }
+
+    /// What is copied from.
+    pub fn source(root: BorrowedFd<'fd>) -> Self {
+        Self { root, side: Side::Source }
+    }
+
+    /// Opens what is at `path`, links followed inside of the tree.
+    pub fn open(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+        // openat2 takes no empty path; below RESOLVE_IN_ROOT a slash at the start is the tree's own.
+        let path = if path.is_empty() { "/" } else { path };
+        loop {
+            match openat2(self.root, path, flags | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT) {
+                // A rename elsewhere in the machine, while `..` was followed: the kernel asks us to try again.
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                opened => return opened,
+            }
+        }
+    }
+
+    /// Makes a directory with all that leads to it, and opens it. What is there already stays as it is.
+    pub fn make_directories(&self, path: &str, content: &Content<'_>) -> Result<OwnedFd, PopulateError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let mut here = self.open("/", flags).map_err(self.failed("open", "/"))?;
+        let mut so_far = String::new();
+        for name in names(path) {
+            so_far.push('/');
+            so_far.push_str(name);
+            here = match self.open(&so_far, flags) {
+                Err(Errno::NOENT) => {
+                    self.make_one(&here, name, &so_far, content)?;
+                    let made = self.open(&so_far, flags).map_err(self.failed("open", &so_far))?;
+                    fs::fchmod(&made, Mode::from_raw_mode(DIRECTORY))
+                        .map_err(self.failed("set the mode of", &so_far))?;
+                    made
+                }
+                there => there.map_err(self.failed("open directory", &so_far))?,
+            };
+        }
+        Ok(here)
+    }
+
+    /// Makes one directory, or a subvolume where one is asked for.
+    pub fn make_one(
+        &self,
+        parent: &OwnedFd,
+        name: &str,
+        path: &str,
+        content: &Content<'_>,
+    ) -> Result<(), PopulateError> {
+        match content.make_subvolume.filter(|_| content.subvolumes.iter().any(|subvolume| subvolume == path))
+        {
+            Some(make) => make(parent.as_fd(), name).map_err(self.failed("create subvolume", path)),
+            None => fs::mkdirat(parent, name, Mode::from_raw_mode(DIRECTORY))
+                .map_err(self.failed("create directory", path)),
+        }
+    }
+
+    /// The directory in which `path` is, which must be there, and its name in it.
+    pub fn parent<'p>(&self, path: &'p str) -> Result<(OwnedFd, &'p str), PopulateError> {
+        let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let parent = self
+            .open(above, OFlags::RDONLY | OFlags::DIRECTORY)
+            .map_err(self.failed("open directory", if above.is_empty() { "/" } else { above }))?;
+        Ok((parent, name))
+    }
+
+    /// The error of one system call on this tree, ready for `map_err`.
+    pub fn failed(&self, step: &'static str, path: &str) -> impl FnOnce(Errno) -> PopulateError + use<> {
+        let (side, path) = (self.side, path.to_owned());
+        move |errno| PopulateError::Call { step, side, path, errno }
+    }
+}
+
+/// The components of a path.
+pub(super) fn names(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter(|name| !name.is_empty() && *name != ".")
+}
+
+/// Whether `path` is `above` or lies below it: what lies below is returned, without a slash at its start.
+pub(super) fn below<'p>(path: &'p str, above: &str) -> Option<&'p str> {
+    let mut rest = path.trim_start_matches('/');
+    for name in names(above) {
+        rest = rest.strip_prefix(name)?;
+        if !rest.is_empty() && !rest.starts_with('/') {
+            return None;
+        }
+        rest = rest.trim_start_matches('/');
+    }
+    Some(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_compared_by_components() {
+        for (path, above, expected) in [
+            ("/a/b/c", "/a/b", Some("c")),
+            ("/a/b", "/a/b/", Some("")),
+            ("/a/b/", "/a", Some("b/")),
+            ("/a/bc", "/a/b", None),
+            ("/a", "/", Some("a")),
+            ("/", "/", Some("")),
+            ("/a", "/a/b", None),
+        ] {
+            assert_eq!(below(path, above), expected, "{path} below {above}");
+        }
+    }
+}

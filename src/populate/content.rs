@@ -1,0 +1,99 @@
+//! What is asked for, as values.
+
+use std::os::fd::BorrowedFd;
+
+use rustix::io::Errno;
+
+use uuid::Uuid;
+
+use crate::disk::types::{self, Role};
+
+/// A tree or file to be copied in: `CopyFiles=SOURCE:TARGET`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CopyFiles {
+    /// An absolute path below the source tree.
+    pub source: String,
+    /// An absolute path in the new file system.
+    pub target: String,
+}
+
+/// A symbolic link to be made: `MakeSymlinks=PATH:TARGET`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Symlink {
+    /// Where, an absolute path in the new file system.
+    pub path: String,
+    /// What it says.
+    pub target: String,
+}
+
+/// Makes a subvolume of this name in a directory, with the mode of a new directory.
+pub type MakeSubvolume = fn(BorrowedFd<'_>, &str) -> Result<(), Errno>;
+
+/// What a definition puts into its file system. Paths are absolute and simplified.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Content<'a> {
+    /// `CopyFiles=`.
+    pub copy_files: &'a [CopyFiles],
+    /// `ExcludeFiles=`: paths of the source; with a slash at the end the directory comes and its content does not.
+    pub exclude_files: &'a [String],
+    /// `ExcludeFilesTarget=`: the same for paths of the new file system.
+    pub exclude_files_target: &'a [String],
+    /// `MakeDirectories=`.
+    pub make_directories: &'a [String],
+    /// `MakeSymlinks=`.
+    pub make_symlinks: &'a [Symlink],
+    /// For a root: where the other partitions of the plan will be mounted ([`mount_points`]). What a source for `/` has
+    /// there does not come along. None for any other partition.
+    pub root_of: Option<&'a [&'a str]>,
+    /// `Subvolumes=`: directories of the new file system that are subvolumes, and how one is made.
+    pub subvolumes: &'a [String],
+    /// How a subvolume is made; without it they are plain directories, as in systemd on other file systems.
+    pub make_subvolume: Option<MakeSubvolume>,
+}
+
+impl Content<'_> {
+    /// Whether there is anything to do.
+    pub fn is_empty(&self) -> bool {
+        self.copy_files.is_empty() && self.make_directories.is_empty() && self.make_symlinks.is_empty()
+    }
+}
+
+/// Where a partition of this type is mounted, as paths from the root (systemd: `gpt_partition_type_mountpoint_nulstr`).
+/// Empty for what is mounted nowhere.
+pub fn mount_points(type_guid: Uuid) -> &'static [&'static str] {
+    const TABLE: [(Uuid, &[&str]); 6] = [
+        (types::ESP, &["/efi", "/boot"]),
+        (types::XBOOTLDR, &["/boot"]),
+        (types::HOME, &["/home"]),
+        (types::SRV, &["/srv"]),
+        (types::VAR, &["/var"]),
+        (types::TMP, &["/var/tmp"]),
+    ];
+    if type_guid == types::native(Role::Usr) {
+        return &["/usr"];
+    }
+    TABLE.iter().find(|(guid, _)| *guid == type_guid).map_or(&[], |(_, paths)| paths)
+}
+
+/// What was done.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Report {
+    /// Regular files copied, hard links not counted.
+    pub files: u64,
+    /// Bytes in them, holes not counted.
+    pub bytes: u64,
+    /// Directories made by copying.
+    pub directories: u64,
+    /// Symbolic links copied.
+    pub symlinks: u64,
+    /// FIFOs, sockets and device nodes copied.
+    pub specials: u64,
+    /// Further names of a file that was copied.
+    pub hard_links: u64,
+    /// Directories that stayed where a file was to go.
+    pub kept: u64,
+    /// What the new file system cannot hold, as paths: links and nodes on FAT.
+    pub skipped: Vec<String>,
+    /// Sources that are not there.
+    pub missing: Vec<String>,
+}

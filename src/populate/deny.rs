@@ -1,0 +1,97 @@
+//! What of a source does not come along. As in systemd, an entry is known by its inode, so that it is found by whatever
+//! path the copy comes to it.
+
+use std::collections::BTreeMap;
+
+use rustix::{
+    fs::{OFlags, Stat, fstat},
+    io::Errno,
+};
+
+use super::{
+    Content, CopyFiles, PopulateError,
+    chase::{Tree, below},
+};
+
+/// Directories of the running system whose content belongs into no image (systemd: `APIVFS_TMP_DIRS_NULSTR`).
+const RUNNING: [&str; 6] = ["/proc", "/sys", "/dev", "/tmp", "/run", "/var/tmp"];
+
+/// How much is left out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Deny {
+    /// All of it.
+    Whole,
+    /// What is in the directory.
+    Content,
+}
+
+/// The inodes that are left out, by device and number.
+#[derive(Default)]
+pub(super) struct Denied(BTreeMap<(u64, u64), Deny>);
+
+impl Denied {
+    /// What one `CopyFiles=` leaves out; None when it is left out altogether.
+    pub fn of(
+        source: &Tree<'_>,
+        content: &Content<'_>,
+        copy: &CopyFiles,
+    ) -> Result<Option<Self>, PopulateError> {
+        let mut denied = Self::default();
+        for path in RUNNING {
+            denied.add(source, path, Deny::Content)?;
+        }
+        let how = |path: &str| if path.ends_with('/') { Deny::Content } else { Deny::Whole };
+        for path in content.exclude_files {
+            if below(&copy.source, path).is_some() {
+                return Ok(None);
+            }
+            denied.add(source, path, how(path))?;
+        }
+        for path in content.exclude_files_target {
+            if below(&copy.target, path).is_some() {
+                return Ok(None);
+            }
+            if let Some(rest) = below(path, &copy.target) {
+                denied.add(source, &join(&copy.source, rest), how(path))?;
+            }
+        }
+        // A root gets the mount points of the others, and of the kernel's file systems, empty.
+        if let Some(others) = content.root_of.filter(|_| copy.target.trim_matches('/').is_empty()) {
+            for path in others.iter().filter(|path| **path != "/").chain(&RUNNING) {
+                denied.add(source, &join(&copy.source, path), Deny::Content)?;
+            }
+        }
+        Ok(Some(denied))
+    }
+
+    /// Leaves out what is at `path` of the source; what is not there needs no leaving out. The first word counts.
+    fn add(&mut self, source: &Tree<'_>, path: &str, deny: Deny) -> Result<(), PopulateError> {
+        match source.open(path, OFlags::PATH).and_then(fstat) {
+            Ok(stat) => {
+                self.0.entry(key(&stat)).or_insert(deny);
+                Ok(())
+            }
+            Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(source.failed("look at", path)(errno)),
+        }
+    }
+
+    /// Whether this inode does not come along.
+    pub fn whole(&self, stat: &Stat) -> bool {
+        self.0.get(&key(stat)) == Some(&Deny::Whole)
+    }
+
+    /// Whether this directory comes without its content.
+    pub fn content(&self, stat: &Stat) -> bool {
+        self.0.get(&key(stat)) == Some(&Deny::Content)
+    }
+}
+
+/// What tells one inode from all others.
+pub(super) fn key(stat: &Stat) -> (u64, u64) {
+    (stat.st_dev, stat.st_ino)
+}
+
+fn join(above: &str, path: &str) -> String {
+    format!("{}/{}", above.trim_end_matches('/'), path.trim_start_matches('/'))
+}
