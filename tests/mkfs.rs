@@ -228,6 +228,39 @@ fn ext4_is_byte_for_byte_what_mke2fs_makes() {
     }
 }
 
+/// 8 MiB to 8 TiB by doubling, and beside each power of two something uneven above and something odd below.
+fn every_magnitude() -> Vec<u64> {
+    let powers = (0..=20).map(|doubled| (8 * MIB) << doubled);
+    let sizes = powers.flat_map(|size| [size, size / 7 * 9 + 12345, size * 2 - size / 16 - 4096]);
+    sizes.filter(|size| *size <= 8 * TIB).collect()
+}
+
+/// What people look at: features, inode size and count, journal, reserved blocks, and all else that `dumpe2fs -h` knows.
+#[test]
+fn every_magnitude_has_mke2fs_s_superblock_and_no_fault() {
+    let Some(scratch) = Scratch::new() else { return };
+    let sizes = every_magnitude();
+    assert!(sizes.len() >= 60, "{}", sizes.len());
+    for size in sizes {
+        let params = params(size, BlockSize::B4096);
+        ours(&scratch, "ours", &params);
+        theirs(&scratch, "theirs", &params);
+        let dump = |name| succeed(tool("dumpe2fs").unwrap().arg("-h").arg(scratch.inside(name)));
+        let (our_dump, their_dump) = (dump("ours"), dump("theirs"));
+        assert_eq!(comparable(&our_dump), comparable(&their_dump), "{size}");
+        for field in [
+            "Filesystem features:",
+            "Inode size:",
+            "Inode count:",
+            "Total journal size:",
+            "Reserved block count:",
+        ] {
+            assert!(our_dump.contains(field), "{size}: dumpe2fs does not say {field}\n{our_dump}");
+        }
+        check(&scratch, "ours", "root");
+    }
+}
+
 #[test]
 fn e2fsck_has_nothing_to_say() {
     let Some(scratch) = Scratch::new() else { return };
