@@ -5,7 +5,7 @@ mod common;
 
 use std::{fs::OpenOptions, io::Write as _, path::Path, process::Stdio};
 
-use common::{Scratch, tool};
+use common::{Scratch, power::Power, tool};
 use hermetic_init::{
     disk::{
         gpt::{Copy, Geometry, Gpt, GptError, NewPartition},
@@ -242,50 +242,16 @@ fn a_destroyed_primary_is_rebuilt_from_the_backup() {
     }
 }
 
-/// Replays every prefix of a plan, also cut within a write at every sector of 512 bytes, and for each group of writes
-/// between two barriers a number of arbitrary subsets of its sectors (a drive's cache keeps no order). After each, the
-/// disk has one of the `allowed` tables.
+/// Replays a plan up to every point where the power may fail. After each, the disk has one of the `allowed` tables.
 fn replay(path: &Path, plan: &Writes, block: u32, allowed: &[Vec<Row>]) {
     let start = std::fs::read(path).unwrap();
     let geometry = Geometry { block_size: block, blocks: start.len() as u64 / u64::from(block) };
-    let check = |image: &[u8], when: &str| {
+    let mut power = Power::everywhere(start);
+    power.carry_out(plan, 0, &mut |image, when| {
         let gpt = Gpt::read(image, geometry).unwrap_or_else(|error| panic!("{when}: {error}"));
         assert!(allowed.contains(&ours(&gpt)), "{when}: {:?}", ours(&gpt));
-    };
-    let put = |image: &mut [u8], (at, bytes): (usize, &[u8])| image[at..at + 512].copy_from_slice(bytes);
-    let mut image = start;
-    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut states = 0;
-    for (index, group) in plan.0.split(|write| *write == Write::Barrier).enumerate() {
-        let mut sectors: Vec<(usize, &[u8])> = Vec::new();
-        for write in group {
-            let Write::Data { offset, data } = write else { panic!("only data expected") };
-            sectors
-                .extend(data.chunks(512).enumerate().map(|(i, chunk)| (offset.0 as usize + i * 512, chunk)));
-        }
-        // What stood there before, to undo by: a copy of the image for every state would take minutes.
-        let before: Vec<(usize, Vec<u8>)> =
-            sectors.iter().map(|(at, _)| (*at, image[*at..*at + 512].to_vec())).collect();
-        check(&image, &format!("before group {index}"));
-        for (cut, sector) in sectors.iter().enumerate() {
-            put(&mut image, *sector);
-            check(&image, &format!("group {index}, first {} sectors", cut + 1));
-            states += 1;
-        }
-        for round in 0..100 {
-            for (new, (at, old)) in sectors.iter().zip(&before) {
-                random ^= random << 13;
-                random ^= random >> 7;
-                random ^= random << 17;
-                put(&mut image, if random & 1 == 1 { *new } else { (*at, old) });
-            }
-            check(&image, &format!("group {index}, subset {round}"));
-            states += 1;
-        }
-        sectors.iter().for_each(|sector| put(&mut image, *sector));
-    }
-    assert!(matches!(plan.0.last(), Some(Write::Barrier)), "a plan ends with a barrier");
-    eprintln!("{states} states of the disk");
+    });
+    eprintln!("{} states of the disk", power.states);
 }
 
 #[test]
@@ -402,4 +368,159 @@ fn damaged_tables_are_refused_or_sound() {
     }
     eprintln!("{accepted} accepted, {refused} refused");
     assert!(accepted > 100 && refused > 100);
+}
+
+/// Header and entries of a copy, and where the entries are.
+fn raw(image: &[u8], block: usize, backup: bool) -> (Vec<u8>, Vec<u8>, usize) {
+    let at = if backup { image.len() - block } else { block };
+    let word = |place: usize| u64::from_le_bytes(image[at + place..at + place + 8].try_into().unwrap());
+    let (entries, shape) = (word(72) as usize * block, word(80));
+    let length = (shape as u32 as usize) * (shape >> 32) as usize;
+    (image[at..at + 92].to_vec(), image[entries..entries + length].to_vec(), entries)
+}
+
+/// Puts other entries into a copy, which may be of another size, with right checksums.
+fn put_entries(image: &mut [u8], block: usize, backup: bool, entries: &[u8], size: u32) {
+    let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+    let at = if backup { image.len() - block } else { block };
+    let (_, _, place) = raw(image, block, backup);
+    image[place..place + entries.len()].copy_from_slice(entries);
+    let header = &mut image[at..at + 92];
+    header[80..84].copy_from_slice(&(entries.len() as u32 / size).to_le_bytes());
+    header[84..88].copy_from_slice(&size.to_le_bytes());
+    header[88..92].copy_from_slice(&crc.checksum(entries).to_le_bytes());
+    header[16..20].fill(0);
+    let checksum = crc.checksum(header).to_le_bytes();
+    header[16..20].copy_from_slice(&checksum);
+}
+
+#[test]
+fn what_a_change_does_not_name_survives_byte_for_byte() {
+    let Some(scratch) = Scratch::new() else { return };
+    let path = scratch.host("disk");
+    for (block, length) in [(512_u32, 128_usize), (512, 7), (512, 200), (4096, 8), (4096, 128)] {
+        image(&path, 32 * MIB);
+        sfdisk(
+            &scratch,
+            "disk",
+            block,
+            &script().replace("label: gpt", &format!("label: gpt\ntable-length: {length}")),
+        );
+        let mut start = std::fs::read(&path).unwrap();
+        let size = block as usize;
+        // A name that is no UTF-16, and bytes behind the end of another one; attribute bits that nobody defined.
+        for backup in [false, true] {
+            let (_, mut entries, _) = raw(&start, size, backup);
+            assert_eq!(entries.len(), length * 128);
+            entries[2 * 128 + 56..3 * 128].fill(0xd8);
+            entries[100..128].fill(0xa5);
+            entries[2 * 128 + 50] = 0x5a;
+            put_entries(&mut start, size, backup, &entries, 128);
+        }
+        std::fs::write(&path, &start).unwrap();
+        let per_mib = MIB / u64::from(block);
+        let [one, three, seven] = [1, 3, 7].map(PartitionNumber);
+        let mut gpt = read(&path, block).unwrap();
+        assert!(gpt.primary_is_current() && gpt.backup_is_current());
+        gpt.grow(seven, Lba(12 * per_mib - 1)).unwrap();
+        gpt.rename(one, "_reset").unwrap();
+        gpt.add(None, new_root(16 * per_mib, 20 * per_mib - 1)).unwrap();
+        let mut expected = raw(&start, size, false).1;
+        expected[6 * 128 + 40..6 * 128 + 48].copy_from_slice(&(12 * per_mib - 1).to_le_bytes());
+        expected[56..128].fill(0);
+        for (to, unit) in expected[56..].chunks_exact_mut(2).zip("_reset".encode_utf16()) {
+            to.copy_from_slice(&unit.to_le_bytes());
+        }
+        let check = |gpt: &Gpt, expected: &mut Vec<u8>| {
+            apply(&path, &gpt.commit().unwrap());
+            let now = std::fs::read(&path).unwrap();
+            // The new partition's entry is compared with sfdisk elsewhere.
+            let (_, primary, _) = raw(&now, size, false);
+            expected[128..256].copy_from_slice(&primary[128..256]);
+            assert!(primary == *expected && raw(&now, size, true).1 == *expected, "{block} {length}");
+            assert_eq!(
+                ours(&read(&path, block).unwrap()).len(),
+                theirs(&table(&scratch, "disk", block)).len()
+            );
+            let verdict = sfdisk_says(&scratch, "disk", block, "--verify");
+            assert!(verdict.contains("No errors detected"), "{verdict}");
+        };
+        check(&gpt, &mut expected);
+        gpt.remove(one).unwrap();
+        gpt.remove(PartitionNumber(2)).unwrap();
+        expected[..256].fill(0);
+        check(&gpt, &mut expected);
+        // Nothing that cannot be done changes anything.
+        assert_eq!(gpt.remove(one), Err(GptError::Missing { number: one }));
+        assert_eq!(gpt.rename(one, "x"), Err(GptError::Missing { number: one }));
+        assert_eq!(gpt.grow(one, Lba(1)), Err(GptError::Missing { number: one }));
+        assert!(matches!(gpt.rename(three, &"x".repeat(37)), Err(GptError::Label(_))));
+        assert!(matches!(gpt.grow(seven, Lba(11 * per_mib)), Err(GptError::Range { .. })), "shrinks");
+        assert!(matches!(gpt.grow(three, Lba(9 * per_mib)), Err(GptError::Overlap { .. })));
+        assert!(matches!(gpt.grow(seven, Lba(u64::MAX)), Err(GptError::Range { .. })));
+        check(&gpt, &mut expected);
+    }
+}
+
+#[test]
+fn a_full_table_takes_no_more() {
+    let Some(scratch) = Scratch::new() else { return };
+    let path = scratch.host("disk");
+    for count in [4_usize, 128] {
+        image(&path, 8 * MIB);
+        let rows: String =
+            (0..count).map(|index| format!("start={}, size=64\n", 2048 + index * 64)).collect();
+        sfdisk(&scratch, "disk", 512, &format!("label: gpt\ntable-length: {count}\n{rows}"));
+        let mut gpt = read(&path, 512).unwrap();
+        assert_eq!(ours(&gpt), theirs(&table(&scratch, "disk", 512)));
+        let before = gpt.clone();
+        let new = new_root(14000, 15000);
+        assert_eq!(gpt.add(None, new.clone()), Err(GptError::Full { entries: count as u32 }));
+        assert_eq!(gpt.partitions(), before.partitions());
+        // One goes, and its entry is the one that is free.
+        gpt.remove(PartitionNumber(count as u32 - 1)).unwrap();
+        assert_eq!(gpt.add(None, new), Ok(PartitionNumber(count as u32 - 1)));
+        apply(&path, &gpt.commit().unwrap());
+        assert_eq!(ours(&gpt), theirs(&table(&scratch, "disk", 512)));
+    }
+}
+
+/// sfdisk makes and reads entries of 128 bytes alone; the specification has larger ones, whose rest is reserved.
+#[test]
+fn larger_entries_keep_their_reserved_bytes() {
+    let Some(scratch) = Scratch::new() else { return };
+    let path = scratch.host("disk");
+    for size in [256_usize, 512, 4096] {
+        image(&path, 32 * MIB);
+        sfdisk(&scratch, "disk", 512, &script().replace("label: gpt", "label: gpt\ntable-length: 128"));
+        let mut start = std::fs::read(&path).unwrap();
+        let rows = ours(&read(&path, 512).unwrap());
+        // As many as fit where 128 entries of 128 bytes were; with the largest the partition with number 7 is lost.
+        let count = 128 * 128 / size;
+        for backup in [false, true] {
+            let (_, entries, _) = raw(&start, 512, backup);
+            let mut larger = Vec::new();
+            for entry in entries.chunks(128).take(count) {
+                larger.extend_from_slice(entry);
+                larger.resize(larger.len() + size - 128, 0xee);
+            }
+            put_entries(&mut start, 512, backup, &larger, size as u32);
+        }
+        std::fs::write(&path, &start).unwrap();
+        let mut gpt = read(&path, 512).unwrap();
+        assert!(gpt.primary_is_current() && gpt.backup_is_current());
+        assert_eq!(ours(&gpt)[..2], rows[..2]);
+        let number = gpt.add(None, new_root(24576, 32767)).unwrap();
+        assert_eq!(number, PartitionNumber(2));
+        gpt.rename(PartitionNumber(3), "_reset").unwrap();
+        apply(&path, &gpt.commit().unwrap());
+        let (_, after, _) = raw(&std::fs::read(&path).unwrap(), 512, true);
+        for (index, (old, new)) in raw(&start, 512, true).1.chunks(size).zip(after.chunks(size)).enumerate() {
+            match index {
+                1 => assert!(new[128..].iter().all(|byte| *byte == 0), "a new entry is new in all its bytes"),
+                _ => assert!(old[128..] == new[128..] && old[..56] == new[..56], "entry {index}"),
+            }
+        }
+        assert_eq!(ours(&read(&path, 512).unwrap()), ours(&gpt));
+    }
 }

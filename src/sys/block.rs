@@ -18,9 +18,11 @@ use crate::units::{Bytes, DeviceNumber, PartitionNumber, Sector512};
 const BLKGETSIZE64: Opcode = linux_raw_sys::ioctl::BLKGETSIZE64 as Opcode;
 const BLKSSZGET: Opcode = linux_raw_sys::ioctl::BLKSSZGET as Opcode;
 const BLKFLSBUF: Opcode = linux_raw_sys::ioctl::BLKFLSBUF as Opcode;
+const BLKDISCARD: Opcode = linux_raw_sys::ioctl::BLKDISCARD as Opcode;
 const BLKPG: Opcode = linux_raw_sys::ioctl::BLKPG as Opcode;
 const BLKPG_ADD_PARTITION: i32 = 1;
 const BLKPG_DEL_PARTITION: i32 = 2;
+const BLKPG_RESIZE_PARTITION: i32 = 3;
 
 /// `struct blkpg_partition` of uapi/linux/blkpg.h.
 #[repr(C)]
@@ -184,6 +186,15 @@ impl Node {
         Ok(unsafe { ioctl(&self.file, NoArg::<BLKFLSBUF>::new()) }?)
     }
 
+    /// Tells the drive that nothing of a range is needed any more. Whether it forgets it is the drive's affair.
+    ///
+    /// # Errors
+    /// EOPNOTSUPP: it does not do that; what the ioctl says.
+    pub fn discard(&self, offset: Bytes, length: Bytes) -> io::Result<()> {
+        // SAFETY: BLKDISCARD reads two u64.
+        Ok(unsafe { ioctl(&self.file, Setter::<BLKDISCARD, [u64; 2]>::new([offset.0, length.0])) }?)
+    }
+
     /// Waits until everything written is on stable storage.
     ///
     /// # Errors
@@ -198,6 +209,14 @@ impl Node {
     /// EBUSY: it overlaps one that the kernel knows; EINVAL: beyond the disk or not a multiple of its block.
     pub fn add_partition(&self, number: PartitionNumber, start: Bytes, length: Bytes) -> io::Result<()> {
         self.blkpg(BLKPG_ADD_PARTITION, number, start, length)
+    }
+
+    /// Tells the kernel of a partition's new length; it may be in use meanwhile.
+    ///
+    /// # Errors
+    /// EBUSY: it would overlap another one; ENXIO: there is none; EINVAL: another start, or beyond the disk.
+    pub fn resize_partition(&self, number: PartitionNumber, start: Bytes, length: Bytes) -> io::Result<()> {
+        self.blkpg(BLKPG_RESIZE_PARTITION, number, start, length)
     }
 
     /// Makes the kernel forget a partition; the disk's content stays.

@@ -1,6 +1,8 @@
 //! What integration tests share: the real tools, run from the tool root, and a place for files that both sides see.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+pub mod power;
+
 use std::{
     path::{Path, PathBuf},
     process::Command,

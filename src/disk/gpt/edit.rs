@@ -13,6 +13,10 @@ use crate::{
 
 /// The name's room in an entry, in UTF-16 units.
 const LABEL_UNITS: usize = 36;
+/// Where an entry says its last block.
+const LAST: usize = 40;
+/// Where its name begins.
+const LABEL: usize = 56;
 
 /// A partition that is to be added.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,18 +72,97 @@ impl Gpt {
         });
         partitions.sort_by_key(|partition| partition.number);
         check(&self.table, &partitions)?;
-        let entry = (number.0 as usize)
-            .checked_sub(1)
-            .and_then(|index| self.table.entries.chunks_exact_mut(self.table.entry_size as usize).nth(index))
-            .ok_or(GptError::Taken { number })?;
+        let entry = self.entry(number).ok_or(GptError::Taken { number })?;
         entry.fill(0);
         for (to, from) in entry.iter_mut().zip(bytes) {
             *to = from;
         }
+        self.changed(partitions);
+        Ok(number)
+    }
+
+    /// Moves the end of a partition in memory. Everything else of its entry stays byte for byte.
+    ///
+    /// # Errors
+    /// There is no such partition, it would shrink, or the range is not free. Nothing changed then.
+    pub fn grow(&mut self, number: PartitionNumber, last: Lba) -> Result<(), GptError> {
+        let mut partitions = self.partitions.clone();
+        let partition = partitions.iter_mut().find(|partition| partition.number == number);
+        let partition = partition.ok_or(GptError::Missing { number })?;
+        if last < partition.last {
+            return Err(GptError::Range { number, first: partition.first, last });
+        }
+        partition.last = last;
+        check(&self.table, &partitions)?;
+        self.set(number, LAST, &last.0.to_le_bytes())?;
+        self.changed(partitions);
+        Ok(())
+    }
+
+    /// Gives a partition another label in memory. Everything else of its entry stays byte for byte.
+    ///
+    /// # Errors
+    /// There is no such partition, or the label is too long. Nothing changed then.
+    pub fn rename(&mut self, number: PartitionNumber, label: &str) -> Result<(), GptError> {
+        if label.encode_utf16().count() > LABEL_UNITS {
+            return Err(GptError::Label(label.into()));
+        }
+        let mut partitions = self.partitions.clone();
+        let partition = partitions.iter_mut().find(|partition| partition.number == number);
+        partition.ok_or(GptError::Missing { number })?.label = label.into();
+        let mut name = [0; 2 * LABEL_UNITS];
+        for (to, from) in name.iter_mut().zip(label.encode_utf16().flat_map(u16::to_le_bytes)) {
+            *to = from;
+        }
+        self.set(number, LABEL, &name)?;
+        self.changed(partitions);
+        Ok(())
+    }
+
+    /// Removes a partition in memory: its entry is free afterwards, every other keeps its number.
+    ///
+    /// # Errors
+    /// There is no such partition.
+    pub fn remove(&mut self, number: PartitionNumber) -> Result<(), GptError> {
+        let missing = GptError::Missing { number };
+        let mut partitions = self.partitions.clone();
+        partitions.retain(|partition| partition.number != number);
+        if partitions.len() == self.partitions.len() {
+            return Err(missing);
+        }
+        self.entry(number).ok_or(missing)?.fill(0);
+        self.changed(partitions);
+        Ok(())
+    }
+
+    /// The same table once it is the disk's: [`Gpt::commit`] or [`Gpt::repair`] has been carried out.
+    #[must_use]
+    pub fn written(self) -> Self {
+        let mbr = match self.mbr {
+            (block, mbr::Mbr::Protective) => (block, mbr::Mbr::Protective),
+            (block, _) => (mbr::protect(block, self.geometry), mbr::Mbr::Protective),
+        };
+        Self { source: Copy::Primary, primary_current: true, backup_current: true, mbr, ..self }
+    }
+
+    /// The raw entry with this number.
+    fn entry(&mut self, number: PartitionNumber) -> Option<&mut [u8]> {
+        let index = (number.0 as usize).checked_sub(1)?;
+        self.table.entries.chunks_exact_mut(self.table.entry_size as usize).nth(index)
+    }
+
+    /// Overwrites a field of an entry.
+    fn set(&mut self, number: PartitionNumber, at: usize, bytes: &[u8]) -> Result<(), GptError> {
+        let field = self.entry(number).and_then(|entry| entry.get_mut(at..at + bytes.len()));
+        field.ok_or(GptError::Missing { number })?.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    /// The table in memory is another one than either copy on the disk.
+    fn changed(&mut self, partitions: Vec<Partition>) {
         self.partitions = partitions;
         self.primary_current = false;
         self.backup_current = false;
-        Ok(number)
     }
 
     /// What brings both copies and the protective MBR in line with this table: the backup equal to it and at the end of

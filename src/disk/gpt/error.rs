@@ -102,6 +102,11 @@ pub enum GptError {
         /// The entry.
         number: PartitionNumber,
     },
+    /// A partition that is to be changed is not there.
+    Missing {
+        /// Its number.
+        number: PartitionNumber,
+    },
     /// A new partition's GUID is nil, its type is nil, or another partition has its GUID.
     Guid(Uuid),
     /// A new partition's label has more than 36 UTF-16 units.
@@ -134,6 +139,7 @@ impl fmt::Display for GptError {
                 write!(f, "all {entries} entries of the GPT are used; remove a partition or make the table larger")
             }
             Self::Taken { number } => write!(f, "entry {number} of the GPT cannot take a new partition"),
+            Self::Missing { number } => write!(f, "the GPT has no partition {number}"),
             Self::Guid(guid) => write!(f, "a new partition cannot have the GUID {guid}: nil or already in use"),
             Self::Label(label) => write!(f, "the label {label:?} has more than the 36 characters that a GPT keeps"),
         }
