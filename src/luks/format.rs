@@ -24,7 +24,7 @@ use crate::{secret::Secret, units::Bytes, writes::Writes};
 pub const DATA_OFFSET: Bytes = Bytes(16 << 20);
 
 /// The length of a copy of the header.
-const HEADER_SIZE: u64 = 0x4000;
+pub(super) const HEADER_SIZE: u64 = 0x4000;
 /// Where the first keyslot's area begins.
 const AREA_OFFSET: u64 = 2 * HEADER_SIZE;
 /// The length of an area: 4000 stripes of a 64-byte key, and up to the next 4096 bytes.

@@ -28,7 +28,7 @@ pub enum Origin {
 /// A LUKS2 header, read once and checked. It keeps the whole JSON document, members unknown here included.
 #[derive(Clone, Debug)]
 pub struct Header {
-    binary: Binary,
+    pub(super) binary: Binary,
     origin: Origin,
     complaint: Option<&'static str>,
     document: Value,

@@ -12,6 +12,7 @@
 //! | `digest` | how a volume key is recognised |
 //! | `unlock` | from a key to the volume key |
 //! | `format` | a new volume as a plan of writes |
+//! | `erase` | the end of a volume as a plan of writes |
 //!
 //! A header comes from a disk that anybody may have written. Nothing in it is used before it was checked: text and object
 //! counts are bounded, areas lie inside the keyslots area and apart from each other, costs are paid from a
@@ -23,6 +24,7 @@ mod af;
 pub(crate) mod base64;
 mod binary;
 mod digest;
+mod erase;
 mod error;
 mod format;
 mod hash;
@@ -39,6 +41,7 @@ use std::prelude::v1::*;
 
 use uuid::Uuid;
 
+pub use erase::erase;
 pub use error::{LuksError, Skipped};
 pub use format::{DATA_OFFSET, FormatParams, NewKdf, format};
 pub use header::{Header, Origin};

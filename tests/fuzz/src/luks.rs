@@ -6,6 +6,7 @@ use hermetic_init::{
     luks::{self, FormatParams, Header, Limits, LuksError, NewKdf, SegmentSize},
     secret::Secret,
     units::{Bytes, DeviceNumber},
+    writes::Write,
 };
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -65,6 +66,13 @@ pub fn luks_header(data: &[u8]) {
         }
     }
     look(&disk);
+    // Whatever a header claims, erasing it stays in the device and covers at least what is usual.
+    for write in luks::erase(&disk, Bytes(SIZE)).0 {
+        if let Write::Zero { offset, length } = write {
+            assert!(offset.0 + length.0 <= SIZE, "{length:?} at {offset:?}");
+        }
+    }
+    assert!(luks::erase(&disk, Bytes(SIZE)).volume() >= luks::DATA_OFFSET);
 }
 
 fn correct_checksum(copy: &mut [u8]) {

@@ -1,0 +1,63 @@
+//! A volume that nobody can open any more, as a plan of writes.
+
+use std::prelude::v1::*;
+
+use core::fmt::Display;
+
+use super::{
+    format::{DATA_OFFSET, HEADER_SIZE},
+    header::Header,
+};
+use crate::{
+    units::Bytes,
+    writes::{ReadAt, Writes},
+};
+
+/// The most that cryptsetup gives to headers and keyslots: two headers of 4 MiB and 128 MiB behind them (lib/luks2/luks2.h).
+const LARGEST: u64 = (2 * 4 + 128) << 20;
+
+/// Plans to overwrite everything in front of the data: the keyslots, barrier, then both copies of the header. An erasure
+/// that was cut short can be done again from the start: as long as there are keyslots, the header tells where they are.
+/// Without a header that can be read, and on a partition that never had one, it is the 16 MiB that a header and its keyslots
+/// usually have.
+///
+/// The data stay: without a keyslot they are noise. What was never encrypted is not made unreadable by this, only
+/// unrecognisable.
+pub fn erase<R>(device: &R, size: Bytes) -> Writes
+where
+    R: ReadAt + ?Sized,
+    R::Error: Display,
+{
+    let header = Header::read(device).ok();
+    let copy = header.as_ref().map_or(HEADER_SIZE, |header| header.binary.size);
+    let data = header.and_then(|header| header.segment().ok()).map_or(DATA_OFFSET, |segment| segment.offset);
+    let length = data.max(DATA_OFFSET).0.min(LARGEST).min(size.0);
+    let copies = copy.saturating_mul(2).min(length);
+    let mut plan = Writes::new();
+    // Written out, and not as a range of zeroes: those may become a hole, and flash would keep what is behind it.
+    let usual = length.min(DATA_OFFSET.0);
+    if usual > copies {
+        plan.data(Bytes(copies), vec![0; (usual - copies) as usize]);
+    }
+    plan.zero(Bytes(usual.max(copies)), Bytes(length.saturating_sub(usual.max(copies))));
+    plan.barrier();
+    plan.data(Bytes(0), vec![0; copies as usize]);
+    plan.barrier();
+    plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::writes::Write;
+
+    #[test]
+    fn what_is_no_volume_loses_its_beginning_and_nothing_else() {
+        for (size, length) in [(0, 0), (4096, 4096), (40 << 20, 16 << 20)] {
+            let disk = vec![7; size];
+            let plan = erase(&disk[..], Bytes(size as u64));
+            assert_eq!(plan.volume(), Bytes(length), "{size}");
+            assert_eq!(plan.0.last(), Some(&Write::Barrier));
+        }
+    }
+}
