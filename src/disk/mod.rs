@@ -9,5 +9,7 @@ pub mod label_version;
 pub mod partition;
 pub mod probe;
 pub mod slot;
+#[cfg(feature = "std")]
+pub mod transaction;
 mod type_table;
 pub mod types;

@@ -1,0 +1,97 @@
+//! What one boot changes on a disk, as steps whose order no power failure can spoil (design, "Commit order").
+//!
+//! A partition is made in free space, which nobody reads, and becomes one with the table. A partition that is given up is
+//! named as such by the table first, so that the next boot finishes what this one began. In between stand steps on the
+//! partitions themselves, which the boot carries out through their own nodes and which end on the medium.
+
+use super::gpt::{Gpt, GptError, NewPartition};
+use crate::{
+    units::{Lba, PartitionNumber},
+    writes::Writes,
+};
+
+/// The label of a partition that is being given up.
+///
+/// It begins with `_`, so that nobody takes it for a slot to boot.
+pub const RESET: &str = "_reset";
+
+/// One step. It begins when everything of the steps before it is on the medium.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// The partition table is written, through the node of the whole disk.
+    Table(Writes),
+    /// A new partition, which only the kernel knows, is formatted and filled.
+    Fill(PartitionNumber),
+    /// Nobody can open the content of a partition any more.
+    Erase(PartitionNumber),
+}
+
+/// The steps, and the table that the disk has when they are done.
+#[derive(Clone, Debug)]
+pub struct Transaction {
+    /// The steps, in their order.
+    pub steps: Vec<Step>,
+    /// The table after them.
+    pub after: Gpt,
+}
+
+impl Transaction {
+    /// Makes `new` partitions, each at its number, and lets others grow up to a last block: all by one write of the table.
+    ///
+    /// Until then the table is the old one, and both copies of it are: a backup that differs could name the ranges that
+    /// are about to be written. Grown partitions have their new length with the same write; what is in them grows later, or
+    /// never: a file system that is smaller than its partition is whole.
+    ///
+    /// # Errors
+    /// An entry or a range that is not free, a partition that would shrink, no room for a copy of the table.
+    pub fn make(
+        gpt: &Gpt,
+        new: &[(PartitionNumber, NewPartition)],
+        grown: &[(PartitionNumber, Lba)],
+    ) -> Result<Self, GptError> {
+        let mut after = gpt.clone();
+        for (number, last) in grown {
+            after.grow(*number, *last)?;
+        }
+        for (number, new) in new {
+            after.add(Some(*number), new.clone())?;
+        }
+        if new.is_empty() && grown.is_empty() {
+            return Ok(Self { steps: Vec::new(), after });
+        }
+        let mut steps = table(gpt)?;
+        steps.extend(new.iter().map(|(number, _)| Step::Fill(*number)));
+        steps.extend(table(&after)?);
+        Ok(Self { steps, after: after.written() })
+    }
+
+    /// Gives partitions up: one write of the table gives all of them the label [`RESET`], then their content is erased, then
+    /// one write frees their entries. Those that have the label already stay as they are until then.
+    ///
+    /// # Errors
+    /// There is no such partition, or no room for a copy of the table.
+    pub fn reset(gpt: &Gpt, numbers: &[PartitionNumber]) -> Result<Self, GptError> {
+        let (mut marked, mut after) = (gpt.clone(), gpt.clone());
+        for number in numbers {
+            if gpt.partition(*number).is_none_or(|partition| partition.label != RESET) {
+                marked.rename(*number, RESET)?;
+            }
+            after.remove(*number)?;
+        }
+        if numbers.is_empty() {
+            return Ok(Self { steps: Vec::new(), after });
+        }
+        // Also when all of them are marked: erased without both copies saying so, they would be partitions that nobody can
+        // open and nobody may format.
+        let mut steps = table(&marked)?;
+        steps.extend(numbers.iter().map(|number| Step::Erase(*number)));
+        steps.extend(table(&after)?);
+        Ok(Self { steps, after: after.written() })
+    }
+}
+
+/// The step that brings both copies in line with `gpt`, unless they are.
+fn table(gpt: &Gpt) -> Result<Vec<Step>, GptError> {
+    let writes = gpt.repair()?;
+    Ok(if writes.0.is_empty() { Vec::new() } else { vec![Step::Table(writes)] })
+}
