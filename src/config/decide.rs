@@ -39,6 +39,7 @@ pub(super) fn decide(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<Config> {
             None => ImagePolicy::default(),
         },
         repart: !raw.masks.iter().any(|unit| unit == "systemd-repart.service"),
+        factory_reset: raw.factory_reset.as_ref().map(flag).transpose()?,
         root_policy: choice(
             raw.hermetic("hermetic.root-policy"),
             &[("strict", RootPolicy::Strict), ("existing", RootPolicy::Existing)],
@@ -78,11 +79,6 @@ fn refuse_what_we_cannot_do(raw: &Raw) -> Result<()> {
         if mode != "state" && boolean(mode) != Some(false) {
             return Err(ConfigError::unsupported(word, "remove it or write systemd.volatile=state"));
         }
-    }
-    if let Some(word) = &raw.factory_reset
-        && flag(word)?
-    {
-        return Err(ConfigError::unsupported(word, "nothing was erased; remove the word to boot"));
     }
     if let Some(word) = filled(&raw.image_filter) {
         return Err(ConfigError::unsupported(word, "name the slot with usrhash= or PARTLABEL="));

@@ -14,6 +14,7 @@ pub mod cmdline;
 mod decide;
 pub mod device_spec;
 mod error;
+pub mod factory_reset;
 pub mod image_policy;
 pub mod options;
 pub mod os_release;
@@ -40,6 +41,8 @@ pub struct Config {
     pub image_policy: ImagePolicy,
     /// Whether partitions may be made, grown or deleted: false with `rd.systemd.mask=systemd-repart.service`.
     pub repart: bool,
+    /// `systemd.factory_reset=`: whether the machine is to be reset; None leaves that to the firmware.
+    pub factory_reset: Option<bool>,
     /// Whether a root weaker than repart.d asks for is an attack.
     pub root_policy: RootPolicy,
     /// The key file in the initramfs, an absolute path.
