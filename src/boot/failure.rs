@@ -14,12 +14,20 @@ pub struct Failure {
     pub stage: &'static str,
     /// The line.
     pub reason: String,
+    /// What the screen says first.
+    headline: &'static str,
 }
 
 impl Failure {
     /// A failure of `stage`.
     pub fn new(stage: &'static str, reason: impl Into<String>) -> Self {
-        Self { stage, reason: reason.into() }
+        Self { stage, reason: reason.into(), headline: "cannot start this system." }
+    }
+
+    /// No failure, but the end of this boot all the same: the machine was reset and must come up again by another way. It
+    /// ends as failures do.
+    pub fn reset(stage: &'static str, reason: impl Into<String>) -> Self {
+        Self { stage, reason: reason.into(), headline: "has reset this system." }
     }
 }
 
@@ -86,8 +94,9 @@ pub fn act(failure: &Failure) -> ! {
         (Action::Panic, Some(delay)) => format!("Panicking in {} s.", delay.as_secs()),
     };
     console::print(&format!(
-        "\r\nhermetic-init {} cannot start this system.\r\n  stage   {}\r\n  reason  {}\r\n{next}\r\n",
+        "\r\nhermetic-init {} {}\r\n  stage   {}\r\n  reason  {}\r\n{next}\r\n",
         super::VERSION,
+        failure.headline,
         failure.stage,
         failure.reason,
     ));

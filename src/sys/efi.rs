@@ -1,6 +1,11 @@
 //! EFI variables, through efivarfs (Documentation/filesystems/efivarfs.rst; contract §2.1 and appendix D).
 
-use std::{fs, io};
+use std::{
+    fs::{self, File},
+    io,
+};
+
+use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 
 /// There on machines with EFI firmware.
 pub const FIRMWARE: &str = "/sys/firmware/efi";
@@ -10,6 +15,9 @@ pub const MOUNT: &str = "/sys/firmware/efi/efivars";
 
 /// The vendor of the boot loader interface.
 pub const LOADER: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+
+/// The vendor of systemd's variables.
+pub const SYSTEMD: &str = "8cf2644b-4b0b-428f-9387-6d876050dc67";
 
 /// Whether the machine was started by EFI firmware whose variables can be asked for.
 pub fn is_available() -> bool {
@@ -27,6 +35,25 @@ pub fn text(name: &str, vendor: &str) -> io::Result<Option<String>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Removes a variable. One that is not there is removed.
+///
+/// # Errors
+/// The firmware keeps it.
+pub fn remove(name: &str, vendor: &str) -> io::Result<()> {
+    let path = format!("{MOUNT}/{name}-{vendor}");
+    let file = match File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        file => file?,
+    };
+    // efivarfs makes the variables that it does not know immutable, so that nobody removes the firmware's by mistake.
+    let flags = ioctl_getflags(&file)?;
+    if flags.contains(IFlags::IMMUTABLE) {
+        ioctl_setflags(&file, flags.difference(IFlags::IMMUTABLE))?;
+    }
+    drop(file);
+    fs::remove_file(path)
 }
 
 /// The text in a variable's file: four bytes of attributes, then UTF-16LE up to the first NUL. None when it is no text.

@@ -1,0 +1,160 @@
+//! Stage "provision": what /usr's repart.d asks for and the disk lacks. Nothing, on most boots.
+//!
+//! The first boot is a transaction (design, law 1): the kernel is told of partitions that no table names yet; they are
+//! formatted and filled through their own nodes, unmounted, unmapped and flushed; only then is the table written, once for
+//! all of them. Cut the power anywhere: the next boot starts over, or finds everything.
+
+mod content;
+mod reset;
+mod steps;
+
+use std::{fs::File, os::fd::AsFd as _};
+
+use super::{
+    devices::Devices,
+    disks::range,
+    etc,
+    failure::{Failure, OrFail},
+    key::Key,
+    machine,
+    usr::Usr,
+};
+use crate::{
+    config::{Config, Uses},
+    disk::{
+        gpt,
+        transaction::Transaction,
+        types::{self, Role},
+    },
+    info, notice,
+    repart::{self, Definition, Definitions, Encrypt, Maker, Reading, Search},
+    sys::block::Node,
+    warning,
+    writes::Writes,
+};
+
+const STAGE: &str = "provision";
+
+/// What policy says about the root that the next stage is going to open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Expectation {
+    /// A definition asks for encryption.
+    pub encrypted: bool,
+}
+
+/// Carries out a factory reset when one is asked for, makes the partitions that are missing, and returns what is to be
+/// expected of the root.
+///
+/// # Errors
+/// A definition that we do not understand, too little space, a missing key file, any write that fails. The disk's table
+/// is then as it was.
+pub fn provision(
+    config: &Config,
+    usr: &mut Usr,
+    key: &Key,
+    devices: &mut Devices,
+) -> Result<Expectation, Failure> {
+    let above = File::open(usr.tree()).or_fail(STAGE, || format!("cannot open {}", usr.tree().display()))?;
+    let tree = usr.open(STAGE)?;
+    let facts = etc::facts_of(tree.as_fd(), None);
+    let definitions = Definitions::read(above.as_fd(), &Search::standard(), Reading::new(&facts))
+        .or_fail(STAGE, || "/usr's repart.d".into())?;
+    for warning in &definitions.warnings {
+        warning!("repart.d: {warning}");
+    }
+    let definitions = definitions.list;
+    let expectation = Expectation { encrypted: definitions.iter().any(asks_for_encrypted_root) };
+    if !config.repart {
+        notice!("systemd-repart.service is masked: the partition table stays as it is");
+        return Ok(expectation);
+    }
+    reset::reset(config, &definitions, tree.as_fd(), usr.disk_mut())?;
+    let Some(disk) = usr.disk_mut() else {
+        if !definitions.is_empty() {
+            notice!("/usr is on no disk with a GPT: repart.d is not applied");
+        }
+        return Ok(expectation);
+    };
+    let name = disk.device.name.clone();
+    let known = repart::plan(&definitions, &disk.gpt.layout(), uuid::Uuid::nil());
+    if let Ok(plan) = &known {
+        for adopted in &plan.adopted {
+            info!("{name}: {adopted}");
+        }
+        for dropped in &plan.dropped {
+            notice!("{name}: {dropped}");
+        }
+    }
+    if known.is_ok_and(|plan| plan.new.is_empty()) {
+        return Ok(expectation);
+    }
+    let id = machine::choose(config.machine_id.as_ref()).or_fail(STAGE, || "machine id".into())?;
+    let seed = uuid::Uuid::from_bytes(id.bytes());
+    let plan = repart::plan(&definitions, &disk.gpt.layout(), seed).or_fail(STAGE, || name.clone())?;
+
+    // Everything that can be refused is refused before the first write.
+    for new in &plan.new {
+        repart::refuse(&new.definition, Maker::Boot).or_fail(STAGE, || name.clone())?;
+        permitted(config, new)?;
+    }
+    let passphrase = match plan.new.iter().any(|new| new.definition.encrypt != Encrypt::Off) {
+        true => Some(key.read(STAGE)?),
+        false => None,
+    };
+    let entries: Vec<_> = plan.new.iter().map(|new| (new.number, entry(new))).collect();
+    let transaction = Transaction::make(&disk.gpt, &entries, &[]).or_fail(STAGE, || name.clone())?;
+
+    steps::carry_out(disk, transaction, &mut |device, number| {
+        let Some(new) = plan.new.iter().find(|new| new.number == number) else { return Ok(()) };
+        info!("{name}: making partition {number} ({}), {}", new.label, range(new.offset, new.length));
+        let passphrase = passphrase.as_ref().filter(|_| new.definition.encrypt != Encrypt::Off);
+        content::fill(device, new, id, passphrase, &tree, devices)
+    })?;
+    for new in &plan.new {
+        notice!("{name}: partition {} ({}) is complete", new.number, new.label);
+    }
+    Ok(expectation)
+}
+
+fn asks_for_encrypted_root(definition: &Definition) -> bool {
+    definition.encrypt != Encrypt::Off && types::role(definition.type_guid) == Some(Role::Root)
+}
+
+/// Whether the image policy lets us make this partition: a root may be made where it may be absent, and must be made as
+/// it has to be found afterwards.
+fn permitted(config: &Config, new: &repart::NewPartition) -> Result<(), Failure> {
+    let (needed, word) = match new.definition.encrypt {
+        Encrypt::Off => (Uses::UNPROTECTED, "unprotected"),
+        // What a TPM opens was refused before.
+        Encrypt::KeyFile | Encrypt::Tpm2 | Encrypt::KeyFileTpm2 => (Uses::ENCRYPTED, "encrypted"),
+    };
+    for (use_, word) in [(Uses::ABSENT, "absent"), (needed, word)] {
+        if !config.image_policy.root.allows(use_) {
+            let reason = format!(
+                "{}: systemd.image_policy= does not allow root to be {word}, so it may not be made; change one of them",
+                new.definition.file
+            );
+            return Err(Failure::new(STAGE, reason));
+        }
+    }
+    Ok(())
+}
+
+/// The entry of a planned partition.
+fn entry(new: &repart::NewPartition) -> gpt::NewPartition {
+    gpt::NewPartition {
+        type_guid: new.type_guid,
+        guid: new.guid,
+        first: new.first,
+        last: new.last,
+        attributes: new.attributes,
+        label: new.label.clone(),
+    }
+}
+
+/// Carries a plan out and waits until it is on the medium.
+fn apply(plan: &Writes, node: &Node) -> Result<(), Failure> {
+    plan.apply(node.file())
+        .and_then(|()| node.sync())
+        .or_fail(STAGE, || format!("cannot write {}; check the disk", node.path().display()))
+}
