@@ -13,6 +13,9 @@ const MAGIC: u64 = 0x006a_7366_7773_6872;
 /// The sector that the log counts in, as [`crate::disk::Disk::record`] asks for.
 pub const SECTOR: u64 = 512;
 
+/// `LOG_FUA_FLAG`: on the medium without a flush.
+const FUA: u64 = 1 << 1;
+
 /// `LOG_DISCARD_FLAG`: no data follow.
 const DISCARD: u64 = 1 << 2;
 
@@ -25,9 +28,17 @@ pub struct Entry {
     pub sectors: u64,
     /// Where the data are in the log, bytes. None: there are none.
     data: Option<u64>,
+    /// Whether it is on the medium when it is done, without a flush.
+    forced: bool,
 }
 
 impl Entry {
+    /// Whether everything before it is on the medium when it is done.
+    #[must_use]
+    pub fn is_flush(&self) -> bool {
+        self.sectors == 0
+    }
+
     /// Whether it writes below `end` and at or behind `start`, sectors.
     #[must_use]
     pub fn touches(&self, start: u64, end: u64) -> bool {
@@ -66,27 +77,61 @@ impl Recording {
                 break;
             }
             let has_data = sectors > 0 && flags & DISCARD == 0;
-            entries.push(Entry { sector, sectors, data: has_data.then_some(at) });
+            let forced = flags & FUA != 0;
+            entries.push(Entry { sector, sectors, data: has_data.then_some(at), forced });
             at += if has_data { sectors * SECTOR } else { 0 };
         }
         Ok(Self { log, entries })
     }
 
-    /// Does to `disk` the first `count` entries, and of the one behind them the first `torn` sectors. Discards are left
-    /// out: a disk need not obey them.
+    /// Leaves `disk` as this power failure would have. Discards are left out: a disk need not obey them.
     ///
     /// # Errors
     /// The disk cannot be written.
-    pub fn replay(&self, disk: &Path, count: usize, torn: u64) -> Result<()> {
+    pub fn replay(&self, disk: &Path, cut: &Cut) -> Result<()> {
         let disk = OpenOptions::new().write(true).open(disk)?;
-        for (index, entry) in self.entries.iter().enumerate().take(count + 1) {
-            let sectors = if index == count { torn.min(entry.sectors) } else { entry.sectors };
+        let done = self.entries.iter().take(cut.count);
+        // Up to the last flush everything is on the medium; of what came after it the drive may have written anything.
+        let safe = done.clone().rposition(Entry::is_flush).unwrap_or(0);
+        let mut lost = cut.lost;
+        for (index, entry) in self.entries.iter().enumerate().take(cut.count + 1) {
+            let sectors = if index == cut.count { cut.torn.min(entry.sectors) } else { entry.sectors };
             let Some(data) = entry.data.filter(|_| sectors > 0) else { continue };
+            if cut.lost != 0 && index > safe && index < cut.count && !entry.forced {
+                // xorshift64: another subset for every number, the same one in every run.
+                lost ^= lost << 13;
+                lost ^= lost >> 7;
+                lost ^= lost << 17;
+                if lost & 1 == 1 {
+                    continue;
+                }
+            }
             let mut bytes = vec![0; usize::try_from(sectors * SECTOR)?];
             self.log.read_exact_at(&mut bytes, data).context("the log of writes is cut off")?;
             disk.write_all_at(&bytes, entry.sector * SECTOR)?;
         }
         Ok(())
+    }
+}
+
+/// A power failure: where in a recording, and what of the drive's cache it takes with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cut {
+    /// So many entries were begun and ended.
+    pub count: usize,
+    /// So many sectors of the one behind them were written.
+    pub torn: u64,
+    /// Of the writes since the last flush an arbitrary half is lost, another one for every number; 0: none.
+    pub lost: u64,
+}
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "after {} writes and {} sectors", self.count, self.torn)?;
+        match self.lost {
+            0 => Ok(()),
+            number => write!(f, ", cache loss {number}"),
+        }
     }
 }
 
@@ -99,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_log_is_replayed_up_to_a_point() {
+    fn a_log_is_replayed_up_to_a_point_and_without_what_the_cache_lost() {
         let place = std::env::temp_dir().join(format!("hermetic-recording-{}", std::process::id()));
         std::fs::create_dir_all(&place).unwrap();
         let sector = |words: &[u64]| -> Vec<u8> {
@@ -123,14 +168,23 @@ mod tests {
         assert_eq!(kinds, [(1, 2, true), (0, 0, false), (0, 3, false), (0, 2, true)]);
         assert!(recording.entries[0].touches(2, 3) && !recording.entries[0].touches(3, 9));
         let disk = place.join("disk");
+        let after = |cut: Cut| {
+            std::fs::write(&disk, [0; 3 * 512]).unwrap();
+            recording.replay(&disk, &cut).unwrap();
+            let bytes = std::fs::read(&disk).unwrap();
+            [bytes[0], bytes[512], bytes[1024]]
+        };
         for (count, torn, expected) in
             [(0, 0, [0, 0, 0]), (1, 0, [0, 7, 7]), (3, 1, [8, 7, 7]), (4, 0, [8, 8, 7])]
         {
-            std::fs::write(&disk, [0; 3 * 512]).unwrap();
-            recording.replay(&disk, count, torn).unwrap();
-            let bytes = std::fs::read(&disk).unwrap();
-            assert_eq!([bytes[0], bytes[512], bytes[1024]], expected, "{count} {torn}");
+            let cut = Cut { count, torn, lost: 0 };
+            assert_eq!(after(cut), expected, "{cut}");
         }
+        // What was flushed stays; the last write is there or not.
+        let mut seen: Vec<_> = (1..20).map(|lost| after(Cut { count: 4, torn: 0, lost })).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen, [[0, 7, 7], [8, 8, 7]]);
         std::fs::remove_dir_all(place).unwrap();
     }
 }

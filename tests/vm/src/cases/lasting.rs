@@ -190,7 +190,10 @@ pub fn file<'a>(state: &'a Value, path: &str) -> Option<&'a Value> {
 }
 
 /// The machine id that is offered to systemd.
-fn machine_id(state: &Value) -> Result<&str> {
+///
+/// # Errors
+/// There is none.
+pub fn machine_id(state: &Value) -> Result<&str> {
     let id = file(state, "/run/machine-id").and_then(|file| file.get("text")?.as_str()).map(str::trim_end);
     let id = id.context("no machine id is offered in /run/machine-id")?;
     ensure!(id.len() == 32 && id.bytes().all(|digit| digit.is_ascii_hexdigit()), "`{id}` is no machine id");

@@ -5,6 +5,7 @@ mod context;
 mod corruption_acts_when_it_is_read;
 mod disk_is_too_small;
 mod driver_names_a_panic;
+mod factory_reset;
 mod failure_is_acted_upon;
 mod first_boots;
 mod image_is_sound;
@@ -16,6 +17,7 @@ mod nothing_is_left;
 mod policy_is_not_understood;
 mod power_fails;
 mod root_hash_matches_nothing;
+mod root_is_damaged;
 mod root_is_not_encrypted;
 mod small;
 mod systemd_comes_up_twice;
@@ -79,7 +81,10 @@ pub const ALL: &[Case] = &[
     normal("a forged LUKS2 header is refused", luks_header_is_forged::run),
     normal("what the image policy does not allow is neither mounted nor made", image_policy_is_violated::run),
     normal("nothing of ours is left at the hand-over", nothing_is_left::run),
-    normal("a power failure during the first boot does no harm", power_fails::run),
+    normal("a damaged root is reported and never made anew", root_is_damaged::run),
+    normal("a factory reset erases what it is to erase, once", factory_reset::run),
+    normal("a power failure during a first boot or a factory reset does no harm", power_fails::few),
+    Case { name: "200 power failures do no harm", level: Level::Long, run: power_fails::many },
     normal("systemd comes up twice on an encrypted root", systemd_comes_up_twice::run),
     normal("the time from /init to systemd", init_to_systemd::run),
     normal("a plain root is made and found again", root_is_plain::run),

@@ -1,0 +1,115 @@
+//! A factory reset, asked for by the command line and by both of systemd's EFI variables: the root goes, with what would
+//! open it, a first boot makes another one, and a partition that no definition gives up stays byte for byte. The word of
+//! the command line ends the boot, because it would come again; the firmware's request is taken back, so that the new root
+//! stays. A request of another system, or one that nobody understands, erases nothing.
+
+use super::small::{self, DEADLINE};
+use super::{Context, lasting};
+use crate::disk::Disk;
+use crate::image::{Partition, types};
+use crate::initramfs::Initramfs;
+use crate::machine::{Exit, Machine};
+use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// A root that a reset gives up.
+pub const RESETTABLE: &str =
+    "[Partition]\nType=root\nLabel=root\nFormat=ext4\nEncrypt=key-file\nSizeMinBytes=64M\nFactoryReset=yes\n";
+
+const FOREIGN: &str = "c0ffee00-1d2c-4b3a-8f4e-5d6c7b8a9f03";
+
+/// The vendor of systemd's variables.
+const SYSTEMD: &str = "8cf2644b-4b0b-428f-9387-6d876050dc67";
+
+pub fn run(context: &Context<'_>) -> Result<()> {
+    let usr = context.usr(&small::recipe(context, RESETTABLE)?)?;
+    let content: Vec<u8> = (0..1 << 20).map(|at: u32| (at * 7 % 251) as u8).collect();
+    let foreign = context.file("foreign");
+    std::fs::write(&foreign, &content)?;
+    let mut partitions = vec![Partition::of(types::LINUX, FOREIGN, "foreign", &foreign)?];
+    partitions.extend(context.partitions(&usr)?);
+    let disk = context.disk("disk.raw", &small::image(partitions))?;
+    let machine = lasting::machine(context, Initramfs::new("virtio"), &usr)?.disk(Disk::new(&disk));
+
+    by_command_line(context, &machine, &disk)?;
+    by_firmware(context, &machine.firmware(&context.file("variables.fd")).deadline(DEADLINE * 2), &disk)?;
+
+    let mut kept = vec![0; content.len()];
+    File::open(&disk)?.read_exact_at(&mut kept, small::FIRST)?;
+    ensure!(kept == content, "the partition that no definition names was changed");
+    Ok(())
+}
+
+fn by_command_line(context: &Context<'_>, machine: &Machine, disk: &Path) -> Result<()> {
+    lasting::boots_first(context, machine)?;
+    let old = lasting::root_on(context, disk, 512)?;
+    let reset = machine.clone().cmdline("systemd.factory_reset");
+    for says in ["1 partitions were erased and removed", "nothing was left to reset"] {
+        let outcome = context.run(&reset)?;
+        outcome.expect(&Exit::Reboot)?;
+        outcome.line("has reset this system.")?;
+        let reason = &outcome.line("  reason  ")?.text;
+        ensure!(
+            reason.contains(says) && reason.contains("boot without"),
+            "the reason does not say `{says}`: {reason}"
+        );
+        outcome.without("HERMETIC-STATE-BEGIN")?;
+        lasting::faultless(context, disk, 512)?;
+        ensure!(lasting::find_root(context, disk, 512).is_err(), "the root is still in the table");
+        erased(disk, &old)?;
+    }
+    // The next one is a first boot, and what it makes is another root.
+    lasting::boots_first(context, machine)?;
+    let new = lasting::root_on(context, disk, 512)?;
+    ensure!((new.start, new.length) == (old.start, old.length), "{new:?} is not where {old:?} was");
+    ensure!(new.guid != old.guid, "the new root has the old one's GUID {}", new.guid);
+    Ok(())
+}
+
+/// The header and the keyslots of a volume, which is where its key is, are nothing but zeroes.
+fn erased(disk: &Path, old: &lasting::Root) -> Result<()> {
+    let mut bytes = vec![0; 16 << 20];
+    File::open(disk)?.read_exact_at(&mut bytes, old.start)?;
+    ensure!(bytes.iter().all(|byte| *byte == 0), "something of the old root's keyslots is left");
+    Ok(())
+}
+
+fn by_firmware(context: &Context<'_>, machine: &Machine, disk: &Path) -> Result<()> {
+    let guid = || -> Result<String> { Ok(lasting::root_on(context, disk, 512)?.guid) };
+    let request = |id: &str| {
+        json!({ "osReleaseId": id, "osReleaseVersionId": "13", "bootId": "aabbccddeeff40118899aabbccddeeff" })
+            .to_string()
+    };
+    let mut before = guid()?;
+    // Each boot leaves the request for the next one. The first has none, and keeps the root.
+    let boots = [
+        (variable("FactoryReset", "yes"), false),
+        (variable("FactoryResetRequest", &request("debian")), true),
+        (variable("FactoryResetRequest", &request("another")), true),
+        (String::new(), false),
+    ];
+    for (count, (word, resets)) in boots.iter().enumerate() {
+        let what = || format!("boot {count} by firmware");
+        let outcome = context.run(&machine.clone().cmdline(word)).with_context(what)?;
+        let state = outcome.expect(&Exit::PowerOff).with_context(what)?.state()?;
+        if !word.is_empty() {
+            let failed = state.pointer("/actions/0/error").context("the variable was not written")?;
+            ensure!(failed.is_null(), "{}: the variable was not written: {failed}", what());
+        }
+        let now = guid()?;
+        ensure!((now != before) == *resets, "{}: the root was {before} and is {now}", what());
+        let complete = lasting::file(&state, "/run/systemd/factory-reset-complete").is_some();
+        ensure!(complete == *resets, "{}: the reset counts as complete: {complete}", what());
+        before = now;
+    }
+    Ok(())
+}
+
+/// The word that makes the test init set one of systemd's variables: UTF-16 with its end mark.
+fn variable(name: &str, text: &str) -> String {
+    let text: String = text.bytes().map(|byte| format!("{byte:02x}00")).collect();
+    format!("hermetic.test.efi={name}-{SYSTEMD}:{text}0000")
+}
