@@ -1,13 +1,53 @@
 //! Words of a person: kernel command line, image policy, device names, os-release.
 
 use hermetic_init::{
-    config::{Config, cmdline, device_spec::Source, image_policy::ImagePolicy, os_release::OsRelease},
+    config::{
+        Config, cmdline,
+        device_spec::Source,
+        factory_reset::{Asked, FLAG, REQUEST, Reset},
+        image_policy::ImagePolicy,
+        os_release::OsRelease,
+    },
     disk::types,
     fragments::facts,
     units::DeviceNumber,
 };
 
 use crate::input::{Input, join, text};
+
+/// The EFI variables that ask for a factory reset, and the system that they must be for.
+pub fn factory_reset(data: &[u8]) {
+    let [flag, request, system] = Input::new(data).parts().map(text);
+    let (os, boot_id) = (OsRelease::parse(&system), "0c9f8a5e-6b7c-4d1e-8f2a-3b4c5d6e7f80");
+    let asked = Asked { word: None, flag: Some(&flag), request: Some(&request), os: &os, boot_id };
+    let (verdict, complaints) = asked.judge();
+    assert!(complaints.iter().all(|complaint| !complaint.contains(char::is_control)));
+    // Nothing is erased unless one of them says so in plain words, and each says so by itself.
+    let alone = |asked: &Asked<'_>| asked.judge().0 != Reset::No;
+    let by_flag = alone(&Asked { request: None, ..asked });
+    let by_request = alone(&Asked { flag: None, ..asked });
+    let expected: Vec<_> = [(by_flag, FLAG), (by_request, REQUEST)]
+        .iter()
+        .filter(|(by, _)| *by)
+        .map(|(_, name)| *name)
+        .collect();
+    assert_eq!(verdict, if expected.is_empty() { Reset::No } else { Reset::ByFirmware(expected) });
+    assert!(!by_request || os.get("ID").is_some_and(|id| !id.is_empty()), "a request of nobody's system");
+    assert_eq!(Asked { word: Some(false), ..asked }.judge().0, Reset::No);
+}
+
+pub(crate) fn factory_reset_seeds() -> Vec<Vec<u8>> {
+    let request =
+        r#"{"osReleaseId":"box","osReleaseImageId":"img","bootId":"aabbccddeeff40118899aabbccddeeff"}"#;
+    [
+        ["yes", request, "ID=box\nIMAGE_ID=img\n"],
+        ["0", &request.replace("aabbccddeeff4011", "0c9f8a5e6b7c4d1e"), "ID=box\nIMAGE_ID=img\n"],
+        ["", &request.replace("\"osReleaseImageId\":\"img\",", ""), "ID=box\n"],
+    ]
+    .iter()
+    .map(|parts| join(&parts.map(str::as_bytes)))
+    .collect()
+}
 
 /// The command line and the EFI variable that precedes it.
 pub fn command_line(data: &[u8]) {

@@ -10,6 +10,7 @@ use hermetic_init::{
         partition::Partition,
         probe::{self, probe},
         slot::{select_root, select_usr},
+        transaction::{RESET, Step, Transaction},
         types::{self, Role},
     },
     units::Lba,
@@ -52,6 +53,7 @@ pub fn gpt(data: &[u8]) {
     if table.repair().is_err() {
         return;
     }
+    give_up(&disk, &table);
     // Whoever adds a partition repairs first.
     let Some(area) = table.free_areas(4096).first().copied() else { return };
     let block = u64::from(geometry.block_size);
@@ -70,6 +72,38 @@ pub fn gpt(data: &[u8]) {
     let mut repaired = disk.clone();
     table.repair().unwrap().0.iter().for_each(|write| repaired.write(write));
     carry_out(&repaired, &table, &grown, &grown.commit().unwrap());
+}
+
+/// A factory reset of every second partition: at every moment the others are there, and after the last one none of them.
+fn give_up(disk: &Medium, table: &Gpt) {
+    let numbers: Vec<_> = table.partitions().iter().step_by(2).map(|partition| partition.number).collect();
+    let Transaction { steps, after } =
+        Transaction::reset(table, &numbers).expect("a table that can be repaired");
+    let stays = |partition: &&Partition| !numbers.contains(&partition.number);
+    let staying: Vec<&Partition> = table.partitions().iter().filter(stays).collect();
+    assert_eq!(after.partitions().iter().collect::<Vec<_>>(), staying);
+    let mut disk = disk.clone();
+    for step in &steps {
+        let plan = match step {
+            Step::Table(plan) => plan,
+            Step::Erase(number) => {
+                let marked = Gpt::read(&disk, table.geometry()).unwrap();
+                assert_eq!(marked.partition(*number).unwrap().label, RESET, "erased before it was marked");
+                continue;
+            }
+            Step::Fill(_) => panic!("a reset makes a partition"),
+        };
+        for write in &plan.0 {
+            disk.write(write);
+            let between = Gpt::read(&disk, table.geometry()).expect("no table at a moment of the reset");
+            assert_eq!(between.partitions().iter().filter(stays).collect::<Vec<_>>(), staying);
+        }
+    }
+    if !steps.is_empty() {
+        let end = Gpt::read(&disk, table.geometry()).unwrap();
+        assert_eq!(end.partitions(), after.partitions());
+        assert_eq!(end.repair(), Ok(Writes::new()), "a table that was written needs no repair");
+    }
 }
 
 /// The disk that an input describes.

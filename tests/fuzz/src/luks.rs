@@ -68,9 +68,12 @@ pub fn luks_header(data: &[u8]) {
     look(&disk);
     // Whatever a header claims, erasing it stays in the device and covers at least what is usual.
     for write in luks::erase(&disk, Bytes(SIZE)).0 {
-        if let Write::Zero { offset, length } = write {
-            assert!(offset.0 + length.0 <= SIZE, "{length:?} at {offset:?}");
-        }
+        let (offset, length) = match write {
+            Write::Zero { offset, length } => (offset, length.0),
+            Write::Data { offset, data } => (offset, data.len() as u64),
+            Write::Barrier => continue,
+        };
+        assert!(offset.0 + length <= SIZE, "{length} at {offset:?}");
     }
     assert!(luks::erase(&disk, Bytes(SIZE)).volume() >= luks::DATA_OFFSET);
 }

@@ -1,4 +1,6 @@
-//! Runs the targets without coverage and without tools: seeds first, then changed seeds, the same ones in every run.
+//! Runs the targets without coverage and without tools: seeds and the kept corpus first, then what becomes of them when
+//! they are changed, the same inputs in every run. With several targets each has a process of its own, so that the memory
+//! of one is not taken for that of another.
 //!
 //! Findings are a panic, an input that takes more than a second, one that takes more than 256 MiB, one that never ends.
 //! Each prints the input in hexadecimal and how to repeat it, and ends with status 1.
@@ -6,8 +8,11 @@
 use std::{
     fs,
     panic::{self, AssertUnwindSafe},
-    process::exit,
-    sync::{Mutex, PoisonError},
+    process::{Command, exit},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -25,10 +30,16 @@ const SUSPICIOUS: Duration = Duration::from_millis(20);
 
 const HELP: &str = "\
 cargo run --release -- [--seconds N]   N seconds for each target (5)
-    [--only NAME]                      one target
+    [--only NAME[,NAME...]]            these targets
+    [--jobs N]                         so many targets at the same time (1)
     [--seed N]                         other inputs (1)
     [--input HEX]                      this input alone
-    [--corpus DIRECTORY]               writes the seeds there, for libFuzzer";
+    [--corpus DIRECTORY]               writes the seeds there, for libFuzzer
+
+Inputs in corpus/NAME beside this program's source are tried as well.";
+
+/// Inputs that were worth keeping: findings, and what no seed and no change of one reaches soon.
+const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus");
 
 /// What runs right now, for whoever reports it.
 struct Running {
@@ -44,13 +55,14 @@ fn running() -> std::sync::MutexGuard<'static, Running> {
 }
 
 fn main() {
-    let (mut seconds, mut seed, mut only, mut input, mut corpus) = (5.0, 1, None, None, None);
+    let (mut seconds, mut seed, mut jobs, mut only, mut input, mut corpus) = (5.0, 1, 1, None, None, None);
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let value = words.next();
         let understood = match (word.as_str(), value) {
             ("--seconds", Some(value)) => value.parse().map(|value| seconds = value).is_ok(),
             ("--seed", Some(value)) => value.parse().map(|value| seed = value).is_ok(),
+            ("--jobs", Some(value)) => value.parse().map(|value: usize| jobs = value.max(1)).is_ok(),
             ("--only", Some(value)) => {
                 only = Some(value);
                 true
@@ -70,9 +82,11 @@ fn main() {
             exit(2);
         }
     }
+    let names: Vec<&str> = only.as_deref().unwrap_or_default().split(',').filter(|n| !n.is_empty()).collect();
+    let known = |name: &&str| TARGETS.iter().any(|target| target.name == *name);
     let targets: Vec<&Target> =
-        TARGETS.iter().filter(|target| only.as_ref().is_none_or(|name| name == target.name)).collect();
-    if targets.is_empty() || (input.is_some() && targets.len() > 1) {
+        TARGETS.iter().filter(|target| names.is_empty() || names.contains(&target.name)).collect();
+    if !names.iter().all(known) || (input.is_some() && targets.len() > 1) {
         eprintln!(
             "--only NAME, one of {}",
             TARGETS.iter().map(|target| target.name).collect::<Vec<_>>().join(" ")
@@ -81,6 +95,10 @@ fn main() {
     }
     if let Some(directory) = corpus {
         return write_corpus(&directory, &targets);
+    }
+    if targets.len() > 1 {
+        let arguments = ["--seconds", &seconds.to_string(), "--seed", &seed.to_string()].map(str::to_owned);
+        exit(apart(&targets, jobs, &arguments));
     }
     thread::spawn(watch);
     for target in targets {
@@ -91,9 +109,41 @@ fn main() {
     }
 }
 
+/// Runs each target in a process of its own, `jobs` at a time. The status to end with: every target is run, and one finding
+/// is enough for a failure.
+fn apart(targets: &[&Target], jobs: usize, arguments: &[String]) -> i32 {
+    let ourselves = std::env::current_exe().expect("no path of our own");
+    let (queue, failed) = (Mutex::new(targets.iter()), AtomicBool::new(false));
+    thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                loop {
+                    let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+                    let Some(target) = next else { return };
+                    let status =
+                        Command::new(&ourselves).args(["--only", target.name]).args(arguments).status();
+                    if !status.is_ok_and(|status| status.success()) {
+                        failed.store(true, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    i32::from(failed.into_inner())
+}
+
+/// The kept inputs of a target, in an order of their own.
+fn kept(target: &Target) -> Vec<Vec<u8>> {
+    let files = fs::read_dir(format!("{CORPUS}/{}", target.name)).into_iter().flatten().flatten();
+    let mut paths: Vec<_> = files.map(|file| file.path()).collect();
+    paths.sort();
+    paths.iter().map(|path| fs::read(path).expect("an input of the corpus cannot be read")).collect()
+}
+
 /// One target for so long.
 fn fuzz(target: &'static Target, time: Duration, seed: u64) {
-    let seeds = (target.seeds)();
+    let mut seeds = (target.seeds)();
+    seeds.extend(kept(target));
     let (mut mutator, start) = (Mutator::new(seed), Instant::now());
     let (mut count, mut slowest) = (0u64, Duration::ZERO);
     for input in &seeds {

@@ -24,6 +24,9 @@ cargo prove --long              with the series that are too long for CI
 /// The most that hermetic-init may weigh, bytes.
 const LARGEST_INIT: u64 = 900_000;
 
+/// The fuzz targets whose input comes from strangers and decides what is written or opened: they get the most time.
+const THOROUGH: [&str; 4] = ["gpt", "repart", "superblock", "factory_reset"];
+
 /// How much is proven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -123,8 +126,11 @@ impl Proof {
             command::run(doc.env("RUSTDOCFLAGS", "--deny warnings"))?;
             passed()
         });
-        let seconds = if level == Level::Long { "60" } else { "1" };
-        self.check(&format!("fuzz targets, {seconds} s each"), || fuzz(seconds));
+        let (thorough, rest) = if level == Level::Long { ("600", "60") } else { ("20", "1") };
+        self.check(&format!("fuzz targets, {thorough} s each"), || {
+            fuzz(thorough, &["--only", &THOROUGH.join(",")])
+        });
+        self.check(&format!("all fuzz targets, {rest} s each"), || fuzz(rest, &[]));
         self.check("unit, property and differential tests", || {
             let said = command::output(&mut cargo_test(bench, &["--workspace", "--no-fail-fast"]))?;
             Ok(Verdict::Passed(format!("{} tests", tests_passed(&said))))
@@ -179,12 +185,12 @@ fn quiet(words: &[&str]) -> Result<Verdict> {
     passed()
 }
 
-/// Runs the driver of tests/fuzz, which is a workspace of its own. A finding fails with the input in what it says.
-fn fuzz(seconds: &str) -> Result<Verdict> {
-    let manifest = "tests/fuzz/Cargo.toml";
+/// Runs the driver of tests/fuzz, which is a workspace of its own, two targets at a time. A finding fails with the input in
+/// what it says.
+fn fuzz(seconds: &str, words: &[&str]) -> Result<Verdict> {
     let mut driver =
-        cargo(&["run", "--quiet", "--release", "--manifest-path", manifest, "--", "--seconds", seconds]);
-    let said = command::output(&mut driver)?;
+        cargo(&["run", "--quiet", "--release", "--manifest-path", "tests/fuzz/Cargo.toml", "--"]);
+    let said = command::output(driver.args(["--jobs", "2", "--seconds", seconds]).args(words))?;
     Ok(Verdict::Passed(format!("{} targets", said.lines().count())))
 }
 
