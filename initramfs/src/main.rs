@@ -6,6 +6,7 @@ mod mirror;
 mod mkfs;
 mod modules;
 mod sysusers;
+mod tmpfiles;
 
 use std::process::ExitCode;
 

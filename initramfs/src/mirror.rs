@@ -17,13 +17,16 @@ pub struct Mirror {
 }
 
 /// All of them.
-pub const ALL: &[Mirror] =
-    &[Mirror { subcommand: "sysusers", original: "systemd-sysusers", run: crate::sysusers::run }];
+pub const ALL: &[Mirror] = &[
+    Mirror { subcommand: "sysusers", original: "systemd-sysusers", run: crate::sysusers::run },
+    Mirror { subcommand: "tmpfiles", original: "systemd-tmpfiles", run: crate::tmpfiles::run },
+];
 
 /// What `hermetic --help` says of them at its end.
 pub const HELP: &str = "\
 Also, with the words, messages and exit codes of the original, and under its name:
-  sysusers   systemd-sysusers: users and groups of sysusers.d(5)";
+  sysusers   systemd-sysusers: users and groups of sysusers.d(5)
+  tmpfiles   systemd-tmpfiles: files and directories of tmpfiles.d(5)";
 
 /// Runs the mirror that the words of this process ask for, if they do: `hermetic sysusers …`, or `…/systemd-sysusers …`.
 pub fn dispatch(words: impl Iterator<Item = OsString>) -> Option<ExitCode> {

@@ -32,7 +32,8 @@ pub struct SearchError {
 pub struct Found {
     /// Its path, as seen from the root.
     pub path: String,
-    directory: Rc<OwnedFd>,
+    /// Its directory, where it was found by searching.
+    directory: Option<Rc<OwnedFd>>,
     name: String,
 }
 
@@ -65,7 +66,7 @@ pub fn find_in(tree: &Tree<'_>, directories: &[String]) -> Result<Vec<Found>, Se
             if name.ends_with(".conf") && files.len() < MAX_FILES {
                 files.entry(name.to_owned()).or_insert_with(|| Found {
                     path: format!("{path}/{name}"),
-                    directory: Rc::clone(&directory),
+                    directory: Some(Rc::clone(&directory)),
                     name: name.to_owned(),
                 });
             }
@@ -75,6 +76,12 @@ pub fn find_in(tree: &Tree<'_>, directories: &[String]) -> Result<Vec<Found>, Se
 }
 
 impl Found {
+    /// A file that nobody searched for; it may not exist.
+    pub fn at(path: &str) -> Self {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        Self { path: path.to_owned(), directory: None, name: name.to_owned() }
+    }
+
     /// The content. An empty file, or a link to what the root does not have (as /dev/null), hides one of the same name; so does
     /// a link to a /dev/null that is there: None.
     ///
@@ -93,9 +100,13 @@ impl Found {
     /// The content of a regular file: mostly it lies in its directory, a link is followed inside the tree.
     fn content(&self, tree: &Tree<'_>) -> Result<Vec<u8>, Errno> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file = match fs::openat(&*self.directory, &*self.name, flags, Mode::empty()) {
-            Err(Errno::LOOP) => tree.open_read(&self.path)?,
-            file => file?,
+        let here = self
+            .directory
+            .as_ref()
+            .map(|directory| fs::openat(&**directory, &*self.name, flags, Mode::empty()));
+        let file = match here {
+            None | Some(Err(Errno::LOOP)) => tree.open_read(&self.path)?,
+            Some(file) => file?,
         };
         content(file)
     }

@@ -172,7 +172,8 @@ impl Applier<'_> {
             let (fd, stat) = self
                 .open(holder, Last::Followed)
                 .map_err(|errno| self.fail(format_args!("Failed to open \"{}\"", show(holder)), errno))?;
-            self.remove_if_wrong(&Parent { fd, stat, name }, FileType::Directory, &show(path))?;
+            // Below what is no directory there is nothing.
+            return self.remove_if_wrong(&Parent { fd, stat, name }, FileType::Directory, &show(path));
         }
         Ok(())
     }

@@ -26,6 +26,7 @@ const TREE: Tree = Tree {
         "kmod",
         "mtools",
         "ovmf",
+        "python3",
         "qemu-system-x86",
         "squashfs-tools",
         "swtpm",
