@@ -15,6 +15,7 @@ use rustix::{
 };
 
 use super::{
+    credentials,
     failure::{Failure, OrFail},
     machine,
     root::Root,
@@ -30,14 +31,11 @@ use crate::{
     fragments::{Facts, facts},
     info, notice,
     sys::{attribute, clock},
-    sysusers::{self, Flush},
+    sysusers::{self, Flush, Level},
     warning,
 };
 
 const STAGE: &str = "etc";
-
-/// Credentials are imported by the systemd that comes after us; none reach this stage.
-const NO_CREDENTIALS: () = ();
 
 /// Where systemd looks for an id that was chosen for it (systemd: src/shared/machine-id-setup.c).
 const OFFERED: &str = "/run/machine-id";
@@ -68,20 +66,18 @@ fn furnish(
 ) -> Result<(), Failure> {
     base::create(root, usr).or_fail(stage, || "base directories".into())?;
     let copied = factory::populate(root, usr).or_fail(stage, || "copying /etc".into())?;
-    let users = sysusers::populate(
-        Tree { root, usr },
-        &facts_of(usr, Some(id)),
-        &NO_CREDENTIALS,
-        today(),
-        Flush::Caller,
-    )
-    .or_fail(stage, || "users".into())?;
+    let options = sysusers::Options {
+        credentials: &credentials::import(),
+        service: &(),
+        today: today(),
+        flush: Flush::Caller,
+        dry_run: false,
+    };
+    let users = sysusers::populate(Tree { root, usr }, &facts_of(usr, Some(id)), options)
+        .or_fail(stage, || "users".into())?;
     // As systemd-sysusers does: one bad line costs its user, not the boot.
-    for line in users.errors.iter().chain(&users.conflicts) {
-        warning!("sysusers.d: {line}");
-    }
-    for problem in &users.problems {
-        warning!("sysusers.d: {problem}");
+    for message in users.messages.iter().filter(|message| message.level <= Level::Warning) {
+        warning!("sysusers.d: {message}");
     }
     machine_id::keep(root, id).or_fail(stage, || "keeping the machine id".into())?;
     machine_id::initialize(root).or_fail(stage, || "/etc/machine-id".into())?;
