@@ -9,14 +9,13 @@
 //! | [`disk`] | GPT, discoverable partition types, superblock probing |
 //! | [`verity`] | dm-verity superblock and table |
 //! | [`luks`] | LUKS2 header, keyslots, anti-forensic splitter |
-//! | [`tpm`] | TPM 2.0: sealing, unsealing, measuring |
 //! | [`mkfs`] | empty file systems as plans of writes |
 //! | [`populate`] | what a definition puts into a new file system |
 //! | [`repart`] | repart.d definitions → placement |
 //! | [`fragments`] | what sysusers.d and tmpfiles.d share: search path, lines, words, specifiers |
 //! | [`sysusers`] | sysusers.d definitions → passwd, group, shadow, gshadow |
 //! | [`tmpfiles`] | tmpfiles.d definitions → files, directories, links, modes, owners, attributes |
-//! | [`etc`] | base directories, /etc from the factory |
+//! | [`etc`] | base directories, the machine id, and how /etc follows the factory |
 //! | `sys` | the kernel, thinly; all the unsafe code there is |
 //! | `boot` | the story: early, devices, usr, provision, root, handover, failure |
 //!
@@ -30,7 +29,6 @@ extern crate no_std_compat as std;
 
 pub mod config;
 pub mod disk;
-#[cfg(feature = "std")]
 pub mod etc;
 pub mod fragments;
 pub mod luks;
@@ -41,7 +39,6 @@ pub mod repart;
 pub mod secret;
 pub mod sysusers;
 pub mod tmpfiles;
-pub mod tpm;
 pub mod units;
 pub mod verity;
 pub mod writes;

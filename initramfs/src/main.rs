@@ -1,6 +1,7 @@
 //! The host tool `hermetic`: a thin dispatcher. Each subcommand is a module of its own, with its arguments, its story
 //! and its errors; a failure is one line on stderr and exit status 1. Mirrors of systemd's tools come first ([`mirror`]).
 
+mod etc;
 mod initramfs;
 mod mirror;
 mod mkfs;
@@ -26,6 +27,8 @@ enum What {
     Initramfs(initramfs::Args),
     /// Make an empty file system: ext4, vfat or swap, the same as hermetic-init makes at boot.
     Mkfs(mkfs::Args),
+    /// See how /etc of a root follows the factory of a /usr, or make it follow.
+    Etc(etc::Args),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
     match Command::parse().what {
         What::Initramfs(args) => end(initramfs::run(&args)),
         What::Mkfs(args) => end(mkfs::run(&args)),
+        What::Etc(args) => end(etc::run(&args)),
     }
 }
 

@@ -4,7 +4,6 @@
 //! A stage takes what the stages before it returned, so that a wrong order does not compile.
 
 mod boot_disk;
-mod credentials;
 mod devices;
 mod disks;
 mod early;
@@ -19,6 +18,7 @@ mod root;
 mod timeline;
 mod udev;
 mod usr;
+mod volatile;
 
 use std::io;
 

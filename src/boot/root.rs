@@ -15,9 +15,10 @@ use super::{
     provision::Expectation,
     udev,
     usr::Usr,
+    volatile,
 };
 use crate::{
-    config::{Config, RootPolicy, RootSource, Uses},
+    config::{Config, Mount, RootPolicy, RootSource, Uses, Volatile},
     disk::{probe::Format, slot::select_root},
     info,
     luks::{self, Header, Limits},
@@ -41,6 +42,7 @@ pub struct Root {
     path: PathBuf,
     mapping: Option<Mapping>,
     read_only: bool,
+    new: bool,
     summary: String,
 }
 
@@ -60,13 +62,18 @@ impl Root {
         self.read_only
     }
 
+    /// Whether it is an empty tmpfs, made by this boot for this boot.
+    pub fn is_new(&self) -> bool {
+        self.new
+    }
+
     /// One line about it.
     pub fn summary(&self) -> &str {
         &self.summary
     }
 }
 
-/// Finds the root, unlocks it when it is encrypted, and mounts it.
+/// Finds the root, unlocks it when it is encrypted, and mounts it; or makes one for this boot alone.
 ///
 /// # Errors
 /// No root, one that is not what policy expects, a key that does not open it, a file system that does not mount.
@@ -77,6 +84,20 @@ pub fn open(
     key: &Key,
     devices: &mut Devices,
 ) -> Result<Root, Failure> {
+    let path = PathBuf::from(MOUNT);
+    fs::create_dir_all(&path).or_fail(STAGE, || {
+        format!("cannot create {MOUNT}; a root that starts us by init= needs that directory")
+    })?;
+    if config.root_is_new() {
+        // Options that were meant for a root on a disk are not for a tmpfs.
+        let anything = Mount { read_write: true, ..Mount::default() };
+        let wish = if config.root.source == RootSource::Tmpfs { &config.root.mount } else { &anything };
+        volatile::tmpfs(STAGE, wish, &path)?;
+        volatile::record_origin(STAGE, usr.number())?;
+        let summary = "root new on a tmpfs".to_owned();
+        info!("{summary}");
+        return Ok(Root { path, mapping: None, read_only: !wish.read_write, new: true, summary });
+    }
     let device = find(config, usr, devices)?;
     let found =
         disks::superblock(&device.node()).or_fail(STAGE, || format!("cannot read {}", device.name))?;
@@ -95,19 +116,28 @@ pub fn open(
         mount.fstype.as_deref(),
     )?;
     devices.demand(&format!("fs-{name}"))?;
-    let read_only = if mount.read_write { MountFlags::empty() } else { MountFlags::RDONLY };
+    let overlay = match config.volatile {
+        Volatile::Overlay => Some(volatile::Overlay::new(STAGE)?),
+        _ => None,
+    };
+    let writable = mount.read_write && overlay.is_none();
+    let read_only = if writable { MountFlags::empty() } else { MountFlags::RDONLY };
     let options = Options::parse(MountFlags::NODEV | read_only, &mount.options);
-    let path = PathBuf::from(MOUNT);
-    fs::create_dir_all(&path).or_fail(STAGE, || {
-        format!("cannot create {MOUNT}; a root that starts us by init= needs that directory")
-    })?;
     let source = mapping.as_ref().map_or(node, Mapping::link);
-    mount::device(&source, name, &path, options.flags, &options.data)
+    let target = overlay.as_ref().map_or(path.as_path(), volatile::Overlay::lower);
+    mount::device(&source, name, target, options.flags, &options.data)
         .or_fail(STAGE, || format!("cannot mount {} as {name}", source.display()))?;
     let how = if mapping.is_some() { "unlocked" } else { "plain" };
-    let summary = format!("root {how} on {} ({name})", device.name);
+    let mut summary = format!("root {how} on {} ({name})", device.name);
+    if let Some(overlay) = overlay {
+        overlay.mount(STAGE, &path, devices)?;
+        let number = mapping.as_ref().map_or(device.number, |mapping| mapping.number);
+        volatile::record_origin(STAGE, number)?;
+        summary.push_str(" below an overlay");
+    }
     info!("{summary}");
-    Ok(Root { path, mapping, read_only: options.flags.contains(MountFlags::RDONLY), summary })
+    let read_only = options.flags.contains(MountFlags::RDONLY) && config.volatile != Volatile::Overlay;
+    Ok(Root { path, mapping, read_only, new: false, summary })
 }
 
 /// The partition or device that holds the root.
@@ -134,7 +164,7 @@ fn find(config: &Config, usr: &Usr, devices: &mut Devices) -> Result<BlockDevice
             })?;
             disk.partition(STAGE, partition)
         }
-        RootSource::Tmpfs => Err(Failure::new(STAGE, "root=tmpfs is not supported yet; leave root= out")),
+        RootSource::Tmpfs => Err(Failure::new(STAGE, "root=tmpfs is on no device")),
     }
 }
 

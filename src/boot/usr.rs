@@ -25,7 +25,7 @@ use crate::{
         dm::{Mapper, Mapping, Target},
         mount,
     },
-    units::Bytes,
+    units::{Bytes, DeviceNumber},
     verity::{self, Options, Superblock, Table, dm_uuid},
     warning,
     writes::ReadAt as _,
@@ -39,6 +39,7 @@ pub struct Usr {
     tree: PathBuf,
     mapping: Option<Mapping>,
     disk: Option<Disk>,
+    number: DeviceNumber,
     summary: String,
 }
 
@@ -75,6 +76,11 @@ impl Usr {
     /// The disk it is on, if that has a partition table.
     pub fn disk(&self) -> Option<&Disk> {
         self.disk.as_ref()
+    }
+
+    /// The partition that holds it, below dm-verity.
+    pub fn number(&self) -> DeviceNumber {
+        self.number
     }
 
     /// One line about it.
@@ -114,7 +120,7 @@ pub fn open(config: &Config, wish: &Wish, devices: &mut Devices) -> Result<Usr, 
     })?;
     let summary = format!("{what} ({fstype})");
     info!("{summary}");
-    Ok(Usr { tree, mapping, disk: found.disk, summary })
+    Ok(Usr { tree, mapping, number: found.data.number, disk: found.disk, summary })
 }
 
 /// Where /usr is. Explicit devices are taken as named; otherwise the boot disk's table decides.

@@ -9,8 +9,9 @@ use super::error::{ConfigError, Warning};
 use super::raw::Raw;
 use super::{
     Config, Failure, FailureAction, ImagePolicy, LogLevel, MachineId, Mount, Root, RootPolicy, RootSource,
-    Usr, UsrSource, Verity, options,
+    Usr, UsrSource, Verity, Volatile, options,
 };
+use crate::etc::Strategy;
 use crate::verity::RootHash;
 
 type Result<T> = core::result::Result<T, ConfigError>;
@@ -45,6 +46,12 @@ pub(super) fn decide(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<Config> {
             &[("strict", RootPolicy::Strict), ("existing", RootPolicy::Existing)],
         )?
         .unwrap_or(RootPolicy::Strict),
+        volatile: volatile(raw)?,
+        etc: choice(
+            raw.hermetic("hermetic.etc"),
+            &Strategy::ALL.map(|strategy| (strategy.name(), strategy)),
+        )?
+        .unwrap_or(Strategy::Track),
         key_file: key_file(raw)?,
         machine_id: machine_id(raw, warnings),
         init: raw.hermetic("hermetic.init").map(absolute).transpose()?,
@@ -72,13 +79,6 @@ fn refuse_what_we_cannot_do(raw: &Raw) -> Result<()> {
             word,
             "verity protects /usr here, and the root is private; use usrhash=",
         ));
-    }
-    if let Some(word) = &raw.volatile {
-        // `state` is the real system's work: it mounts a tmpfs on /var itself.
-        let mode = word.value.as_deref().unwrap_or("yes");
-        if mode != "state" && boolean(mode) != Some(false) {
-            return Err(ConfigError::unsupported(word, "remove it or write systemd.volatile=state"));
-        }
     }
     if let Some(word) = filled(&raw.image_filter) {
         return Err(ConfigError::unsupported(word, "name the slot with usrhash= or PARTLABEL="));
@@ -218,6 +218,19 @@ fn root(raw: &Raw) -> Result<Root> {
     // remounts, but here there need not be an fstab.
     let writable = raw.rw.or_else(|| read_write(&raw.rootflags)).unwrap_or(true);
     Ok(Root { source, mount: mount(raw.rootfstype.as_ref(), &raw.rootflags, writable) })
+}
+
+fn volatile(raw: &Raw) -> Result<Volatile> {
+    let Some(word) = &raw.volatile else { return Ok(Volatile::No) };
+    match value(word) {
+        "state" => Ok(Volatile::State),
+        "overlay" => Ok(Volatile::Overlay),
+        text => match boolean(text).or(word.value.is_none().then_some(true)) {
+            Some(true) => Ok(Volatile::Yes),
+            Some(false) => Ok(Volatile::No),
+            None => Err(ConfigError::value(word, "is not known; write yes, no, overlay or state")),
+        },
+    }
 }
 
 fn source(word: &Word) -> Result<Source> {

@@ -11,7 +11,6 @@ use core::time::Duration;
 use std::prelude::v1::*;
 
 pub mod cmdline;
-pub mod credentials;
 mod decide;
 pub mod device_spec;
 mod error;
@@ -29,7 +28,7 @@ pub use error::{ConfigError, Warning};
 pub use image_policy::{ImagePolicy, PartitionPolicy, Uses};
 pub use os_release::OsRelease;
 
-use crate::verity::RootHash;
+use crate::{etc::Strategy, verity::RootHash};
 
 /// Everything that the boot was told, checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,6 +45,10 @@ pub struct Config {
     pub factory_reset: Option<bool>,
     /// Whether a root weaker than repart.d asks for is an attack.
     pub root_policy: RootPolicy,
+    /// What of the root lasts: `systemd.volatile=`.
+    pub volatile: Volatile,
+    /// How /etc comes from the factory.
+    pub etc: Strategy,
     /// The key file in the initramfs, an absolute path.
     pub key_file: String,
     /// Where the machine id comes from, when the command line says so.
@@ -139,6 +142,19 @@ pub enum RootPolicy {
     Existing,
 }
 
+/// What of the root lasts (kernel-command-line(7), `systemd.volatile=`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Volatile {
+    /// Everything.
+    No,
+    /// Nothing: root is a tmpfs, and one on the disk is left alone.
+    Yes,
+    /// Nothing: what is written goes into a tmpfs above the root of the disk, which is mounted read-only.
+    Overlay,
+    /// All but /var; the real system sees to that.
+    State,
+}
+
 /// Where the machine id comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MachineId {
@@ -195,6 +211,11 @@ impl Config {
         let raw = raw::Raw::read(&[efi_options.unwrap_or_default(), text], &mut warnings);
         let config = decide::decide(&raw, &mut warnings)?;
         Ok((config, warnings))
+    }
+
+    /// Whether root is a tmpfs of this boot, whatever the disk holds.
+    pub fn root_is_new(&self) -> bool {
+        self.root.source == RootSource::Tmpfs || self.volatile == Volatile::Yes
     }
 
     /// As [`Config::from_cmdline`], for a start by `init=` without an initramfs (contract §1.6). The kernel has mounted

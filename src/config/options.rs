@@ -20,7 +20,7 @@ pub struct Hermetic {
 }
 
 /// Every option whose name begins with `hermetic.`.
-pub const TABLE: [Hermetic; 7] = [
+pub const TABLE: [Hermetic; 8] = [
     Hermetic {
         name: "hermetic.init",
         values: "PATH",
@@ -33,6 +33,13 @@ pub const TABLE: [Hermetic; 7] = [
         default: "strict",
         help: "strict: a root that is less protected than /usr's repart.d asks is an attack and refused; existing: it \
                is used (for a fleet whose old roots are plain).",
+    },
+    Hermetic {
+        name: "hermetic.etc",
+        values: "track|copy|symlink|none",
+        default: "track",
+        help: "How /etc comes from the factory. track: whole, and what nobody changed follows a new /usr; copy: what is \
+               missing, once for each /usr; symlink: by tmpfiles.d's L and C lines for /etc; none: only sysusers.d.",
     },
     Hermetic {
         name: "hermetic.key-file",
@@ -143,7 +150,7 @@ mod tests {
     #[test]
     fn a_typing_error_finds_its_option() {
         assert_eq!(near("hermetic.on-falure"), ["hermetic.on-failure"]);
-        assert_eq!(near("hermetic.lgo"), ["hermetic.log"]);
+        assert_eq!(near("hermetic.logg"), ["hermetic.log"]);
         assert_eq!(near("hermetic.something-else").len(), TABLE.len());
         assert_eq!(find("hermetic.root_policy").map(|option| option.name), Some("hermetic.root-policy"));
         assert_eq!(find("hermetic.roots"), None);

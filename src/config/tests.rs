@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::etc::Strategy;
 
 const HASH: &str = "00112233445566778899aabbccddeeff102132435465768798a9bacbdcedfe0f";
 
@@ -48,6 +49,8 @@ fn nothing_said() {
             repart: true,
             factory_reset: None,
             root_policy: RootPolicy::Strict,
+            volatile: Volatile::No,
+            etc: Strategy::Track,
             key_file: "/hermetic/root.key".into(),
             machine_id: None,
             init: None,
@@ -244,9 +247,21 @@ fn the_smaller_words() {
     assert_eq!((inits.init.as_deref(), inits.kernel_init.as_deref()), (Some("/bin/c"), Some("/bin/b")));
     assert_eq!(config("quiet -- hermetic.nonsense root=nfs:x").root.source, RootSource::Auto);
     assert!(config("systemd.image-policy=usr=signed").image_policy.usr.allows(Uses::SIGNED));
-    config(
-        "systemd.volatile=no systemd.factory_reset=0 rd.systemd.unit=initrd.target systemd.volatile=state",
-    );
+    config("systemd.factory_reset=0 rd.systemd.unit=initrd.target");
+    for (text, volatile, is_new) in [
+        ("", Volatile::No, false),
+        ("systemd.volatile", Volatile::Yes, true),
+        ("systemd.volatile=yes systemd.volatile=0", Volatile::No, false),
+        ("systemd.volatile=1", Volatile::Yes, true),
+        ("systemd.volatile=no systemd.volatile=state", Volatile::State, false),
+        ("systemd.volatile=overlay", Volatile::Overlay, false),
+        ("root=tmpfs", Volatile::No, true),
+    ] {
+        let config = config(text);
+        assert_eq!((config.volatile, config.root_is_new()), (volatile, is_new), "{text}");
+    }
+    assert_eq!(config("").etc, Strategy::Track);
+    assert_eq!(config("hermetic.etc=copy hermetic.etc=none").etc, Strategy::None);
 }
 
 #[test]
@@ -314,8 +329,8 @@ fn policy_that_we_do_not_understand_or_cannot_do_refuses() {
         ("systemd.gpt_auto=no", "add root="),
         ("systemd.image_policy=usr=veritas", "is not known"),
         ("systemd.image_filter=usr=x*", "not supported yet"),
-        ("systemd.volatile", "not supported yet"),
-        ("systemd.volatile=overlay", "not supported yet"),
+        ("systemd.volatile=often", "write yes, no, overlay or state"),
+        ("hermetic.etc=mirror", "write track, copy, symlink, none"),
         ("systemd.factory_reset=maybe", "neither yes nor no"),
         ("rd.systemd.unit=factory-reset.target", "not supported yet"),
         ("rd.luks=no", "not supported yet"),

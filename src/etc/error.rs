@@ -4,6 +4,8 @@ use core::fmt;
 
 use rustix::io::Errno;
 
+use crate::sysusers::DatabaseError;
+
 /// The tree in which a step failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Side {
@@ -37,14 +39,29 @@ pub enum EtcError {
         /// Which, as seen from the factory.
         path: String,
     },
-    /// The factory's directories are nested deeper than any sane tree.
+    /// Directories are nested deeper than any sane tree.
     TooDeep {
+        /// In which tree.
+        side: Side,
         /// The first directory that was not entered.
         path: String,
     },
+    /// A user database is not understood.
+    Database(DatabaseError),
+}
+
+impl From<DatabaseError> for EtcError {
+    fn from(error: DatabaseError) -> Self {
+        Self::Database(error)
+    }
 }
 
 impl EtcError {
+    /// The error of reading the factory.
+    pub(super) fn factory(step: &'static str, path: impl fmt::Display) -> impl FnOnce(Errno) -> Self {
+        move |errno| Self::Call { step, side: Side::Factory, path: path.to_string(), errno }
+    }
+
     /// The error of one system call on the root, ready for `map_err`.
     pub(super) fn call(step: &'static str, path: impl fmt::Display) -> impl FnOnce(Errno) -> Self {
         move |errno| Self::Call { step, side: Side::Root, path: path.to_string(), errno }
@@ -70,9 +87,13 @@ impl fmt::Display for EtcError {
             Self::Truncated { path } => {
                 write!(f, "{path} of the image's factory ended early while it was copied: check the image")
             }
-            Self::TooDeep { path } => {
+            Self::TooDeep { side: Side::Factory, path } => {
                 write!(f, "{path} of the image's factory is nested too deep: check the image")
             }
+            Self::TooDeep { side: Side::Root, path } => {
+                write!(f, "{path} of the root is nested too deep: remove it or reset the root")
+            }
+            Self::Database(error) => error.fmt(f),
         }
     }
 }

@@ -1,21 +1,31 @@
-//! /etc from the factory: the complete copy of what the image carries.
+//! The factory's /etc: where an image carries the /etc that it was built with, and the complete copy of it.
 //!
-//! The source is `/usr/share/factory/etc`, and where that does not exist, `/usr/etc`. What exists in the target is never
-//! overwritten, file by file, so a second run changes nothing. A power cut in the middle of a file would leave it cut
-//! short and existing: the copy belongs into a transaction (the first boot's, where the root is adopted only when all is
-//! flushed), or the caller removes what it began.
+//! The source is `/usr/share/factory/etc`, and where that does not exist, `/usr/etc`. A copy overwrites nothing that
+//! exists in the target, file by file. A power cut in the middle of a file leaves it cut short and existing: the copy
+//! is for a root that is adopted only when all of it is flushed (the first boot's transaction), or for one that a power cut
+//! does away with. Every other root is [`super::follow`]'s.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use rustix::{
-    fs::{self, AtFlags, Mode},
+    fs::{self, AtFlags, Mode, OFlags},
     io::Errno,
 };
 
-use super::{EtcError, Side, copy::Copier, tree::open_directory};
+use super::{
+    EtcError,
+    copy::Copier,
+    entry::Snapshot,
+    manifest::{DATABASES, Head, Manifest, Users},
+    rules::{CONF, RuleError, Rules},
+    tree::{open_below, open_directory},
+    users::{self, Contents},
+};
 
 /// Where an image keeps the /etc it was built with, as seen from its /usr; the first that exists is taken.
-const SOURCES: [&[&str]; 2] = [&["share", "factory", "etc"], &["etc"]];
+const SOURCES: [&str; 2] = ["share/factory/etc", "etc"];
+/// The largest etc.conf and the largest user database that are read, in bytes.
+const MAX_FILE: usize = 64 << 20;
 
 /// What a copy did.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -38,45 +48,132 @@ pub struct Report {
     pub bytes: u64,
 }
 
+/// An image's factory tree.
+pub struct Factory {
+    /// The tree.
+    pub(super) tree: OwnedFd,
+    /// Where it is, as seen from /usr.
+    pub(super) source: &'static str,
+}
+
+impl Factory {
+    /// Finds it; None when the image has none. A link on the way is as good as none: the tree must be part of the image
+    /// itself.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn find(usr: BorrowedFd<'_>) -> Result<Option<Self>, EtcError> {
+        for source in SOURCES {
+            match open_below(usr, source) {
+                Ok(tree) => return Ok(Some(Self { tree, source })),
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => {}
+                Err(errno) => return Err(EtcError::factory("open", source)(errno)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where it is in the running system.
+    pub(super) fn place(&self) -> String {
+        format!("/usr/{}", self.source)
+    }
+
+    /// The contents of its user databases.
+    pub(super) fn users(&self) -> Result<Contents, EtcError> {
+        contents(self.tree.as_fd()).map_err(EtcError::factory("read the user databases of", "/etc"))
+    }
+}
+
+/// The contents of the user databases in a directory; one that is missing or no regular file is left out.
+pub(super) fn contents(etc: BorrowedFd<'_>) -> Result<Contents, Errno> {
+    let mut contents = Contents::new();
+    for (name, _) in DATABASES {
+        if let Some(content) = read(etc, name)? {
+            contents.insert(name, content);
+        }
+    }
+    Ok(contents)
+}
+
+/// The rules of an image: its exceptions from the strategy, and the lines of etc.conf that say nothing.
+///
+/// # Errors
+/// An etc.conf that cannot be read.
+pub fn rules(usr: BorrowedFd<'_>, head: &Head) -> Result<(Rules, Vec<RuleError>), EtcError> {
+    let mut rules = Rules::new(head.strategy);
+    let conf = read(usr, CONF).map_err(EtcError::factory("read", CONF))?;
+    let errors = conf.map(|conf| rules.read(&conf)).unwrap_or_default();
+    Ok((rules, errors))
+}
+
+/// The content of a regular file, links not followed; None: there is no such file.
+fn read(at: BorrowedFd<'_>, path: &str) -> Result<Option<Vec<u8>>, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = match fs::openat(at, path, flags, Mode::empty()) {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+        file => file?,
+    };
+    let stat = fs::fstat(&file)?;
+    if !fs::FileType::from_raw_mode(stat.st_mode).is_file() {
+        return Ok(None);
+    }
+    let size = usize::try_from(stat.st_size).ok().filter(|&size| size <= MAX_FILE).ok_or(Errno::FBIG)?;
+    let mut content = vec![0; size];
+    let mut filled = 0;
+    while let Some(rest) = content.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut *rest))? {
+            0 => break,
+            length => filled += length,
+        }
+    }
+    content.truncate(filled);
+    Ok(Some(content))
+}
+
 /// Copies the image's factory tree to `/etc` of the root: modes, owners, times, extended attributes, links as they are. Makes
-/// /etc when it is missing.
+/// /etc when it is missing. Returns what was done, and what is to be remembered of it.
 ///
 /// # Errors
 /// `/etc` that is no directory, and the first entry that could not be copied whole; what came before it stays.
-pub fn populate(root: BorrowedFd<'_>, usr: BorrowedFd<'_>) -> Result<Report, EtcError> {
-    let Some((source, name)) = source(usr)? else { return Ok(Report::default()) };
+pub fn populate(
+    root: BorrowedFd<'_>,
+    usr: BorrowedFd<'_>,
+    head: &Head,
+    rules: &Rules,
+) -> Result<(Report, Manifest), EtcError> {
+    let mut manifest = Manifest::new(head.clone());
+    let Some(factory) = Factory::find(usr)? else { return Ok((Report::default(), manifest)) };
+    let target = etc(root)?;
+    let place = factory.place();
+    let (mut report, tree) = Copier::new(target.as_fd(), rules, &place).tree(&factory.tree)?;
+    report.source = Some(factory.source.to_owned());
+    manifest.users = digests(&factory.users()?, &tree)?;
+    manifest.tree = tree;
+    Ok((report, manifest))
+}
+
+/// The digests of the entries of those databases that are tracked.
+fn digests(
+    contents: &Contents,
+    tracked: &Snapshot,
+) -> Result<std::collections::BTreeMap<&'static str, Users>, EtcError> {
+    let kinds = DATABASES.iter().filter(|(file, _)| tracked.contains_key(file.as_bytes()));
+    kinds
+        .filter_map(|(file, kind)| Some((file, kind, contents.get(file)?)))
+        .map(|(file, kind, content)| Ok((*file, users::digests(*kind, content)?)))
+        .collect()
+}
+
+/// Opens /etc of the root, and makes it when it is missing.
+pub(super) fn etc(root: BorrowedFd<'_>) -> Result<OwnedFd, EtcError> {
     match fs::mkdirat(root, "etc", Mode::from_raw_mode(0o755)) {
         Ok(()) => fs::chmodat(root, "etc", Mode::from_raw_mode(0o755), AtFlags::empty())
             .map_err(EtcError::call("set the mode of", "/etc"))?,
         Err(Errno::EXIST) => {}
         Err(errno) => return Err(EtcError::call("create directory", "/etc")(errno)),
     }
-    let target = open_directory(root, "etc").map_err(|errno| match errno {
+    open_directory(root, "etc").map_err(|errno| match errno {
         Errno::LOOP | Errno::NOTDIR => EtcError::NotADirectory { path: "/etc".to_owned() },
         errno => EtcError::call("open", "/etc")(errno),
-    })?;
-    let mut report = Copier::new(&target)?.tree(&source)?;
-    report.source = Some(name);
-    Ok(report)
-}
-
-/// Opens the image's factory tree. A link on the way is as good as none: the tree must be part of the image itself.
-fn source(usr: BorrowedFd<'_>) -> Result<Option<(OwnedFd, String)>, EtcError> {
-    'sources: for path in SOURCES {
-        let mut at: Option<OwnedFd> = None;
-        for name in path {
-            match open_directory(at.as_ref().map_or(usr, std::os::fd::AsFd::as_fd), name) {
-                Ok(directory) => at = Some(directory),
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue 'sources,
-                Err(errno) => {
-                    let path = path.join("/");
-                    return Err(EtcError::Call { step: "open", side: Side::Factory, path, errno });
-                }
-            }
-        }
-        if let Some(directory) = at {
-            return Ok(Some((directory, path.join("/"))));
-        }
-    }
-    Ok(None)
+    })
 }

@@ -7,21 +7,26 @@
 //! /etc/machine-id says `uninitialized`, and means nothing any more once systemd has committed it.
 
 use core::fmt;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::{
     fs::{self, Mode, OFlags},
     io::Errno,
 };
 
-use super::{EtcError, tree::open_directory};
+use super::{
+    EtcError,
+    atomic::{self, Durable, Unwatched},
+    store,
+    tree::open_directory,
+};
 
 /// Where the chosen id is kept on the root, as seen from it. One line, 32 hexadecimal digits, mode 0444.
 pub const KEPT: &str = "var/lib/hermetic-init/machine-id";
-/// The directories of [`KEPT`].
-const KEPT_IN: [&str; 3] = ["var", "lib", "hermetic-init"];
 /// What /etc/machine-id says before the first boot is over (machine-id(5)).
 const UNINITIALIZED: &[u8] = b"uninitialized\n";
+/// The mode of both files.
+const MODE: u32 = 0o444;
 /// No valid file of this kind is longer.
 const MAX_LENGTH: usize = 64;
 
@@ -132,11 +137,12 @@ pub fn state(root: BorrowedFd<'_>) -> Result<State, EtcError> {
 ///
 /// # Errors
 /// As [`state`], and what the file system says.
-pub fn initialize(root: BorrowedFd<'_>) -> Result<State, EtcError> {
+pub fn initialize(root: BorrowedFd<'_>, durable: Durable) -> Result<State, EtcError> {
     let found = state(root)?;
     if found == State::Missing {
         let etc = open_directory(root, "etc").map_err(EtcError::call("open", "/etc"))?;
-        write(etc.as_fd(), "/etc/machine-id", UNINITIALIZED)?;
+        // A power cut must not leave an empty file: systemd would see no first boot.
+        atomic::write(etc.as_fd(), "/etc/machine-id", UNINITIALIZED, MODE, durable, &mut Unwatched)?;
         return Ok(State::Uninitialized);
     }
     Ok(found)
@@ -147,15 +153,7 @@ pub fn initialize(root: BorrowedFd<'_>) -> Result<State, EtcError> {
 /// # Errors
 /// What the file system says; a file that holds no id is as good as none.
 pub fn kept(root: BorrowedFd<'_>) -> Result<Option<MachineId>, EtcError> {
-    let mut at: Option<OwnedFd> = None;
-    for name in KEPT_IN {
-        match open_directory(at.as_ref().map_or(root, AsFd::as_fd), name) {
-            Ok(directory) => at = Some(directory),
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
-            Err(errno) => return Err(EtcError::call("open directory of", format_args!("/{KEPT}"))(errno)),
-        }
-    }
-    let Some(directory) = at else { return Ok(None) };
+    let Some(directory) = store::find(root)? else { return Ok(None) };
     Ok(read(directory.as_fd(), "/var/lib/hermetic-init/machine-id")?.and_then(|content| {
         match State::parse(&content) {
             State::Valid(id) => Some(id),
@@ -168,25 +166,16 @@ pub fn kept(root: BorrowedFd<'_>) -> Result<Option<MachineId>, EtcError> {
 ///
 /// # Errors
 /// What the file system says, and a directory of the path that is none.
-pub fn keep(root: BorrowedFd<'_>, id: MachineId) -> Result<(), EtcError> {
-    let mut at: Option<OwnedFd> = None;
-    for name in KEPT_IN {
-        let here = at.as_ref().map_or(root, AsFd::as_fd);
-        match fs::mkdirat(here, name, Mode::from_raw_mode(0o755)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(EtcError::call("create directory of", format_args!("/{KEPT}"))(errno)),
-        }
-        at = Some(
-            open_directory(here, name)
-                .map_err(EtcError::call("open directory of", format_args!("/{KEPT}")))?,
-        );
-    }
-    let directory = at.as_ref().map_or(root, AsFd::as_fd);
-    match fs::unlinkat(directory, "machine-id", fs::AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(errno) => return Err(EtcError::call("replace", format_args!("/{KEPT}"))(errno)),
-    }
-    write(directory, "/var/lib/hermetic-init/machine-id", id.line().as_bytes())
+pub fn keep(root: BorrowedFd<'_>, id: MachineId, durable: Durable) -> Result<(), EtcError> {
+    let directory = store::make(root)?;
+    atomic::write(
+        directory.as_fd(),
+        "/var/lib/hermetic-init/machine-id",
+        id.line().as_bytes(),
+        MODE,
+        durable,
+        &mut Unwatched,
+    )
 }
 
 /// The whole content of a small regular file in `directory`, None when it does not exist. `path` is for messages, its last part the name.
@@ -202,21 +191,6 @@ fn read(directory: BorrowedFd<'_>, path: &'static str) -> Result<Option<Vec<u8>>
         .map_err(EtcError::call("read", path))?;
     content.truncate(length);
     Ok(Some(content))
-}
-
-/// Makes a new file of mode 0444.
-fn write(directory: BorrowedFd<'_>, path: &'static str, content: &[u8]) -> Result<(), EtcError> {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mode = Mode::from_raw_mode(0o444);
-    let file = fs::openat(directory, name, flags, mode).map_err(EtcError::call("create", path))?;
-    fs::fchmod(&file, mode).map_err(EtcError::call("set the mode of", path))?;
-    match rustix::io::retry_on_intr(|| rustix::io::write(&file, content))
-        .map_err(EtcError::call("write", path))?
-    {
-        written if written == content.len() => Ok(()),
-        _ => Err(EtcError::call("write", path)(Errno::NOSPC)),
-    }
 }
 
 #[cfg(test)]

@@ -1,20 +1,62 @@
-//! What must lie in a new root before systemd starts: its base directories, its /etc, its machine id.
+//! What must lie in a root before systemd starts: its base directories, its /etc, its machine id.
 //!
 //! Everything here works below directory descriptors that the caller opened and never follows a symbolic link that a
-//! stranger's root could hold. Nothing here syncs: the caller flushes the whole file system once, at its commit.
+//! stranger's root could hold. What is written into a root that counts already is crash-safe ([`atomic`], [`follow`]); into
+//! one that the first boot is making it is not flushed: the caller flushes the whole file system once, at its commit.
 //!
 //! | module | what belongs there |
 //! |---|---|
 //! | [`base`] | directories and links without which nothing can be executed |
-//! | [`factory`] | the complete copy of the factory's /etc |
-//! | [`machine_id`] | the states of /etc/machine-id, and the id that is kept beside it |
-//! | [`tree`] | looking up paths in a root whose /usr is mounted elsewhere |
+//! | [`rules`] | what is done with which path: track, copy, symlink, none |
+//! | [`entry`] | what one file of a tree is |
+//! | [`manifest`] | what the factory gave, as a file on the root |
+//! | [`users`] | merging passwd, group, shadow and gshadow by entry |
+//! | [`mod@plan`] | what was given × what is there × what is given now → steps |
+//! | [`compare`] | how /etc deviates from the factory |
+//! | [`factory`] | where the factory is, and the complete copy of it (std) |
+//! | [`follow`] | bringing a root to another factory (std) |
+//! | [`store`] | what is kept on the root (std) |
+//! | [`atomic`] | files that are old or new, never in between (std) |
+//! | [`machine_id`] | the states of /etc/machine-id, and the id that is kept beside it (std) |
+//! | [`tree`] | looking up paths in a root whose /usr is mounted elsewhere (std) |
 
+pub mod compare;
+pub mod entry;
+pub mod manifest;
+pub mod plan;
+pub mod rules;
+pub mod users;
+
+#[cfg(feature = "std")]
+mod apply;
+#[cfg(feature = "std")]
+pub mod atomic;
+#[cfg(feature = "std")]
 pub mod base;
+#[cfg(feature = "std")]
 mod copy;
+#[cfg(feature = "std")]
 mod error;
+#[cfg(feature = "std")]
 pub mod factory;
+#[cfg(feature = "std")]
+pub mod follow;
+#[cfg(feature = "std")]
 pub mod machine_id;
+#[cfg(feature = "std")]
+pub mod scan;
+#[cfg(feature = "std")]
+pub mod store;
+#[cfg(feature = "std")]
 pub mod tree;
+#[cfg(feature = "std")]
+mod xattr;
 
+#[cfg(feature = "std")]
 pub use error::{EtcError, Side};
+pub use plan::{Deviation, Plan, Step, plan};
+pub use rules::{Rules, Strategy};
+
+/// The directory in /etc where an update makes what is new.
+#[cfg(feature = "std")]
+const STAGED: &str = ".hermetic-init";

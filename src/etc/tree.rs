@@ -10,7 +10,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{self, AtFlags, FileType, Mode, OFlags, Stat},
+    fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat},
     io::Errno,
 };
 
@@ -65,42 +65,6 @@ impl<'fd> Tree<'fd> {
     /// A root whose /usr is its own, or which has none.
     pub fn whole(root: BorrowedFd<'fd>) -> Self {
         Self { root, usr: root }
-    }
-
-    /// The path without links, `.` and `..`, as it is inside the tree. What does not exist is taken as it is written.
-    ///
-    /// # Errors
-    /// As [`Tree::open_path`], but for `NOENT`.
-    pub fn resolve(&self, path: &str) -> Result<String, Errno> {
-        let mut resolved: Vec<u8> = Vec::new();
-        let mut pending = components(path.as_bytes());
-        let mut links = 0;
-        while let Some(name) = pending.pop() {
-            if name == b".." {
-                resolved.truncate(resolved.iter().rposition(|byte| *byte == b'/').unwrap_or_default());
-                continue;
-            }
-            let next = [resolved.as_slice(), b"/", &name].concat();
-            let target = match self.walk(&next, Last::Kept, &mut ()) {
-                Ok((link, stat)) if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => {
-                    fs::readlinkat(&link, "", Vec::new())?
-                }
-                Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => {
-                    resolved = next;
-                    continue;
-                }
-                Err(errno) => return Err(errno),
-            };
-            links += 1;
-            if links > MAX_LINKS {
-                return Err(Errno::LOOP);
-            }
-            if target.as_bytes().first() == Some(&b'/') {
-                resolved.clear();
-            }
-            pending.extend(components(target.as_bytes()));
-        }
-        String::from_utf8(resolved).map_err(|_| Errno::ILSEQ)
     }
 
     /// Whether /usr is a directory of its own.
@@ -225,6 +189,15 @@ fn same(one: &OwnedFd, other: &OwnedFd) -> Result<bool, Errno> {
 fn components(path: &[u8]) -> Vec<Vec<u8>> {
     let names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".");
     names.rev().map(<[u8]>::to_vec).collect()
+}
+
+/// Opens a directory by its path from another one. Neither a link on the way nor one at the end is followed.
+///
+/// # Errors
+/// `LOOP` or `NOTDIR` when something on the way is no directory.
+pub(crate) fn open_below(at: BorrowedFd<'_>, path: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    fs::openat2(at, path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
 }
 
 /// Opens a directory of the root by one name, never through a link.

@@ -13,7 +13,6 @@ pub mod module;
 pub mod mount;
 pub mod power;
 pub mod rootfs;
-pub mod tpm;
 pub mod uevent;
 #[cfg(all(target_env = "musl", panic = "abort", not(test)))]
 mod unwind;

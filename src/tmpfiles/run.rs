@@ -6,7 +6,7 @@ use super::{
 use crate::{
     etc::tree::Tree,
     fragments::search::{SearchError, find},
-    sysusers::Credentials,
+    sysusers::plan::Credentials,
 };
 
 /// What is to be done.

@@ -19,7 +19,6 @@ use super::{
     STAGE, apply,
 };
 use crate::{
-    etc::machine_id::MachineId,
     luks::{self, FormatParams, Header, NewKdf},
     mkfs::ext4,
     repart,
@@ -44,7 +43,7 @@ const STAGING: &str = "root-staging";
 pub fn fill(
     device: &BlockDevice,
     new: &repart::NewPartition,
-    id: MachineId,
+    identity: &etc::Identity,
     passphrase: Option<&Secret>,
     usr: &OwnedFd,
     devices: &mut Devices,
@@ -54,7 +53,7 @@ pub fn fill(
         None => None,
     };
     let node = mapping.as_ref().map_or_else(|| device.node(), Mapping::node);
-    let result = format(&node, new).and_then(|()| furnish(&node, id, usr, devices));
+    let result = format(&node, new).and_then(|()| furnish(&node, identity, usr, devices));
     // Also after a failure: a mapping that stays would hold the partition that is to go.
     let removed = match &mapping {
         Some(mapping) => {
@@ -124,7 +123,12 @@ fn format(node: &Path, new: &repart::NewPartition) -> Result<(), Failure> {
 }
 
 /// Mounts the new file system, fills it and unmounts it.
-fn furnish(node: &Path, id: MachineId, usr: &OwnedFd, devices: &mut Devices) -> Result<(), Failure> {
+fn furnish(
+    node: &Path,
+    identity: &etc::Identity,
+    usr: &OwnedFd,
+    devices: &mut Devices,
+) -> Result<(), Failure> {
     let target = PathBuf::from(OURS).join("staging");
     devices.demand("fs-ext4")?;
     fs::create_dir_all(&target).or_fail(STAGE, || format!("cannot create {}", target.display()))?;
@@ -133,7 +137,7 @@ fn furnish(node: &Path, id: MachineId, usr: &OwnedFd, devices: &mut Devices) -> 
         .or_fail(STAGE, || format!("cannot mount the new file system on {}", node.display()))?;
     let result = File::open(&target)
         .or_fail(STAGE, || format!("cannot open {}", target.display()))
-        .and_then(|root| etc::populate(STAGE, root.as_fd(), usr.as_fd(), id));
+        .and_then(|root| etc::populate(STAGE, root.as_fd(), usr.as_fd(), identity));
     let unmounted = mount::unmount(&target).or_fail(STAGE, || format!("cannot unmount {}", target.display()));
     result.and(unmounted)?;
     fs::remove_dir(&target).or_fail(STAGE, || format!("cannot remove {}", target.display()))

@@ -69,6 +69,10 @@ pub fn provision(
         return Ok(expectation);
     }
     reset::reset(config, &definitions, tree.as_fd(), usr.disk_mut())?;
+    if config.root_is_new() {
+        info!("root is a tmpfs: no partition is made");
+        return Ok(Expectation::default());
+    }
     let Some(disk) = usr.disk_mut() else {
         if !definitions.is_empty() {
             notice!("/usr is on no disk with a GPT: repart.d is not applied");
@@ -101,6 +105,7 @@ pub fn provision(
         true => Some(key.read(STAGE)?),
         false => None,
     };
+    let identity = etc::Identity::new(config, tree.as_fd(), id);
     let entries: Vec<_> = plan.new.iter().map(|new| (new.number, entry(new))).collect();
     let transaction = Transaction::make(&disk.gpt, &entries, &[]).or_fail(STAGE, || name.clone())?;
 
@@ -108,7 +113,7 @@ pub fn provision(
         let Some(new) = plan.new.iter().find(|new| new.number == number) else { return Ok(()) };
         info!("{name}: making partition {number} ({}), {}", new.label, range(new.offset, new.length));
         let passphrase = passphrase.as_ref().filter(|_| new.definition.encrypt != Encrypt::Off);
-        content::fill(device, new, id, passphrase, &tree, devices)
+        content::fill(device, new, &identity, passphrase, &tree, devices)
     })?;
     for new in &plan.new {
         notice!("{name}: partition {} ({}) is complete", new.number, new.label);

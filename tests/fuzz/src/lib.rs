@@ -9,14 +9,16 @@
 //! |---|---|
 //! | [`config`] | people's: command line, policies, device names, os-release |
 //! | [`disk`] | strangers' disks: GPT, superblocks, labels |
-//! | [`verity`], [`luks`], [`tpm`] | what protects them |
+//! | [`verity`], [`luks`] | what protects them |
 //! | [`repart`], [`sysusers`], [`mkfs`] | what the first boot plans |
+//! | [`etc`] | what an earlier boot kept on the root |
 //! | [`machine`] | kernel's and firmware's |
 //! | [`input`], [`medium`], [`mutate`] | inputs, disks in memory, new inputs from old ones |
 #![warn(missing_docs)]
 
 pub mod config;
 pub mod disk;
+pub mod etc;
 pub mod input;
 pub mod luks;
 pub mod machine;
@@ -25,7 +27,6 @@ pub mod mkfs;
 pub mod mutate;
 pub mod repart;
 pub mod sysusers;
-pub mod tpm;
 pub mod verity;
 
 /// A target.
@@ -57,11 +58,10 @@ targets! {
     luks: luks_header luks_header_seeds 1 << 16, luks_json luks_json_seeds 1 << 15;
     repart: repart repart_seeds 4096;
     sysusers: sysusers sysusers_seeds 8192;
+    etc: manifest manifest_seeds 4096, users users_seeds 4096;
     machine: machine_id machine_id_seeds 128, uevent uevent_seeds 4096, modules modules_seeds 4096,
         efi_text efi_text_seeds 1024;
     mkfs: ext4 ext4_seeds 128;
-    tpm: tpm_token tpm_token_seeds 4096, tpm_signature tpm_signature_seeds 4096,
-        tpm_response tpm_response_seeds 2048;
 }
 
 /// An error from a stranger's disk is one printable line, whatever the stranger wrote there.

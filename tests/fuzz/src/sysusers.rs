@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use hermetic_init::{
     fragments::words,
     sysusers::{
-        Databases, Definitions, Facts, Level, Message,
+        Databases, Definitions, Facts,
         allocate::Owner,
         database::{Kind, with_field},
         names::{is_name, is_path, simplify},
-        plan::{Plan, plan},
-        surroundings::Surroundings,
+        plan::{Plan, Surroundings, plan},
     },
 };
 
@@ -27,7 +26,7 @@ pub fn sysusers(data: &[u8]) {
         Facts { machine_id: Some("0123".repeat(8)), hostname: Some("a.b".into()), ..Facts::default() };
     let mut definitions = Definitions::new();
     definitions.parse("a.conf", content, &facts);
-    for user in definitions.users() {
+    for user in &definitions.users {
         assert!(is_name(&user.name) && user.home.as_deref().is_none_or(is_path));
     }
     let there = |content: &[u8]| (!content.is_empty()).then(|| content.to_vec());
@@ -42,14 +41,7 @@ pub fn sysusers(data: &[u8]) {
         .into();
     let owners =
         definitions.owner_paths().map(|path| (path.to_owned(), Owner { uid: 40, gid: 41 })).collect();
-    let surroundings = Surroundings {
-        owners,
-        has_bash: true,
-        today: 20_000,
-        credentials: &credentials,
-        salt: &|| None,
-        service: &(),
-    };
+    let surroundings = Surroundings { owners, has_bash: true, today: 20_000, credentials: &credentials };
     let first = match plan(&definitions, &old, &surroundings) {
         Ok(first) => first,
         Err(error) => return assert!(!error.to_string().is_empty()),
@@ -64,8 +56,7 @@ pub fn sysusers(data: &[u8]) {
         distinct.dedup();
         assert_eq!(distinct.len(), ids.len(), "two new {what}s have one id");
     }
-    let failed = |message: &Message| matches!(message.level, Level::Error);
-    if !first.allocation.messages.iter().any(failed) {
+    if first.allocation.problems.is_empty() {
         let new = Databases {
             passwd: first.passwd.clone().or(old.passwd),
             group: first.group.clone().or(old.group),

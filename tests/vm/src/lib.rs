@@ -31,6 +31,7 @@ pub mod cargo;
 pub mod cases;
 pub mod command;
 pub mod console;
+pub mod cost;
 pub mod debian;
 pub mod definition;
 pub mod demo;

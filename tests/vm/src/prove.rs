@@ -5,6 +5,7 @@ use crate::bench::Bench;
 use crate::cargo::{self, Products, cargo, cargo_test};
 use crate::cases::{self, Case, Context};
 use crate::command;
+use crate::cost;
 use crate::report::{Report, Verdict, passed};
 use anyhow::{Result, bail};
 use std::collections::VecDeque;
@@ -150,6 +151,7 @@ impl Proof {
         });
         let Some(products) = products else { return };
         self.check("size of hermetic-init", || size(&products));
+        self.check("cost of /etc beside systemd's tools", || cost::compare(bench, &products));
         if level == Level::Long {
             self.check("the same source gives the same bytes", || reproducible(bench, &products));
         }

@@ -5,6 +5,7 @@ mod context;
 mod corruption_acts_when_it_is_read;
 mod disk_is_too_small;
 mod driver_names_a_panic;
+mod etc_follows_usr;
 mod factory_reset;
 mod failure_is_acted_upon;
 mod first_boots;
@@ -16,6 +17,7 @@ mod luks_header_is_forged;
 mod nothing_is_left;
 mod policy_is_not_understood;
 mod power_fails;
+mod power_fails_in_an_update;
 mod root_hash_matches_nothing;
 mod root_is_damaged;
 mod root_is_not_encrypted;
@@ -24,6 +26,7 @@ mod systemd_comes_up_twice;
 mod usr_has_no_systemd;
 mod usr_is_not_there;
 mod usr_was_changed;
+mod volatile;
 mod word_is_not_known;
 
 mod board_names_its_devices;
@@ -86,6 +89,20 @@ pub const ALL: &[Case] = &[
     normal("a power failure during a first boot or a factory reset does no harm", power_fails::few),
     Case { name: "200 power failures do no harm", level: Level::Long, run: power_fails::many },
     normal("systemd comes up twice on an encrypted root", systemd_comes_up_twice::run),
+    normal("/etc follows an update of /usr and a rollback", etc_follows_usr::run),
+    normal("a power failure while /etc follows does no harm", power_fails_in_an_update::run),
+    Case {
+        name: "fifty power failures while /etc follows do no harm",
+        level: Level::Long,
+        run: power_fails_in_an_update::run_long,
+    },
+    normal("root=tmpfs comes up", volatile::tmpfs),
+    normal("systemd.volatile=yes comes up", volatile::yes),
+    normal("systemd.volatile=overlay comes up", volatile::overlay),
+    normal("systemd.volatile=state comes up", volatile::state),
+    normal("hermetic.etc=copy comes up", volatile::copied),
+    normal("hermetic.etc=symlink comes up", volatile::linked),
+    normal("hermetic.etc=none comes up", volatile::none),
     normal("the time from /init to systemd", init_to_systemd::run),
     normal("a plain root is made and found again", root_is_plain::run),
     normal("an unverified /usr boots", usr_is_not_verified::run),

@@ -188,7 +188,10 @@ fn spread(all: &[Cut], count: usize) -> Vec<Cut> {
 }
 
 /// What is in /etc, but for the machine id: that one may be another when the boot starts over.
-fn etc(state: &Value) -> Result<Vec<String>> {
+///
+/// # Errors
+/// It is not that of a populated root.
+pub fn etc(state: &Value) -> Result<Vec<String>> {
     let etc = state.get("etc").and_then(Value::as_array).context("no /etc in the state")?;
     let fields = ["path", "type", "mode", "uid", "gid", "crc32", "target"];
     let line = |file: &Value| {

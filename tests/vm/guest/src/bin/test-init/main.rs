@@ -5,7 +5,7 @@
 //! `@@`, so that a message of the kernel between them does no harm. `test-init --print` prints it on any machine.
 //!
 //! Words of the kernel command line, carried out in their order after the state was taken (see [`words`]):
-//! `hermetic.test.write=PATH:TEXT`, `hermetic.test.run=PROGRAM+ARGUMENT...`, `hermetic.test.efi=NAME-GUID:HEX`,
+//! `hermetic.test.write=PATH:TEXT`, `hermetic.test.remove=PATH`, `hermetic.test.run=PROGRAM+ARGUMENT...`, `hermetic.test.efi=NAME-GUID:HEX`,
 //! `hermetic.test.end=poweroff|reboot|halt`.
 
 #![cfg_attr(not(test), no_main)]

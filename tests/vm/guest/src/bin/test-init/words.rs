@@ -24,6 +24,7 @@ pub fn carry_out(cmdline: &str) -> (Value, Value) {
     for (name, value) in words(cmdline) {
         let done = match name {
             "write" => write(value),
+            "remove" => std::fs::remove_file(PathBuf::from(string(decoded(value)))),
             "efi" => efi(value),
             "run" => {
                 let program: Vec<_> =

@@ -1,0 +1,191 @@
+//! `hermetic etc`: what the boot does with /etc, seen and done on a build machine.
+
+use std::{
+    fmt::Write as _,
+    fs, io,
+    os::fd::{AsFd as _, OwnedFd},
+    path::PathBuf,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use clap::{Parser, Subcommand};
+use hermetic_init::{
+    etc::{
+        Deviation, Rules, Step, Strategy,
+        atomic::{Durable, Unwatched},
+        base, factory, follow,
+        manifest::Head,
+        store,
+        tree::Tree,
+    },
+    fragments::{Facts, facts},
+    sysusers::{self, Flush},
+    verity::RootHash,
+};
+
+/// The words behind `hermetic etc`.
+#[derive(Parser)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Print what a root has otherwise than the factory: M modified, D deleted, A added.
+    Diff(Place),
+    /// Print which /usr a root follows, and what following this one would change.
+    Status(Place),
+    /// Make a root follow this /usr, as its next boot would: base directories, /etc, users.
+    Follow(Place),
+}
+
+#[derive(Parser)]
+struct Place {
+    /// The root's directory.
+    root: PathBuf,
+    /// The directory that is its /usr.
+    usr: PathBuf,
+    /// The root hash by which this /usr is booted (usrhash=).
+    #[arg(long, value_name = "HEX")]
+    usrhash: Option<String>,
+    /// How /etc comes from the factory, as hermetic.etc= says it.
+    #[arg(long, value_name = "track|copy|none", default_value = "track")]
+    strategy: String,
+}
+
+/// Both trees, and which /usr it is.
+struct Open {
+    root: OwnedFd,
+    usr: OwnedFd,
+    head: Head,
+    rules: Rules,
+    os_release: Option<String>,
+}
+
+/// Runs the subcommand; what it tells goes to standard output.
+pub fn run(args: &Args) -> Result<(), String> {
+    let text = match &args.what {
+        What::Diff(place) => diff(&open(place)?),
+        What::Status(place) => status(&open(place)?),
+        What::Follow(place) => follow_usr(&open(place)?),
+    }?;
+    io::Write::write_all(&mut io::stdout(), text.as_bytes()).map_err(|error| error.to_string())
+}
+
+fn open(place: &Place) -> Result<Open, String> {
+    let directory =
+        |path: &PathBuf| base::open(path).map_err(|errno| format!("cannot open {}: {errno}", path.display()));
+    let (root, usr) = (directory(&place.root)?, directory(&place.usr)?);
+    let hash = place.usrhash.as_ref().map(|text| text.parse::<RootHash>());
+    let hash = hash.transpose().map_err(|error| format!("--usrhash: {error}"))?;
+    let strategy = Strategy::parse(&place.strategy)
+        .filter(|strategy| *strategy != Strategy::Symlink)
+        .ok_or("--strategy is none of track, copy, none; for symlink see hermetic tmpfiles")?;
+    let os_release = fs::read_to_string(place.usr.join("lib/os-release")).ok();
+    let head = Head { usr: follow::identity(hash.as_ref(), os_release.as_deref()), strategy };
+    let (rules, errors) = factory::rules(usr.as_fd(), &head).map_err(|error| error.to_string())?;
+    for error in errors {
+        eprintln!("warning: {error}");
+    }
+    Ok(Open { root, usr, head, rules, os_release })
+}
+
+fn diff(open: &Open) -> Result<String, String> {
+    let differences = follow::differences(open.root.as_fd(), open.usr.as_fd(), &open.rules);
+    let differences = differences.map_err(|error| error.to_string())?;
+    Ok(differences.iter().fold(String::new(), |text, difference| text + &difference.to_string() + "\n"))
+}
+
+fn status(open: &Open) -> Result<String, String> {
+    let root = open.root.as_fd();
+    let mut text = match store::followed(root).map_err(|error| error.to_string())? {
+        Some(head) if head == open.head => format!("follows this /usr, {}\n", head.usr),
+        Some(head) => {
+            format!("follows {} ({}), this is {}\n", head.usr, head.strategy.name(), open.head.usr)
+        }
+        None => format!("follows nothing that is known, this is {}\n", open.head.usr),
+    };
+    let ahead = follow::look_ahead(root, open.usr.as_fd(), &open.head, &open.rules);
+    let (plan, problems) = ahead.map_err(|error| error.to_string())?;
+    for problem in problems {
+        eprintln!("warning: {problem}");
+    }
+    let shown = |path: &[u8]| format!("/etc/{}", String::from_utf8_lossy(path));
+    for step in &plan.steps {
+        // Writing to a String cannot fail.
+        let _ = match step {
+            Step::Remove { path, .. } => writeln!(text, "would remove {}", shown(path)),
+            Step::Adjust { path, .. } => writeln!(text, "would adjust {}", shown(path)),
+            Step::Put { path, replaces: true, .. } => writeln!(text, "would update {}", shown(path)),
+            Step::Put { path, .. } => writeln!(text, "would add {}", shown(path)),
+            Step::Write { path, .. } => writeln!(text, "would merge {}", shown(path)),
+        };
+    }
+    for (path, deviation) in &plan.deviations {
+        let path = shown(path);
+        let _ = match deviation {
+            Deviation::Changed => writeln!(text, "keeps {path}: changed here"),
+            Deviation::ChangedOnBothSides => writeln!(text, "keeps {path}: changed here and in the factory"),
+            Deviation::ChangedAndDropped => {
+                writeln!(text, "keeps {path}: changed here, dropped by the factory")
+            }
+            Deviation::Removed => writeln!(text, "leaves out {path}: removed here"),
+            Deviation::Occupied => writeln!(text, "keeps {path}: the factory has another one"),
+            Deviation::Beside(beside) => {
+                writeln!(text, "keeps {path}: conflict, the factory's is {}", shown(beside))
+            }
+        };
+    }
+    for kept in &plan.kept_users {
+        let name = String::from_utf8_lossy(&kept.name);
+        let _ = writeln!(text, "keeps {name} of /etc/{}: {}", kept.file, kept.why.text());
+    }
+    Ok(text)
+}
+
+fn follow_usr(open: &Open) -> Result<String, String> {
+    let (root, usr, head, rules) = (open.root.as_fd(), open.usr.as_fd(), &open.head, &open.rules);
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    if store::followed(root).map_err(|error| text(&error))?.as_ref() == Some(head) {
+        return Ok(format!("follows {} already\n", head.usr));
+    }
+    // Nothing to be careful with: who is interrupted here begins with another empty directory.
+    let is_new = matches!(
+        rustix::fs::statat(root, "etc", rustix::fs::AtFlags::SYMLINK_NOFOLLOW),
+        Err(rustix::io::Errno::NOENT)
+    );
+    base::create(root, usr).map_err(|error| text(&error))?;
+    let (manifest, durable, flush) = match is_new {
+        true => {
+            let (_, manifest) = factory::populate(root, usr, head, rules).map_err(|error| text(&error))?;
+            (manifest, Durable::Caller, Flush::Caller)
+        }
+        false => {
+            let done = follow::update(root, usr, head, rules, Durable::Here, &mut Unwatched);
+            let (plan, problems) = done.map_err(|error| text(&error))?;
+            for problem in problems {
+                eprintln!("warning: {problem}");
+            }
+            (plan.manifest, Durable::Here, Flush::Here)
+        }
+    };
+    let facts = Facts {
+        architecture: Some(facts::architecture(std::env::consts::ARCH).into()),
+        os_release: open.os_release.as_deref().map(facts::parse_os_release),
+        ..Facts::default()
+    };
+    let days = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() / 86_400);
+    let today = u32::try_from(days).unwrap_or(u32::MAX);
+    let users =
+        sysusers::populate(Tree { root, usr }, &facts, &(), today, flush).map_err(|error| text(&error))?;
+    for line in users.errors.iter().chain(&users.conflicts) {
+        eprintln!("warning: sysusers.d: {line}");
+    }
+    for problem in &users.problems {
+        eprintln!("warning: sysusers.d: {problem}");
+    }
+    follow::needs_update(root).map_err(|error| text(&error))?;
+    store::commit(root, &manifest, durable, &mut Unwatched).map_err(|error| text(&error))?;
+    Ok(format!("follows {}\n", head.usr))
+}

@@ -1,0 +1,55 @@
+//! The users of sysusers.d.
+
+use std::os::fd::BorrowedFd;
+
+use super::os_release;
+use crate::{
+    boot::failure::{Failure, OrFail},
+    etc::{machine_id::MachineId, tree::Tree},
+    fragments::{Facts, facts},
+    sys::{attribute, clock},
+    sysusers::{self, Flush},
+    warning,
+};
+
+/// Credentials are imported by the systemd that comes after us; none reach this stage.
+pub(super) const NO_CREDENTIALS: () = ();
+
+/// Adds what sysusers.d asks for and the root lacks. Returns how many users and groups that were.
+pub(super) fn add(
+    stage: &'static str,
+    root: BorrowedFd<'_>,
+    usr: BorrowedFd<'_>,
+    id: MachineId,
+    flush: Flush,
+) -> Result<usize, Failure> {
+    let users =
+        sysusers::populate(Tree { root, usr }, &facts_of(usr, Some(id)), &NO_CREDENTIALS, today(), flush)
+            .or_fail(stage, || "users".into())?;
+    // As systemd-sysusers does: one bad line costs its user, not the boot.
+    for line in users.errors.iter().chain(&users.conflicts) {
+        warning!("sysusers.d: {line}");
+    }
+    for problem in &users.problems {
+        warning!("sysusers.d: {problem}");
+    }
+    Ok(users.users.len() + users.groups.len())
+}
+
+fn today() -> u32 {
+    u32::try_from(clock::unix_seconds() / 86_400).unwrap_or(u32::MAX)
+}
+
+/// What specifiers in the definitions of `usr` stand for on this machine; `id` is None before there is one.
+pub fn facts_of(usr: BorrowedFd<'_>, id: Option<MachineId>) -> Facts {
+    let uname = rustix::system::uname();
+    Facts {
+        machine_id: id.map(|id| id.line().trim_end().into()),
+        boot_id: attribute("/proc/sys/kernel/random/boot_id").map(|id| id.replace('-', "")),
+        kernel_release: uname.release().to_str().ok().map(Into::into),
+        hostname: None,
+        pretty_hostname: None,
+        architecture: Some(facts::architecture(std::env::consts::ARCH).into()),
+        os_release: os_release(usr).as_deref().map(facts::parse_os_release),
+    }
+}

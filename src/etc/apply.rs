@@ -1,0 +1,278 @@
+//! Carrying out the steps of a plan on an open /etc.
+//!
+//! The journal comes first. Then everything new is made in one hidden directory of /etc and flushed; only then come the steps,
+//! each of which is one system call that a power cut finds done or not done. Running again, with a plan that was made by
+//! the journal, ends as if there had been no cut.
+
+use std::{
+    ffi::{CStr, CString},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use rustix::{
+    fs::{self, AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Uid, XattrFlags},
+    io::Errno,
+};
+
+use super::{
+    EtcError, STAGED,
+    atomic::{self, Durable, Watch},
+    copy::{Copier, Route},
+    entry::{Entry, name, parent},
+    plan::{Plan, Step},
+    rules::Rules,
+    store,
+    tree::{open_below, open_directory},
+    xattr::{self, Xattrs},
+};
+
+/// Where a plan is carried out.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'fd> {
+    /// The root.
+    pub(super) root: BorrowedFd<'fd>,
+    /// Its /etc.
+    pub(super) etc: BorrowedFd<'fd>,
+    /// The factory's tree.
+    pub(super) factory: BorrowedFd<'fd>,
+}
+
+/// Removes what an interrupted update had staged.
+///
+/// # Errors
+/// What the file system says.
+pub(super) fn clear(etc: BorrowedFd<'_>) -> Result<(), EtcError> {
+    let staged = match open_directory(etc, STAGED) {
+        Err(Errno::NOENT) => return Ok(()),
+        // Nothing of ours, and in the way.
+        Err(Errno::NOTDIR | Errno::LOOP) => {
+            return fs::unlinkat(etc, STAGED, AtFlags::empty())
+                .map_err(EtcError::call("remove", format_args!("/etc/{STAGED}")));
+        }
+        staged => staged.map_err(EtcError::call("open", format_args!("/etc/{STAGED}")))?,
+    };
+    let failed = || EtcError::call("empty", shown(STAGED.as_bytes()));
+    // It is as flat as we make it.
+    for entry in fs::Dir::read_from(&staged).map_err(failed())? {
+        let entry = entry.map_err(failed())?;
+        let flags = match entry.file_name() {
+            name if name == c"." || name == c".." => continue,
+            _ if entry.file_type() == FileType::Directory => AtFlags::REMOVEDIR,
+            _ => AtFlags::empty(),
+        };
+        fs::unlinkat(&staged, entry.file_name(), flags).map_err(failed())?;
+    }
+    fs::unlinkat(etc, STAGED, AtFlags::REMOVEDIR)
+        .map_err(EtcError::call("remove", format_args!("/etc/{STAGED}")))
+}
+
+/// Carries out all steps of a plan.
+///
+/// # Errors
+/// The first step that failed. The journal then tells what the others may have done.
+pub(super) fn apply(
+    place: Place<'_>,
+    plan: &Plan,
+    durable: Durable,
+    watch: &mut dyn Watch,
+) -> Result<(), EtcError> {
+    if plan.steps.is_empty() {
+        return Ok(());
+    }
+    let kept = store::make(place.root)?;
+    // First of all, so that the next boot looks at what is left here whichever /usr it has.
+    store::begin(kept.as_fd(), &plan.journal, durable, watch)?;
+    watch
+        .before("stage", STAGED.as_bytes())
+        .and_then(|()| fs::mkdirat(place.etc, STAGED, Mode::from_raw_mode(0o700)))
+        .map_err(EtcError::call("create directory", format_args!("/etc/{STAGED}")))?;
+    let staged =
+        open_directory(place.etc, STAGED).map_err(EtcError::call("open", format_args!("/etc/{STAGED}")))?;
+    let rules = Rules::new(super::rules::Strategy::Track);
+    let mut copier = Copier::new(staged.as_fd(), &rules, "");
+    for (number, step) in plan.steps.iter().enumerate() {
+        stage(place, staged.as_fd(), &mut copier, number, step, watch)?;
+    }
+    if durable == Durable::Here {
+        atomic::flush(place.etc, watch)?;
+    }
+    let mut directories = Directories { etc: place.etc, open: None };
+    for (number, step) in plan.steps.iter().enumerate() {
+        perform(place, staged.as_fd(), &mut directories, number, step, watch)?;
+    }
+    watch
+        .before("unstage", STAGED.as_bytes())
+        .and_then(|()| fs::unlinkat(place.etc, STAGED, AtFlags::REMOVEDIR))
+        .map_err(EtcError::call("remove", format_args!("/etc/{STAGED}")))
+}
+
+/// The name under which the new file of a step is staged.
+fn staged_name(number: usize) -> CString {
+    // A number holds no NUL.
+    CString::new(number.to_string()).unwrap_or_default()
+}
+
+/// Makes what a step needs.
+fn stage(
+    place: Place<'_>,
+    staged: BorrowedFd<'_>,
+    copier: &mut Copier<'_>,
+    number: usize,
+    step: &Step,
+    watch: &mut dyn Watch,
+) -> Result<(), EtcError> {
+    let new_name = staged_name(number);
+    match step {
+        Step::Remove { .. } | Step::Adjust { .. } => Ok(()),
+        Step::Put { path, from, entry, .. } => {
+            watch.before("stage", path).map_err(EtcError::call("stage", shown(path)))?;
+            let above = parent(from).unwrap_or_default();
+            let source = match above {
+                b"" => rustix::io::fcntl_dupfd_cloexec(place.factory, 0),
+                above => open_below(place.factory, above),
+            }
+            .map_err(EtcError::factory("open", shown(above)))?;
+            let name = cstring(name(from));
+            let route = Route {
+                source: source.as_fd(),
+                name: &name,
+                target: staged,
+                new_name: &new_name,
+                inherits: false,
+            };
+            copier.one(route, &entry.kind, above)
+        }
+        Step::Write { path, content } => {
+            watch.before("stage", path).map_err(EtcError::call("stage", shown(path)))?;
+            let old = fs::statat(place.etc, path.as_slice(), AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(EtcError::call("look at", shown(path)))?;
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let file = fs::openat(staged, &*new_name, flags, Mode::empty())
+                .map_err(EtcError::call("create", shown(path)))?;
+            atomic::write_all(file.as_fd(), content).map_err(EtcError::call("write", shown(path)))?;
+            fs::fchown(&file, Some(Uid::from_raw(old.st_uid)), Some(Gid::from_raw(old.st_gid)))
+                .map_err(EtcError::call("set the owner of", shown(path)))?;
+            fs::fchmod(&file, Mode::from_raw_mode(old.st_mode & 0o7777))
+                .map_err(EtcError::call("set the mode of", shown(path)))
+        }
+    }
+}
+
+/// Does one step.
+fn perform(
+    place: Place<'_>,
+    staged: BorrowedFd<'_>,
+    directories: &mut Directories<'_>,
+    number: usize,
+    step: &Step,
+    watch: &mut dyn Watch,
+) -> Result<(), EtcError> {
+    match step {
+        Step::Remove { path, directory } => {
+            let flags = if *directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+            let (above, name) = directories.of(path)?;
+            watch
+                .before("remove", path)
+                .and_then(|()| fs::unlinkat(above, name, flags))
+                .map_err(EtcError::call("remove", shown(path)))
+        }
+        Step::Put { path, replaces, .. } => {
+            // Where nothing was, nothing may have come since.
+            let flags = if *replaces { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
+            let (above, name) = directories.of(path)?;
+            watch
+                .before("rename", path)
+                .and_then(|()| rename(staged, &staged_name(number), above, name, flags))
+                .map_err(EtcError::call("put in place", shown(path)))
+        }
+        Step::Write { path, .. } => {
+            let (above, name) = directories.of(path)?;
+            watch
+                .before("rename", path)
+                .and_then(|()| fs::renameat(staged, &*staged_name(number), above, name))
+                .map_err(EtcError::call("put in place", shown(path)))
+        }
+        Step::Adjust { path, from, entry } => adjust(place, path, from, entry, watch),
+    }
+}
+
+/// `renameat2`; a file system that does not know the flag gets a plain rename, of what the plan saw to be free.
+fn rename(
+    from: BorrowedFd<'_>,
+    name: &CStr,
+    to: BorrowedFd<'_>,
+    new_name: &[u8],
+    flags: RenameFlags,
+) -> Result<(), Errno> {
+    match fs::renameat_with(from, name, to, new_name, flags) {
+        Err(Errno::INVAL) if !flags.is_empty() => fs::renameat(from, name, to, new_name),
+        done => done,
+    }
+}
+
+/// Gives a directory the owner, then the mode, then the attributes of the factory's.
+fn adjust(
+    place: Place<'_>,
+    path: &[u8],
+    from: &[u8],
+    entry: &Entry,
+    watch: &mut dyn Watch,
+) -> Result<(), EtcError> {
+    let to = open_below(place.etc, path).map_err(EtcError::call("open", shown(path)))?;
+    watch
+        .before("chown", path)
+        .and_then(|()| fs::fchown(&to, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid))))
+        .map_err(EtcError::call("set the owner of", shown(path)))?;
+    watch
+        .before("chmod", path)
+        .and_then(|()| fs::fchmod(&to, Mode::from_raw_mode(entry.mode)))
+        .map_err(EtcError::call("set the mode of", shown(path)))?;
+    let mut space = vec![0; xattr::MAX];
+    let failed = || EtcError::call("change the attributes of", shown(path));
+    let old = Xattrs::read(&to, &mut space).map_err(failed())?;
+    if old.digest() == entry.xattrs {
+        return Ok(());
+    }
+    let source = open_below(place.factory, from).map_err(EtcError::factory("open", shown(from)))?;
+    let new =
+        Xattrs::read(&source, &mut space).map_err(EtcError::factory("read attributes of", shown(from)))?;
+    let stale = old.iter().filter(|(name, _)| !new.iter().any(|(new, _)| new == *name));
+    for (name, _) in stale.filter(|(name, _)| !xattr::is_label(name)) {
+        watch.before("removexattr", path).and_then(|()| fs::fremovexattr(&to, name)).map_err(failed())?;
+    }
+    for (name, value) in new.iter() {
+        watch
+            .before("setxattr", path)
+            .and_then(|()| fs::fsetxattr(&to, name, value, XattrFlags::empty()))
+            .map_err(failed())?;
+    }
+    Ok(())
+}
+
+/// The directories of /etc, the one that was needed last kept open: paths come sorted.
+struct Directories<'fd> {
+    etc: BorrowedFd<'fd>,
+    open: Option<(Vec<u8>, OwnedFd)>,
+}
+
+impl Directories<'_> {
+    /// The open directory of a path, and the name in it.
+    fn of<'a>(&'a mut self, path: &'a [u8]) -> Result<(BorrowedFd<'a>, &'a [u8]), EtcError> {
+        let Some(above) = parent(path) else { return Ok((self.etc, path)) };
+        if self.open.as_ref().is_none_or(|(open, _)| open != above) {
+            self.open = None;
+            let directory = open_below(self.etc, above).map_err(EtcError::call("open", shown(above)))?;
+            self.open = Some((above.to_vec(), directory));
+        }
+        Ok((self.open.as_ref().map_or(self.etc, |(_, directory)| directory.as_fd()), name(path)))
+    }
+}
+
+fn cstring(name: &[u8]) -> CString {
+    // Names of a tree hold no NUL.
+    CString::new(name).unwrap_or_default()
+}
+
+fn shown(path: &[u8]) -> String {
+    format!("/etc/{}", String::from_utf8_lossy(path))
+}

@@ -1,0 +1,409 @@
+//! The plan of an update: what the factory gave before × what the root has × what the factory gives now → steps.
+//!
+//! | root, against what the factory gave before | what happens |
+//! |---|---|
+//! | pristine | it follows: replaced, adjusted, or removed when the factory dropped it |
+//! | changed | it stays, and is reported |
+//! | removed | it stays removed, and so does what is new below it |
+//! | never given, and nothing is there | it is made |
+//! | never given, and something is there | that stays, and is reported |
+//! | a directory against a file, where the factory's is not what it was | the root's stays, the factory's is put beside it as `NAME.hermetic-new` |
+//!
+//! Every state that a path can have while the steps are carried out is in the [`Journal`], so that whoever finds an
+//! interrupted update can tell what it left from what somebody did, and may go on to any /usr.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    prelude::v1::*,
+};
+
+use super::{
+    entry::{Entry, Kind, Snapshot, name, parent},
+    manifest::{DATABASES, Head, Journal, Manifest},
+    rules::{Rules, Strategy},
+    users::{self, Contents, Kept},
+};
+use crate::sysusers::database::DatabaseError;
+
+/// What is put beside the root's own gets this behind its name.
+pub const BESIDE: &[u8] = b".hermetic-new";
+
+/// What a plan is made from.
+#[derive(Clone, Copy)]
+pub struct Input<'a> {
+    /// Which /usr is followed, and how.
+    pub head: &'a Head,
+    /// What was followed last; None: nothing is known.
+    pub base: Option<&'a Manifest>,
+    /// What an interrupted update left.
+    pub journal: &'a Journal,
+    /// The root's /etc. Content is read where `base` or `factory` have the path.
+    pub root: &'a Snapshot,
+    /// The factory's tree.
+    pub factory: &'a Snapshot,
+    /// What is done with which path.
+    pub rules: &'a Rules,
+    /// Where the factory's tree is in the running system, for links into it: `/usr/share/factory/etc`.
+    pub place: &'a str,
+    /// The user databases of the root.
+    pub root_users: &'a Contents,
+    /// The user databases of the factory.
+    pub factory_users: &'a Contents,
+}
+
+/// One change of the root's /etc. Paths are relative to it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// The file, or the directory, which is empty by then, goes.
+    Remove {
+        /// Which.
+        path: Vec<u8>,
+        /// Whether it is a directory.
+        directory: bool,
+    },
+    /// The directory gets the factory's mode, owner and attributes.
+    Adjust {
+        /// Which.
+        path: Vec<u8>,
+        /// The factory's.
+        from: Vec<u8>,
+        /// What it will be.
+        entry: Entry,
+    },
+    /// The factory's file or directory, the latter empty, appears at once in place of nothing or of a pristine file.
+    Put {
+        /// Where.
+        path: Vec<u8>,
+        /// The factory's.
+        from: Vec<u8>,
+        /// What it will be.
+        entry: Entry,
+        /// Whether something is there.
+        replaces: bool,
+    },
+    /// A user database gets this content at once, and keeps its mode and owner.
+    Write {
+        /// Which.
+        path: Vec<u8>,
+        /// All of it.
+        content: Vec<u8>,
+    },
+}
+
+/// Why something of the root does not follow the factory.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Deviation {
+    /// Somebody changed it.
+    Changed,
+    /// Somebody changed it, and the factory has another one now.
+    ChangedOnBothSides,
+    /// Somebody changed it, and the factory has none any more.
+    ChangedAndDropped,
+    /// Somebody removed it.
+    Removed,
+    /// It is new in the factory, and somebody has one already.
+    Occupied,
+    /// One is a directory and the other is none; the factory's is at this path.
+    Beside(Vec<u8>),
+}
+
+/// What is to be done, and what is to be remembered when it is done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Plan {
+    /// In this order.
+    pub steps: Vec<Step>,
+    /// To be kept before the first step.
+    pub journal: Journal,
+    /// To be kept after the last.
+    pub manifest: Manifest,
+    /// What does not follow, by path.
+    pub deviations: BTreeMap<Vec<u8>, Deviation>,
+    /// Entries of the user databases that do not follow.
+    pub kept_users: Vec<Kept>,
+}
+
+/// Makes the plan.
+///
+/// # Errors
+/// A user database that cannot be understood.
+pub fn plan(input: &Input<'_>) -> Result<Plan, DatabaseError> {
+    let mut planner = Planner {
+        input,
+        after: input.root.iter().map(|(path, entry)| (path.clone(), entry.is_directory())).collect(),
+        children: children(input.root),
+        wanted: BTreeSet::new(),
+        databases: Vec::new(),
+        moved: BTreeMap::new(),
+        removed: Vec::new(),
+        made: Vec::new(),
+        plan: Plan {
+            steps: Vec::new(),
+            journal: Journal::default(),
+            manifest: Manifest::new(input.head.clone()),
+            deviations: BTreeMap::new(),
+            kept_users: Vec::new(),
+        },
+    };
+    let desired = desired(input.factory, input.rules, input.place);
+    // Directories that become files must be empty by then, so what goes, goes first; what stands beside something of the
+    // root's can only be told when all else is.
+    planner.drop_from_root(|path| !is_beside(path) && !desired.contains_key(path));
+    for (path, wish) in &desired {
+        planner.follow(path, wish);
+    }
+    let wanted = core::mem::take(&mut planner.wanted);
+    planner.drop_from_root(|path| is_beside(path) && !wanted.contains(path));
+    planner.users()?;
+    let Planner { mut plan, removed, made, .. } = planner;
+    plan.steps = removed.into_iter().chain(made).collect();
+    Ok(plan)
+}
+
+/// What the root should have at a path.
+struct Wish {
+    entry: Entry,
+    strategy: Strategy,
+}
+
+/// The tree that a root has in which everything follows the factory.
+pub fn wished(factory: &Snapshot, rules: &Rules, place: &str) -> Snapshot {
+    desired(factory, rules, place).into_iter().map(|(path, wish)| (path, wish.entry)).collect()
+}
+
+/// The factory's tree as the rules want it.
+fn desired(factory: &Snapshot, rules: &Rules, place: &str) -> BTreeMap<Vec<u8>, Wish> {
+    let mut desired: BTreeMap<Vec<u8>, Wish> = BTreeMap::new();
+    for (path, entry) in factory {
+        // What is below a link or below nothing has no place.
+        if parent(path).is_some_and(|above| !desired.get(above).is_some_and(|wish| wish.entry.is_directory()))
+        {
+            continue;
+        }
+        let strategy = rules.strategy(path);
+        let entry = match strategy {
+            Strategy::None => continue,
+            Strategy::Symlink => link(place, path),
+            Strategy::Track | Strategy::Copy => entry.clone(),
+        };
+        desired.insert(path.clone(), Wish { entry, strategy });
+    }
+    desired
+}
+
+fn link(place: &str, path: &[u8]) -> Entry {
+    let target = [place.as_bytes(), path].join(&b'/');
+    Entry { kind: Kind::Link(target), mode: 0o777, uid: 0, gid: 0, xattrs: None }
+}
+
+/// How many entries each directory has.
+fn children(tree: &Snapshot) -> BTreeMap<Vec<u8>, usize> {
+    let mut children = BTreeMap::new();
+    for above in tree.keys().filter_map(|path| parent(path)) {
+        *children.entry(above.to_vec()).or_default() += 1;
+    }
+    children
+}
+
+struct Planner<'a> {
+    input: &'a Input<'a>,
+    /// What will be there, and whether it is a directory.
+    after: BTreeMap<Vec<u8>, bool>,
+    /// How many entries each directory will still have.
+    children: BTreeMap<Vec<u8>, usize>,
+    /// Where paths of the factory are here, when under another name.
+    moved: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Paths that were looked at: they are not dropped.
+    wanted: BTreeSet<Vec<u8>>,
+    /// The user databases that both sides have.
+    databases: Vec<&'static str>,
+    removed: Vec<Step>,
+    made: Vec<Step>,
+    plan: Plan,
+}
+
+impl Planner<'_> {
+    fn base(&self, path: &[u8]) -> Option<&Entry> {
+        self.input.base.and_then(|base| base.tree.get(path))
+    }
+
+    /// Whether nobody changed this since the factory gave it.
+    fn is_pristine(&self, path: &[u8], now: &Entry) -> bool {
+        self.base(path) == Some(now) || self.input.journal.explains(path, Some(now))
+    }
+
+    /// Plans the end of everything that the factory gave and does not give any more, the innermost first.
+    fn drop_from_root(&mut self, goes: impl Fn(&[u8]) -> bool) {
+        let journal = self.input.journal.paths.keys();
+        let known = self.input.base.iter().flat_map(|base| base.tree.keys()).chain(journal);
+        let known: BTreeSet<&Vec<u8>> = known.filter(|path| goes(path)).collect();
+        for path in known.into_iter().rev() {
+            let Some(now) = self.input.root.get(path) else { continue };
+            if !self.is_pristine(path, now) {
+                self.deviates(path, Deviation::ChangedAndDropped);
+            } else if !now.is_directory() || self.is_empty(path) {
+                self.remove(path, now);
+            }
+        }
+    }
+
+    /// Plans what becomes of one of the factory's paths.
+    fn follow(&mut self, from: &[u8], wish: &Wish) {
+        let moved = parent(from).and_then(|above| self.moved.get(above));
+        let path = match moved {
+            Some(above) => [above, name(from)].join(&b'/'),
+            None => from.to_vec(),
+        };
+        let is_moved = moved.is_some();
+        if self.settle(from, &path, wish) {
+            let beside = [&path, BESIDE].concat();
+            self.deviates(&path, Deviation::Beside(beside.clone()));
+            // What is in the way there as well stays, and nothing is put anywhere.
+            self.settle(from, &beside, wish);
+            self.moved.insert(from.to_vec(), beside);
+        } else if is_moved {
+            self.moved.insert(from.to_vec(), path);
+        }
+    }
+
+    /// Plans what the root will have at `path`. True: it must have it elsewhere, a directory stands against a file.
+    fn settle(&mut self, from: &[u8], path: &[u8], wish: &Wish) -> bool {
+        self.wanted.insert(path.to_vec());
+        let now = self.input.root.get(path);
+        let base = self.base(path).cloned();
+        let is_copied = wish.strategy == Strategy::Copy;
+        let is_database = !is_copied && self.is_database(path, wish, now);
+        match now {
+            None if !self.has_parent(path) => {}
+            None if !is_copied && base.is_some() && !self.input.journal.explains(path, None) => {
+                self.deviates(path, Deviation::Removed);
+            }
+            None => self.put(from, path, wish, None),
+            Some(now) if is_copied || is_database || *now == wish.entry => {}
+            Some(now) => {
+                let pristine = self.is_pristine(path, now);
+                if now.is_directory() != wish.entry.is_directory() {
+                    if pristine && (!now.is_directory() || self.is_empty(path)) {
+                        self.remove(path, now);
+                        self.put(from, path, wish, None);
+                    } else if base.as_ref() == Some(&wish.entry) {
+                        self.deviates(path, Deviation::Changed);
+                    } else {
+                        return true;
+                    }
+                } else if !pristine {
+                    let deviation = match &base {
+                        None => Deviation::Occupied,
+                        Some(base) if *base == wish.entry => Deviation::Changed,
+                        Some(_) => Deviation::ChangedOnBothSides,
+                    };
+                    self.deviates(path, deviation);
+                } else if now.is_directory() {
+                    self.adjust(from, path, now, &wish.entry);
+                } else {
+                    self.put(from, path, wish, Some(now));
+                }
+            }
+        }
+        if !is_copied {
+            self.plan.manifest.tree.insert(path.to_vec(), wish.entry.clone());
+        }
+        false
+    }
+
+    /// Whether this is a user database that both sides have, so that it is merged.
+    fn is_database(&mut self, path: &[u8], wish: &Wish, now: Option<&Entry>) -> bool {
+        let is_file = |entry: &Entry| matches!(entry.kind, Kind::File(_));
+        let Some((file, _)) = DATABASES.iter().find(|(file, _)| file.as_bytes() == path) else {
+            return false;
+        };
+        if !is_file(&wish.entry) {
+            return false;
+        }
+        self.databases.push(file);
+        now.is_some_and(is_file)
+    }
+
+    fn users(&mut self) -> Result<(), DatabaseError> {
+        let of = |contents: &Contents| -> Contents {
+            let ours = contents.iter().filter(|(file, _)| self.databases.contains(file));
+            ours.map(|(file, content)| (*file, content.clone())).collect()
+        };
+        let (root, factory) = (of(self.input.root_users), of(self.input.factory_users));
+        let nothing = BTreeMap::new();
+        let base = self.input.base.map_or(&nothing, |base| &base.users);
+        let merged = users::merge(base, self.input.journal, &root, &factory)?;
+        let mut journal = self.input.journal.users.clone();
+        for (file, kind) in DATABASES {
+            let Some(content) = factory.get(file) else { continue };
+            let digests = users::digests(kind, content)?;
+            for (name, digest) in &digests {
+                journal.entry(file).or_default().entry(name.clone()).or_default().insert(*digest);
+            }
+            self.plan.manifest.users.insert(file, digests);
+        }
+        for (file, content) in merged.changed {
+            self.made.push(Step::Write { path: file.as_bytes().to_vec(), content });
+        }
+        self.plan.kept_users = merged.kept;
+        self.plan.journal.users = journal;
+        Ok(())
+    }
+
+    fn remove(&mut self, path: &[u8], now: &Entry) {
+        self.may_be(path, Some(now.clone()));
+        self.may_be(path, None);
+        self.after.remove(path);
+        if let Some(count) = parent(path).and_then(|above| self.children.get_mut(above)) {
+            *count = count.saturating_sub(1);
+        }
+        self.removed.push(Step::Remove { path: path.to_vec(), directory: now.is_directory() });
+    }
+
+    fn put(&mut self, from: &[u8], path: &[u8], wish: &Wish, now: Option<&Entry>) {
+        self.may_be(path, now.cloned());
+        self.may_be(path, Some(wish.entry.clone()));
+        self.after.insert(path.to_vec(), wish.entry.is_directory());
+        if let (Some(above), None) = (parent(path), now) {
+            *self.children.entry(above.to_vec()).or_default() += 1;
+        }
+        self.made.push(Step::Put {
+            path: path.to_vec(),
+            from: from.to_vec(),
+            entry: wish.entry.clone(),
+            replaces: now.is_some(),
+        });
+    }
+
+    fn adjust(&mut self, from: &[u8], path: &[u8], now: &Entry, entry: &Entry) {
+        // Owner first, then mode, then attributes: see `apply`.
+        let owned = Entry { uid: entry.uid, gid: entry.gid, ..now.clone() };
+        let moded = Entry { mode: entry.mode, ..owned.clone() };
+        for state in [now.clone(), owned, moded, entry.clone()] {
+            self.may_be(path, Some(state));
+        }
+        self.made.push(Step::Adjust { path: path.to_vec(), from: from.to_vec(), entry: entry.clone() });
+    }
+
+    /// Whether the directory will have no entries.
+    fn is_empty(&self, path: &[u8]) -> bool {
+        self.children.get(path).is_none_or(|count| *count == 0)
+    }
+
+    /// Whether there will be a directory to put the path into.
+    fn has_parent(&self, path: &[u8]) -> bool {
+        parent(path).is_none_or(|above| self.after.get(above) == Some(&true))
+    }
+
+    fn deviates(&mut self, path: &[u8], deviation: Deviation) {
+        self.plan.deviations.insert(path.to_vec(), deviation);
+    }
+
+    fn may_be(&mut self, path: &[u8], state: Option<Entry>) {
+        self.plan.journal.paths.entry(path.to_vec()).or_default().insert(state);
+    }
+}
+
+/// Whether this stands beside something of the root's, or below what does.
+fn is_beside(path: &[u8]) -> bool {
+    path.split(|&byte| byte == b'/').any(|name| name.ends_with(BESIDE))
+}

@@ -1,0 +1,252 @@
+//! What is done with which path: `hermetic.etc=` for all of /etc, and the exceptions in `/usr/lib/hermetic-init/etc.conf`.
+//!
+//! One exception a line, `PATTERN STRATEGY`; empty lines and lines that begin with `#` are passed over:
+//!
+//! ```text
+//! # cups rewrites its configuration
+//! /etc/cups            copy
+//! /etc/fonts/conf.d    symlink
+//! /etc/*.conf.sample   none
+//! ```
+//!
+//! A pattern is an absolute path below /etc; `*` stands for any text within a name, `?` for one byte. It names what it
+//! matches and all that is below that. The last line that names a path decides.
+
+use core::fmt;
+use std::prelude::v1::*;
+
+use super::entry::{ancestry, is_path};
+
+/// What is done with the factory's files.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Strategy {
+    /// They are materialised, and follow the factory as long as nobody changed them.
+    Track,
+    /// They are materialised where nothing is, and left alone from then on.
+    Copy,
+    /// For /etc: the L and C lines of tmpfiles.d for /etc are carried out. For a path: a link into the factory.
+    Symlink,
+    /// Nothing.
+    None,
+}
+
+impl Strategy {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Track, Self::Copy, Self::Symlink, Self::None];
+
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Track => "track",
+            Self::Copy => "copy",
+            Self::Symlink => "symlink",
+            Self::None => "none",
+        }
+    }
+
+    /// The strategy of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|strategy| strategy.name() == name)
+    }
+}
+
+/// Files that belong to the machine and not to its image: an image that has them all the same does not give them. The
+/// machine id is systemd's (machine-id(5)), the stamp `systemd-update-done`'s, the lock lckpwdf(3)'s; `initrd-release`
+/// would make systemd believe that the root is an initramfs.
+const OF_THE_MACHINE: [&[u8]; 4] = [b"machine-id", b".updated", b".pwd.lock", b"initrd-release"];
+
+/// The strategy for every path.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rules {
+    default: Strategy,
+    exceptions: Vec<(Vec<u8>, Strategy)>,
+}
+
+/// A line of etc.conf that is passed over.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RuleError {
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+impl fmt::Display for RuleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "/usr/{CONF}:{}: {}; ignored", self.line, self.reason)
+    }
+}
+
+/// Where the exceptions are, as seen from /usr.
+pub const CONF: &str = "lib/hermetic-init/etc.conf";
+
+impl Rules {
+    /// This strategy for all paths.
+    pub fn new(default: Strategy) -> Self {
+        Self { default, exceptions: Vec::new() }
+    }
+
+    /// The strategy where no exception says otherwise.
+    pub fn default(&self) -> Strategy {
+        self.default
+    }
+
+    /// Adds the exceptions of an etc.conf; lines that say nothing come back.
+    pub fn read(&mut self, text: &[u8]) -> Vec<RuleError> {
+        let mut errors = Vec::new();
+        for (number, line) in text.split(|&byte| byte == b'\n').enumerate() {
+            let line = line.trim_ascii();
+            if line.is_empty() || line.starts_with(b"#") {
+                continue;
+            }
+            match exception(line) {
+                Ok(exception) => self.exceptions.push(exception),
+                Err(reason) => errors.push(RuleError { line: number + 1, reason }),
+            }
+        }
+        errors
+    }
+
+    /// The strategy for a path below /etc. What lies below something that is linked or left out has no say: it is not
+    /// asked for.
+    pub fn strategy(&self, path: &[u8]) -> Strategy {
+        if OF_THE_MACHINE.contains(&path) {
+            return Strategy::None;
+        }
+        let named = |pattern: &[u8]| ancestry(path).any(|path| matches(pattern, path));
+        match self.exceptions.iter().rev().find(|(pattern, _)| named(pattern)) {
+            Some((_, strategy)) => *strategy,
+            // tmpfiles.d says which links there are; those of whole directories would make /etc read-only.
+            None if self.default == Strategy::Symlink => Strategy::None,
+            None => self.default,
+        }
+    }
+}
+
+fn exception(line: &[u8]) -> Result<(Vec<u8>, Strategy), &'static str> {
+    let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let (pattern, strategy) = match (words.next(), words.next(), words.next()) {
+        (Some(pattern), Some(strategy), None) => (pattern, strategy),
+        _ => return Err("is not PATTERN STRATEGY"),
+    };
+    let pattern = pattern.strip_prefix(b"/etc/").ok_or("the pattern is not below /etc/")?;
+    let pattern = pattern.strip_suffix(b"/").unwrap_or(pattern);
+    if !is_path(pattern) {
+        return Err("the pattern is no path without . and ..");
+    }
+    let strategy = core::str::from_utf8(strategy).ok().and_then(Strategy::parse);
+    Ok((pattern.to_vec(), strategy.ok_or("the strategy is none of track, copy, symlink, none")?))
+}
+
+/// Whether a pattern matches a whole path. A star takes the shortest text that lets the rest match, so that only the last
+/// star is ever tried again: the time is that of the product of both lengths.
+fn matches(pattern: &[u8], path: &[u8]) -> bool {
+    let (mut pattern, mut path) = (pattern, path);
+    let mut retry: Option<(&[u8], &[u8])> = None;
+    loop {
+        match (pattern.split_first(), path.split_first()) {
+            (None, None) => return true,
+            (Some((b'*', rest)), _) => {
+                retry = Some((rest, path));
+                pattern = rest;
+                continue;
+            }
+            (Some((wanted, rest)), Some((byte, after)))
+                if wanted == byte || (*wanted == b'?' && *byte != b'/') =>
+            {
+                (pattern, path) = (rest, after);
+                continue;
+            }
+            _ => {}
+        }
+        // The star takes one byte more, unless that is the end of the name.
+        match retry.and_then(|(rest, from)| Some((rest, from.split_first()?))) {
+            Some((rest, (byte, after))) if *byte != b'/' => {
+                retry = Some((rest, after));
+                (pattern, path) = (rest, after);
+            }
+            _ => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    // proptest has a trait of that name.
+    use super::{Strategy, *};
+
+    #[test]
+    fn the_last_line_that_names_a_path_decides() {
+        let mut rules = Rules::new(Strategy::Track);
+        let errors = rules.read(
+            b"# a comment\n\n/etc/cups copy\n/etc/fonts/*.d\tsymlink\n  /etc/*.sample none \n/etc/cups/keep/ track\n",
+        );
+        assert_eq!(errors, []);
+        for (path, strategy) in [
+            ("cups", Strategy::Copy),
+            ("cups/cupsd.conf", Strategy::Copy),
+            ("cups/keep", Strategy::Track),
+            ("cups/keep/x", Strategy::Track),
+            ("cupsd", Strategy::Track),
+            ("fonts/conf.d", Strategy::Symlink),
+            ("fonts/conf.d/10", Strategy::Symlink),
+            ("fonts/x/conf.d", Strategy::Track),
+            ("a.sample", Strategy::None),
+            ("x/a.sample", Strategy::Track),
+            ("machine-id", Strategy::None),
+            ("x/machine-id", Strategy::Track),
+        ] {
+            assert_eq!(rules.strategy(path.as_bytes()), strategy, "{path}");
+        }
+    }
+
+    #[test]
+    fn lines_that_say_nothing_are_reported() {
+        let mut rules = Rules::new(Strategy::Copy);
+        let errors =
+            rules.read(b"/etc/a\n/etc/a sometimes\n/usr/a copy\n/etc/../a copy\n/etc/a copy now\n/etc/ none");
+        assert_eq!(errors.iter().map(|error| error.line).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(rules, Rules::new(Strategy::Copy));
+        assert_eq!(
+            errors[1].to_string(),
+            "/usr/lib/hermetic-init/etc.conf:2: the strategy is none of track, copy, symlink, none; ignored"
+        );
+    }
+
+    #[test]
+    fn patterns_are_those_of_a_shell() {
+        for (pattern, path, expected) in [
+            ("*", "a", true),
+            ("*", "a/b", false),
+            ("*/b", "a/b", true),
+            ("a?c", "abc", true),
+            ("a?c", "a/c", false),
+            ("*a*b", "xaxbxb", true),
+            ("*a*b", "xaxbx", false),
+            ("a*", "a", true),
+            ("a", "ab", false),
+        ] {
+            assert_eq!(matches(pattern.as_bytes(), path.as_bytes()), expected, "{pattern} {path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_matches_itself_and_a_star(path in "[a-c/]{1,12}", at in 0usize..12) {
+            prop_assert!(matches(path.as_bytes(), path.as_bytes()));
+            let at = at.min(path.len());
+            let pattern = format!("{}*{}", &path[..at], &path[at..]);
+            prop_assert!(matches(pattern.as_bytes(), path.as_bytes()), "{}", pattern);
+        }
+
+        #[test]
+        fn any_text_is_rules_or_errors(text: Vec<u8>, path: Vec<u8>) {
+            let mut rules = Rules::new(Strategy::Track);
+            let lines = text.split(|&byte| byte == b'\n').count();
+            prop_assert!(rules.read(&text).len() <= lines);
+            rules.strategy(&path);
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! What hermetic-init keeps on the root, in `/var/lib/hermetic-init`: the machine id, the manifest of /etc and the journal
+//! of its update.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::{
+    fs::{self, AtFlags, FileType, Mode, OFlags},
+    io::Errno,
+};
+
+use super::{
+    EtcError,
+    atomic::{self, Durable, Watch},
+    manifest::{HEAD, Head, Journal, LARGEST, Manifest},
+    tree::{open_below, open_directory},
+};
+
+/// The directory, as seen from the root.
+pub const DIRECTORY: &str = "var/lib/hermetic-init";
+/// The manifest, for messages; its name is the last part.
+const MANIFEST: &str = "/var/lib/hermetic-init/etc.manifest";
+/// The journal, likewise.
+const JOURNAL: &str = "/var/lib/hermetic-init/etc.journal";
+/// Only root may know what is in /etc/shadow, not even its digest.
+const MODE: u32 = 0o600;
+
+/// Opens the directory; None when there is none, or something else in its place.
+pub(super) fn find(root: BorrowedFd<'_>) -> Result<Option<OwnedFd>, EtcError> {
+    match open_below(root, DIRECTORY) {
+        Ok(directory) => Ok(Some(directory)),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => Ok(None),
+        Err(errno) => Err(EtcError::call("open directory", format_args!("/{DIRECTORY}"))(errno)),
+    }
+}
+
+/// Opens the directory, and makes it when it is missing.
+pub(super) fn make(root: BorrowedFd<'_>) -> Result<OwnedFd, EtcError> {
+    let mut at = rustix::io::fcntl_dupfd_cloexec(root, 0).map_err(EtcError::call("open", "/"))?;
+    for name in DIRECTORY.split('/') {
+        match fs::mkdirat(&at, name, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => {
+                return Err(EtcError::call("create directory of", format_args!("/{DIRECTORY}"))(errno));
+            }
+        }
+        at = open_directory(at.as_fd(), name)
+            .map_err(EtcError::call("open directory of", format_args!("/{DIRECTORY}")))?;
+    }
+    Ok(at)
+}
+
+/// What an earlier boot kept.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Kept {
+    /// The manifest; None: there is none that counts.
+    pub manifest: Option<Manifest>,
+    /// The journal of an update that was interrupted, empty when there was none.
+    pub journal: Journal,
+    /// What was found and counts for nothing; one sentence each.
+    pub problems: Vec<String>,
+}
+
+/// Which /usr this root's /etc follows, by the first lines of the manifest alone. None: unknown, or an update was
+/// interrupted.
+///
+/// # Errors
+/// What the file system says.
+pub fn followed(root: BorrowedFd<'_>) -> Result<Option<Head>, EtcError> {
+    let Some(directory) = find(root)? else { return Ok(None) };
+    match fs::statat(&directory, name(JOURNAL), AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => {}
+        Ok(_) => return Ok(None),
+        Err(errno) => return Err(EtcError::call("look at", JOURNAL)(errno)),
+    }
+    let head = read(directory.as_fd(), MANIFEST, HEAD)?;
+    Ok(head.and_then(|text| Head::parse(&text)))
+}
+
+/// Reads manifest and journal whole. What is damaged counts for nothing: then nothing is known of what the factory gave,
+/// and nothing of the root is taken for pristine.
+///
+/// # Errors
+/// What the file system says.
+pub fn kept(root: BorrowedFd<'_>) -> Result<Kept, EtcError> {
+    let mut kept = Kept::default();
+    let Some(directory) = find(root)? else { return Ok(kept) };
+    if let Some(text) = read(directory.as_fd(), MANIFEST, LARGEST)? {
+        match Manifest::parse(&text) {
+            Ok(manifest) => kept.manifest = Some(manifest),
+            Err(error) => kept.problems.push(format!("{MANIFEST} counts for nothing: {error}")),
+        }
+    }
+    if let Some(text) = read(directory.as_fd(), JOURNAL, LARGEST)? {
+        match Journal::parse(&text) {
+            Ok(journal) => kept.journal = journal,
+            Err(error) => kept.problems.push(format!("{JOURNAL} counts for nothing: {error}")),
+        }
+    }
+    Ok(kept)
+}
+
+/// Keeps a journal before the first change that it tells of.
+pub(super) fn begin(
+    directory: BorrowedFd<'_>,
+    journal: &Journal,
+    durable: Durable,
+    watch: &mut dyn Watch,
+) -> Result<(), EtcError> {
+    atomic::write(directory, JOURNAL, &journal.text(), MODE, durable, watch)
+}
+
+/// Keeps a manifest, which ends an update: everything that it tells of must be on the disk already.
+///
+/// # Errors
+/// What the file system says.
+pub fn commit(
+    root: BorrowedFd<'_>,
+    manifest: &Manifest,
+    durable: Durable,
+    watch: &mut dyn Watch,
+) -> Result<(), EtcError> {
+    let directory = make(root)?;
+    // This flushes what the manifest tells of as well.
+    atomic::write(directory.as_fd(), MANIFEST, &manifest.text(), MODE, durable, watch)?;
+    if durable == Durable::Here {
+        atomic::flush(directory.as_fd(), watch)?;
+    }
+    match fs::statat(&directory, name(JOURNAL), AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => Ok(()),
+        _ => watch
+            .before("remove", JOURNAL.as_bytes())
+            .and_then(|()| fs::unlinkat(&directory, name(JOURNAL), AtFlags::empty()))
+            .map_err(EtcError::call("remove", JOURNAL)),
+    }
+}
+
+fn name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// Up to `most` bytes of a regular file, None when it does not exist.
+fn read(directory: BorrowedFd<'_>, path: &str, most: usize) -> Result<Option<Vec<u8>>, EtcError> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = match fs::openat(directory, name(path), flags, Mode::empty()) {
+        // A link is nobody's manifest.
+        Err(Errno::NOENT | Errno::LOOP) => return Ok(None),
+        file => file.map_err(EtcError::call("open", path))?,
+    };
+    let stat = fs::fstat(&file).map_err(EtcError::call("look at", path))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Ok(None);
+    }
+    let size = usize::try_from(stat.st_size).unwrap_or(usize::MAX).min(most);
+    let mut content = vec![0; size];
+    let mut filled = 0;
+    while let Some(rest) = content.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut *rest))
+            .map_err(EtcError::call("read", path))?
+        {
+            0 => break,
+            length => filled += length,
+        }
+    }
+    content.truncate(filled);
+    Ok(Some(content))
+}

@@ -1,0 +1,295 @@
+//! The user databases of a root follow their factory entry by entry: they are merged, never replaced.
+//!
+//! An entry that nobody changed takes the factory's new text, one that somebody changed stays, one that was removed
+//! stays removed, a new one is added. Two things never happen, because files on the root are owned by numbers: an
+//! entry does not get another id, and an entry does not go because the factory dropped it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    prelude::v1::*,
+};
+
+use super::{
+    entry::Digest,
+    manifest::{DATABASES, Journal, Users},
+};
+use crate::sysusers::database::{DatabaseError, Entry, Kind};
+
+/// The contents of the databases of one side, by their names below /etc.
+pub type Contents = BTreeMap<&'static str, Vec<u8>>;
+
+/// An entry that does not follow the factory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Kept {
+    /// The database, below /etc.
+    pub file: &'static str,
+    /// The entry's name.
+    pub name: Vec<u8>,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why an entry does not follow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Why {
+    /// Somebody changed it, and the factory has another one now.
+    Changed,
+    /// The factory gives it another id now.
+    OtherId,
+    /// It is new, and its id is somebody else's here.
+    IdTaken,
+}
+
+impl Why {
+    /// In words.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Changed => "changed here, and other in the factory now",
+            Self::OtherId => "has another id in the factory now, and keeps its own",
+            Self::IdTaken => "is new in the factory, and its id belongs to somebody else here: not added",
+        }
+    }
+}
+
+/// What comes of a merge.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Merged {
+    /// The databases that change, whole.
+    pub changed: Contents,
+    /// The entries that do not follow.
+    pub kept: Vec<Kept>,
+}
+
+/// The digests of a database's entries, for the manifest. The first of a name counts, as it does for libc.
+///
+/// # Errors
+/// A line that is no entry.
+pub fn digests(kind: Kind, content: &[u8]) -> Result<Users, DatabaseError> {
+    let mut users = Users::new();
+    for (entry, text) in entries(kind, content)? {
+        users.entry(entry.name.to_vec()).or_insert_with(|| Digest::of(text));
+    }
+    Ok(users)
+}
+
+fn entries(kind: Kind, content: &[u8]) -> Result<impl Iterator<Item = (Entry<'_>, &[u8])>, DatabaseError> {
+    Ok(kind.lines(content)?.into_iter().filter_map(|line| Some((line.entry?, line.text))))
+}
+
+/// Merges what the factory has into what the root has. `base` are the digests of what the factory gave before, `journal`
+/// tells what an interrupted merge may have put there; a database that is missing on either side is nobody's business here.
+///
+/// # Errors
+/// A line of either side that is no entry.
+pub fn merge(
+    base: &BTreeMap<&'static str, Users>,
+    journal: &Journal,
+    root: &Contents,
+    factory: &Contents,
+) -> Result<Merged, DatabaseError> {
+    let mut merged = Merged::default();
+    // passwd and group come first in the list: the two shadow files follow what was decided there.
+    let mut known: BTreeMap<&str, BTreeSet<Vec<u8>>> = BTreeMap::new();
+    for (file, kind) in DATABASES {
+        let (Some(old), Some(new)) = (root.get(file), factory.get(file)) else { continue };
+        let companion = match kind {
+            Kind::Shadow => known.get("passwd"),
+            Kind::Gshadow => known.get("group"),
+            Kind::Passwd | Kind::Group => None,
+        };
+        let nothing = Users::new();
+        let before = Before { file, base: base.get(file).unwrap_or(&nothing), journal };
+        let one = database(kind, &before, old, new, companion)?;
+        if one.content != *old {
+            merged.changed.insert(file, one.content);
+        }
+        merged.kept.extend(one.kept);
+        known.insert(file, one.names);
+    }
+    Ok(merged)
+}
+
+/// What is known about an entry from before.
+struct Before<'a> {
+    file: &'static str,
+    base: &'a Users,
+    journal: &'a Journal,
+}
+
+impl Before<'_> {
+    /// Whether this line is one that we gave, so that nobody changed it.
+    fn gave(&self, name: &[u8], line: &[u8]) -> bool {
+        self.base.get(name) == Some(&Digest::of(line)) || self.journal.explains_user(self.file, name, line)
+    }
+}
+
+struct One {
+    content: Vec<u8>,
+    names: BTreeSet<Vec<u8>>,
+    kept: Vec<Kept>,
+}
+
+fn database(
+    kind: Kind,
+    before: &Before<'_>,
+    root: &[u8],
+    factory: &[u8],
+    companion: Option<&BTreeSet<Vec<u8>>>,
+) -> Result<One, DatabaseError> {
+    let mut wanted: BTreeMap<&[u8], (u32, &[u8])> = BTreeMap::new();
+    let mut order = Vec::new();
+    for (entry, text) in entries(kind, factory)? {
+        if !wanted.contains_key(entry.name) {
+            wanted.insert(entry.name, (entry.id, text));
+            order.push(entry);
+        }
+    }
+    let mut kept = Vec::new();
+    let mut keep = |name: &[u8], why| kept.push(Kept { file: before.file, name: name.to_vec(), why });
+    let (mut lines, mut names, mut ids) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+    for line in kind.lines(root)? {
+        let Some(entry) = line.entry else {
+            lines.push((line.text, false));
+            continue;
+        };
+        ids.insert(entry.id);
+        let first = names.insert(entry.name.to_vec());
+        let mut text = line.text;
+        if let Some(&(id, new)) = wanted.get(entry.name).filter(|(_, new)| first && *new != line.text) {
+            if !before.gave(entry.name, line.text) {
+                // What the factory did not touch is no news.
+                if before.base.get(entry.name) != Some(&Digest::of(new)) {
+                    keep(entry.name, Why::Changed);
+                }
+            } else if id != entry.id {
+                keep(entry.name, Why::OtherId);
+            } else {
+                text = new;
+            }
+        }
+        lines.push((text, entry.is_nis()));
+    }
+    let has_ids = matches!(kind, Kind::Passwd | Kind::Group);
+    let mut added = Vec::new();
+    for entry in order {
+        let was_removed = before.base.contains_key(entry.name);
+        let is_alone = companion.is_some_and(|companion| !companion.contains(entry.name));
+        if names.contains(entry.name) || was_removed || is_alone {
+            continue;
+        }
+        if has_ids && !entry.is_nis() && !ids.insert(entry.id) {
+            keep(entry.name, Why::IdTaken);
+            continue;
+        }
+        names.insert(entry.name.to_vec());
+        added.extend(wanted.get(entry.name).map(|(_, text)| *text));
+    }
+    // NIS entries end what libc looks at: nothing may come behind them.
+    let end = lines.iter().position(|(_, nis)| *nis).unwrap_or(lines.len());
+    let (above, behind) = lines.split_at(end);
+    let texts = above.iter().map(|(text, _)| *text).chain(added).chain(behind.iter().map(|(text, _)| *text));
+    let mut content = Vec::new();
+    for text in texts {
+        content.extend_from_slice(text);
+        content.push(b'\n');
+    }
+    // Who left the last newline out gets no new one for it.
+    if content.strip_suffix(b"\n") == Some(root) {
+        content = root.to_vec();
+    }
+    Ok(One { content, names, kept })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn one(file: &'static str, text: &str) -> Contents {
+        Contents::from([(file, text.as_bytes().to_vec())])
+    }
+
+    /// Merges one database; what comes out, and the names that were kept.
+    fn run(file: &'static str, base: &str, root: &str, factory: &str) -> (String, Vec<(String, Why)>) {
+        let kind = DATABASES.iter().find(|(name, _)| *name == file).unwrap().1;
+        let base = BTreeMap::from([(file, digests(kind, base.as_bytes()).unwrap())]);
+        let merged = merge(&base, &Journal::default(), &one(file, root), &one(file, factory)).unwrap();
+        let content = merged
+            .changed
+            .get(file)
+            .map_or(root.to_owned(), |content| String::from_utf8(content.clone()).unwrap());
+        let name = |kept: &Kept| (String::from_utf8(kept.name.clone()).unwrap(), kept.why);
+        (content, merged.kept.iter().map(name).collect())
+    }
+
+    #[test]
+    fn entries_follow_one_by_one() {
+        let base =
+            "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:::\ngone:x:2:2:::\nmine:x:3:3:::\nmoved:x:4:4:::\n";
+        // daemon is pristine, gone was removed, mine was changed, own and taken were added.
+        let root = "root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:::\n# a comment\nmine:x:3:3:me::\nmoved:x:4:4:::\n\
+                    own:x:1000:1000:::\ntaken:x:7:7:::\n+nis\n";
+        let factory = "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:Daemon::\ngone:x:2:2:::\nmine:x:3:3:you::\n\
+                       moved:x:5:5:::\nfresh:x:6:6:::\nlate:x:7:7:::\n";
+        let (merged, kept) = run("passwd", base, root, factory);
+        assert_eq!(
+            merged,
+            "root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:Daemon::\n# a comment\nmine:x:3:3:me::\nmoved:x:4:4:::\n\
+             own:x:1000:1000:::\ntaken:x:7:7:::\nfresh:x:6:6:::\n+nis\n"
+        );
+        let expected = [("mine", Why::Changed), ("moved", Why::OtherId), ("late", Why::IdTaken)];
+        assert_eq!(kept, expected.map(|(name, why)| (name.to_owned(), why)));
+        // A second time there is nothing left to do.
+        assert_eq!(run("passwd", factory, &merged, factory).0, merged);
+    }
+
+    #[test]
+    fn what_the_factory_drops_stays() {
+        let root = "a:x:1:\nb:x:2:\n";
+        assert_eq!(run("group", root, root, "a:x:1:\n"), (root.to_owned(), vec![]));
+        assert_eq!(run("group", "", root, root), (root.to_owned(), vec![]));
+        assert_eq!(run("group", "", "a:x:1:", "a:x:1:\n").0, "a:x:1:");
+        assert_eq!(run("group", "", "a:x:1:", "a:x:1:\nb:x:2:\n").0, "a:x:1:\nb:x:2:\n");
+        assert_eq!(run("group", "", "", "b:x:2:\n").0, "b:x:2:\n");
+    }
+
+    #[test]
+    fn shadows_follow_who_is_there() {
+        let root = Contents::from([("passwd", b"a:x:1:1:::\n".to_vec()), ("shadow", b"a:*:\n".to_vec())]);
+        let factory = Contents::from([
+            ("passwd", b"a:x:1:1:::\nb:x:1:1:::\nc:x:2:2:::\n".to_vec()),
+            ("shadow", b"a:!:\nb:!:\nc:!:\n".to_vec()),
+        ]);
+        let merged = merge(&BTreeMap::new(), &Journal::default(), &root, &factory).unwrap();
+        // b has a's id; a's password is not the factory's to change, whatever the factory gave before.
+        assert_eq!(merged.changed["passwd"], b"a:x:1:1:::\nc:x:2:2:::\n");
+        assert_eq!(merged.changed["shadow"], b"a:*:\nc:!:\n");
+    }
+
+    #[test]
+    fn a_line_that_is_none_is_an_error() {
+        let error =
+            merge(&BTreeMap::new(), &Journal::default(), &one("passwd", "broken\n"), &one("passwd", ""))
+                .unwrap_err();
+        assert_eq!((error.file, error.line), ("/etc/passwd", 1));
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_of_the_root_gets_lost(
+            base in "([a-c]:x:[0-3]:[d]?\n){0,4}",
+            root in "(([a-e]:x:[0-3]:[d]?|#|[+])\n){0,6}",
+            factory in "([a-e]:x:[0-3]:[d]?\n){0,5}",
+        ) {
+            let (merged, _) = run("group", &base, &root, &factory);
+            let names = |text: &str| text.lines().map(|line| line.split(':').take(3).map(str::to_owned).collect::<Vec<_>>()).collect::<Vec<_>>();
+            let after = names(&merged);
+            let mut left = after.iter();
+            for line in names(&root) {
+                prop_assert!(left.any(|new| *new == line), "{line:?} of {root:?} is not in {merged:?}");
+            }
+            prop_assert_eq!(run("group", &factory, &merged, &factory).0, merged);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The power is cut before every change of every case of the table. What was written and not flushed is lost, as a file
+//! system with delayed allocation loses it: the name is there, the content is not. The next boot, of the new version or of
+//! the old one, ends as if there had been no cut.
+
+use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt, path::Path};
+
+use hermetic_init::etc::atomic::{FLUSH, Unwatched, Watch};
+use rustix::io::Errno;
+
+use super::{
+    table::{Case, Machine},
+    tree,
+};
+
+/// Cuts the power before a change, and knows which files are safe by then.
+struct Power {
+    root: std::path::PathBuf,
+    changes_left: usize,
+    safe: BTreeSet<u64>,
+}
+
+impl Power {
+    fn new(machine: &Machine, changes: usize) -> Self {
+        let mut power = Self { root: machine.root(), changes_left: changes, safe: BTreeSet::new() };
+        power.flush();
+        power
+    }
+
+    fn flush(&mut self) {
+        let mut safe = BTreeSet::new();
+        files(&self.root, &mut |path| {
+            safe.insert(fs::symlink_metadata(path).unwrap().ino());
+        });
+        self.safe = safe;
+    }
+
+    /// What is left of what was not flushed.
+    fn lose(&self) {
+        files(&self.root, &mut |path| {
+            if !self.safe.contains(&fs::symlink_metadata(path).unwrap().ino()) {
+                fs::OpenOptions::new().write(true).open(path).unwrap().set_len(0).unwrap();
+            }
+        });
+    }
+}
+
+impl Watch for Power {
+    fn before(&mut self, call: &'static str, _: &[u8]) -> Result<(), Errno> {
+        // A flush after which the power goes is the state before the change that follows it.
+        if self.changes_left == 0 {
+            return Err(Errno::IO);
+        }
+        self.changes_left -= 1;
+        if call == FLUSH {
+            self.flush();
+        }
+        Ok(())
+    }
+}
+
+fn files(directory: &Path, work: &mut dyn FnMut(&Path)) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let entry = entry.unwrap();
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            files(&entry.path(), work);
+        } else if kind.is_file() {
+            work(&entry.path());
+        }
+    }
+}
+
+/// Cuts an update at its `cut`th change; None when it has no so many.
+fn cut(case: &Case, cut: usize) -> Option<Machine> {
+    let machine = Machine::new(case, "cuts");
+    let mut power = Power::new(&machine, cut);
+    if machine.boot("v2", &mut power).is_ok() {
+        assert_eq!(tree::read(&machine.etc()), case.updated(), "{}", case.name);
+        return None;
+    }
+    power.lose();
+    Some(machine)
+}
+
+#[test]
+fn every_cut_of_every_case_is_survived() {
+    let mut cuts = 0;
+    for case in Case::all() {
+        for at in 0.. {
+            let Some(machine) = cut(&case, at) else { break };
+            machine.boot("v2", &mut Unwatched).unwrap();
+            assert_eq!(tree::read(&machine.etc()), case.updated(), "{}: cut {at}, on", case.name);
+
+            let machine = cut(&case, at).unwrap();
+            machine.boot("v1", &mut Unwatched).unwrap();
+            let (now, back) = (tree::read(&machine.etc()), case.rolled_back());
+            // What was merged into a database stays when it came; what is copied is that of the first version to come.
+            let old = case.first();
+            let before = tree::read(&Machine::new(&case, "before").etc());
+            for path in now.keys().chain(back.keys()) {
+                let there = now.get(path);
+                let expected = [back.get(path), before.get(path), old.get(path)];
+                assert!(expected.contains(&there), "{}: cut {at}, back: {path} is {there:?}", case.name);
+            }
+            cuts += 1;
+        }
+    }
+    println!("{cuts} power cuts, each survived forward and back");
+    assert!(cuts > 400, "{cuts}");
+}
+
+#[test]
+fn two_cuts_in_a_row_are_survived() {
+    for case in Case::all() {
+        for first in (0..).step_by(5) {
+            let Some(machine) = cut(&case, first) else { break };
+            // Back to the old version, cut again, then on to the new one.
+            let mut power = Power::new(&machine, first / 2 + 3);
+            if machine.boot("v1", &mut power).is_err() {
+                power.lose();
+            }
+            machine.boot("v2", &mut Unwatched).unwrap();
+            assert_eq!(tree::read(&machine.etc()), case.updated(), "{}: {first}", case.name);
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The table of cases: see track.txt.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::fd::AsFd,
+    path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use hermetic_init::etc::{
+    Deviation, Plan, Strategy,
+    atomic::{Durable, Unwatched, Watch},
+    base, factory, follow,
+    manifest::Head,
+    store,
+};
+
+use super::tree::{self, Tree};
+
+/// A case of the table.
+pub struct Case {
+    /// What it shows.
+    pub name: String,
+    lines: BTreeMap<String, String>,
+}
+
+impl Case {
+    /// All of them.
+    pub fn all() -> Vec<Self> {
+        let mut cases: Vec<Self> = Vec::new();
+        for line in include_str!("track.txt").lines().filter(|line| !line.starts_with('#')) {
+            let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+            match (word, cases.last_mut()) {
+                ("", _) => {}
+                ("case", _) => cases.push(Self { name: rest.to_owned(), lines: BTreeMap::new() }),
+                ("conf" | "v1" | "etc" | "v2" | "now" | "back" | "kept", Some(case)) => {
+                    assert!(case.lines.insert(word.to_owned(), rest.trim().to_owned()).is_none(), "{line}");
+                }
+                _ => panic!("{line}"),
+            }
+        }
+        cases
+    }
+
+    /// The tree of a line, or of the first of `others` that is there.
+    fn tree(&self, word: &str, others: &[&str]) -> Tree {
+        let line = std::iter::once(&word).chain(others).find_map(|word| self.lines.get(*word));
+        tree::parse(line.unwrap_or_else(|| panic!("{}: no {word}", self.name)))
+    }
+
+    /// What /etc must be after the update.
+    pub fn updated(&self) -> Tree {
+        self.tree("now", &[])
+    }
+
+    /// What the factory of version 1 has of what is copied or merged.
+    pub fn first(&self) -> Tree {
+        let tree = self.tree("v1", &[]);
+        tree.into_iter().filter(|_| self.lines.contains_key("conf")).collect()
+    }
+
+    /// What /etc must be after the rollback.
+    pub fn rolled_back(&self) -> Tree {
+        self.tree("back", &["etc", "v1"])
+    }
+
+    /// Why what does not follow.
+    pub fn kept(&self) -> String {
+        self.lines.get("kept").cloned().unwrap_or_default()
+    }
+}
+
+/// A root, and a /usr for each version.
+pub struct Machine {
+    place: PathBuf,
+    conf: String,
+}
+
+impl Machine {
+    /// A root that the first boot of version 1 populated and somebody then changed.
+    pub fn new(case: &Case, name: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        // Flushing a disk thousands of times takes minutes; what it would do is in the tests.
+        let memory = PathBuf::from("/dev/shm");
+        let place = if memory.is_dir() { memory } else { std::env::temp_dir() };
+        let place = place.join(format!("hermetic-{name}-{}-{count}", std::process::id()));
+        let conf = case.lines.get("conf").cloned().unwrap_or_default().replace("\\n", "\n");
+        let machine = Self { place, conf };
+        for version in ["v1", "v2"] {
+            let tree = case.tree(version, &[]);
+            let usr = machine.usr(version);
+            fs::create_dir_all(usr.join("lib/hermetic-init")).unwrap();
+            fs::write(usr.join("lib/hermetic-init/etc.conf"), &machine.conf).unwrap();
+            if !tree.is_empty() {
+                tree::make(&usr.join("share/factory/etc"), &tree);
+            }
+        }
+        fs::create_dir_all(machine.etc()).unwrap();
+        let (root, usr) = (base::open(&machine.root()).unwrap(), base::open(&machine.usr("v1")).unwrap());
+        let head = head("v1");
+        let (rules, errors) = factory::rules(usr.as_fd(), &head).unwrap();
+        assert_eq!(errors, []);
+        let (_, manifest) = factory::populate(root.as_fd(), usr.as_fd(), &head, &rules).unwrap();
+        store::commit(root.as_fd(), &manifest, Durable::Caller, &mut Unwatched).unwrap();
+        tree::make(&machine.etc(), &case.tree("etc", &["v1"]));
+        machine
+    }
+
+    fn usr(&self, version: &str) -> PathBuf {
+        self.place.join(version)
+    }
+
+    /// The root.
+    pub fn root(&self) -> PathBuf {
+        self.place.join("root")
+    }
+
+    /// Its /etc.
+    pub fn etc(&self) -> PathBuf {
+        self.root().join("etc")
+    }
+
+    /// Boots a version: nothing happens when it is the one that was followed last.
+    pub fn boot(&self, version: &str, watch: &mut dyn Watch) -> Result<Option<Plan>, String> {
+        let (root, usr) = (base::open(&self.root()).unwrap(), base::open(&self.usr(version)).unwrap());
+        let head = head(version);
+        if store::followed(root.as_fd()).unwrap().as_ref() == Some(&head) {
+            return Ok(None);
+        }
+        let (rules, _) = factory::rules(usr.as_fd(), &head).unwrap();
+        let done = follow::update(root.as_fd(), usr.as_fd(), &head, &rules, Durable::Here, watch);
+        let (plan, problems) = done.map_err(|error| error.to_string())?;
+        assert_eq!(problems, [""; 0]);
+        store::commit(root.as_fd(), &plan.manifest, Durable::Here, watch)
+            .map_err(|error| error.to_string())?;
+        Ok(Some(plan))
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _gone_with_the_next_boot_at_the_latest = fs::remove_dir_all(&self.place);
+    }
+}
+
+fn head(version: &str) -> Head {
+    Head { usr: format!("image:test/{version}"), strategy: Strategy::Track }
+}
+
+/// Deviations in the words of the table.
+pub fn deviations(plan: &Plan) -> String {
+    let text = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
+    let words: Vec<String> = plan
+        .deviations
+        .iter()
+        .map(|(path, deviation)| match deviation {
+            Deviation::Beside(beside) => format!("{}=Beside({})", text(path), text(beside)),
+            other => format!("{}={other:?}", text(path)),
+        })
+        .filter(|word| !word.ends_with(".hermetic-new=Occupied"))
+        .collect();
+    words.join(" ")
+}

@@ -1,0 +1,33 @@
+//! Every case of the table: update, a boot without news, rollback, update again.
+
+use hermetic_init::etc::atomic::Unwatched;
+
+use super::{
+    table::{Case, Machine, deviations},
+    tree,
+};
+
+#[test]
+fn every_case_of_the_table() {
+    for case in Case::all() {
+        let machine = Machine::new(&case, "track");
+        let before = tree::read(&machine.etc());
+        assert_eq!(machine.boot("v1", &mut Unwatched), Ok(None), "{}", case.name);
+        assert_eq!(tree::read(&machine.etc()), before, "{}: a boot without news", case.name);
+
+        let plan = machine.boot("v2", &mut Unwatched).unwrap().unwrap();
+        assert_eq!(tree::read(&machine.etc()), case.updated(), "{}: update", case.name);
+        assert_eq!(deviations(&plan), case.kept(), "{}: what does not follow", case.name);
+        assert_eq!(machine.boot("v2", &mut Unwatched), Ok(None), "{}", case.name);
+
+        machine.boot("v1", &mut Unwatched).unwrap().unwrap();
+        assert_eq!(tree::read(&machine.etc()), case.rolled_back(), "{}: rollback", case.name);
+        machine.boot("v2", &mut Unwatched).unwrap().unwrap();
+        assert_eq!(tree::read(&machine.etc()), case.updated(), "{}: update again", case.name);
+    }
+}
+
+#[test]
+fn the_table_has_all_kinds_of_cases() {
+    assert!(Case::all().len() >= 35, "{}", Case::all().len());
+}
