@@ -9,6 +9,7 @@ mod disks;
 mod early;
 mod etc;
 pub mod failure;
+mod grow;
 mod handover;
 mod init;
 mod key;

@@ -11,6 +11,7 @@ use super::{
     devices::{Devices, Look},
     disks,
     failure::{Failure, OrFail},
+    grow,
     key::Key,
     provision::Expectation,
     udev,
@@ -127,6 +128,9 @@ pub fn open(
     let target = overlay.as_ref().map_or(path.as_path(), volatile::Overlay::lower);
     mount::device(&source, name, target, options.flags, &options.data)
         .or_fail(STAGE, || format!("cannot mount {} as {name}", source.display()))?;
+    if name == "ext4" && !options.flags.contains(MountFlags::RDONLY) {
+        grow::ext4(expectation, usr, &device, &source, &path);
+    }
     let how = if mapping.is_some() { "unlocked" } else { "plain" };
     let mut summary = format!("root {how} on {} ({name})", device.name);
     if let Some(overlay) = overlay {

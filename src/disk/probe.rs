@@ -149,6 +149,30 @@ fn ext(start: &[u8]) -> Option<Superblock> {
     Some(Superblock { format, uuid: uuid_at(start, AT + 104)?, label: text(start, AT + 120, 16) })
 }
 
+/// How much of a device's beginning [`ext4_size`] looks at.
+pub const EXT4_LENGTH: usize = 2048;
+
+/// How large a file system says it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ext4Size {
+    /// Blocks.
+    pub blocks: u64,
+    /// Bytes in each: a power of two from 1024 to 65536.
+    pub block: u32,
+}
+
+/// The size of an ext4 by its superblock; None when there is none, or one that no kernel mounts.
+pub fn ext4_size(start: &[u8]) -> Option<Ext4Size> {
+    const AT: usize = 1024;
+    /// Block numbers have 64 bits.
+    const LARGE: u32 = 0x80;
+    (ext(start)?.format == Format::Ext4).then_some(())?;
+    let low = u32_at(start, AT + 4)?;
+    let high = if u32_at(start, AT + 96)? & LARGE != 0 { u32_at(start, AT + 0x150)? } else { 0 };
+    let block = u32_at(start, AT + 24).filter(|log| *log <= 6).map(|log| 1024 << log)?;
+    Some(Ext4Size { blocks: (u64::from(high) << 32) | u64::from(low), block })
+}
+
 fn btrfs(start: &[u8]) -> Option<Superblock> {
     const AT: usize = 64 << 10;
     magic(start, AT + 64, b"_BHRfS_M")?;
@@ -212,6 +236,7 @@ fn text(start: &[u8], at: usize, length: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{mkfs::ext4, units::Bytes, writes::Write};
     use proptest::prelude::*;
 
     #[test]
@@ -219,6 +244,31 @@ mod tests {
         assert_eq!(probe(&[]), None);
         assert_eq!(probe(&[0; LENGTH]), None);
         assert_eq!(probe(b"LUKS\xba\xbe\0\x03"), None);
+    }
+
+    #[test]
+    fn an_ext4_says_how_large_it_is() {
+        let uuid = Uuid::from_u128(1);
+        for (size, block_size, expected) in [
+            (8 << 20, ext4::BlockSize::B4096, Ext4Size { blocks: 2048, block: 4096 }),
+            (8 << 20, ext4::BlockSize::B1024, Ext4Size { blocks: 8192, block: 1024 }),
+            (8 << 40, ext4::BlockSize::B4096, Ext4Size { blocks: 1 << 31, block: 4096 }),
+        ] {
+            let params =
+                ext4::Params { size: Bytes(size), uuid, label: "", hash_seed: uuid, now: 0, block_size };
+            let mut start = [0; EXT4_LENGTH];
+            for write in ext4::plan(&params).unwrap().0 {
+                if let Write::Data { offset, data } = write
+                    && let Some(place) = start.get_mut(offset.0 as usize..)
+                {
+                    place.iter_mut().zip(&data).for_each(|(to, from)| *to = *from);
+                }
+            }
+            assert_eq!(ext4_size(&start), Some(expected));
+            start[1024 + 24] = 7;
+            assert_eq!(ext4_size(&start), None);
+        }
+        assert_eq!(ext4_size(&[0; EXT4_LENGTH]), None);
     }
 
     proptest! {
@@ -239,6 +289,7 @@ mod tests {
             let (at, bytes) = all[magic];
             image[at..at + bytes.len()].copy_from_slice(bytes);
             probe(&image[..length]);
+            ext4_size(&image[..length]);
         }
     }
 }

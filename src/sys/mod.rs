@@ -7,6 +7,7 @@ pub mod clock;
 pub mod console;
 pub mod dm;
 pub mod efi;
+pub mod ext4;
 pub mod keyring;
 pub mod kmsg;
 pub mod module;

@@ -40,6 +40,8 @@ const STAGE: &str = "provision";
 pub struct Expectation {
     /// A definition asks for encryption.
     pub encrypted: bool,
+    /// A definition wants the file system to follow its partition.
+    pub grows: bool,
 }
 
 /// Carries out a factory reset when one is asked for, makes the partitions that are missing, and returns what is to be
@@ -63,7 +65,10 @@ pub fn provision(
         warning!("repart.d: {warning}");
     }
     let definitions = definitions.list;
-    let expectation = Expectation { encrypted: definitions.iter().any(asks_for_encrypted_root) };
+    let expectation = Expectation {
+        encrypted: definitions.iter().any(asks_for_encrypted_root),
+        grows: definitions.iter().any(asks_for_growing_root),
+    };
     if !config.repart {
         notice!("systemd-repart.service is masked: the partition table stays as it is");
         return Ok(expectation);
@@ -123,6 +128,10 @@ pub fn provision(
 
 fn asks_for_encrypted_root(definition: &Definition) -> bool {
     definition.encrypt != Encrypt::Off && types::role(definition.type_guid) == Some(Role::Root)
+}
+
+fn asks_for_growing_root(definition: &Definition) -> bool {
+    definition.grow_file_system == Some(true) && types::role(definition.type_guid) == Some(Role::Root)
 }
 
 /// Whether the image policy lets us make this partition: a root may be made where it may be absent, and must be made as
