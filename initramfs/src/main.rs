@@ -6,6 +6,7 @@ mod initramfs;
 mod mirror;
 mod mkfs;
 mod modules;
+mod populate;
 mod sysusers;
 mod tmpfiles;
 

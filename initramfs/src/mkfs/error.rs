@@ -8,6 +8,8 @@ use hermetic_init::{
 };
 use rustix::io::Errno;
 
+use crate::populate;
+
 /// What stopped us. Nothing was written, unless a write itself failed.
 #[derive(Debug)]
 pub enum Error {
@@ -44,6 +46,10 @@ pub enum Error {
     },
     /// The format does not fit the target.
     Mkfs(MkfsError),
+    /// Files were to go where there are none.
+    NoFiles(FileSystem),
+    /// The files did not go in.
+    Populate(populate::Error),
     /// The kernel gave no random bytes.
     Random(Errno),
 }
@@ -69,6 +75,8 @@ impl fmt::Display for Error {
             }
             Self::Target { step, path, error } => write!(f, "cannot {step} {}: {error}", path.display()),
             Self::Mkfs(error) => error.fmt(f),
+            Self::NoFiles(system) => write!(f, "{system} holds no files; leave --root out"),
+            Self::Populate(error) => error.fmt(f),
             Self::Random(errno) => write!(f, "no random bytes from the kernel: {errno}"),
         }
     }

@@ -8,18 +8,25 @@ mod size;
 mod target;
 
 use std::{
+    fs::File,
     io::Write as _,
-    path::PathBuf,
+    os::{fd::AsFd as _, unix::fs::OpenOptionsExt as _},
+    path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use hermetic_init::{
     mkfs::{FileSystem, Params},
+    populate::{Content, CopyFiles},
     units::Bytes,
 };
-use rustix::rand::{GetRandomFlags, getrandom};
+use rustix::{
+    fs::OFlags,
+    rand::{GetRandomFlags, getrandom},
+};
 use uuid::{Builder, Uuid};
 
+use crate::populate::{Place, populate_image};
 use error::Error;
 use target::Target;
 
@@ -42,6 +49,9 @@ pub struct Args {
     /// Bytes in a sector of the disk on which the file will lie; a device's own
     #[arg(long, default_value_t = 512)]
     sector_size: u32,
+    /// A directory whose content goes into it; needs root and loop devices
+    #[arg(long, short = 'd')]
+    root: Option<PathBuf>,
     /// Also over something that is there already
     #[arg(long, short)]
     force: bool,
@@ -70,16 +80,39 @@ pub fn run(args: &Args) -> Result<(), Error> {
         now,
     };
     let plan = system.plan(&params).map_err(Error::Mkfs)?;
+    // What is to go in is opened before anything is written.
+    let tree = args.root.as_deref().map(|root| open_tree(root, system)).transpose()?;
     target.write(&plan)?;
+    let size = target.size();
+    // A device is ours alone as long as the target is open: mounting it needs that to be over.
+    drop(target);
+    if let Some(tree) = tree {
+        let place = Place { image: &args.target, offset: Bytes(0), length: size, file_system: system.name() };
+        let all = [CopyFiles { source: "/".into(), target: "/".into() }];
+        let content = Content { copy_files: &all, ..Content::default() };
+        let report = populate_image(&place, tree.as_fd(), &content).map_err(Error::Populate)?;
+        for path in &report.skipped {
+            eprintln!("warning: {path} is left out: {system} has no such thing");
+        }
+    }
     // Who has closed our output knows already what was made.
     let _closed = writeln!(
         std::io::stdout(),
         "{}: {system} of {}, uuid {uuid}, {} written",
         args.target.display(),
-        target.size(),
+        size,
         plan.volume()
     );
     Ok(())
+}
+
+/// Opens the directory that is to be copied in.
+fn open_tree(root: &Path, system: FileSystem) -> Result<File, Error> {
+    if !system.holds_files() {
+        return Err(Error::NoFiles(system));
+    }
+    let open = File::options().read(true).custom_flags(OFlags::DIRECTORY.bits().cast_signed()).open(root);
+    open.map_err(|error| Error::Target { step: "open directory", path: root.to_owned(), error })
 }
 
 /// Random bytes from the kernel.

@@ -1,0 +1,139 @@
+//! Populating a file system inside an image: the kernel mounts it through a loop device, [`hermetic_init::populate`] fills
+//! it. What needs this refuses clearly where there are no loop devices or no right to mount.
+
+use std::{
+    fmt,
+    fs::File,
+    io,
+    os::fd::{AsFd as _, BorrowedFd},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use hermetic_init::{
+    populate::{Content, PopulateError, Report, populate},
+    units::Bytes,
+};
+
+/// What stopped us.
+#[derive(Debug)]
+pub enum Error {
+    /// No place to mount at.
+    Place(PathBuf, io::Error),
+    /// mount(8) is not there.
+    NoMount(io::Error),
+    /// The kernel does not mount it.
+    Mount {
+        /// The image.
+        image: PathBuf,
+        /// What mount(8) said.
+        said: String,
+    },
+    /// umount(8) failed: what was written may not be in the image.
+    Unmount {
+        /// Where it is still mounted.
+        place: PathBuf,
+        /// What umount(8) said.
+        said: String,
+    },
+    /// The content does not go in.
+    Populate(PopulateError),
+    /// What was written did not reach the image.
+    Flush(PathBuf, io::Error),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Place(path, error) => write!(f, "cannot make {} to mount at: {error}", path.display()),
+            Self::NoMount(error) => write!(f, "cannot run mount(8): {error}; install util-linux"),
+            Self::Mount { image, said } => write!(
+                f,
+                "cannot mount the new file system in {}: {said}; filling it needs root and loop devices, and a kernel that knows it",
+                image.display()
+            ),
+            Self::Unmount { place, said } => {
+                write!(f, "cannot unmount {}: {said}; the image is not complete", place.display())
+            }
+            Self::Populate(error) => error.fmt(f),
+            Self::Flush(image, error) => write!(f, "cannot write {}: {error}", image.display()),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// A file system in an image.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The image: a file, or a block device.
+    pub image: &'a Path,
+    /// Where the file system begins.
+    pub offset: Bytes,
+    /// Its length.
+    pub length: Bytes,
+    /// Its name for mount(2).
+    pub file_system: &'a str,
+}
+
+/// Mounts the file system, puts `content` of the tree `source` into it, and unmounts it.
+///
+/// # Errors
+/// No loop device, no right to mount; what [`populate`] says.
+pub fn populate_image(
+    place: &Place<'_>,
+    source: BorrowedFd<'_>,
+    content: &Content<'_>,
+) -> Result<Report, Error> {
+    let mounted = Mounted::new(place)?;
+    let result = File::open(&mounted.at)
+        .map_err(|error| Error::Place(mounted.at.clone(), error))
+        .and_then(|top| populate(top.as_fd(), source, content).map_err(Error::Populate));
+    // Also after a failure: nothing of ours stays in the list of mounts.
+    let unmounted = mounted.end();
+    let report = result?;
+    unmounted?;
+    let image = File::open(place.image).and_then(|image| image.sync_all());
+    image.map_err(|error| Error::Flush(place.image.to_owned(), error))?;
+    Ok(report)
+}
+
+/// Where a file system is mounted, until it is unmounted.
+struct Mounted {
+    at: PathBuf,
+}
+
+impl Mounted {
+    fn new(place: &Place<'_>) -> Result<Self, Error> {
+        let name = format!("hermetic-populate-{}-{}", std::process::id(), place.offset.0);
+        let at = std::env::temp_dir().join(name);
+        std::fs::create_dir(&at).map_err(|error| Error::Place(at.clone(), error))?;
+        let options = format!(
+            "loop,noatime,nodev,noexec,nosuid,offset={},sizelimit={}",
+            place.offset.0, place.length.0
+        );
+        let mut mount = Command::new("mount");
+        mount.args(["-t", place.file_system, "-o", &options]).arg(place.image).arg(&at);
+        let failure = match mount.output() {
+            Ok(output) if output.status.success() => return Ok(Self { at }),
+            Ok(output) => Error::Mount { image: place.image.to_owned(), said: first_line(&output.stderr) },
+            Err(error) => Error::NoMount(error),
+        };
+        // Made by us a moment ago; the failure before says more than one to remove an empty directory.
+        let _empty_directory = std::fs::remove_dir(&at);
+        Err(failure)
+    }
+
+    /// Unmounts, which also writes everything to the image.
+    fn end(self) -> Result<(), Error> {
+        let output = Command::new("umount").arg(&self.at).output().map_err(Error::NoMount)?;
+        if !output.status.success() {
+            return Err(Error::Unmount { place: self.at, said: first_line(&output.stderr) });
+        }
+        std::fs::remove_dir(&self.at).map_err(|error| Error::Place(self.at.clone(), error))
+    }
+}
+
+fn first_line(said: &[u8]) -> String {
+    String::from_utf8_lossy(said).lines().next().unwrap_or("it does not say why").to_owned()
+}

@@ -1,0 +1,99 @@
+//! `hermetic mkfs`: what it makes is sound, and what it refuses it refuses before the first write.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use std::{fs, process::Command};
+
+use common::{Scratch, skip, succeed, tool};
+
+/// Runs `hermetic mkfs` and returns whether it succeeded, and all it said.
+fn mkfs(words: &[&str]) -> (bool, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_hermetic")).arg("mkfs").args(words).output().unwrap();
+    (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}
+
+/// What a tool says that succeeds.
+fn said(command: &mut Command) -> String {
+    String::from_utf8_lossy(&succeed(command).stdout).into_owned()
+}
+
+#[test]
+fn what_is_made_has_the_label_the_uuid_and_the_size_that_were_asked_for() {
+    let Some(scratch) = Scratch::new("mkfs") else { return };
+    const UUID: &str = "5c2d8f4e-11aa-4bbb-8ccc-0123456789ab";
+    for (format, size, bytes, expected) in [
+        ("ext4", "48M", 48 << 20, ["LABEL=made", &format!("UUID={UUID}"), "TYPE=ext4"]),
+        ("vfat", "33M", 33 << 20, ["LABEL=MADE", "UUID=5C2D-8F4E", "TYPE=vfat"]),
+        ("swap", "1M", 1 << 20, ["LABEL=made", &format!("UUID={UUID}"), "TYPE=swap"]),
+    ] {
+        let file = scratch.host(format);
+        let path = file.to_str().unwrap();
+        let (made, told) = mkfs(&[format, path, "--label", "made", "--uuid", UUID, "--size", size]);
+        assert!(made, "{told}");
+        assert_eq!(fs::metadata(&file).unwrap().len(), bytes);
+        let inside = scratch.inside(format);
+        let found = said(tool("blkid").unwrap().args(["-p", "-o", "export", &inside]));
+        for line in expected {
+            assert!(found.lines().any(|found| found == line), "{line} is not in\n{found}");
+        }
+        // Again over itself: only when it is said.
+        let before = fs::read(&file).unwrap();
+        let (made, told) = mkfs(&[format, path]);
+        assert!(
+            !made && told.ends_with(&format!("holds {format} already; --force writes over it\n")),
+            "{told}"
+        );
+        assert!(fs::read(&file).unwrap() == before);
+        assert!(mkfs(&[format, path, "--force"]).0);
+    }
+    succeed(tool("e2fsck").unwrap().args(["-f", "-n", &scratch.inside("ext4")]));
+    succeed(tool("fsck.vfat").unwrap().args(["-n", &scratch.inside("vfat")]));
+}
+
+#[test]
+fn what_cannot_be_made_is_refused_and_nothing_is_written() {
+    let scratch = Scratch::here("mkfs-refused");
+    let (new, old) = (scratch.host("new"), scratch.host("old"));
+    fs::write(&old, vec![0xa5; 1 << 20]).unwrap();
+    let (new, old) = (new.to_str().unwrap(), old.to_str().unwrap());
+    for (words, expected) in [
+        (vec!["xfs", old], "error: `xfs` is not made here; choose one of ext4, ".to_owned()),
+        (vec!["ext4", old], "error: ext4: 1 MiB is too small, at least 8 MiB are needed; ".to_owned()),
+        (vec!["ext4", new], format!("error: {new} is not there; make it with --size\n")),
+        (vec!["vfat", new, "--size", "1K"], "error: vfat: 1 KiB is too small, at least 64 KiB".to_owned()),
+        (vec!["vfat", old, "--sector-size", "520"], "error: vfat: sectors of 520 bytes are not ".to_owned()),
+        (vec!["swap", old, "--root", "/etc"], "error: swap holds no files; leave --root out\n".to_owned()),
+        (vec!["ext4", "/dev/null"], "error: /dev/null is neither a file nor a block device".to_owned()),
+        (
+            vec!["vfat", new, "--size", "8M", "--root", "/nowhere"],
+            "error: cannot open directory /nowhere: No such file or directory".to_owned(),
+        ),
+    ] {
+        let (made, told) = mkfs(&words);
+        assert!(!made && told.starts_with(&expected) && told.lines().count() == 1, "{words:?}: {told}");
+    }
+    assert!(!scratch.host("new").exists());
+    assert!(fs::read(old).unwrap() == vec![0xa5; 1 << 20]);
+}
+
+#[test]
+fn a_tree_goes_in() {
+    let Some(scratch) = Scratch::new("mkfs-root") else { return };
+    let tree = scratch.host("tree");
+    fs::create_dir_all(tree.join("etc")).unwrap();
+    fs::write(tree.join("etc/motd"), "hello\n").unwrap();
+    std::os::unix::fs::symlink("motd", tree.join("etc/link")).unwrap();
+    let root = tree.to_str().unwrap();
+    let (made, told) =
+        mkfs(&["ext4", scratch.host("ext4").to_str().unwrap(), "--size", "32M", "--root", root]);
+    if !made && told.contains("filling it needs root and loop devices") {
+        return skip(&format!("loop devices ({told})"));
+    }
+    assert!(made, "{told}");
+    let inside = scratch.inside("ext4");
+    let content = said(tool("debugfs").unwrap().args(["-R", "cat /etc/motd", &inside]));
+    assert_eq!(content, "hello\n");
+    succeed(tool("e2fsck").unwrap().args(["-f", "-n", &inside]));
+}
