@@ -45,5 +45,5 @@ pub mod writes;
 
 #[cfg(feature = "boot")]
 pub mod boot;
-#[cfg(feature = "boot")]
+#[cfg(feature = "std")]
 pub mod sys;

@@ -6,7 +6,9 @@ mod initramfs;
 mod mirror;
 mod mkfs;
 mod modules;
+mod plan;
 mod populate;
+mod repart;
 mod sysusers;
 mod tmpfiles;
 
@@ -30,6 +32,8 @@ enum What {
     Mkfs(mkfs::Args),
     /// See how /etc of a root follows the factory of a /usr, or make it follow.
     Etc(etc::Args),
+    /// Show what the first boot would do to an image, and change nothing.
+    Plan(plan::Args),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +44,7 @@ fn main() -> ExitCode {
         What::Initramfs(args) => end(initramfs::run(&args)),
         What::Mkfs(args) => end(mkfs::run(&args)),
         What::Etc(args) => end(etc::run(&args)),
+        What::Plan(args) => end(plan::run(&args)),
     }
 }
 

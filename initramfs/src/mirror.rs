@@ -18,6 +18,7 @@ pub struct Mirror {
 
 /// All of them.
 pub const ALL: &[Mirror] = &[
+    Mirror { subcommand: "repart", original: "systemd-repart", run: crate::repart::run },
     Mirror { subcommand: "sysusers", original: "systemd-sysusers", run: crate::sysusers::run },
     Mirror { subcommand: "tmpfiles", original: "systemd-tmpfiles", run: crate::tmpfiles::run },
 ];
@@ -25,6 +26,7 @@ pub const ALL: &[Mirror] = &[
 /// What `hermetic --help` says of them at its end.
 pub const HELP: &str = "\
 Also, with the words, messages and exit codes of the original, and under its name:
+  repart     systemd-repart: partitions of repart.d(5)
   sysusers   systemd-sysusers: users and groups of sysusers.d(5)
   tmpfiles   systemd-tmpfiles: files and directories of tmpfiles.d(5)";
 
@@ -76,7 +78,7 @@ mod tests {
     #[test]
     fn help_names_every_mirror() {
         for mirror in ALL {
-            assert!(HELP.contains(&format!("{}   ", mirror.subcommand)) && HELP.contains(mirror.original));
+            assert!(HELP.contains(&format!("  {} ", mirror.subcommand)) && HELP.contains(mirror.original));
         }
     }
 }

@@ -78,9 +78,9 @@ pub(super) fn complete(definition: &mut Definition) -> Result<(), RepartError> {
         definition.no_auto = Some(true);
         definition.label.get_or_insert_with(|| "_empty".into());
     }
-    // systemd 257 sets this whatever GrowFileSystem= says; its manual promises otherwise.
+    // The code of 257 sets this whatever GrowFileSystem= says; its manual promises otherwise.
     if types::knows_grow_file_system(definition.type_guid) && definition.read_only != Some(true) {
-        definition.grow_file_system = Some(true);
+        definition.grow_file_system.get_or_insert(true);
     }
     Ok(())
 }

@@ -265,7 +265,7 @@ pub struct Definition {
     pub no_auto: Option<bool>,
     /// `ReadOnly=`; yes for dm-verity partitions that say nothing.
     pub read_only: Option<bool>,
-    /// `GrowFileSystem=`; yes for types that know the bit and are not read-only, as in 257 whatever the file says.
+    /// `GrowFileSystem=`; yes for types that know the bit, are not read-only and say nothing.
     pub grow_file_system: Option<bool>,
     /// `MountPoint=`.
     pub mount_points: Vec<MountPoint>,

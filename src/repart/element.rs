@@ -15,7 +15,7 @@ use crate::{
         partition::{Layout, Partition},
         types::{self, Role},
     },
-    units::Bytes,
+    units::{Bytes, PartitionNumber},
 };
 
 /// A partition without SizeMinBytes= gets at least this.
@@ -226,6 +226,15 @@ impl<'a> Elements<'a> {
             None => (DEFAULT_WEIGHT.into(), 0),
         }
     }
+}
+
+/// For each definition the existing partition that it means.
+pub fn matched(definitions: &[Definition], layout: &Layout) -> Vec<Option<PartitionNumber>> {
+    let elements = Elements::new(definitions, layout);
+    let number = |element: &Element<'_>| {
+        layout.partitions.get(element.existing?.index).map(|partition| partition.number)
+    };
+    elements.list.iter().take(definitions.len()).map(number).collect()
 }
 
 fn is_signature(definition: &Definition) -> bool {

@@ -31,9 +31,11 @@ pub use definition::{
     Source, Subvolume, Symlink, Verity, Warning,
 };
 pub use derive::{disk_uuid, file_system_uuid, luks_uuid, partition_uuid};
+pub use element::matched;
 pub use error::RepartError;
 pub use parse::{Filter, Reading};
 pub use plan::{Adopted, Dropped, Foreign, NewPartition, Plan, Reason, least_disk, plan};
 #[cfg(feature = "std")]
 pub use read::Search;
+pub use size::parse as parse_size;
 pub use support::{Maker, refuse};

@@ -6,8 +6,9 @@ type Units = &'static [(&'static str, u32)];
 /// What stands behind a number, largest first: a sum such as `1G 512M` has them in this order.
 const UNITS: Units = &[("E", 60), ("P", 50), ("T", 40), ("G", 30), ("M", 20), ("K", 10), ("B", 0), ("", 0)];
 
-/// Parses a number with an optional fraction and an optional unit (B, K, M, G, T, P, E), or a sum of such.
-pub(super) fn parse(text: &str) -> Option<u64> {
+/// Parses a size in bytes: a number with an optional fraction and an optional unit (B, K, M, G, T, P, E, base 1024), or a
+/// sum of such, larger units first.
+pub fn parse(text: &str) -> Option<u64> {
     let mut rest = text.trim_end();
     let mut units = UNITS;
     let mut sum = 0_u64;

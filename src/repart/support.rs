@@ -40,12 +40,14 @@ pub fn refuse(definition: &Definition, maker: Maker) -> Result<(), RepartError> 
         _ if definition.copy_blocks.is_some() => None,
         format => format,
     };
-    let formats: &[Format] = match maker {
-        Maker::Boot => &[Format::Ext4],
-        Maker::Tool => &[Format::Ext4, Format::Empty],
+    let (formats, advice): (&[Format], _) = match maker {
+        Maker::Boot => (&[Format::Ext4], "say Format=ext4"),
+        Maker::Tool => {
+            (&[Format::Ext4, Format::Vfat, Format::Swap, Format::Empty], "say ext4, vfat, swap or empty")
+        }
     };
     if let Some(format) = format.filter(|format| !formats.contains(format)) {
-        return unsupported("Format", format.word(), "say Format=ext4");
+        return unsupported("Format", format.word(), advice);
     }
     match (maker, &definition.copy_blocks) {
         (_, None) | (Maker::Tool, _) => {}

@@ -1,21 +1,35 @@
 //! The kernel, thinly: each file is one interface, each function one or a few system calls with typed arguments.
+//! The host tool has block devices alone, PID 1 all of it.
+//!
 //! All the unsafe code of the project lives here, each use with its reason.
 #![allow(unsafe_code)]
 
 pub mod block;
+#[cfg(feature = "boot")]
 pub mod clock;
+#[cfg(feature = "boot")]
 pub mod console;
+#[cfg(feature = "boot")]
 pub mod dm;
+#[cfg(feature = "boot")]
 pub mod efi;
+#[cfg(feature = "boot")]
 pub mod ext4;
+#[cfg(feature = "boot")]
 pub mod keyring;
+#[cfg(feature = "boot")]
 pub mod kmsg;
+#[cfg(feature = "boot")]
 pub mod module;
+#[cfg(feature = "boot")]
 pub mod mount;
+#[cfg(feature = "boot")]
 pub mod power;
+#[cfg(feature = "boot")]
 pub mod rootfs;
+#[cfg(feature = "boot")]
 pub mod uevent;
-#[cfg(all(target_env = "musl", panic = "abort", not(test)))]
+#[cfg(all(feature = "boot", target_env = "musl", panic = "abort", not(test)))]
 mod unwind;
 
 use std::{fs, path::Path};

@@ -35,9 +35,14 @@ impl Log {
         Self { limit: limit(&wanted).unwrap_or(Level::Info as u8) }
     }
 
+    /// Whether messages of this level are written.
+    pub fn wants(self, level: Level) -> bool {
+        level as u8 <= self.limit
+    }
+
     /// Writes one message, unless its level is not wanted.
     pub fn say(self, level: Level, message: impl fmt::Display) {
-        if level as u8 <= self.limit {
+        if self.wants(level) {
             // There is nowhere to complain that stderr is closed.
             let _ = writeln!(std::io::stderr().lock(), "{message}");
         }

@@ -11,6 +11,7 @@
 //!
 //! Source: UEFI specification 2.10, chapter 5.
 
+mod create;
 mod edit;
 mod error;
 mod mbr;

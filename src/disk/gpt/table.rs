@@ -17,6 +17,10 @@ use crate::{
 const SIGNATURE: &[u8; 8] = b"EFI PART";
 const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
+/// Version 1.0 of the format.
+const REVISION: u32 = 0x0001_0000;
+/// How many entries a new table has room for.
+const ENTRIES: usize = 128;
 /// The header's fields up to the checksum of the entries; the rest of the block is reserved.
 const HEADER_SIZE: usize = 92;
 /// The specification asks for room for at least 128 entries of 128 bytes; this is 64 times as much.
@@ -121,6 +125,41 @@ impl Table {
             entries_lba,
             count,
             entry_size,
+            entries,
+        })
+    }
+
+    /// An empty table for a disk; None when it has no room for one.
+    pub fn empty(geometry: Geometry, disk_guid: Uuid) -> Option<Self> {
+        let Geometry { block_size, blocks } = geometry;
+        if !(512..=4096).contains(&block_size) || !block_size.is_power_of_two() {
+            return None;
+        }
+        let entries = vec![0; ENTRIES * super::ENTRY_SIZE];
+        let array = (entries.len() as u64).div_ceil(u64::from(block_size));
+        let behind = array.checked_add(2)?;
+        let last = blocks.checked_sub(behind)?;
+        // 1 MiB, unless that were a lot of the disk.
+        let aligned = (1 << 20) / u64::from(block_size);
+        let first = if blocks > 4 * aligned { aligned.max(behind) } else { behind };
+        if first > last {
+            return None;
+        }
+        let mut header = vec![0; HEADER_SIZE];
+        put(&mut header, 0, SIGNATURE);
+        put(&mut header, 8, &REVISION.to_le_bytes());
+        put(&mut header, 12, &(HEADER_SIZE as u32).to_le_bytes());
+        put(&mut header, 56, &disk_guid.to_bytes_le());
+        put(&mut header, 80, &(ENTRIES as u32).to_le_bytes());
+        put(&mut header, 84, &(super::ENTRY_SIZE as u32).to_le_bytes());
+        Some(Self {
+            header,
+            alternate: geometry.last(),
+            first_usable: Lba(first),
+            last_usable: Lba(last),
+            entries_lba: Lba(2),
+            count: ENTRIES as u32,
+            entry_size: super::ENTRY_SIZE as u32,
             entries,
         })
     }

@@ -1,0 +1,175 @@
+//! The disk that is worked on: a file, or a block device.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{Seek, SeekFrom},
+    os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use hermetic_init::{disk::gpt::Geometry, sys::block::Node};
+use rustix::fs::{FallocateFlags, FlockOperation, OFlags, fallocate, flock};
+
+use super::{
+    Failure,
+    args::{Choices, Empty},
+};
+
+/// An open disk, locked against udev and other tools.
+pub struct Disk {
+    pub file: File,
+    /// As it was named, for messages and for the names of partitions.
+    pub path: PathBuf,
+    /// A block device, and not a file.
+    pub is_device: bool,
+    /// The file was made by us and goes again unless it is kept.
+    made: bool,
+    /// In bytes.
+    pub size: u64,
+    /// Bytes in a logical block.
+    pub block_size: u32,
+}
+
+impl Disk {
+    /// Opens the disk `path`, or makes the file.
+    pub fn open(path: &Path, choices: &Choices) -> Result<Self, Failure> {
+        let made = choices.empty == Empty::Create;
+        let failure = |what: &str, error: std::io::Error| {
+            Failure::new(format!("Failed to {what} '{}': {error}", path.display()))
+        };
+        let (path, file) = if made {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create_new(true).custom_flags(OFlags::NOFOLLOW.bits() as i32);
+            (path.to_owned(), options.open(path).map_err(|error| failure("create", error))?)
+        } else {
+            let path = whole(path).map_err(|error| failure("open", error))?;
+            // A fifo would wait for a writer.
+            let mut options = OpenOptions::new();
+            options.read(true).write(!choices.dry_run).custom_flags(OFlags::NONBLOCK.bits() as i32);
+            let file = options.open(&path).map_err(|error| failure("open", error))?;
+            (path, file)
+        };
+        // From here on a file of ours goes again when something fails.
+        let mut disk = Self { file, path, is_device: false, made, size: 0, block_size: 512 };
+        let metadata = disk.file.metadata().map_err(|error| failure("open", error))?;
+        disk.is_device = metadata.file_type().is_block_device();
+        if !disk.is_device && !metadata.is_file() {
+            return Err(Failure::new(format!(
+                "{} is neither a file nor a block device.",
+                disk.path.display()
+            )));
+        }
+        let lock = if choices.dry_run {
+            FlockOperation::NonBlockingLockShared
+        } else {
+            FlockOperation::NonBlockingLockExclusive
+        };
+        flock(&disk.file, lock).map_err(|errno| failure("lock", errno.into()))?;
+        disk.size = (&disk.file).seek(SeekFrom::End(0)).map_err(|error| failure("measure", error))?;
+        disk.block_size = match choices.sector_size {
+            Some(size) => size,
+            None if disk.is_device => Node::open(&disk.path)
+                .and_then(|node| node.block_size())
+                .map_err(|error| failure("measure", error))?,
+            None if choices.empty.starts_over() => 512,
+            None => disk.probed_block_size()?,
+        };
+        Ok(disk)
+    }
+
+    /// The block size that the table of a file was written for: where its header is.
+    fn probed_block_size(&self) -> Result<u32, Failure> {
+        let mut found = [512, 1024, 2048, 4096].into_iter().filter(|size: &u32| {
+            let mut header = [0; 92];
+            self.file.read_exact_at(&mut header, u64::from(*size)).is_ok()
+                && header.starts_with(b"EFI PART\0\0\x01\0")
+                && header.get(24..32) == Some(&1_u64.to_le_bytes()[..])
+        });
+        match (found.next(), found.next()) {
+            (Some(_), Some(_)) => Err(Failure::new(format!(
+                "Failed to probe sector size of '{}': partition tables for more than one.",
+                self.path.display()
+            ))),
+            (size, _) => Ok(size.unwrap_or(512)),
+        }
+    }
+
+    /// Plans for a file that is at least so large; [`Disk::resize`] makes it so.
+    pub fn grow(&mut self, size: u64) -> Result<(), Failure> {
+        if size > self.size && self.is_device {
+            return Err(Failure::new(format!("Cannot resize block device '{}'.", self.path.display())));
+        }
+        self.size = self.size.max(size);
+        Ok(())
+    }
+
+    /// Makes the file as large as it was planned for; whether it was smaller. Holes cost nothing; without `discard` space is
+    /// taken for all of it.
+    pub fn resize(&self, discard: bool) -> std::io::Result<bool> {
+        let old = self.file.metadata()?.len();
+        if self.is_device || old >= self.size {
+            return Ok(false);
+        }
+        let allocated =
+            !discard && fallocate(&self.file, FallocateFlags::empty(), old, self.size - old).is_ok();
+        if !allocated {
+            self.file.set_len(self.size)?;
+        }
+        Ok(true)
+    }
+
+    /// Its size in blocks.
+    pub fn geometry(&self) -> Geometry {
+        Geometry { block_size: self.block_size, blocks: self.size / u64::from(self.block_size) }
+    }
+
+    /// The file stays.
+    pub fn keep(&mut self) {
+        self.made = false;
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if self.made {
+            // Whoever sees the failure sees the file as well.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// The disk that `path` means: itself, the disk of a partition, or the disk below a directory.
+fn whole(path: &Path) -> std::io::Result<PathBuf> {
+    let path = fs::canonicalize(path)?;
+    let metadata = fs::metadata(&path)?;
+    let number = if metadata.file_type().is_block_device() {
+        metadata.rdev()
+    } else if metadata.is_dir() {
+        metadata.dev()
+    } else {
+        return Ok(path);
+    };
+    match disk_of(number)? {
+        Some(name) => Ok(Path::new("/dev").join(name)),
+        None => Err(std::io::Error::from_raw_os_error(rustix::io::Errno::NODEV.raw_os_error())),
+    }
+}
+
+/// The kernel's name of the disk that a block device is on, through device mappings; None for one that is on no disk.
+pub fn disk_of(number: u64) -> std::io::Result<Option<String>> {
+    let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+    if major == 0 {
+        return Ok(None);
+    }
+    let mut device = fs::canonicalize(format!("/sys/dev/block/{major}:{minor}"))?;
+    // Mappings upon mappings end somewhere.
+    for _ in 0..16 {
+        let slaves = fs::read_dir(device.join("slaves")).into_iter().flatten();
+        let Some(slave) = slaves.flatten().map(|entry| entry.path()).min() else { break };
+        device = fs::canonicalize(slave)?;
+    }
+    if device.join("partition").exists() {
+        device.pop();
+    }
+    Ok(device.file_name().and_then(|name| name.to_str()).map(str::to_owned))
+}

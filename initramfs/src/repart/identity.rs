@@ -1,0 +1,64 @@
+//! Who the root directory is: the machine id that UUIDs follow from, and what specifiers stand for.
+
+use std::{fs, path::Path};
+
+use hermetic_init::fragments::{Facts, facts};
+use rustix::rand::{GetRandomFlags, getrandom};
+use uuid::{Builder, Uuid};
+
+use super::{
+    Failure,
+    args::{Choices, Seed},
+};
+use crate::mirror::log::{Level, Log};
+
+/// Random bytes from the kernel.
+pub fn random() -> Result<[u8; 16], Failure> {
+    let mut bytes = [0; 16];
+    // A request of up to 256 bytes is answered in one piece (getrandom(2)).
+    getrandom(&mut bytes, GetRandomFlags::empty())
+        .map_err(|errno| Failure::new(format!("Failed to generate randomized seed: {errno}")))?;
+    Ok(bytes)
+}
+
+fn machine_id(root: &Path) -> Option<Uuid> {
+    let text = fs::read_to_string(root.join("etc/machine-id")).ok()?;
+    let id = text.trim_end();
+    Uuid::try_parse(id).ok().filter(|uuid| id.len() == 32 && !uuid.is_nil())
+}
+
+/// What UUIDs follow from.
+pub fn seed(choices: &Choices, log: Log) -> Result<Uuid, Failure> {
+    let root = choices.root.as_deref().unwrap_or(Path::new("/"));
+    match choices.seed {
+        Seed::Fixed(seed) if !seed.is_nil() => return Ok(seed),
+        Seed::Random => {}
+        Seed::Fixed(_) | Seed::Machine => {
+            // The machine that works on an image is not the one that it will be.
+            if let Some(id) = machine_id(root).filter(|_| choices.image.is_none()) {
+                return Ok(id);
+            }
+            log.say(Level::Info, "No machine ID set, using randomized partition UUIDs.");
+        }
+    }
+    Ok(Builder::from_random_bytes(random()?).into_uuid())
+}
+
+/// What specifiers in definitions stand for.
+pub fn known(choices: &Choices) -> Facts {
+    let root = choices.root.as_deref().unwrap_or(Path::new("/"));
+    let read = |path: &str| fs::read_to_string(root.join(path)).ok();
+    let os_release = read("etc/os-release").or_else(|| read("usr/lib/os-release"));
+    let uname = rustix::system::uname();
+    let own = |text: &std::ffi::CStr| text.to_str().ok().map(str::to_owned);
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+    Facts {
+        machine_id: machine_id(root).map(|id| id.simple().to_string()),
+        boot_id: boot_id.map(|id| id.trim_end().replace('-', "")),
+        kernel_release: own(uname.release()),
+        hostname: own(uname.nodename()),
+        pretty_hostname: None,
+        architecture: Some(facts::architecture(std::env::consts::ARCH).into()),
+        os_release: os_release.as_deref().map(facts::parse_os_release),
+    }
+}

@@ -1,0 +1,418 @@
+//! `hermetic repart`: systemd-repart 257, on our engine.
+//!
+//! | file | what belongs there |
+//! |---|---|
+//! | [`args`] | the command line |
+//! | [`identity`] | the machine id, the seed, what specifiers stand for |
+//! | [`disk`] | the file or block device |
+//! | [`devices`] | what the kernel knows of block devices |
+//! | [`source`] | what is copied block by block |
+//! | [`write`](mod@write) | a plan carried out |
+//! | [`output`] | a plan shown |
+
+pub mod args;
+mod devices;
+pub mod disk;
+mod identity;
+pub mod output;
+mod source;
+mod write;
+
+use std::{
+    ffi::OsString,
+    fmt,
+    fs::File,
+    io::{IsTerminal, Write as _},
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use hermetic_init::{
+    disk::{
+        gpt::{Gpt, GptError},
+        partition::Layout,
+    },
+    repart::{self, Definition, Definitions, Plan, Reading, RepartError, Search, disk_uuid},
+    secret::Secret,
+    units::Lba,
+};
+
+use self::{
+    args::{Choices, Empty, Json, Size, Words},
+    disk::Disk,
+    source::Sources,
+    write::Work,
+};
+use crate::mirror::{
+    log::{Level, Log},
+    words,
+};
+
+/// Why nothing, or not all, was done; and what the process ends with.
+#[derive(Debug)]
+pub struct Failure {
+    text: String,
+    status: u8,
+}
+
+impl Failure {
+    /// An error.
+    pub fn new(text: impl fmt::Display) -> Self {
+        Self { text: text.to_string(), status: 1 }
+    }
+
+    /// No error, but nothing to be done either.
+    fn nothing(text: impl fmt::Display, status: u8) -> Self {
+        Self { text: text.to_string(), status }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl From<RepartError> for Failure {
+    fn from(error: RepartError) -> Self {
+        Self::new(error)
+    }
+}
+
+/// There is no disk below the root directory.
+const NO_DEVICE: u8 = 76;
+/// The disk has no GPT, and none is to be made.
+const NO_TABLE: u8 = 77;
+
+const HELP: &str = "\
+systemd-repart [OPTIONS...] [DEVICE]
+
+Grow and add partitions to a partition table, and generate disk images (DDIs).
+
+  -h --help               Show this help
+     --version            Show package version
+     --no-pager           Do not pipe output into a pager (there is none)
+     --no-legend          Do not show the headers and footers
+     --dry-run=BOOL       Whether to run dry-run operation
+     --empty=MODE         One of refuse, allow, require, force, create; controls
+                          how to handle empty disks lacking partition tables
+     --offline=BOOL       Accepted: images are always made offline
+     --discard=BOOL       Whether to discard backing blocks for new partitions
+     --sector-size=SIZE   Set the logical sector size for the image
+     --architecture=ARCH  Set the generic architecture for the image
+     --size=BYTES         Grow loopback file to specified size
+     --seed=UUID          128-bit seed UUID to derive all UUIDs from
+     --pretty=BOOL        Whether to show pretty summary before doing changes
+     --json=pretty|short|off
+                          Generate JSON output
+     --factory-reset=BOOL Whether to remove data partitions before recreating
+                          them
+     --can-factory-reset  Test whether factory reset is defined
+     --root=PATH          Operate relative to root path
+     --image=PATH         Operate relative to image file
+     --definitions=DIR    Find partition definitions in specified directory
+     --list-devices       List candidate block devices to operate on
+     --key-file=PATH      Key to use when encrypting partitions
+     --include-partitions=PARTITION1,PARTITION2,PARTITION3,…
+                          Ignore partitions not of the specified types
+     --exclude-partitions=PARTITION1,PARTITION2,PARTITION3,…
+                          Ignore partitions of the specified types
+     --defer-partitions=PARTITION1,PARTITION2,PARTITION3,…
+                          Take partitions of the specified types into account
+                          but don't populate them yet
+  -s --copy-source=PATH   Specify the primary source tree to copy files from
+     --copy-from=IMAGE    Copy partitions from the given image(s)
+";
+
+/// Runs it.
+pub fn run(words: Vec<OsString>) -> ExitCode {
+    let words: Words = match words::parse(words) {
+        Ok(words) => words,
+        Err(status) => return status,
+    };
+    let log = Log::from_environment();
+    match repartition(words, log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.text.is_empty() {
+                let level = if failure.status == 1 { Level::Error } else { Level::Notice };
+                log.say(level, &failure.text);
+            }
+            ExitCode::from(failure.status)
+        }
+    }
+}
+
+/// Writes to stdout. Who has closed our output does not want to know.
+fn print(text: &str) {
+    let _closed = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+fn repartition(words: Words, log: Log) -> Result<(), Failure> {
+    if words.help {
+        print(HELP);
+        return Ok(());
+    }
+    if words.version {
+        print(concat!("systemd-repart 257 (hermetic ", env!("CARGO_PKG_VERSION"), ")\n"));
+        return Ok(());
+    }
+    if words.list_devices {
+        for (node, links) in devices::list() {
+            print(&format!("{}\n", node.display()));
+            for link in links {
+                print(&format!("{}\n", link.display()));
+            }
+        }
+        return Ok(());
+    }
+    let choices = words.decide()?;
+    let seed = identity::seed(&choices, log)?;
+    let mut sources = Sources::new();
+    let mut definitions = source::images(&choices, &mut sources)?;
+    definitions.extend(read(&choices, log)?);
+    let node = choices.node.clone().or_else(|| choices.image.clone());
+    let node = node.map_or_else(|| root_disk(&choices), Ok)?;
+    let mut disk = Disk::open(&node, &choices)?;
+    if let Size::Least(size) = choices.size {
+        disk.grow(size)?;
+    }
+    if choices.size == Size::Auto && disk.size == 0 {
+        let size =
+            repart::least_disk(&opened(&mut definitions, &[], &mut sources, &choices)?, &no_disk(&disk));
+        disk.grow(size.0)?;
+    }
+    let mut table = load(&disk, &choices, seed)?;
+    let existing = existing(&definitions, &table.gpt.layout());
+    if choices.can_factory_reset {
+        let can = definitions
+            .iter()
+            .zip(&existing)
+            .any(|(definition, number)| definition.factory_reset && number.is_some());
+        return if can { Ok(()) } else { Err(Failure::nothing("", 1)) };
+    }
+    let secret = key(&choices)?;
+    if choices.factory_reset && table.created.is_none() {
+        reset(&disk, &choices, &definitions, &existing, &mut table, &secret, &sources, log)?;
+    }
+    let existing = self::existing(&definitions, &table.gpt.layout());
+    let definitions = opened(&mut definitions, &existing, &mut sources, &choices)?;
+    if choices.size == Size::Auto {
+        let size = repart::least_disk(&definitions, &table.gpt.layout());
+        disk.grow(size.0)?;
+        table = load(&disk, &choices, seed)?;
+    }
+    let mut plan = repart::plan(&definitions, &table.gpt.layout(), seed)?;
+    plan.table = table.created;
+    report(&plan, log);
+    show(&plan, &disk, &choices, log, true);
+    if plan.changes() && choices.dry_run {
+        log.say(Level::Notice, "Refusing to repartition, please re-run with --dry-run=no.");
+    } else {
+        if !plan.changes() {
+            log.say(Level::Info, "No changes.");
+        }
+        let work = Work { disk: &disk, choices: &choices, sources: &sources, key: &secret, log };
+        work.carry_out(&plan, &table.gpt)?;
+    }
+    show(&plan, &disk, &choices, log, false);
+    disk.keep();
+    Ok(())
+}
+
+/// The definitions, with what was read over said.
+fn read(choices: &Choices, log: Log) -> Result<Vec<Definition>, Failure> {
+    if choices.image.is_some() && choices.definitions.is_empty() {
+        return Err(Failure::new(
+            "The file systems of an image are not opened here: say --definitions= with --image=.",
+        ));
+    }
+    let (root, search) = match (choices.definitions.as_slice(), &choices.root) {
+        ([], Some(root)) => {
+            let prefix = root.display().to_string();
+            (root.clone(), Search { prefix: prefix.trim_end_matches('/').into(), ..Search::standard() })
+        }
+        ([], None) => ("/".into(), Search::standard()),
+        (directories, _) => {
+            let directories = directories.iter().map(|path| path.display().to_string()).collect();
+            ("/".into(), Search { directories, prefix: String::new() })
+        }
+    };
+    let handle = File::open(&root).map_err(|error| Failure::new(format!("{}: {error}", root.display())))?;
+    let facts = identity::known(choices);
+    let reading = Reading {
+        architecture: choices.architecture.as_deref(),
+        filter: choices.types.filter(),
+        ..Reading::new(&facts)
+    };
+    let found = Definitions::read(handle.as_fd(), &search, reading)?;
+    for warning in &found.warnings {
+        log.say(Level::Warning, warning);
+    }
+    Ok(found.list)
+}
+
+/// What opens encrypted partitions: nothing, unless a file says otherwise.
+fn key(choices: &Choices) -> Result<Secret, Failure> {
+    match &choices.key_file {
+        None => Ok(Secret::new(Vec::new())),
+        Some(path) => std::fs::read(path)
+            .map(Secret::new)
+            .map_err(|error| Failure::new(format!("Failed to read key file '{}': {error}", path.display()))),
+    }
+}
+
+/// The disk below the root directory, or below its /usr.
+fn root_disk(choices: &Choices) -> Result<PathBuf, Failure> {
+    use std::os::unix::fs::MetadataExt as _;
+    let root = choices.root.as_deref().unwrap_or(Path::new("/"));
+    for place in [root.to_owned(), root.join("usr")] {
+        let metadata = std::fs::metadata(&place)
+            .map_err(|error| Failure::new(format!("{}: {error}", place.display())))?;
+        if let Ok(Some(name)) = disk::disk_of(metadata.dev()) {
+            return Ok(Path::new("/dev").join(name));
+        }
+    }
+    Err(Failure::nothing("Failed to discover root block device.", NO_DEVICE))
+}
+
+/// A table: that of the disk, or the one that it gets.
+struct Table {
+    gpt: Gpt,
+    /// The GUID of the disk, when the table is new.
+    created: Option<uuid::Uuid>,
+}
+
+fn load(disk: &Disk, choices: &Choices, seed: uuid::Uuid) -> Result<Table, Failure> {
+    let name = disk.path.display();
+    let failure = |error: GptError| Failure::new(format!("{name}: {error}"));
+    let create = || {
+        let guid = disk_uuid(seed);
+        let gpt = Gpt::create(disk.geometry(), guid).map_err(failure)?;
+        Ok(Table { gpt, created: Some(guid) })
+    };
+    if matches!(choices.empty, Empty::Force | Empty::Create) {
+        return create();
+    }
+    match (Gpt::read(&disk.file, disk.geometry()), choices.empty) {
+        (Ok(_), Empty::Require) | (Err(GptError::Mbr), Empty::Require) => {
+            Err(Failure::nothing(format!("Disk {name} already has a disk label, refusing."), NO_TABLE))
+        }
+        (Ok(gpt), _) => Ok(Table { gpt, created: None }),
+        (Err(GptError::None), Empty::Allow | Empty::Require) => create(),
+        (Err(GptError::Mbr), Empty::Allow) => Err(Failure::nothing(
+            format!("Disk {name} has non-GPT disk label, not repartitioning."),
+            NO_TABLE,
+        )),
+        (Err(GptError::None | GptError::Mbr), _) => {
+            Err(Failure::nothing(format!("Disk {name} has no GPT disk label, not repartitioning."), NO_TABLE))
+        }
+        (Err(error), _) => Err(failure(error)),
+    }
+}
+
+/// A disk of no size, on which nothing is.
+fn no_disk(disk: &Disk) -> Layout {
+    Layout {
+        block_size: disk.block_size,
+        first_usable: Lba(0),
+        last_usable: Lba(0),
+        entries: 0,
+        partitions: Vec::new(),
+    }
+}
+
+fn existing(
+    definitions: &[Definition],
+    layout: &Layout,
+) -> Vec<Option<hermetic_init::units::PartitionNumber>> {
+    repart::matched(definitions, layout)
+}
+
+/// The definitions with the sources of those opened whose partition does not exist.
+fn opened(
+    definitions: &mut [Definition],
+    existing: &[Option<hermetic_init::units::PartitionNumber>],
+    sources: &mut Sources,
+    choices: &Choices,
+) -> Result<Vec<Definition>, Failure> {
+    let exists: Vec<bool> =
+        (0..definitions.len()).map(|index| existing.get(index).is_some_and(Option::is_some)).collect();
+    source::open(definitions, &exists, sources, choices)?;
+    Ok(definitions.to_vec())
+}
+
+/// Removes what a factory reset removes, and loads the table again.
+#[allow(clippy::too_many_arguments)]
+fn reset(
+    disk: &Disk,
+    choices: &Choices,
+    definitions: &[Definition],
+    existing: &[Option<hermetic_init::units::PartitionNumber>],
+    table: &mut Table,
+    key: &Secret,
+    sources: &Sources,
+    log: Log,
+) -> Result<(), Failure> {
+    if choices.dry_run {
+        log.say(Level::Notice, "Refusing to factory reset, please re-run with --dry-run=no.");
+        return Ok(());
+    }
+    log.say(Level::Info, "Applying factory reset.");
+    let numbers: Vec<_> = definitions
+        .iter()
+        .zip(existing)
+        .filter_map(|(definition, number)| number.filter(|_| definition.factory_reset))
+        .collect();
+    if numbers.is_empty() {
+        log.say(Level::Info, "Factory reset requested, but no partitions to delete found.");
+        return Ok(());
+    }
+    Work { disk, choices, sources, key, log }.remove(&table.gpt, &numbers)?;
+    *table = load(disk, choices, uuid::Uuid::nil())?;
+    Ok(())
+}
+
+/// Says what was adopted, and what is left out.
+fn report(plan: &Plan, log: Log) {
+    for adopted in &plan.adopted {
+        log.say(Level::Debug, adopted);
+    }
+    for dropped in &plan.dropped {
+        log.say(Level::Info, dropped);
+    }
+}
+
+/// Shows the plan: as a table before anything is done, as JSON afterwards.
+fn show(plan: &Plan, disk: &Disk, choices: &Choices, log: Log, early: bool) {
+    let stdout = std::io::stdout();
+    let as_json = choices.json != Json::Off;
+    let wanted = as_json || choices.pretty.unwrap_or_else(|| stdout.is_terminal());
+    if !wanted || as_json == early {
+        return;
+    }
+    let unicode = match std::env::var("SYSTEMD_UTF8").as_deref() {
+        Ok(word) => word != "0",
+        Err(_) => ["LC_ALL", "LC_CTYPE", "LANG"]
+            .iter()
+            .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+            .is_some_and(|locale| locale.to_ascii_lowercase().replace('-', "").contains("utf8")),
+    };
+    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(80);
+    let style = output::Style {
+        json: choices.json,
+        legend: choices.legend,
+        debug: log.wants(Level::Debug),
+        unicode,
+        columns,
+    };
+    let rows = output::rows(plan, &disk.path);
+    if as_json {
+        print(&output::json(&rows, style));
+    } else if rows.is_empty() {
+        log.say(Level::Info, "Empty partition table.");
+    } else {
+        print(&format!("{}\n{}\n", output::table(&rows, style), output::bar(&rows, disk.size, style)));
+    }
+}
