@@ -57,7 +57,7 @@ pub fn manifest(data: &[u8]) {
         Step::Write { content, .. } => Some(content.clone()),
         _ => None,
     });
-    let root_users = written.map_or(root_users, |content| file(&content));
+    let root_users = written.map_or_else(|| root_users.clone(), |content| file(&content));
     let done = Journal::default();
     let again = PlanInput {
         base: Some(&plan.manifest),

@@ -5,8 +5,8 @@ use hermetic_init::{
         partition::{Layout, Partition},
         types::{self, Role},
     },
-    repart::{Definitions, Maker, Reading, Source, plan, refuse},
     fragments::Facts,
+    repart::{Definitions, Maker, Reading, Source, plan, refuse},
     units::{Lba, PartitionNumber},
 };
 use uuid::Uuid;
@@ -72,7 +72,9 @@ pub fn repart(data: &[u8]) {
         let partition = layout.partitions.iter().find(|partition| partition.number == adopted.number);
         let partition = partition.expect("an adopted partition is on the disk");
         assert_eq!(partition.type_guid, adopted.definition.type_guid);
-        assert!(adopted.new_length >= adopted.length && adopted.length == partition.length(layout.block_size));
+        assert!(
+            adopted.new_length >= adopted.length && adopted.length == partition.length(layout.block_size)
+        );
         assert!(!adopted.to_string().is_empty());
     }
 }
