@@ -95,6 +95,11 @@ impl Format {
         Self::WORDS.iter().find(|(_, format)| *format == self).map_or("", |(word, _)| word)
     }
 
+    /// Whether a system can start on it.
+    pub fn holds_a_root(self) -> bool {
+        matches!(self, Self::Ext4 | Self::Btrfs | Self::Xfs | Self::F2fs)
+    }
+
     /// Whether it can never be written to, so that space beyond its content would be lost.
     pub fn is_read_only(self) -> bool {
         matches!(self, Self::Squashfs | Self::Erofs)

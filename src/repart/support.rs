@@ -21,7 +21,6 @@ pub enum Maker {
 /// # Errors
 /// What cannot be done, with file and line and what to say instead.
 pub fn refuse(definition: &Definition, maker: Maker) -> Result<(), RepartError> {
-    let encrypted = definition.encrypt != Encrypt::Off;
     let unsupported = |key: &str, value: &str, advice| {
         Err(definition.refuse(key, format!("{key}={value} is not supported"), advice))
     };
@@ -40,26 +39,21 @@ pub fn refuse(definition: &Definition, maker: Maker) -> Result<(), RepartError> 
         _ if definition.copy_blocks.is_some() => None,
         format => format,
     };
-    let (formats, advice): (&[Format], _) = match maker {
-        Maker::Boot => (&[Format::Ext4], "say Format=ext4"),
-        Maker::Tool => {
-            (&[Format::Ext4, Format::Vfat, Format::Swap, Format::Empty], "say ext4, vfat, swap or empty")
-        }
-    };
-    if let Some(format) = format.filter(|format| !formats.contains(format)) {
-        return unsupported("Format", format.word(), advice);
+    const FORMATS: [Format; 4] = [Format::Ext4, Format::Vfat, Format::Swap, Format::Empty];
+    if let Some(format) = format.filter(|format| !FORMATS.contains(format)) {
+        return unsupported("Format", format.word(), "say Format=ext4, vfat, swap or empty");
     }
     match (maker, &definition.copy_blocks) {
         (_, None) | (Maker::Tool, _) => {}
         (Maker::Boot, Some(CopyBlocks::Auto)) => {
-            return unsupported("CopyBlocks", "auto", "remove it: the root partition is populated from /usr");
+            return unsupported("CopyBlocks", "auto", "remove it: the first boot copies files, not blocks");
         }
         (Maker::Boot, Some(CopyBlocks::Path(path))) => {
-            return unsupported("CopyBlocks", path, "remove it: the root partition is populated from /usr");
+            return unsupported("CopyBlocks", path, "remove it: the first boot copies files, not blocks");
         }
     }
     let content = definition.populates() || !definition.subvolumes.is_empty();
-    if content && (encrypted || maker == Maker::Tool) {
+    if content && maker == Maker::Tool {
         return Err(definition.refuse(
             "CopyFiles",
             "CopyFiles=, MakeDirectories=, MakeSymlinks= and Subvolumes= are not supported",
@@ -67,20 +61,17 @@ pub fn refuse(definition: &Definition, maker: Maker) -> Result<(), RepartError> 
         ));
     }
     if maker == Maker::Boot {
-        if types::role(definition.type_guid) != Some(Role::Root) {
-            let identifier = types::Identifier(definition.type_guid).to_string();
-            return unsupported("Type", &identifier, "only the root partition can be made here");
+        if !definition.subvolumes.is_empty() {
+            let what = "Subvolumes= is not supported";
+            return Err(definition.refuse("Subvolumes", what, "remove it"));
         }
-        if content {
-            return Err(definition.refuse(
-                "CopyFiles",
-                "CopyFiles=, MakeDirectories=, MakeSymlinks= and Subvolumes= are not supported",
-                "remove them: the root partition is populated from /usr",
-            ));
-        }
-        if format.is_none() {
-            let what = "no Format= for the root partition";
-            return Err(definition.refuse("Format", what, "say Format=ext4, or it could not be mounted"));
+        let is_root = types::role(definition.type_guid) == Some(Role::Root);
+        if is_root && !format.is_some_and(Format::holds_a_root) {
+            let what = match format {
+                None => "no Format= for the root partition".into(),
+                Some(format) => format!("Format={} for the root partition", format.word()),
+            };
+            return Err(definition.refuse("Format", what, "say Format=ext4, or no system could start on it"));
         }
     }
     Ok(())

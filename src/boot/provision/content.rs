@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd},
     path::{Path, PathBuf},
 };
 
@@ -14,14 +14,16 @@ use super::{
         early::OURS,
         etc,
         failure::{Failure, OrFail},
-        random, root,
+        random,
     },
-    STAGE, apply,
+    STAGE, apply, is_root,
+    volume::{SECTOR, encrypt},
 };
 use crate::{
-    luks::{self, FormatParams, Header, NewKdf},
-    mkfs::ext4,
-    repart,
+    debug, luks,
+    mkfs::{FileSystem, Params},
+    populate::{self, Content, populate},
+    repart::{Encrypt, Format, NewPartition},
     secret::Secret,
     sys::{
         block::{BlockDevice, Node},
@@ -30,10 +32,59 @@ use crate::{
         mount,
     },
     units::Bytes,
+    writes::Writes,
 };
 
-/// The name of the mapping while a root is made; the finished one is opened as `root` like on every boot.
-const STAGING: &str = "root-staging";
+/// Where content comes from.
+pub struct Image<'a> {
+    /// The directory whose `usr` is /usr: what CopyFiles= is looked up in.
+    pub above: BorrowedFd<'a>,
+    /// /usr.
+    pub usr: BorrowedFd<'a>,
+    /// Where partitions are mounted, as paths from the root.
+    pub mounts: &'a [&'static str],
+    /// Which machine a root is made for.
+    pub identity: &'a etc::Identity,
+}
+
+/// What would be found at either end of a partition and taken for its content: superblocks, and the labels of ZFS and md
+/// RAID at the end.
+const ENDS: u64 = Bytes::MIB;
+
+/// Whether the file system can be made in a partition of this size, without making it.
+///
+/// # Errors
+/// It cannot.
+pub fn rehearse(new: &NewPartition, block_size: u32) -> Result<(), Failure> {
+    let (size, sector_size) = match new.definition.encrypt {
+        Encrypt::Off => (new.length, block_size),
+        _ => (Bytes(new.length.0.saturating_sub(luks::DATA_OFFSET.0)), SECTOR),
+    };
+    match file_system(new) {
+        Some(system) => plan(system, new, size, sector_size, [0; 16]).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// What is to be made in it; None for a partition that is left empty.
+fn file_system(new: &NewPartition) -> Option<FileSystem> {
+    let format = new.definition.format.filter(|format| *format != Format::Empty);
+    format.and_then(|format| FileSystem::named(format.word()))
+}
+
+fn plan(
+    system: FileSystem,
+    new: &NewPartition,
+    size: Bytes,
+    sector_size: u32,
+    random: [u8; 16],
+) -> Result<Writes, Failure> {
+    let page_size = rustix::param::page_size() as u32;
+    let (label, now) = (new.label.as_str(), clock::unix_seconds());
+    system
+        .plan(&Params { size, sector_size, page_size, uuid: new.fs_uuid, label, random, now })
+        .or_fail(STAGE, || format!("{}: {system} for {}", new.definition.file, new.label))
+}
 
 /// Formats and populates the partition, then lets go of it: nothing is mounted or mapped and everything is on the
 /// medium when this returns.
@@ -42,10 +93,9 @@ const STAGING: &str = "root-staging";
 /// Anything that could not be written; what was mounted and mapped is gone all the same.
 pub fn fill(
     device: &BlockDevice,
-    new: &repart::NewPartition,
-    identity: &etc::Identity,
+    new: &NewPartition,
     passphrase: Option<&Secret>,
-    usr: &OwnedFd,
+    image: &Image<'_>,
     devices: &mut Devices,
 ) -> Result<(), Failure> {
     let mapping = match passphrase {
@@ -53,7 +103,7 @@ pub fn fill(
         None => None,
     };
     let node = mapping.as_ref().map_or_else(|| device.node(), Mapping::node);
-    let result = format(&node, new).and_then(|()| furnish(&node, identity, usr, devices));
+    let result = format(&node, new).and_then(|()| furnish(&node, new, image, devices));
     // Also after a failure: a mapping that stays would hold the partition that is to go.
     let removed = match &mapping {
         Some(mapping) => {
@@ -67,78 +117,68 @@ pub fn fill(
     node.sync().and_then(|()| node.flush_cache()).or_fail(STAGE, || format!("cannot flush {}", device.name))
 }
 
-/// Writes a LUKS2 header and maps the volume through the same code that opens it on every boot.
-fn encrypt(
-    device: &BlockDevice,
-    new: &repart::NewPartition,
-    passphrase: &Secret,
-    devices: &mut Devices,
-) -> Result<Mapping, Failure> {
-    let node =
-        Node::open_exclusive(device.node()).or_fail(STAGE, || format!("cannot open {}", device.name))?;
-    let size = node.size().or_fail(STAGE, || format!("cannot measure {}", device.name))?;
-    let mut seeded = Ok(());
-    let params = FormatParams {
-        uuid: new.luks_uuid,
-        label: &new.label,
-        subsystem: "",
-        sector_size: 4096,
-        passphrase,
-        kdf: NewKdf::for_key_file(passphrase.expose().len()),
-        device_size: size,
-        random: &mut |bytes| {
-            if let Err(error) = random(bytes) {
-                seeded = Err(error);
-            }
-        },
-    };
-    let (plan, _) = luks::format(params).or_fail(STAGE, || device.name.clone())?;
-    // Key material from a generator that failed must not reach the disk.
-    seeded.or_fail(STAGE, || "no random bytes from the kernel".into())?;
-    apply(&plan, &node)?;
-    let header = Header::read(node.file()).or_fail(STAGE, || device.name.clone())?;
-    let key =
-        header.unlock(node.file(), passphrase, root::limits()).or_fail(STAGE, || device.name.clone())?;
-    drop(node);
-    let node = Node::open(device.node()).or_fail(STAGE, || format!("cannot open {}", device.name))?;
-    root::map(STAGE, &header, &key, device, &node, STAGING, devices)
-}
-
-/// Writes an empty file system.
-fn format(node: &Path, new: &repart::NewPartition) -> Result<(), Failure> {
+/// Writes an empty file system, or nothing where something could be recognised.
+fn format(node: &Path, new: &NewPartition) -> Result<(), Failure> {
     let node = Node::open_exclusive(node).or_fail(STAGE, || format!("cannot open {}", node.display()))?;
-    let size: Bytes = node.size().or_fail(STAGE, || format!("cannot measure {}", node.path().display()))?;
-    let mut hash_seed = [0; 16];
-    random(&mut hash_seed).or_fail(STAGE, || "no random bytes from the kernel".into())?;
-    let plan = ext4::plan(&ext4::Params {
-        size,
-        uuid: new.fs_uuid,
-        label: &new.label,
-        hash_seed: uuid::Builder::from_random_bytes(hash_seed).into_uuid(),
-        now: clock::unix_seconds(),
-        block_size: ext4::BlockSize::B4096,
-    })
-    .or_fail(STAGE, || new.label.clone())?;
-    apply(&plan, &node)
+    let measured = node.size().and_then(|size| Ok((size, node.block_size()?)));
+    let (size, sector_size) =
+        measured.or_fail(STAGE, || format!("cannot measure {}", node.path().display()))?;
+    let mut wipe = Writes::new();
+    let ends = ENDS.min(size.0);
+    wipe.zero(Bytes(0), Bytes(ends));
+    wipe.zero(Bytes(size.0.saturating_sub(ends).max(ends)), Bytes(size.0.saturating_sub(ends).min(ends)));
+    apply(&wipe, &node)?;
+    let Some(system) = file_system(new) else { return Ok(()) };
+    let mut bytes = [0; 16];
+    random(&mut bytes).or_fail(STAGE, || "no random bytes from the kernel".into())?;
+    apply(&plan(system, new, size, sector_size, bytes)?, &node)
 }
 
 /// Mounts the new file system, fills it and unmounts it.
-fn furnish(
-    node: &Path,
-    identity: &etc::Identity,
-    usr: &OwnedFd,
-    devices: &mut Devices,
-) -> Result<(), Failure> {
+fn furnish(node: &Path, new: &NewPartition, image: &Image<'_>, devices: &mut Devices) -> Result<(), Failure> {
+    let Some(system) = file_system(new).filter(|system| system.holds_files()) else { return Ok(()) };
+    if !is_root(new.type_guid) && !new.definition.populates() {
+        return Ok(());
+    }
     let target = PathBuf::from(OURS).join("staging");
-    devices.demand("fs-ext4")?;
+    devices.demand(&format!("fs-{system}"))?;
     fs::create_dir_all(&target).or_fail(STAGE, || format!("cannot create {}", target.display()))?;
     // The kernel's lazy initialisation would write behind our back while the partition is not committed yet.
-    mount::device(node, "ext4", &target, MountFlags::NODEV | MountFlags::NOATIME, "noinit_itable")
+    let options = if system == FileSystem::Ext4 { "noinit_itable" } else { "" };
+    mount::device(node, system.name(), &target, MountFlags::NODEV | MountFlags::NOATIME, options)
         .or_fail(STAGE, || format!("cannot mount the new file system on {}", node.display()))?;
     let result = File::open(&target)
         .or_fail(STAGE, || format!("cannot open {}", target.display()))
-        .and_then(|root| etc::populate(STAGE, root.as_fd(), usr.as_fd(), identity));
+        .and_then(|top| put_in(top.as_fd(), new, image));
     let unmounted = mount::unmount(&target).or_fail(STAGE, || format!("cannot unmount {}", target.display()));
     result.and(unmounted)?;
     fs::remove_dir(&target).or_fail(STAGE, || format!("cannot remove {}", target.display()))
+}
+
+/// What the definition names, and into a root what every system needs to start: that keeps what is there already.
+fn put_in(top: BorrowedFd<'_>, new: &NewPartition, image: &Image<'_>) -> Result<(), Failure> {
+    let definition = &new.definition;
+    if definition.populates() {
+        let copy_files: Vec<_> = (definition.copy_files.iter())
+            .map(|copy| populate::CopyFiles { source: copy.source.clone(), target: copy.target.clone() })
+            .collect();
+        let make_symlinks: Vec<_> = (definition.make_symlinks.iter())
+            .map(|link| populate::Symlink { path: link.path.clone(), target: link.target.clone() })
+            .collect();
+        let content = Content {
+            copy_files: &copy_files,
+            exclude_files: &definition.exclude_files,
+            exclude_files_target: &definition.exclude_files_target,
+            make_directories: &definition.make_directories,
+            make_symlinks: &make_symlinks,
+            root_of: is_root(new.type_guid).then_some(image.mounts),
+            ..Content::default()
+        };
+        let report = populate(top, image.above, &content).or_fail(STAGE, || definition.file.clone())?;
+        debug!("{}: {} files, {} directories copied", new.label, report.files, report.directories);
+    }
+    match is_root(new.type_guid) {
+        true => etc::populate(STAGE, top, image.usr, image.identity),
+        false => Ok(()),
+    }
 }

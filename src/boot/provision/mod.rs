@@ -7,6 +7,7 @@
 mod content;
 mod reset;
 mod steps;
+mod volume;
 
 use std::{fs::File, os::fd::AsFd as _};
 
@@ -27,11 +28,14 @@ use crate::{
         types::{self, Role},
     },
     info, notice,
-    repart::{self, Definition, Definitions, Encrypt, Maker, Reading, Search},
+    populate::mount_points,
+    repart::{self, Adopted, Definition, Definitions, Encrypt, Maker, Reading, Search},
     sys::block::Node,
+    units::Lba,
     warning,
     writes::Writes,
 };
+use content::Image;
 
 const STAGE: &str = "provision";
 
@@ -93,9 +97,9 @@ pub fn provision(
         for dropped in &plan.dropped {
             notice!("{name}: {dropped}");
         }
-    }
-    if known.is_ok_and(|plan| plan.new.is_empty()) {
-        return Ok(expectation);
+        if !plan.changes() {
+            return Ok(expectation);
+        }
     }
     let id = machine::choose(config.machine_id.as_ref()).or_fail(STAGE, || "machine id".into())?;
     let seed = uuid::Uuid::from_bytes(id.bytes());
@@ -105,6 +109,7 @@ pub fn provision(
     for new in &plan.new {
         repart::refuse(&new.definition, Maker::Boot).or_fail(STAGE, || name.clone())?;
         permitted(config, new)?;
+        content::rehearse(new, disk.block_size())?;
     }
     let passphrase = match plan.new.iter().any(|new| new.definition.encrypt != Encrypt::Off) {
         true => Some(key.read(STAGE)?),
@@ -112,31 +117,61 @@ pub fn provision(
     };
     let identity = etc::Identity::new(config, tree.as_fd(), id);
     let entries: Vec<_> = plan.new.iter().map(|new| (new.number, entry(new))).collect();
-    let transaction = Transaction::make(&disk.gpt, &entries, &[]).or_fail(STAGE, || name.clone())?;
+    let grown: Vec<_> = plan.grown().map(|old| (old.number, last(old, disk.block_size()))).collect();
+    let transaction = Transaction::make(&disk.gpt, &entries, &grown).or_fail(STAGE, || name.clone())?;
 
+    let image =
+        Image { above: above.as_fd(), usr: tree.as_fd(), mounts: &mounts(&definitions), identity: &identity };
     steps::carry_out(disk, transaction, &mut |device, number| {
         let Some(new) = plan.new.iter().find(|new| new.number == number) else { return Ok(()) };
         info!("{name}: making partition {number} ({}), {}", new.label, range(new.offset, new.length));
         let passphrase = passphrase.as_ref().filter(|_| new.definition.encrypt != Encrypt::Off);
-        content::fill(device, new, &identity, passphrase, &tree, devices)
+        content::fill(device, new, passphrase, &image, devices)
     })?;
     for new in &plan.new {
         notice!("{name}: partition {} ({}) is complete", new.number, new.label);
     }
+    for old in plan.grown() {
+        notice!(
+            "{name}: partition {} ({}) has grown from {} to {}",
+            old.number,
+            old.label,
+            old.length,
+            old.new_length
+        );
+    }
     Ok(expectation)
 }
 
+/// The last block of a partition that grows.
+fn last(grown: &Adopted, block_size: u32) -> Lba {
+    let end = grown.offset.0.saturating_add(grown.new_length.0);
+    Lba((end / u64::from(block_size).max(1)).saturating_sub(1))
+}
+
+/// Where all defined partitions are mounted, as paths from the root: a root leaves these places empty.
+fn mounts(definitions: &[Definition]) -> Vec<&'static str> {
+    definitions.iter().flat_map(|definition| mount_points(definition.type_guid)).copied().collect()
+}
+
+fn is_root(type_guid: uuid::Uuid) -> bool {
+    types::role(type_guid) == Some(Role::Root)
+}
+
 fn asks_for_encrypted_root(definition: &Definition) -> bool {
-    definition.encrypt != Encrypt::Off && types::role(definition.type_guid) == Some(Role::Root)
+    definition.encrypt != Encrypt::Off && is_root(definition.type_guid)
 }
 
 fn asks_for_growing_root(definition: &Definition) -> bool {
-    definition.grow_file_system == Some(true) && types::role(definition.type_guid) == Some(Role::Root)
+    definition.grow_file_system == Some(true) && is_root(definition.type_guid)
 }
 
 /// Whether the image policy lets us make this partition: a root may be made where it may be absent, and must be made as
-/// it has to be found afterwards.
+/// it has to be found afterwards. Of other partitions that we make the policy says nothing.
 fn permitted(config: &Config, new: &repart::NewPartition) -> Result<(), Failure> {
+    if !is_root(new.type_guid) {
+        return Ok(());
+    }
     let (needed, word) = match new.definition.encrypt {
         Encrypt::Off => (Uses::UNPROTECTED, "unprotected"),
         // What a TPM opens was refused before.

@@ -1,6 +1,7 @@
 //! The machine tests: one behaviour or one attack per file, named after it. The head of a file says what is broken on
 //! purpose and what must come of it.
 
+mod all_partitions_are_made;
 mod context;
 mod corruption_acts_when_it_is_read;
 mod disk_is_too_small;
@@ -84,6 +85,10 @@ pub const ALL: &[Case] = &[
     normal("a forged LUKS2 header is refused", luks_header_is_forged::run),
     normal("what the image policy does not allow is neither mounted nor made", image_policy_is_violated::run),
     normal("nothing of ours is left at the hand-over", nothing_is_left::run),
+    normal(
+        "all partitions of repart.d are made at once, and the last one grows",
+        all_partitions_are_made::run,
+    ),
     normal("a damaged root is reported and never made anew", root_is_damaged::run),
     normal("a factory reset erases what it is to erase, once", factory_reset::run),
     normal("a power failure during a first boot or a factory reset does no harm", power_fails::few),
