@@ -184,6 +184,8 @@ enum Table {
     Grown,
     NoPrimary,
     NoBackup,
+    /// It is valid, and has a root where the primary has free space.
+    OtherBackup,
 }
 
 const SIZE: u64 = 160 * MIB;
@@ -209,6 +211,7 @@ impl Fixture {
         match state {
             Table::NoPrimary => image[block as usize..2 * block as usize].fill(0x55),
             Table::NoBackup => image[SIZE as usize - block as usize..].fill(0x55),
+            Table::OtherBackup => other_backup(&mut image, block),
             Table::Good | Table::Grown => {}
         }
         // What is free was used before: an old root, which must never be taken for the new one.
@@ -239,6 +242,20 @@ impl Fixture {
             0..layout.first_usable.0 as usize * block,
             (layout.last_usable.0 as usize + 1) * block..SIZE as usize,
         ]
+    }
+}
+
+/// Writes a backup that knows a root of which the primary knows nothing.
+fn other_backup(image: &mut [u8], block: u32) {
+    let geometry = Geometry { block_size: block, blocks: SIZE / u64::from(block) };
+    let mut gpt = Gpt::read(&image[..], geometry).unwrap();
+    gpt.add(None, root(&FILE_SYSTEMS[0], false).entry(u64::from(block))).unwrap();
+    for write in gpt.commit().unwrap().0 {
+        if let Write::Data { offset, data } = write
+            && offset.0 > SIZE / 2
+        {
+            image[offset.0 as usize..][..data.len()].copy_from_slice(&data);
+        }
     }
 }
 
@@ -292,6 +309,12 @@ fn first_boot(fixture: Fixture, wanted: &[Wanted<'_>]) -> usize {
                 let whole = power.image[new.bytes()].to_vec();
                 power.noise(new.bytes());
                 over(&power.image, "while it is populated");
+                // Neither copy of the table names the range: a primary that is lost now makes nothing of it.
+                let header = geometry.block_size as usize..2 * geometry.block_size as usize;
+                let primary = power.image[header.clone()].to_vec();
+                power.image[header.clone()].fill(0x55);
+                over(&power.image, "while it is populated, with the primary lost");
+                power.image[header].copy_from_slice(&primary);
                 power.image[new.bytes()].copy_from_slice(&whole);
             }
             Step::Erase(number) => panic!("a first boot erases partition {number}"),
@@ -321,6 +344,7 @@ fn a_first_boot_starts_over_or_is_complete() {
             (512, Table::Grown, false),
             (4096, Table::NoPrimary, false),
             (4096, Table::NoBackup, true),
+            (512, Table::OtherBackup, false),
         ] {
             let fixture = Fixture::new(&scratch, block, table);
             states += first_boot(fixture, &[root(system, encrypted)]);
@@ -407,7 +431,7 @@ fn in_use(scratch: &Scratch, block: u32, table: Table) -> (Fixture, Vec<Partitio
     match table {
         Table::NoPrimary => fixture.image[block..2 * block].fill(0x55),
         Table::NoBackup => fixture.image[SIZE as usize - block..].fill(0x55),
-        Table::Good | Table::Grown => {}
+        Table::Good | Table::Grown | Table::OtherBackup => {}
     }
     (fixture, wanted.iter().map(|wanted| wanted.number).collect())
 }
