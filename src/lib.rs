@@ -9,6 +9,7 @@
 //! | [`disk`] | GPT, discoverable partition types, superblock probing |
 //! | [`verity`] | dm-verity superblock and table |
 //! | [`luks`] | LUKS2 header, keyslots, anti-forensic splitter |
+//! | [`tpm`] | TPM 2.0: sealing, unsealing, measuring |
 //! | [`mkfs`] | empty file systems as plans of writes |
 //! | [`populate`] | what a definition puts into a new file system |
 //! | [`repart`] | repart.d definitions → placement |
@@ -39,6 +40,7 @@ pub mod repart;
 pub mod secret;
 pub mod sysusers;
 pub mod tmpfiles;
+pub mod tpm;
 pub mod units;
 pub mod verity;
 pub mod writes;

@@ -1,6 +1,7 @@
 //! The tools that `hermetic` stands in for: each has the words, the messages and the exit codes of the one it mirrors, so it is
 //! dispatched before clap sees anything, either by its subcommand or by the name that the program was called under.
 
+pub mod cat;
 pub mod log;
 pub mod words;
 
@@ -29,6 +30,11 @@ Also, with the words, messages and exit codes of the original, and under its nam
   repart     systemd-repart: partitions of repart.d(5)
   sysusers   systemd-sysusers: users and groups of sysusers.d(5)
   tmpfiles   systemd-tmpfiles: files and directories of tmpfiles.d(5)";
+
+/// Prints what `--version` does: the version of the tools that are mirrored first, as scripts look for it there.
+pub fn print_version() {
+    println!("systemd 257 (hermetic {})", env!("CARGO_PKG_VERSION"));
+}
 
 /// Runs the mirror that the words of this process ask for, if they do: `hermetic sysusers …`, or `…/systemd-sysusers …`.
 pub fn dispatch(words: impl Iterator<Item = OsString>) -> Option<ExitCode> {

@@ -4,6 +4,7 @@
 //! A stage takes what the stages before it returned, so that a wrong order does not compile.
 
 mod boot_disk;
+mod credentials;
 mod devices;
 mod disks;
 mod early;

@@ -11,6 +11,7 @@ use core::time::Duration;
 use std::prelude::v1::*;
 
 pub mod cmdline;
+pub mod credentials;
 mod decide;
 pub mod device_spec;
 mod error;

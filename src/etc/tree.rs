@@ -67,6 +67,42 @@ impl<'fd> Tree<'fd> {
         Self { root, usr: root }
     }
 
+    /// The path without links, `.` and `..`, as it is inside the tree. What does not exist is taken as it is written.
+    ///
+    /// # Errors
+    /// As [`Tree::open_path`], but for `NOENT`.
+    pub fn resolve(&self, path: &str) -> Result<String, Errno> {
+        let mut resolved: Vec<u8> = Vec::new();
+        let mut pending = components(path.as_bytes());
+        let mut links = 0;
+        while let Some(name) = pending.pop() {
+            if name == b".." {
+                resolved.truncate(resolved.iter().rposition(|byte| *byte == b'/').unwrap_or_default());
+                continue;
+            }
+            let next = [resolved.as_slice(), b"/", &name].concat();
+            let target = match self.walk(&next, Last::Kept, &mut ()) {
+                Ok((link, stat)) if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => {
+                    fs::readlinkat(&link, "", Vec::new())?
+                }
+                Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => {
+                    resolved = next;
+                    continue;
+                }
+                Err(errno) => return Err(errno),
+            };
+            links += 1;
+            if links > MAX_LINKS {
+                return Err(Errno::LOOP);
+            }
+            if target.as_bytes().first() == Some(&b'/') {
+                resolved.clear();
+            }
+            pending.extend(components(target.as_bytes()));
+        }
+        String::from_utf8(resolved).map_err(|_| Errno::ILSEQ)
+    }
+
     /// Whether /usr is a directory of its own.
     fn has_usr_elsewhere(&self) -> bool {
         self.root.as_raw_fd() != self.usr.as_raw_fd()

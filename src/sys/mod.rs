@@ -28,6 +28,8 @@ pub mod power;
 #[cfg(feature = "boot")]
 pub mod rootfs;
 #[cfg(feature = "boot")]
+pub mod tpm;
+#[cfg(feature = "boot")]
 pub mod uevent;
 #[cfg(all(feature = "boot", target_env = "musl", panic = "abort", not(test)))]
 mod unwind;

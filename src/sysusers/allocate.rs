@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, prelude::v1::*};
 use super::{
     database::{DatabaseError, Databases, Kind},
     definition::{Definitions, Group, User},
+    message::{Level, Message},
     range::IdRanges,
 };
 
@@ -47,8 +48,39 @@ pub struct Allocation {
     pub users: Vec<NewUser>,
     /// Groups.
     pub groups: Vec<NewGroup>,
-    /// Users and groups that could not be made, and ids that could not be given: one sentence each.
-    pub problems: Vec<String>,
+    /// What was done and why, in order.
+    pub messages: Vec<Message>,
+}
+
+/// What else knows users and groups on the machine whose own root is furnished: a directory service, systemd's own dynamic users.
+pub trait NameService {
+    /// The id of this user.
+    fn uid_of(&self, name: &str) -> Option<u32>;
+    /// The id of this group.
+    fn gid_of(&self, name: &str) -> Option<u32>;
+    /// Whether there is a user of this id.
+    fn has_uid(&self, uid: u32) -> bool;
+    /// The name of the group of this id.
+    fn group_of(&self, gid: u32) -> Option<String>;
+}
+
+/// Nothing else: any root but the machine's own.
+impl NameService for () {
+    fn uid_of(&self, _: &str) -> Option<u32> {
+        None
+    }
+
+    fn gid_of(&self, _: &str) -> Option<u32> {
+        None
+    }
+
+    fn has_uid(&self, _: u32) -> bool {
+        false
+    }
+
+    fn group_of(&self, _: u32) -> Option<String> {
+        None
+    }
 }
 
 /// Names to ids and back, of one pair of databases. The first of several equal ones counts.
@@ -83,9 +115,10 @@ struct Item {
     made_group: bool,
 }
 
-struct Allocator {
+struct Allocator<'a> {
     users: Ids,
     groups: Ids,
+    service: &'a dyn NameService,
     pool: IdRanges,
     /// The last id that was taken from the pool.
     cursor: u32,
@@ -94,8 +127,11 @@ struct Allocator {
     result: Allocation,
 }
 
-/// Gives ids to all that `definitions` ask for and the databases lack. `owners` holds the owners of the definitions'
-/// [`Definitions::owner_paths`] as far as these exist.
+/// What was to be made and is not; the reason has been said.
+struct Failed;
+
+/// Gives ids to all that `definitions` ask for and neither the databases nor `service` has. `owners` holds the owners of the
+/// definitions' [`Definitions::owner_paths`] as far as these exist.
 ///
 /// # Errors
 /// A database with a line that is no entry.
@@ -103,37 +139,38 @@ pub fn allocate(
     definitions: &Definitions,
     databases: &Databases,
     owners: &BTreeMap<String, Owner>,
+    service: &dyn NameService,
 ) -> Result<Allocation, DatabaseError> {
     let mut allocator = Allocator {
         users: Ids::read(Kind::Passwd, databases.passwd.as_ref())?,
         groups: Ids::read(Kind::Group, databases.group.as_ref())?,
-        pool: match definitions.ranges.is_empty() {
+        service,
+        pool: match definitions.ranges().is_empty() {
             true => IdRanges::system(),
-            false => definitions.ranges.clone(),
+            false => definitions.ranges().clone(),
         },
         cursor: u32::MAX,
         new_uids: BTreeMap::new(),
         new_gids: BTreeMap::new(),
         result: Allocation::default(),
     };
-    let (users, groups) = with_implicit(definitions);
+    let implicit = allocator.implicit(definitions);
     let owner = |path: &Option<String>| path.as_ref().and_then(|path| owners.get(path).copied());
 
     let mut group_items = BTreeMap::new();
-    for group in &groups {
+    for group in definitions.groups().iter().chain(&implicit.groups) {
         let mut item = Item {
             name: group.name.clone(),
             gid: group.gid,
             owner: owner(&group.owner_of),
             ..Item::default()
         };
-        if let Err(problem) = allocator.group(&mut item, true) {
-            allocator.result.problems.push(problem);
-        }
+        // What could not be made is said, and the rest is done, as with systemd-sysusers.
+        let _said = allocator.group(&mut item, true);
         group_items.insert(group.name.as_str(), item);
     }
     let mut user_items: BTreeMap<&str, Item> = BTreeMap::new();
-    for user in &users {
+    for user in definitions.users().iter().chain(&implicit.users) {
         let mut item = Item {
             name: user.name.clone(),
             uid: user.uid,
@@ -147,113 +184,159 @@ pub fn allocate(
             (None, Some(name)) => group_items.get(name.as_str()).or_else(|| user_items.get(name.as_str())),
             (None, None) => group_items.get(user.name.as_str()),
         };
-        let done = match queued.filter(|queued| queued.made_group) {
+        let grouped = match queued.filter(|queued| queued.made_group) {
             Some(queued) => {
                 (item.gid, item.strict) = (queued.gid, true);
-                allocator.user(&mut item, user)
+                Ok(())
             }
-            None => allocator.group_of(&mut item, user).and_then(|()| allocator.user(&mut item, user)),
+            None => allocator.group_of(&mut item, user),
         };
-        if let Err(problem) = done {
-            allocator.result.problems.push(problem);
-        }
+        let _said = grouped.and_then(|()| allocator.user(&mut item, user));
         user_items.insert(user.name.as_str(), item);
     }
     Ok(allocator.result)
 }
 
-/// The users and groups that are asked for, with those that only `m` lines name.
-fn with_implicit(definitions: &Definitions) -> (Vec<User>, Vec<Group>) {
-    let (mut users, mut groups) = (definitions.users.clone(), definitions.groups.clone());
-    for (group, members) in &definitions.members {
-        for member in members {
-            if !users.iter().any(|user| user.name == *member) {
-                users.push(User { name: member.clone(), ..User::default() });
-            }
-        }
-        if !users.iter().any(|user| user.name == *group) && !groups.iter().any(|other| other.name == *group) {
-            groups.push(Group { name: group.clone(), ..Group::default() });
-        }
-    }
-    (users, groups)
+/// Users and groups that only `m` lines name.
+#[derive(Default)]
+struct Implicit {
+    users: Vec<User>,
+    groups: Vec<Group>,
 }
 
-impl Allocator {
+impl Allocator<'_> {
+    fn implicit(&mut self, definitions: &Definitions) -> Implicit {
+        let mut implicit = Implicit::default();
+        let mut named: BTreeMap<&str, ()> = BTreeMap::new();
+        for membership in definitions.members() {
+            for user in &membership.users {
+                if !definitions.has_user(user) && named.insert(user, ()).is_none() {
+                    self.debug(format!("Adding implicit user '{user}' due to m line"));
+                    implicit.users.push(User { name: user.clone(), ..User::default() });
+                }
+            }
+            let group = &membership.group;
+            let is_asked_for = definitions.has_user(group) || definitions.has_group(group);
+            if !is_asked_for && !named.contains_key(group.as_str()) {
+                self.debug(format!("Adding implicit group '{group}' due to m line"));
+                implicit.groups.push(Group { name: group.clone(), ..Group::default() });
+            }
+        }
+        implicit
+    }
+
     /// The group of a user for whom no other line makes one.
-    fn group_of(&mut self, item: &mut Item, user: &User) -> Result<(), String> {
+    fn group_of(&mut self, item: &mut Item, user: &User) -> Result<(), Failed> {
         let Some(name) = &user.group else { return self.group(item, false) };
-        let gid = self.groups.by_name.get(name.as_bytes());
-        item.gid =
-            Some(*gid.ok_or_else(|| format!("user '{}' not made: there is no group '{name}'", item.name))?);
-        item.strict = true;
+        let Some(gid) = self.existing_group(name) else {
+            return self.fail(format!("Group {name} not found."));
+        };
+        (item.gid, item.strict) = (Some(gid), true);
         Ok(())
     }
 
+    fn existing_group(&self, name: &str) -> Option<u32> {
+        self.groups.by_name.get(name.as_bytes()).copied().or_else(|| self.service.gid_of(name))
+    }
+
     /// Finds or makes the group that has the item's name.
-    fn group(&mut self, item: &mut Item, explicit: bool) -> Result<(), String> {
-        if let Some(gid) = self.groups.by_name.get(item.name.as_bytes()) {
-            item.gid = Some(*gid);
+    fn group(&mut self, item: &mut Item, explicit: bool) -> Result<(), Failed> {
+        if let Some(gid) = self.existing_group(&item.name) {
+            self.debug(format!("Group {} already exists.", item.name));
+            item.gid = Some(gid);
             return Ok(());
         }
         if let Some(gid) = item.gid {
-            let free = self.gid_is_free(gid, &item.name, false);
-            match (item.strict, free) {
+            match (item.strict, self.gid_is_free(gid, &item.name, false)) {
                 (true, true) => {
-                    return Err(format!("user '{}' not made: there is no group with id {gid}", item.name));
+                    return self.fail(format!("Failed to create {}: please create GID {gid}", item.name));
                 }
                 (true, false) => return Ok(()),
                 (false, true) => {}
                 (false, false) => {
-                    self.result
-                        .problems
-                        .push(format!("group '{}' gets another id: {gid} is taken", item.name));
+                    self.say(
+                        Level::Info,
+                        format!("Suggested group ID {gid} for {} already used.", item.name),
+                    );
                     item.gid = None;
                 }
             }
         }
-        let mut candidates =
-            [item.uid, item.owner.map(|owner| owner.gid).filter(|gid| self.suits(*gid))].into_iter();
-        let gid = item.gid.or_else(|| {
-            candidates.find_map(|gid| gid.filter(|gid| self.gid_is_free(*gid, &item.name, true)))
-        });
-        let gid = match gid {
+        let gid = match item.gid.or_else(|| self.gid_like(item)) {
             Some(gid) => gid,
-            None => self
-                .next(|this, gid| this.gid_is_free(gid, &item.name, true))
-                .ok_or_else(|| format!("group '{}' not made: no id is free", item.name))?,
+            None => match self.next(|this, gid| this.gid_is_free(gid, &item.name, true)) {
+                Some(gid) => gid,
+                None => return self.fail(format!("No free group ID available for {}.", item.name)),
+            },
         };
         (item.gid, item.made_group) = (Some(gid), true);
         self.new_gids.insert(gid, item.name.clone());
+        self.say(Level::Info, format!("Creating group '{}' with GID {gid}.", item.name));
         self.result.groups.push(NewGroup { name: item.name.clone(), gid, explicit });
         Ok(())
     }
 
+    /// The id that would suit the group: its user's, or the one of the file it is to own.
+    fn gid_like(&mut self, item: &Item) -> Option<u32> {
+        let uid = item.uid.filter(|uid| self.gid_is_free(*uid, &item.name, true));
+        if uid.is_some() {
+            return uid;
+        }
+        let gid = item.owner?.gid;
+        if !self.suits(gid) {
+            self.debug(format!("Group ID {gid} of file not suitable for {}.", item.name));
+        } else if self.gid_is_free(gid, &item.name, true) {
+            return Some(gid);
+        } else {
+            self.debug(format!("Group ID {gid} of file for {} already used.", item.name));
+        }
+        None
+    }
+
     /// Makes the user, unless there is one of its name.
-    fn user(&mut self, item: &mut Item, user: &User) -> Result<(), String> {
-        if self.users.by_name.contains_key(item.name.as_bytes()) {
+    fn user(&mut self, item: &mut Item, user: &User) -> Result<(), Failed> {
+        let name = &user.name;
+        if self.users.by_name.contains_key(name.as_bytes()) || self.service.uid_of(name).is_some() {
+            self.debug(format!("User {name} already exists."));
             return Ok(());
         }
         if let Some(uid) = item.uid
-            && !self.uid_is_free(uid, &item.name, !item.strict)
+            && !self.uid_is_free(uid, name, !item.strict)
         {
-            self.result.problems.push(format!("user '{}' gets another id: {uid} is taken", item.name));
+            self.say(Level::Info, format!("Suggested user ID {uid} for {name} already used."));
             item.uid = None;
         }
-        let mut candidates =
-            [item.owner.map(|owner| owner.uid).filter(|uid| self.suits(*uid)), item.gid].into_iter();
-        let uid = item.uid.or_else(|| {
-            candidates.find_map(|uid| uid.filter(|uid| self.uid_is_free(*uid, &item.name, true)))
-        });
-        let uid = match uid {
+        let uid = match item.uid.or_else(|| self.uid_like(item)) {
             Some(uid) => uid,
-            None => self
-                .next(|this, uid| this.uid_is_free(uid, &item.name, true))
-                .ok_or_else(|| format!("user '{}' not made: no id is free", item.name))?,
+            None => match self.next(|this, uid| this.uid_is_free(uid, name, true)) {
+                Some(uid) => uid,
+                None => return self.fail(format!("No free user ID available for {name}.")),
+            },
         };
         item.uid = Some(uid);
-        self.new_uids.insert(uid, item.name.clone());
-        self.result.users.push(NewUser { user: user.clone(), uid, gid: item.gid.unwrap_or(uid) });
+        let gid = item.gid.unwrap_or(uid);
+        self.new_uids.insert(uid, name.clone());
+        let description = user.description.as_deref().unwrap_or("n/a");
+        self.say(
+            Level::Info,
+            format!("Creating user '{name}' ({description}) with UID {uid} and GID {gid}."),
+        );
+        self.result.users.push(NewUser { user: user.clone(), uid, gid });
         Ok(())
+    }
+
+    /// The id that would suit the user: the one of the file it is to own, or its group's.
+    fn uid_like(&mut self, item: &Item) -> Option<u32> {
+        if let Some(Owner { uid, .. }) = item.owner {
+            if !self.suits(uid) {
+                self.debug(format!("User ID {uid} of file not suitable for {}.", item.name));
+            } else if self.uid_is_free(uid, &item.name, true) {
+                return Some(uid);
+            } else {
+                self.debug(format!("User ID {uid} of file for {} is already used.", item.name));
+            }
+        }
+        item.gid.filter(|gid| self.uid_is_free(*gid, &item.name, true))
     }
 
     /// Whether a file's owner may become a system user's id: nobody gets root's.
@@ -274,18 +357,37 @@ impl Allocator {
     /// Whether no group has this id and, if `mind_users`, no user of another name.
     fn gid_is_free(&self, gid: u32, name: &str, mind_users: bool) -> bool {
         let other = |user: &[u8]| mind_users && user != name.as_bytes();
-        !self.new_gids.contains_key(&gid)
-            && !self.groups.by_id.contains_key(&gid)
-            && !self.new_uids.get(&gid).is_some_and(|user| other(user.as_bytes()))
-            && !self.users.by_id.get(&gid).is_some_and(|user| other(user))
+        let taken = self.new_gids.contains_key(&gid)
+            || self.groups.by_id.contains_key(&gid)
+            || self.new_uids.get(&gid).is_some_and(|user| other(user.as_bytes()))
+            || self.users.by_id.get(&gid).is_some_and(|user| other(user))
+            || self.service.group_of(gid).is_some()
+            || (mind_users && self.service.has_uid(gid));
+        !taken
     }
 
     /// Whether no user has this id and, if `mind_groups`, no group of another name.
     fn uid_is_free(&self, uid: u32, name: &str, mind_groups: bool) -> bool {
         let other = |group: &[u8]| mind_groups && group != name.as_bytes();
-        !self.new_uids.contains_key(&uid)
-            && !self.users.by_id.contains_key(&uid)
-            && !self.new_gids.get(&uid).is_some_and(|group| other(group.as_bytes()))
-            && !self.groups.by_id.get(&uid).is_some_and(|group| other(group))
+        let taken = self.new_uids.contains_key(&uid)
+            || self.users.by_id.contains_key(&uid)
+            || self.new_gids.get(&uid).is_some_and(|group| other(group.as_bytes()))
+            || self.groups.by_id.get(&uid).is_some_and(|group| other(group))
+            || self.service.has_uid(uid)
+            || (mind_groups && self.service.group_of(uid).is_some_and(|group| other(group.as_bytes())));
+        !taken
+    }
+
+    fn say(&mut self, level: Level, text: String) {
+        self.result.messages.push(Message::new(level, text));
+    }
+
+    fn debug(&mut self, text: String) {
+        self.say(Level::Debug, text);
+    }
+
+    fn fail(&mut self, text: String) -> Result<(), Failed> {
+        self.say(Level::Error, text);
+        Err(Failed)
     }
 }

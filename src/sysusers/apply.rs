@@ -17,12 +17,17 @@ use rustix::{
 };
 
 use super::{
-    DatabaseError, Databases, Definitions, Facts, LineError, Plan,
-    allocate::Owner,
-    plan::{Credentials, Surroundings, plan},
+    Credentials, DatabaseError, Databases, Definitions, Facts, Message, Plan,
+    allocate::{NameService, Owner, allocate},
+    message::Level,
+    password::Salt,
     search,
+    surroundings::Surroundings,
 };
-use crate::etc::tree::{Tree, open_directory};
+use crate::{
+    etc::tree::{Tree, exists, open_directory},
+    fragments::search::Found,
+};
 
 /// The largest database that is read, in bytes.
 const MAX_DATABASE: u64 = 64 << 20;
@@ -38,6 +43,21 @@ pub enum Flush {
     Caller,
 }
 
+/// How the work is to be done.
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    /// Passwords and shells.
+    pub credentials: &'a dyn Credentials,
+    /// What else knows users and groups; `&()` for any root but the machine's own.
+    pub service: &'a dyn NameService,
+    /// The date of new entries in shadow, in days since 1970.
+    pub today: u32,
+    /// Who sees to it that the files reach the disk.
+    pub flush: Flush,
+    /// Only say what would be done.
+    pub dry_run: bool,
+}
+
 /// What was done.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Report {
@@ -45,12 +65,8 @@ pub struct Report {
     pub users: Vec<(String, u32, u32)>,
     /// Groups that were added: name, id.
     pub groups: Vec<(String, u32)>,
-    /// Lines that were passed over because they are wrong.
-    pub errors: Vec<LineError>,
-    /// Lines that were passed over because an earlier line says otherwise.
-    pub conflicts: Vec<LineError>,
-    /// Users, groups, ids and credentials that could not be had; one sentence each.
-    pub problems: Vec<String>,
+    /// What there is to say about it, in order.
+    pub messages: Vec<Message>,
 }
 
 /// Why the databases were left as they were.
@@ -104,51 +120,104 @@ impl From<DatabaseError> for SysusersError {
     }
 }
 
-/// Adds to the root's databases all users and groups that its sysusers.d asks for. `usr` is what will be its /usr. `today` is
-/// in days since 1970. What could not be had is in the report; the rest is done all the same.
+/// Adds to the root's databases all users and groups that its sysusers.d asks for. What could not be had is in the report; the rest
+/// is done all the same.
 ///
 /// # Errors
 /// A database that cannot be read, understood or replaced. Databases are then as before, or newer ones stand beside
 /// older ones, each whole.
-pub fn populate(
-    tree: Tree<'_>,
-    facts: &Facts,
-    credentials: &dyn Credentials,
-    today: u32,
-    flush: Flush,
-) -> Result<Report, SysusersError> {
-    let mut definitions = search::read(&tree, facts)?;
-    if let Some(extra) = credentials.get("sysusers.extra") {
+pub fn populate(tree: Tree<'_>, facts: &Facts, options: Options<'_>) -> Result<Report, SysusersError> {
+    let mut definitions = Definitions::new();
+    for found in search::list(&tree)? {
+        read_found(&tree, &mut definitions, &found, &found.path, facts);
+    }
+    if let Some(extra) = options.credentials.get("sysusers.extra") {
         definitions.parse("credential sysusers.extra", extra, facts);
     }
-    let etc = etc(tree.root)?;
-    let _lock = lock(etc.as_fd())?;
-    let databases = read(etc.as_fd())?;
-    let surroundings = look_around(&tree, &definitions, credentials, today);
-    let plan = plan(&definitions, &databases, &surroundings)?;
-    apply(etc.as_fd(), &plan, flush)?;
-    Ok(Report {
-        users: plan.allocation.users.into_iter().map(|new| (new.user.name, new.uid, new.gid)).collect(),
-        groups: plan.allocation.groups.into_iter().map(|new| (new.name, new.gid)).collect(),
-        errors: definitions.errors,
-        conflicts: definitions.conflicts,
-        problems: plan.allocation.problems,
-    })
+    let mut report = Report::default();
+    furnish(tree, definitions, options, &mut report)?;
+    Ok(report)
+}
+
+/// Reads one file of the search path, which messages call `label`.
+pub fn read_found(tree: &Tree<'_>, definitions: &mut Definitions, found: &Found, label: &str, facts: &Facts) {
+    match found.read(tree) {
+        Ok(Some(content)) => {
+            definitions.parse(label, &content, facts);
+        }
+        Ok(None) => {}
+        Err(errno) => definitions.complain(format!("Failed to read '{label}': {}", Sentence(errno))),
+    }
+}
+
+/// As [`populate`], for definitions that were read before. The report says what came before an error.
+///
+/// # Errors
+/// As [`populate`].
+pub fn furnish(
+    tree: Tree<'_>,
+    mut definitions: Definitions,
+    options: Options<'_>,
+    report: &mut Report,
+) -> Result<(), SysusersError> {
+    let surroundings = look_around(&tree, &definitions, options);
+    definitions.settle_shells(|shell| tree.resolve(surroundings.shell(shell)).ok());
+    report.messages.extend_from_slice(definitions.messages());
+    let mut held = None;
+    let mut databases = Databases::default();
+    if !options.dry_run {
+        let etc = etc(tree.root)?;
+        let lock = lock(etc.as_fd(), options.flush)?;
+        databases = read(etc.as_fd())?;
+        held = Some((etc, lock));
+    } else if exists(tree.root, "etc").map_err(SysusersError::call("look at", "/etc"))? {
+        databases = read(open_etc(tree.root)?.as_fd())?;
+    }
+    let allocation = allocate(&definitions, &databases, &surroundings.owners, surroundings.service)?;
+    report.messages.extend_from_slice(&allocation.messages);
+    let plan = Plan::new(&definitions, &databases, &surroundings, allocation)?;
+    report.messages.extend_from_slice(&plan.messages);
+    match held {
+        Some((etc, _lock)) => apply(etc.as_fd(), &plan, options.flush)?,
+        None => report.messages.extend(
+            plan.concerned(&definitions)
+                .map(|kind| Message::new(Level::Info, format!("Would write {}…", kind.file()))),
+        ),
+    }
+    let allocation = plan.allocation;
+    report.users = allocation.users.into_iter().map(|new| (new.user.name, new.uid, new.gid)).collect();
+    report.groups = allocation.groups.into_iter().map(|new| (new.name, new.gid)).collect();
+    Ok(())
 }
 
 /// Looks up in the root what the plan depends on.
-pub fn look_around<'a>(
-    tree: &Tree<'_>,
-    definitions: &Definitions,
-    credentials: &'a dyn Credentials,
-    today: u32,
-) -> Surroundings<'a> {
+fn look_around<'a>(tree: &Tree<'_>, definitions: &Definitions, options: Options<'a>) -> Surroundings<'a> {
     let owner = |path: &str| tree.stat(path).ok().map(|stat| Owner { uid: stat.st_uid, gid: stat.st_gid });
     Surroundings {
         owners: definitions.owner_paths().filter_map(|path| Some((path.to_owned(), owner(path)?))).collect(),
         has_bash: tree.stat("/bin/bash").is_ok(),
-        today,
-        credentials,
+        today: options.today,
+        credentials: options.credentials,
+        salt: &random_salt,
+        service: options.service,
+    }
+}
+
+/// Sixteen bytes of the kernel's generator, once it has been seeded.
+fn random_salt() -> Option<Salt> {
+    let mut salt = Salt::default();
+    // Up to 256 bytes come whole.
+    let filled = rustix::rand::getrandom(&mut salt, rustix::rand::GetRandomFlags::empty()).ok()?;
+    (filled == salt.len()).then_some(salt)
+}
+
+/// What the C library says of an error number, without the number that std adds.
+pub struct Sentence(pub Errno);
+
+impl fmt::Display for Sentence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = std::io::Error::from(self.0).to_string();
+        f.write_str(text.split(" (os error").next().unwrap_or_default())
     }
 }
 
@@ -158,17 +227,24 @@ fn etc(root: BorrowedFd<'_>) -> Result<OwnedFd, SysusersError> {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(errno) => return Err(SysusersError::call("create", "/etc")(errno)),
     }
+    open_etc(root)
+}
+
+fn open_etc(root: BorrowedFd<'_>) -> Result<OwnedFd, SysusersError> {
     open_directory(root, "etc").map_err(SysusersError::call("open", "/etc"))
 }
 
-/// Takes the lock that all programs take that change these files. It is held until it is dropped; who holds it already
-/// makes us fail, not wait.
-fn lock(etc: BorrowedFd<'_>) -> Result<OwnedFd, SysusersError> {
+/// Takes the lock that all programs take that change these files. It is held until it is dropped. In the initramfs nobody else can hold
+/// it, so that to wait would be to hang; elsewhere whoever holds it is waited for, as systemd-sysusers does.
+fn lock(etc: BorrowedFd<'_>, flush: Flush) -> Result<OwnedFd, SysusersError> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = fs::openat(etc, LOCK, flags, Mode::from_raw_mode(0o600))
         .map_err(SysusersError::call("open", "/etc/.pwd.lock"))?;
-    fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive)
-        .map_err(SysusersError::call("lock", "/etc/.pwd.lock"))?;
+    let operation = match flush {
+        Flush::Here => FlockOperation::LockExclusive,
+        Flush::Caller => FlockOperation::NonBlockingLockExclusive,
+    };
+    fs::fcntl_lock(&file, operation).map_err(SysusersError::call("lock", "/etc/.pwd.lock"))?;
     Ok(file)
 }
 

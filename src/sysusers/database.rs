@@ -17,24 +17,32 @@ pub struct Databases {
     pub gshadow: Option<Vec<u8>>,
 }
 
-/// A line that is no entry: nothing can be added to a database that is not understood.
+/// Why nothing can be added to a database.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct DatabaseError {
-    /// Which file.
-    pub file: &'static str,
-    /// The line, from 1.
-    pub line: usize,
-    /// What it lacks.
-    pub reason: &'static str,
+pub enum DatabaseError {
+    /// A line that is no entry: what is not understood is not touched.
+    Line {
+        /// Which file.
+        file: &'static str,
+        /// The line, from 1.
+        line: usize,
+        /// What it lacks.
+        reason: &'static str,
+    },
+    /// gshadow has an entry for a group that is to be made: its password would come to life for a group that somebody took out
+    /// of /etc/group.
+    Orphan(String),
 }
 
 impl fmt::Display for DatabaseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}:{}: {}: repair or remove the line, or reset the root",
-            self.file, self.line, self.reason
-        )
+        match self {
+            Self::Line { file, line, reason } => {
+                write!(f, "{file}:{line}: {reason}: repair or remove the line, or reset the root")
+            }
+            // The tool's words.
+            Self::Orphan(name) => write!(f, "/etc/gshadow: Group \"{name}\" already exists."),
+        }
     }
 }
 
@@ -100,7 +108,7 @@ impl Kind {
             return Ok(lines);
         }
         for (number, text) in content.split(|&byte| byte == b'\n').enumerate() {
-            let entry = self.entry(text).map_err(|reason| DatabaseError {
+            let entry = self.entry(text).map_err(|reason| DatabaseError::Line {
                 file: self.file(),
                 line: number + 1,
                 reason,
@@ -182,14 +190,15 @@ mod tests {
         let entries: Vec<_> =
             lines.iter().filter_map(|line| line.entry).map(|entry| (entry.name, entry.id)).collect();
         assert_eq!(entries, [(&b"root"[..], 0), (b"sp", 7), (b"+nis", 0), (b"-", 0)]);
-        for (content, line) in
-            [("a:x:b:1", 1), ("a:x:1:1\nb", 2), (":x:1:1", 1), ("a:x:1", 1), ("a:x:4294967296:1", 1)]
-        {
-            assert_eq!(
-                Kind::Passwd.lines(content.as_bytes()).map_err(|error| error.line),
-                Err(line),
-                "{content}"
-            );
+        for (content, said) in [
+            ("a:x:b:1", "1: has no valid id"),
+            ("a:x:1:1\nb", "2: has no colon"),
+            (":x:1:1", "1: has no name"),
+            ("a:x:1", "1: has no valid id"),
+            ("a:x:4294967296:1", "1: has no valid id"),
+        ] {
+            let error = Kind::Passwd.lines(content.as_bytes()).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("/etc/passwd:{said}: ")), "{error}");
         }
     }
 

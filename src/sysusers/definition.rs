@@ -1,17 +1,13 @@
-//! Lines of sysusers.d → [`Definitions`]: what is asked for, checked line by line (sysusers.d(5)).
+//! What sysusers.d asks for: the items of all files together, found by name.
 
-use std::prelude::v1::*;
+use std::{collections::BTreeMap, prelude::v1::*};
 
 use super::{
-    names::{is_gecos, is_name, is_path, parse_id, simplify},
+    line,
+    message::{Level, Message},
     range::IdRanges,
 };
-use crate::fragments::{Facts, LineError, lines, words};
-
-/// Lengths that a field may have after its specifiers were replaced (`NAME_MAX`, `PATH_MAX` - 1, `LONG_LINE_MAX`).
-const MAX_NAME: usize = 255;
-const MAX_PATH: usize = 4095;
-const MAX_GECOS: usize = 1 << 20;
+use crate::fragments::{Facts, lines};
 
 /// A user that is to exist.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -47,26 +43,78 @@ pub struct Group {
     pub owner_of: Option<String>,
 }
 
-/// Where an item was first defined.
-type Origin = (String, usize);
+/// A group and who is to be its member; nobody is named twice.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Membership {
+    /// The group.
+    pub group: String,
+    /// Its members, in the order in which they were asked for.
+    pub users: Vec<String>,
+}
+
+/// What one line asks for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Item {
+    User(User),
+    Group(Group),
+    /// User, group.
+    Member(String, String),
+    Range(IdRanges),
+}
+
+/// Items in the order in which they were asked for, found by name. Each knows the file and line that asked first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Named<T> {
+    items: Vec<T>,
+    places: Vec<Place>,
+    by_name: BTreeMap<String, usize>,
+}
+
+/// A number in [`Definitions::files`], and a line.
+type Place = (usize, usize);
+
+impl<T> Default for Named<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), places: Vec::new(), by_name: BTreeMap::new() }
+    }
+}
+
+impl<T> Named<T> {
+    fn get(&self, name: &str) -> Option<(&T, Place)> {
+        let at = *self.by_name.get(name)?;
+        Some((self.items.get(at)?, *self.places.get(at)?))
+    }
+
+    fn add(&mut self, name: &str, item: T, place: Place) {
+        self.by_name.insert(name.to_owned(), self.items.len());
+        self.items.push(item);
+        self.places.push(place);
+    }
+}
 
 /// What all files together ask for, in the order in which it was asked.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Definitions {
-    /// Users of `u` lines.
-    pub users: Vec<User>,
-    /// Groups of `g` lines.
-    pub groups: Vec<Group>,
-    /// Groups and who is to be their member, of `m` lines; neither repeats.
-    pub members: Vec<(String, Vec<String>)>,
-    /// The pool of `r` lines; empty when there was none.
-    pub ranges: IdRanges,
-    /// Lines that were passed over because they ask for nothing that can be given.
-    pub errors: Vec<LineError>,
-    /// Lines that were passed over because an earlier one asked for something else under the same name.
-    pub conflicts: Vec<LineError>,
-    user_origins: Vec<Origin>,
-    group_origins: Vec<Origin>,
+    users: Named<User>,
+    groups: Named<Group>,
+    members: Vec<Membership>,
+    member_of: BTreeMap<String, (usize, BTreeMap<String, ()>)>,
+    ranges: IdRanges,
+    messages: Vec<Message>,
+    /// Messages that do not count if two shells turn out to be one file: number in `messages`, the shells.
+    doubts: Vec<(usize, [Shell; 2])>,
+    files: Vec<String>,
+}
+
+/// Which shell a user gets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Shell {
+    /// The one it asks for.
+    Path(String),
+    /// Root's, which depends on what there is.
+    OfRoot,
+    /// None.
+    Nologin,
 }
 
 impl Definitions {
@@ -75,206 +123,186 @@ impl Definitions {
         Self::default()
     }
 
-    /// Reads one more file. A line that is wrong is put on [`Definitions::errors`] and the others count, as with
-    /// systemd-sysusers.
-    pub fn parse(&mut self, file: &str, content: &[u8], facts: &Facts) {
-        for (number, line) in lines(content).enumerate() {
-            let result = match core::str::from_utf8(line).map(str::trim_ascii) {
-                Err(_) => Err("not UTF-8".to_owned()),
-                Ok(line) if line.is_empty() || line.starts_with('#') => Ok(()),
-                Ok(line) => self.line((file, number + 1), line, facts),
-            };
-            if let Err(message) = result {
-                self.errors.push(LineError { file: file.to_owned(), line: number + 1, message });
+    /// Users of `u` lines.
+    pub fn users(&self) -> &[User] {
+        &self.users.items
+    }
+
+    /// Groups of `g` lines.
+    pub fn groups(&self) -> &[Group] {
+        &self.groups.items
+    }
+
+    /// Members of `m` lines.
+    pub fn members(&self) -> &[Membership] {
+        &self.members
+    }
+
+    /// Who is to be a member of this group.
+    pub fn members_of(&self, group: &[u8]) -> Option<&[String]> {
+        let (at, _) = self.member_of.get(core::str::from_utf8(group).ok()?)?;
+        self.members.get(*at).map(|membership| membership.users.as_slice())
+    }
+
+    /// The pool of `r` lines; empty when there was none.
+    pub fn ranges(&self) -> &IdRanges {
+        &self.ranges
+    }
+
+    /// Whether a `u` line asks for this user.
+    pub fn has_user(&self, name: &str) -> bool {
+        self.users.by_name.contains_key(name)
+    }
+
+    /// Whether a `g` line asks for this group.
+    pub fn has_group(&self, name: &str) -> bool {
+        self.groups.by_name.contains_key(name)
+    }
+
+    /// Lines that were passed over, and why.
+    pub fn messages(&self) -> &[Message] {
+        &self.messages
+    }
+
+    /// Adds a message about something that could not be read.
+    pub fn complain(&mut self, text: impl Into<String>) {
+        self.messages.push(Message::new(Level::Error, text));
+    }
+
+    /// Reads one more file, as its reader calls it. A line that is wrong is passed over with a message and the others count, as with
+    /// systemd-sysusers. Returns whether every line was right.
+    pub fn parse(&mut self, file: &str, content: &[u8], facts: &Facts) -> bool {
+        let mut right = true;
+        for (number, text) in lines(content).enumerate() {
+            let text = text.trim_ascii();
+            if !text.is_empty() && !text.starts_with(b"#") {
+                right &= self.parse_line(file, number + 1, text, facts);
+            }
+        }
+        right
+    }
+
+    /// Reads one line. Returns whether it was right.
+    pub fn parse_line(&mut self, file: &str, number: usize, text: &[u8], facts: &Facts) -> bool {
+        match line::parse(text, facts) {
+            Ok(item) => {
+                self.add(file, number, item);
+                true
+            }
+            Err(text) => {
+                self.say(Level::Error, file, number, text);
+                false
             }
         }
     }
 
     /// Every path whose owner is to be looked up before ids can be allocated.
     pub fn owner_paths(&self) -> impl Iterator<Item = &str> {
-        let users = self.users.iter().filter_map(|user| user.owner_of.as_deref());
-        users.chain(self.groups.iter().filter_map(|group| group.owner_of.as_deref()))
+        let users = self.users().iter().filter_map(|user| user.owner_of.as_deref());
+        users.chain(self.groups().iter().filter_map(|group| group.owner_of.as_deref()))
     }
 
-    fn line(&mut self, origin: (&str, usize), line: &str, facts: &Facts) -> Result<(), String> {
-        let (words, rest) =
-            words::split(line, 6).map_err(|_| "unbalanced quotes or trailing backslash".to_owned())?;
-        if !rest.is_empty() {
-            return Err(format!("trailing garbage '{rest}'"));
-        }
-        let mut words = words.into_iter();
-        let (Some(action), Some(name)) = (words.next(), words.next()) else {
-            return Err("type or name is missing".to_owned());
-        };
-        let (kind, locked) = match action.strip_suffix('!') {
-            Some(kind) => (kind, true),
-            None => (action.as_str(), false),
-        };
-        if !matches!(kind, "u" | "g" | "m" | "r") {
-            return Err(format!("unknown type '{action}'"));
-        }
-        let mut field =
-            |what: &str, limit, path: bool, valid: fn(&str) -> bool| -> Result<Option<String>, String> {
-                let Some(text) = words.next().filter(|text| !text.is_empty() && text != "-") else {
-                    return Ok(None);
-                };
-                let text = facts.expand(&text, limit).map_err(|error| format!("{what} '{text}': {error}"))?;
-                let text = if path { simplify(&text) } else { text };
-                valid(&text).then_some(Some(())).ok_or_else(|| format!("'{text}' is no valid {what}"))?;
-                Ok(Some(text))
-            };
-        let name = match name.as_str() {
-            "" | "-" => None,
-            name => {
-                let name = facts.expand(name, MAX_NAME).map_err(|error| format!("name '{name}': {error}"))?;
-                is_name(&name)
-                    .then_some(())
-                    .ok_or_else(|| format!("'{name}' is no valid user or group name"))?;
-                Some(name)
-            }
-        };
-        let id = field("id", MAX_PATH, false, |_| true)?;
-        let description = field("GECOS field", MAX_GECOS, false, is_gecos)?;
-        let home = field("home directory", MAX_PATH, true, is_path)?;
-        let shell = field("login shell", MAX_PATH, true, is_path)?;
-        if kind != "u" {
-            if locked {
-                return Err(format!("'!' is not for lines of type '{kind}'"));
-            }
-            if description.is_some() || home.is_some() || shell.is_some() {
-                return Err(format!("lines of type '{kind}' take no GECOS field, home directory or shell"));
+    /// Takes back what was said about two lines for one user whose shells are the same file after all. `resolve` follows links.
+    pub fn settle_shells(&mut self, resolve: impl Fn(&Shell) -> Option<String>) {
+        let mut settled = Vec::new();
+        for (message, [one, other]) in &self.doubts {
+            if resolve(one).is_some_and(|one| Some(one) == resolve(other)) {
+                settled.push(*message);
             }
         }
-        match (kind, name, id) {
-            ("r", None, Some(range)) => match self.ranges.add(&range) {
-                true => Ok(()),
-                false => Err(format!("'{range}' is no range of ids")),
+        self.doubts.clear();
+        let mut number = 0;
+        self.messages.retain(|_| {
+            number += 1;
+            !settled.contains(&(number - 1))
+        });
+    }
+
+    fn add(&mut self, file: &str, number: usize, item: Item) {
+        if self.files.last().is_none_or(|last| last != file) {
+            self.files.push(file.to_owned());
+        }
+        let place = (self.files.len() - 1, number);
+        match item {
+            Item::Range(ranges) => self.ranges.merge(&ranges),
+            Item::Member(user, group) => self.add_member(user, group),
+            Item::Group(group) => match self.groups.get(&group.name) {
+                None => self.groups.add(&group.name.clone(), group, place),
+                Some((earlier, _)) if *earlier == group => {}
+                Some((_, first)) => self.conflict(file, number, "group", &group.name, first),
             },
-            ("r", Some(_), _) => Err("lines of type 'r' take no name: write '-'".to_owned()),
-            ("r", None, None) => Err("lines of type 'r' need a range as their third field".to_owned()),
-            (_, None, _) => Err(format!("lines of type '{kind}' need a name")),
-            ("m", Some(user), Some(group)) if is_name(&group) => {
-                self.member(group, user);
-                Ok(())
-            }
-            ("m", _, Some(group)) => Err(format!("'{group}' is no valid group name")),
-            ("m", _, None) => Err("lines of type 'm' need a group as their third field".to_owned()),
-            ("g", Some(name), id) => {
-                self.group(origin, group(name, id)?);
-                Ok(())
-            }
-            (_, Some(name), id) => {
-                let user = User { name, description, home, shell, locked, ..user_id(id)? };
-                self.user(origin, user);
-                Ok(())
-            }
+            Item::User(user) => match self.users.get(&user.name) {
+                None => self.users.add(&user.name.clone(), user, place),
+                Some((earlier, first)) => {
+                    let shells = [shell_of(&user), shell_of(earlier)];
+                    let same = same_but_shell(earlier, &user);
+                    if !same {
+                        self.conflict(file, number, "user", &user.name, first);
+                    } else if !same_shell(&shells) {
+                        self.doubts.push((self.messages.len(), shells));
+                        self.conflict(file, number, "user", &user.name, first);
+                    }
+                }
+            },
         }
     }
 
-    fn member(&mut self, group: String, user: String) {
-        match self.members.iter_mut().find(|(name, _)| *name == group) {
-            None => self.members.push((group, vec![user])),
-            Some((_, users)) if users.contains(&user) => {}
-            Some((_, users)) => users.push(user),
+    fn add_member(&mut self, user: String, group: String) {
+        let next = self.members.len();
+        let (at, known) = self.member_of.entry(group.clone()).or_insert_with(|| (next, BTreeMap::new()));
+        if *at == next {
+            self.members.push(Membership { group, users: Vec::new() });
+        }
+        if known.insert(user.clone(), ()).is_none()
+            && let Some(membership) = self.members.get_mut(*at)
+        {
+            membership.users.push(user);
         }
     }
 
-    fn group(&mut self, origin: (&str, usize), group: Group) {
-        let existing =
-            self.groups.iter().zip(&self.group_origins).find(|(existing, _)| existing.name == group.name);
-        match existing {
-            Some((existing, first)) if *existing != group => {
-                self.conflicts.push(conflict(origin, "group", &group.name, first));
-            }
-            Some(_) => {}
-            None => {
-                self.groups.push(group);
-                self.group_origins.push((origin.0.to_owned(), origin.1));
-            }
-        }
+    fn say(&mut self, level: Level, file: &str, number: usize, text: String) {
+        self.messages.push(Message { level, place: Some((file.to_owned(), number)), text });
     }
 
-    fn user(&mut self, origin: (&str, usize), user: User) {
-        let existing =
-            self.users.iter().zip(&self.user_origins).find(|(existing, _)| existing.name == user.name);
-        match existing {
-            Some((existing, first)) if !equivalent(existing, &user) => {
-                self.conflicts.push(conflict(origin, "user", &user.name, first));
-            }
-            Some(_) => {}
-            None => {
-                self.users.push(user);
-                self.user_origins.push((origin.0.to_owned(), origin.1));
-            }
-        }
+    fn conflict(&mut self, file: &str, number: usize, kind: &str, name: &str, first: Place) {
+        let earlier = self.files.get(first.0).map(String::as_str).unwrap_or_default();
+        let text = format!(
+            "Conflict with earlier configuration for {kind} '{name}' in {earlier}:{}, ignoring line.",
+            first.1
+        );
+        self.say(Level::Warning, file, number, text);
     }
 }
 
-fn conflict(origin: (&str, usize), kind: &str, name: &str, first: &Origin) -> LineError {
-    LineError {
-        file: origin.0.to_owned(),
-        line: origin.1,
-        message: format!("line ignored: {kind} '{name}' is defined otherwise in {}:{}", first.0, first.1),
-    }
-}
-
-/// The third field of a `g` line.
-fn group(name: String, id: Option<String>) -> Result<Group, String> {
-    match id {
-        None => Ok(Group { name, gid: None, owner_of: None }),
-        Some(path) if path.starts_with('/') => Ok(Group { name, gid: None, owner_of: Some(simplify(&path)) }),
-        Some(id) => match parse_id(&id) {
-            Some(gid) => Ok(Group { name, gid: Some(gid), owner_of: None }),
-            None => Err(format!("'{id}' is no group id")),
-        },
-    }
-}
-
-/// The third field of a `u` line, as a user that has nothing else: `-`, `UID`, `UID:GID`, `UID:GROUP`, `-:GID`, `-:GROUP`, `/path`.
-fn user_id(id: Option<String>) -> Result<User, String> {
-    let Some(id) = id else { return Ok(User::default()) };
-    if id.starts_with('/') {
-        return Ok(User { owner_of: Some(simplify(&id)), ..User::default() });
-    }
-    let mut user = User::default();
-    let uid = match id.split_once(':') {
-        None => id.as_str(),
-        Some((uid, group)) => {
-            user.gid = parse_id(group);
-            if user.gid.is_none() {
-                is_name(group)
-                    .then_some(())
-                    .ok_or_else(|| format!("'{group}' is neither a group id nor a group name"))?;
-                user.group = Some(group.to_owned());
-            }
-            uid
-        }
-    };
-    if uid != "-" {
-        user.uid = Some(parse_id(uid).ok_or_else(|| format!("'{uid}' is no user id"))?);
-    }
-    Ok(user)
-}
-
-/// Whether two lines for one user ask for the same. As systemd compares them: neither `!` nor the group's name counts, and all shells
-/// that let nobody in are one.
-fn equivalent(one: &User, other: &User) -> bool {
+/// Whether two lines for one user ask for the same, leaving the shells out of it. As systemd compares them: neither `!` nor the
+/// group's name counts.
+fn same_but_shell(one: &User, other: &User) -> bool {
     (&one.owner_of, &one.description, one.uid, one.gid, &one.home)
         == (&other.owner_of, &other.description, other.uid, other.gid, &other.home)
-        && shell_of(one) == shell_of(other)
 }
 
-/// The shell as far as it matters for [`equivalent`], with /usr merged.
-fn shell_of(user: &User) -> &str {
-    let shell = match (&user.shell, user.uid) {
-        (Some(shell), _) => shell.as_str(),
-        (None, Some(0)) => "/bin/bash",
-        (None, _) => "/sbin/nologin",
-    };
-    match shell.strip_prefix("/usr").unwrap_or(shell) {
-        "/bin/nologin" | "/sbin/nologin" | "/bin/false" | "/bin/true" => "/sbin/nologin",
-        merged => merged,
+/// The shell of a user (systemd: `pick_shell`).
+pub(super) fn shell_of(user: &User) -> Shell {
+    match (&user.shell, user.uid) {
+        (Some(shell), _) => Shell::Path(shell.clone()),
+        (None, Some(0)) => Shell::OfRoot,
+        (None, _) => Shell::Nologin,
     }
+}
+
+/// Whether two shells are the same without a look at the files: by name, or because neither lets anybody in.
+fn same_shell([one, other]: &[Shell; 2]) -> bool {
+    let lets_nobody_in = |shell: &Shell| match shell {
+        Shell::Nologin => true,
+        Shell::OfRoot => false,
+        Shell::Path(path) => {
+            matches!(
+                path.strip_prefix("/usr").unwrap_or(path),
+                "/bin/nologin" | "/sbin/nologin" | "/bin/false" | "/bin/true"
+            )
+        }
+    };
+    one == other || (lets_nobody_in(one) && lets_nobody_in(other))
 }
 
 #[cfg(test)]
@@ -284,10 +312,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_becomes_what_it_asks_for() {
+    fn lines_become_what_they_ask_for() {
         let mut definitions = Definitions::new();
         let text = "u! a 5:g \"G e\" //h/ /bin/sh\ng b /f/\nm a g\nm c g\nm a g\nr - 5-7\n";
-        definitions.parse("f", text.as_bytes(), &Facts::default());
+        assert!(definitions.parse("f", text.as_bytes(), &Facts::default()));
         let user = User {
             name: "a".to_owned(),
             uid: Some(5),
@@ -298,23 +326,37 @@ mod tests {
             locked: true,
             ..User::default()
         };
-        assert_eq!(definitions.users, [user]);
+        assert_eq!(definitions.users(), [user]);
         assert_eq!(
-            definitions.groups,
+            definitions.groups(),
             [Group { name: "b".to_owned(), gid: None, owner_of: Some("/f".to_owned()) }]
         );
-        assert_eq!(definitions.members, [("g".to_owned(), vec!["a".to_owned(), "c".to_owned()])]);
-        assert!(definitions.ranges.contains(6) && !definitions.ranges.contains(8));
-        assert_eq!((definitions.errors.len(), definitions.conflicts.len()), (0, 0));
+        let members = Membership { group: "g".to_owned(), users: vec!["a".to_owned(), "c".to_owned()] };
+        assert_eq!(definitions.members(), [members]);
+        assert!(definitions.ranges().contains(6) && !definitions.ranges().contains(8));
+        assert_eq!(definitions.messages(), []);
     }
 
     #[test]
-    fn a_wrong_line_is_named_and_the_others_count() {
+    fn conflicts_are_named_unless_the_shells_are_one() {
         let mut definitions = Definitions::new();
-        definitions.parse("f", b"u a x\n\xff\ng b\n", &Facts::default());
-        let errors: Vec<String> = definitions.errors.iter().map(LineError::to_string).collect();
-        assert_eq!(errors, ["f:1: 'x' is no user id", "f:2: not UTF-8"]);
-        assert_eq!(definitions.groups.len(), 1);
+        let text = "u a 5\nu a 6\ng b 7\ng b 8\nu c 9 - - /bin/sh\nu c 9 - - /bin/dash\nu d 1 - - /bin/false\nu d 1\n";
+        definitions.parse("f", text.as_bytes(), &Facts::default());
+        let said = |definitions: &Definitions| {
+            definitions.messages().iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let words = "Conflict with earlier configuration for";
+        let mut all = vec![
+            format!("f:2: {words} user 'a' in f:1, ignoring line."),
+            format!("f:4: {words} group 'b' in f:3, ignoring line."),
+            format!("f:6: {words} user 'c' in f:5, ignoring line."),
+        ];
+        let mut other = definitions.clone();
+        other.settle_shells(|shell| Some(format!("{shell:?}")));
+        assert_eq!(said(&other), all);
+        definitions.settle_shells(|_| Some("/bin/dash".to_owned()));
+        all.pop();
+        assert_eq!(said(&definitions), all);
     }
 
     proptest! {

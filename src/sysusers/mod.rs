@@ -8,21 +8,28 @@
 //!
 //! | module | what belongs there |
 //! |---|---|
-//! | [`definition`] | lines of sysusers.d → [`Definitions`] |
+//! | [`definition`] | what all files ask for: [`Definitions`] |
+//! | `line` | one line |
+//! | [`message`] | what is said on the way, in the tool's words |
 //! | [`names`] | which names, ids, texts and paths are valid |
 //! | [`range`] | the pool that free ids come from |
 //! | [`database`] | the entries of the four files |
 //! | [`allocate`] | who gets which id |
+//! | [`surroundings`], [`password`] | what new entries take from the machine: credentials, owners, shells |
 //! | [`mod@plan`] | the new content of the four files |
-//! | [`search`] | reading the files of sysusers.d (std) |
+//! | [`search`] | which files of sysusers.d count (std) |
 //! | [`apply`] | reading and replacing the four files (std) |
 
 pub mod allocate;
 pub mod database;
 pub mod definition;
+mod line;
+pub mod message;
 pub mod names;
+pub mod password;
 pub mod plan;
 pub mod range;
+pub mod surroundings;
 
 #[cfg(feature = "std")]
 pub mod apply;
@@ -30,9 +37,11 @@ pub mod apply;
 pub mod search;
 
 #[cfg(feature = "std")]
-pub use apply::{Flush, Report, SysusersError, populate};
+pub use apply::{Flush, Options, Report, SysusersError, furnish, populate};
 pub use database::{DatabaseError, Databases};
 pub use definition::Definitions;
-pub use plan::{Credentials, Plan, plan};
+pub use message::{Level, Message};
+pub use plan::{Plan, plan};
+pub use surroundings::{Credentials, Surroundings};
 
-pub use crate::fragments::{Facts, LineError};
+pub use crate::fragments::Facts;

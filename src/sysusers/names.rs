@@ -3,6 +3,8 @@
 
 use std::prelude::v1::*;
 
+use super::message::Reason;
+
 /// The longest name of a user or a group: what a utmp record holds (`UT_NAMESIZE` - 1).
 const MAX_NAME: usize = 31;
 /// The longest path, without its end (`PATH_MAX` - 1), and the longest name in it (`NAME_MAX`).
@@ -45,10 +47,23 @@ pub fn simplify(path: &str) -> String {
 
 /// Parses a user or group id: decimal without sign, leading zero or space; 65535 and 4294967295 mean "none" to the kernel and
 /// are no ids.
-pub fn parse_id(text: &str) -> Option<u32> {
-    let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
-    let id: u32 = plain.then(|| text.parse().ok())??;
-    (id != 0xffff && id != u32::MAX).then_some(id)
+///
+/// # Errors
+/// As systemd tells them apart (`parse_uid`).
+pub fn parse_id(text: &str) -> Result<u32, Reason> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    if digits == 0 || (text.starts_with('0') && text != "0") {
+        return Err(Reason::Invalid);
+    }
+    let number: u64 = text.get(..digits).and_then(|text| text.parse().ok()).ok_or(Reason::Range)?;
+    if digits < text.len() {
+        return Err(Reason::Invalid);
+    }
+    match u32::try_from(number) {
+        Err(_) => Err(Reason::Range),
+        Ok(0xffff | u32::MAX) => Err(Reason::Reserved),
+        Ok(id) => Ok(id),
+    }
 }
 
 #[cfg(test)]
@@ -93,16 +108,18 @@ mod tests {
     #[test]
     fn ids() {
         for (text, id) in [
-            ("0", Some(0)),
-            ("65534", Some(65534)),
-            ("65535", None),
-            ("4294967294", Some(4294967294)),
-            ("4294967295", None),
-            ("4294967296", None),
-            ("00", None),
-            ("+1", None),
-            (" 1", None),
-            ("", None),
+            ("0", Ok(0)),
+            ("65534", Ok(65534)),
+            ("65535", Err(Reason::Reserved)),
+            ("4294967294", Ok(4294967294)),
+            ("4294967295", Err(Reason::Reserved)),
+            ("4294967296", Err(Reason::Range)),
+            ("99999999999999999999x", Err(Reason::Range)),
+            ("00", Err(Reason::Invalid)),
+            ("+1", Err(Reason::Invalid)),
+            ("1x", Err(Reason::Invalid)),
+            (" 1", Err(Reason::Invalid)),
+            ("", Err(Reason::Invalid)),
         ] {
             assert_eq!(parse_id(text), id, "{text:?}");
         }

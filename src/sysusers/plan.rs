@@ -3,57 +3,20 @@
 use std::{collections::BTreeMap, prelude::v1::*};
 
 use super::{
-    allocate::{Allocation, NewUser, Owner, allocate},
+    allocate::{Allocation, NewGroup, NewUser, allocate},
     database::{DatabaseError, Databases, Kind, Line, members, with_field},
-    definition::Definitions,
+    definition::{Definitions, User, shell_of},
+    message::Message,
+    surroundings::Surroundings,
 };
 use crate::secret::Secret;
 
-/// The shell of whoever is not to log in, where Debian, Fedora and systemd's default have it.
-const NOLOGIN: &str = "/usr/sbin/nologin";
 /// The password field that points to shadow (passwd(5)).
 const SEE_SHADOW: &str = "x";
 /// The password that nothing hashes to.
 const LOCKED: &[u8] = b"!*";
 /// The root password that systemd-firstboot may still set.
 const UNPROVISIONED: &[u8] = b"!unprovisioned";
-
-/// Where passwords and shells may come from: the names and contents of system credentials (systemd.system-credentials(7)).
-pub trait Credentials {
-    /// The credential of this name.
-    fn get(&self, name: &str) -> Option<&[u8]>;
-}
-
-impl Credentials for BTreeMap<String, Secret> {
-    fn get(&self, name: &str) -> Option<&[u8]> {
-        BTreeMap::get(self, name).map(Secret::expose)
-    }
-}
-
-impl Credentials for BTreeMap<String, Vec<u8>> {
-    fn get(&self, name: &str) -> Option<&[u8]> {
-        BTreeMap::get(self, name).map(Vec::as_slice)
-    }
-}
-
-/// No credentials at all.
-impl Credentials for () {
-    fn get(&self, _: &str) -> Option<&[u8]> {
-        None
-    }
-}
-
-/// What the new lines take from the machine.
-pub struct Surroundings<'a> {
-    /// Owners of the definitions' paths, as far as these exist.
-    pub owners: BTreeMap<String, Owner>,
-    /// Whether the root has /bin/bash, which is then root's shell; /bin/sh otherwise.
-    pub has_bash: bool,
-    /// Days since 1970, for shadow's date of the last password change.
-    pub today: u32,
-    /// `passwd.hashed-password.NAME`, `passwd.shell.NAME`.
-    pub credentials: &'a dyn Credentials,
-}
 
 /// The whole new content of each database that changes, and what it is made of.
 #[derive(Default)]
@@ -68,6 +31,44 @@ pub struct Plan {
     pub shadow: Option<Vec<u8>>,
     /// Who is added, and what could not be.
     pub allocation: Allocation,
+    /// What could not be had of what the new lines take from the machine.
+    pub messages: Vec<Message>,
+}
+
+impl Plan {
+    /// Plans what is added when ids have been given.
+    ///
+    /// # Errors
+    /// As [`plan`].
+    pub fn new(
+        definitions: &Definitions,
+        databases: &Databases,
+        surroundings: &Surroundings<'_>,
+        allocation: Allocation,
+    ) -> Result<Self, DatabaseError> {
+        let mut plan = Self::default();
+        if !allocation.groups.is_empty() || !definitions.members().is_empty() {
+            let [old, old_shadow] = [&databases.group, &databases.gshadow].map(Option::as_deref);
+            plan.group = groups(Kind::Group, definitions, old, &allocation)?;
+            plan.gshadow = groups(Kind::Gshadow, definitions, old_shadow, &allocation)?;
+        }
+        if !allocation.users.is_empty() {
+            let [old, old_shadow] = [&databases.passwd, &databases.shadow].map(Option::as_deref);
+            plan.passwd = Some(passwd(old, &allocation, surroundings, &mut plan.messages)?);
+            plan.shadow = Some(shadow(old_shadow, &allocation, surroundings, &mut plan.messages)?);
+        }
+        plan.allocation = allocation;
+        Ok(plan)
+    }
+
+    /// The databases that systemd-sysusers looks through for these definitions, in its order: it writes them, or says that it would.
+    pub fn concerned(&self, definitions: &Definitions) -> impl Iterator<Item = Kind> {
+        let groups = !self.allocation.groups.is_empty() || !definitions.members().is_empty();
+        let users = !self.allocation.users.is_empty();
+        let all =
+            [(Kind::Group, groups), (Kind::Gshadow, groups), (Kind::Passwd, users), (Kind::Shadow, users)];
+        all.into_iter().filter_map(|(kind, concerned)| concerned.then_some(kind))
+    }
 }
 
 /// Plans what is added to the databases so that all is there that `definitions` ask for. Existing entries stay as
@@ -80,20 +81,8 @@ pub fn plan(
     databases: &Databases,
     surroundings: &Surroundings<'_>,
 ) -> Result<Plan, DatabaseError> {
-    let mut allocation = allocate(definitions, databases, &surroundings.owners)?;
-    let mut problems = Vec::new();
-    let mut plan = Plan::default();
-    if !allocation.groups.is_empty() || !definitions.members.is_empty() {
-        plan.group = groups(Kind::Group, definitions, databases.group.as_deref(), &allocation)?;
-        plan.gshadow = groups(Kind::Gshadow, definitions, databases.gshadow.as_deref(), &allocation)?;
-    }
-    if !allocation.users.is_empty() {
-        plan.passwd = Some(passwd(databases.passwd.as_deref(), &allocation, surroundings, &mut problems)?);
-        plan.shadow = Some(shadow(databases.shadow.as_deref(), &allocation, surroundings, &mut problems)?);
-    }
-    allocation.problems.append(&mut problems);
-    plan.allocation = allocation;
-    Ok(plan)
+    let allocation = allocate(definitions, databases, &surroundings.owners, surroundings.service)?;
+    Plan::new(definitions, databases, surroundings, allocation)
 }
 
 /// Lines before which new ones go, and the rest, which begins with the first NIS entry.
@@ -119,21 +108,26 @@ fn groups(
     let (first, last) = apart(&lines, kind);
     let mut content = Vec::new();
     let mut changed = !allocation.groups.is_empty();
-    for (number, line) in first.iter().enumerate() {
+    let explicit: BTreeMap<&[u8], ()> = match kind {
+        Kind::Gshadow => allocation.groups.iter().filter(|new| new.explicit).map(key).collect(),
+        _ => BTreeMap::new(),
+    };
+    for line in first {
         let Some(entry) = line.entry else {
             push(&mut content, line.text);
             continue;
         };
-        let new = |group: &&super::allocate::NewGroup| group.explicit && group.name.as_bytes() == entry.name;
-        if kind == Kind::Gshadow && allocation.groups.iter().any(|group| new(&group)) {
-            // A password would come to life for a group that somebody took out of /etc/group.
-            let reason = "is an entry for a group that /etc/group lacks";
-            return Err(DatabaseError { file: kind.file(), line: number + 1, reason });
+        if explicit.contains_key(entry.name) {
+            return Err(DatabaseError::Orphan(String::from_utf8_lossy(entry.name).into_owned()));
         }
         match with_members(line.text, entry.name, definitions) {
             Some(text) => {
                 push(&mut content, &text);
                 changed = true;
+            }
+            // libc writes the colon before members that there are none of, and so does the tool.
+            None if kind == Kind::Group && count_colons(line.text) == 2 => {
+                push(&mut content, &[line.text, b":"].concat());
             }
             None => push(&mut content, line.text),
         }
@@ -150,19 +144,24 @@ fn groups(
     Ok(changed.then_some(content))
 }
 
+fn count_colons(text: &[u8]) -> usize {
+    text.iter().filter(|byte| **byte == b':').count()
+}
+
+fn key(group: &NewGroup) -> (&[u8], ()) {
+    (group.name.as_bytes(), ())
+}
+
 /// The entry with the members that it lacks, all sorted; None when it lacks none.
 fn with_members(text: &[u8], name: &[u8], definitions: &Definitions) -> Option<Vec<u8>> {
     // Members are the fourth field of both files.
     const FIELD: usize = 3;
-    let (_, wanted) = definitions.members.iter().find(|(group, _)| group.as_bytes() == name)?;
+    let wanted = definitions.members_of(name)?;
     let mut all = members(text, FIELD);
-    let present = all.len();
-    for member in wanted.iter().map(String::as_bytes) {
-        if !all.contains(&member) {
-            all.push(member);
-        }
-    }
-    if all.len() == present {
+    let present: BTreeMap<&[u8], ()> = all.iter().map(|member| (*member, ())).collect();
+    let count = all.len();
+    all.extend(wanted.iter().map(String::as_bytes).filter(|member| !present.contains_key(member)));
+    if all.len() == count {
         return None;
     }
     all.sort_unstable();
@@ -174,23 +173,19 @@ fn passwd(
     existing: Option<&[u8]>,
     allocation: &Allocation,
     surroundings: &Surroundings<'_>,
-    problems: &mut Vec<String>,
+    messages: &mut Vec<Message>,
 ) -> Result<Vec<u8>, DatabaseError> {
     let lines = Kind::Passwd.lines(existing.unwrap_or_default())?;
     let (first, last) = apart(&lines, Kind::Passwd);
     let mut content = Vec::new();
     first.iter().for_each(|line| push(&mut content, line.text));
     for NewUser { user, uid, gid } in &allocation.users {
-        let default = match (uid, surroundings.has_bash) {
-            (0, true) => "/bin/bash",
-            (0, false) => "/bin/sh",
-            _ => NOLOGIN,
-        };
-        let credential = credential(surroundings, &format!("passwd.shell.{}", user.name), problems);
+        let credential = surroundings.credential(&format!("passwd.shell.{}", user.name), messages);
+        // Who got root's id gets root's shell, also by chance: systemd has set the item's id by now.
+        let wanted = shell_of(&User { uid: Some(*uid), shell: user.shell.clone(), ..User::default() });
         let shell = credential
             .and_then(|shell| core::str::from_utf8(shell).ok())
-            .or(user.shell.as_deref())
-            .unwrap_or(default);
+            .unwrap_or_else(|| surroundings.shell(&wanted));
         let (gecos, home) =
             (user.description.as_deref().unwrap_or_default(), user.home.as_deref().unwrap_or("/"));
         push(
@@ -206,59 +201,46 @@ fn shadow(
     existing: Option<&[u8]>,
     allocation: &Allocation,
     surroundings: &Surroundings<'_>,
-    problems: &mut Vec<String>,
+    messages: &mut Vec<Message>,
 ) -> Result<Vec<u8>, DatabaseError> {
     let lines = Kind::Shadow.lines(existing.unwrap_or_default())?;
     let (first, last) = apart(&lines, Kind::Shadow);
     let today = surroundings.today.to_string();
     let mut content = Vec::new();
-    let mut present: Vec<&[u8]> = Vec::new();
+    // True for those that have an entry already.
+    let mut new: BTreeMap<&[u8], bool> =
+        allocation.users.iter().map(|new| (new.user.name.as_bytes(), false)).collect();
     for line in first {
-        match line.entry {
-            Some(entry) if allocation.users.iter().any(|new| new.user.name.as_bytes() == entry.name) => {
-                present.push(entry.name);
+        match line.entry.and_then(|entry| new.get_mut(entry.name)) {
+            Some(present) => {
+                *present = true;
                 push(&mut content, &with_field(line.text, 2, today.as_bytes()));
             }
-            _ => push(&mut content, line.text),
+            None => push(&mut content, line.text),
         }
     }
-    for NewUser { user, .. } in
-        allocation.users.iter().filter(|new| !present.contains(&new.user.name.as_bytes()))
-    {
-        let hashed = credential(surroundings, &format!("passwd.hashed-password.{}", user.name), problems);
-        let plaintext = format!("passwd.plaintext-password.{}", user.name);
-        if hashed.is_none() && surroundings.credentials.get(&plaintext).is_some() {
-            problems.push(format!(
-                "credential {plaintext} ignored: passwords are not hashed here, '{}' stays locked: give passwd.hashed-password.{0}",
-                user.name
-            ));
+    for NewUser { user, .. } in &allocation.users {
+        if new.get(user.name.as_bytes()).is_some_and(|present| *present) {
+            continue;
         }
-        let password = hashed.unwrap_or(if user.name == "root" { UNPROVISIONED } else { LOCKED });
+        let default = if user.name == "root" { UNPROVISIONED } else { LOCKED };
+        let password = surroundings.password(&user.name, messages);
         let expires: &[u8] = if user.locked { b"1" } else { b"" };
-        let line: [&[u8]; 7] =
-            [user.name.as_bytes(), b":", password, b":", today.as_bytes(), b":::::", expires];
-        push(&mut content, &[line.concat().as_slice(), b":"].concat());
+        for part in [
+            user.name.as_bytes(),
+            b":",
+            password.as_ref().map_or(default, Secret::expose),
+            b":",
+            today.as_bytes(),
+            b":::::",
+            expires,
+            b":\n",
+        ] {
+            content.extend_from_slice(part);
+        }
     }
     last.iter().for_each(|line| push(&mut content, line.text));
     Ok(content)
-}
-
-/// A credential that can be a field of a database. One that cannot is reported and ignored.
-fn credential<'a>(
-    surroundings: &Surroundings<'a>,
-    name: &str,
-    problems: &mut Vec<String>,
-) -> Option<&'a [u8]> {
-    let value = surroundings.credentials.get(name)?;
-    if value.iter().any(|byte| byte.is_ascii_control() || *byte == b':')
-        || core::str::from_utf8(value).is_err()
-    {
-        problems.push(format!(
-            "credential {name} ignored: it holds a colon, a newline or another control character"
-        ));
-        return None;
-    }
-    Some(value)
 }
 
 #[cfg(test)]
@@ -266,13 +248,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::sysusers::Facts;
+    use crate::sysusers::{Facts, message::Level, surroundings::Credentials};
 
     fn planned(lines: &str, databases: &Databases, credentials: &dyn Credentials) -> Plan {
         let mut definitions = Definitions::new();
         definitions.parse("f", lines.as_bytes(), &Facts::default());
-        let surroundings =
-            Surroundings { owners: BTreeMap::new(), has_bash: false, today: 20780, credentials };
+        let surroundings = Surroundings {
+            owners: BTreeMap::new(),
+            has_bash: false,
+            today: 20780,
+            credentials,
+            salt: &|| Some([0; 16]),
+            service: &(),
+        };
         plan(&definitions, databases, &surroundings).unwrap()
     }
 
@@ -321,7 +309,29 @@ mod tests {
         let plan = planned("u a 5\n", &Databases::default(), &credentials);
         assert_eq!(text(&plan.passwd), "a:x:5:5::/:/usr/sbin/nologin\n");
         assert_eq!(text(&plan.shadow), "a:!*:20780::::::\n");
-        assert_eq!(plan.allocation.problems.len(), 2);
+        let errors = plan.messages.iter().filter(|message| message.level == Level::Error);
+        assert_eq!(errors.count(), 2);
+    }
+
+    #[test]
+    fn a_password_in_clear_is_hashed() {
+        let credentials = BTreeMap::from([("passwd.plaintext-password.a".to_owned(), b"secret".to_vec())]);
+        let plan = planned("u a 5\nu b 6\n", &Databases::default(), &credentials);
+        let shadow = text(&plan.shadow);
+        assert!(shadow.starts_with("a:$y$j9T$......................$"), "{shadow}");
+        assert!(shadow.ends_with(":20780::::::\nb:!*:20780::::::\n"), "{shadow}");
+    }
+
+    /// The order of a hash map may not show, and many lines may not cost their square.
+    #[test]
+    fn ten_thousand_users_and_members() {
+        let mut lines = String::from("r - 1000-60000\n");
+        for number in 0..10_000 {
+            lines += &format!("u u{number} -\nm u{number} all\n");
+        }
+        let plan = planned(&lines, &Databases::default(), &());
+        assert_eq!((plan.allocation.users.len(), plan.allocation.groups.len()), (10_000, 10_001));
+        assert!(text(&plan.passwd).starts_with("u0:x:59999:59999:"));
     }
 
     proptest! {

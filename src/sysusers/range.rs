@@ -27,24 +27,28 @@ impl IdRanges {
     pub fn add(&mut self, text: &str) -> bool {
         let ends = match text.split_once('-') {
             None => parse_id(text).map(|id| (id, id)),
-            Some((low, high)) => parse_id(low).zip(parse_id(high)),
+            Some((low, high)) => parse_id(low).and_then(|low| Ok((low, parse_id(high)?))),
         };
-        let Some((low, high)) = ends.filter(|(low, high)| low <= high) else { return false };
-        // systemd refuses a range whose end, one past the last, does not fit.
-        if u64::from(high) + 1 > u64::from(u32::MAX) {
-            return false;
-        }
-        self.0.push((low, high));
-        self.0.sort_unstable();
-        let mut merged: Vec<(u32, u32)> = Vec::with_capacity(self.0.len());
-        for &(low, high) in &self.0 {
-            match merged.last_mut() {
-                Some(last) if low <= last.1.saturating_add(1) => last.1 = last.1.max(high),
-                _ => merged.push((low, high)),
+        match ends {
+            Ok((low, high)) if low <= high => {
+                self.merge(&Self(vec![(low, high)]));
+                true
             }
+            _ => false,
         }
-        self.0 = merged;
-        true
+    }
+
+    /// Adds all of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        self.0.extend_from_slice(&other.0);
+        self.0.sort_unstable();
+        self.0.dedup_by(|next, last| {
+            let touches = next.0 <= last.1.saturating_add(1);
+            if touches {
+                last.1 = last.1.max(next.1);
+            }
+            touches
+        });
     }
 
     /// Whether the pool has this id.

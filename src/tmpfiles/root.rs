@@ -6,7 +6,7 @@ use super::{acl::Names, line::Surroundings};
 use crate::{
     etc::tree::{Last, Tree},
     fragments::search::content,
-    sysusers::plan::Credentials,
+    sysusers::Credentials,
 };
 
 /// Names and their ids.

@@ -6,7 +6,7 @@ use super::{
 use crate::{
     etc::tree::Tree,
     fragments::search::{SearchError, find},
-    sysusers::plan::Credentials,
+    sysusers::Credentials,
 };
 
 /// What is to be done.

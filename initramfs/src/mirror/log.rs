@@ -26,13 +26,17 @@ pub enum Level {
 pub struct Log {
     /// The largest number that is written.
     limit: u8,
+    /// Whether readers are taken to have more letters than ASCII.
+    utf8: bool,
 }
 
 impl Log {
     /// As the environment wants it.
     pub fn from_environment() -> Self {
         let wanted = std::env::var("SYSTEMD_LOG_LEVEL").unwrap_or_default();
-        Self { limit: limit(&wanted).unwrap_or(Level::Info as u8) }
+        let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let locale = set("LC_ALL").or_else(|| set("LC_CTYPE")).or_else(|| set("LANG"));
+        Self { limit: limit(&wanted).unwrap_or(Level::Info as u8), utf8: is_utf8(locale.as_deref()) }
     }
 
     /// Whether messages of this level are written.
@@ -43,8 +47,12 @@ impl Log {
     /// Writes one message, unless its level is not wanted.
     pub fn say(self, level: Level, message: impl fmt::Display) {
         if self.wants(level) {
+            let mut text = message.to_string();
+            if !self.utf8 {
+                text = text.replace('…', "...");
+            }
             // There is nowhere to complain that stderr is closed.
-            let _ = writeln!(std::io::stderr().lock(), "{message}");
+            let _ = writeln!(std::io::stderr().lock(), "{text}");
         }
     }
 
@@ -52,6 +60,16 @@ impl Log {
     pub fn error(self, message: impl fmt::Display) {
         self.say(Level::Error, message);
     }
+}
+
+/// What the C library says of an error, without the number that std adds.
+pub fn sentence(error: &std::io::Error) -> String {
+    error.to_string().split(" (os error").next().unwrap_or_default().to_owned()
+}
+
+/// Whether a locale has more letters than ASCII. As systemd decides it: all have but those that are asked for by these names.
+fn is_utf8(locale: Option<&str>) -> bool {
+    !matches!(locale, Some("C" | "POSIX"))
 }
 
 /// The level that a word of systemd's stands for; all levels have a number, the eighth is `null`: nothing.

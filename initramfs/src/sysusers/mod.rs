@@ -1,52 +1,254 @@
 //! `hermetic sysusers`: systemd-sysusers 257, on our engine.
+//!
+//! | file | what belongs there |
+//! |---|---|
+//! | [`source`] | which lines count: the search path, files, stdin, arguments, credentials |
+//! | [`machine`] | what specifiers and name services say on this machine |
+//!
+//! Where it differs from the original: no pager, `--image=` is refused as in the original's stand-alone build, and what the
+//! [engine](hermetic_init::sysusers) does differently.
 
-use std::{ffi::OsString, os::fd::AsFd as _, path::PathBuf, process::ExitCode, time::SystemTime};
+mod machine;
+mod source;
+
+use std::{
+    env,
+    ffi::OsString,
+    fs, io,
+    os::fd::{AsFd as _, OwnedFd},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::SystemTime,
+};
 
 use clap::Parser;
 use hermetic_init::{
+    config::ImagePolicy,
     etc::{base, tree::Tree},
-    sysusers::{Facts, Flush, populate},
+    sysusers::{Definitions, Flush, Level, Options, Report, SysusersError, apply::Sentence, furnish},
 };
 
-use crate::mirror::{log::Log, words};
+use self::source::Source;
+use crate::mirror::{
+    self,
+    log::{self, Log},
+    words,
+};
 
 /// The words of systemd-sysusers.
 #[derive(Parser)]
 #[command(name = "systemd-sysusers", disable_help_flag = true, disable_version_flag = true)]
 struct Args {
+    #[arg(short, long)]
+    help: bool,
+    #[arg(long)]
+    version: bool,
+    #[arg(long)]
+    cat_config: bool,
+    #[arg(long)]
+    tldr: bool,
     #[arg(long)]
     root: Option<PathBuf>,
+    #[arg(long)]
+    image: Option<PathBuf>,
+    #[arg(long)]
+    image_policy: Option<String>,
+    #[arg(long)]
+    replace: Option<String>,
+    #[arg(long)]
+    dry_run: bool,
+    #[arg(long)]
+    inline: bool,
+    #[arg(long)]
+    no_pager: bool,
+    configuration: Vec<OsString>,
+}
+
+/// What `--help` prints behind the program's name.
+const HELP: &str = "[OPTIONS...] [CONFIGURATION FILE...]
+
+Creates system user accounts.
+
+  -h --help                 Show this help
+     --version              Show package version
+     --cat-config           Show configuration files
+     --tldr                 Show non-comment parts of configuration
+     --root=PATH            Operate on an alternate filesystem root
+     --image=PATH           Operate on disk image as filesystem root
+     --image-policy=POLICY  Specify disk image dissection policy
+     --replace=PATH         Treat arguments as replacement for PATH
+     --dry-run              Just print what would be done
+     --inline               Treat arguments as configuration lines
+     --no-pager             Do not pipe output into a pager
+
+See the systemd-sysusers.service(8) man page for details.";
+
+/// The root that is furnished.
+struct Root {
+    /// As messages name it; empty for the machine's own.
+    path: String,
+    directory: OwnedFd,
+}
+
+impl Root {
+    fn tree(&self) -> Tree<'_> {
+        Tree::whole(self.directory.as_fd())
+    }
+
+    /// A path of the root as messages name it.
+    fn label(&self, path: &str) -> String {
+        match self.path.as_str() {
+            "/" => path.to_owned(),
+            root => format!("{root}{path}"),
+        }
+    }
+
+    /// Whether it is that of the machine we run on.
+    fn is_own(&self) -> bool {
+        self.path.is_empty()
+    }
 }
 
 /// Runs it.
 pub fn run(words: Vec<OsString>) -> ExitCode {
+    let name = words.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let args: Args = match words::parse(words) {
         Ok(args) => args,
         Err(status) => return status,
     };
+    if args.help {
+        println!("{name} {HELP}");
+        return ExitCode::SUCCESS;
+    }
+    if args.version {
+        mirror::print_version();
+        return ExitCode::SUCCESS;
+    }
     let log = Log::from_environment();
-    match furnish(&args, log) {
+    match check(&args).and_then(|()| act(&args, log)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            log.error(error);
+            // What concerns a line has been said already.
+            if !error.is_empty() {
+                log.error(error);
+            }
             ExitCode::FAILURE
         }
     }
 }
 
-fn furnish(args: &Args, log: Log) -> Result<(), String> {
-    let path = args.root.clone().unwrap_or_else(|| "/".into());
-    let root = base::open(&path).map_err(|error| format!("Failed to open {}: {error}", path.display()))?;
-    let usr = base::open(&path.join("usr"))
-        .map_err(|error| format!("Failed to open {}/usr: {error}", path.display()))?;
-    let tree = Tree { root: root.as_fd(), usr: usr.as_fd() };
-    let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let today = u32::try_from(seconds / 86_400).unwrap_or(u32::MAX);
-    let report =
-        populate(tree, &Facts::default(), &(), today, Flush::Here).map_err(|error| error.to_string())?;
-    for line in report.errors.iter().chain(&report.conflicts) {
-        log.error(line);
+/// What cannot be asked for.
+fn check(args: &Args) -> Result<(), String> {
+    if args.image.is_some() {
+        return Err("This systemd-sysusers version is compiled without support for --image=.".to_owned());
     }
-    report.problems.iter().for_each(|problem| log.error(problem));
-    Ok(())
+    if let Some(policy) = &args.image_policy
+        && ImagePolicy::parse(policy).is_err()
+    {
+        return Err(format!("Failed to parse image policy: {policy}"));
+    }
+    let Some(replace) = &args.replace else { return Ok(()) };
+    if !replace.starts_with('/') {
+        return Err("The argument to --replace= must be an absolute path.".to_owned());
+    }
+    if !replace.ends_with(".conf") {
+        return Err("The argument to --replace= must have the extension '.conf'.".to_owned());
+    }
+    if args.cat_config || args.tldr {
+        return Err("Option --replace= is not supported with --cat-config/--tldr.".to_owned());
+    }
+    match args.configuration.is_empty() {
+        true => Err("When --replace= is given, some configuration items must be specified.".to_owned()),
+        false => Ok(()),
+    }
+}
+
+fn act(args: &Args, log: Log) -> Result<(), String> {
+    let root = open(args)?;
+    if args.cat_config || args.tldr {
+        return source::cat(&root, args.tldr);
+    }
+    let facts = machine::facts(&root);
+    let credentials = machine::credentials()?;
+    let source = Source {
+        root: &root,
+        facts: &facts,
+        inline: args.inline,
+        words: &args.configuration,
+        replace: args.replace.as_deref(),
+        credentials: credentials.as_ref(),
+    };
+    let mut definitions = Definitions::new();
+    if let Err(reason) = source.read(&mut definitions) {
+        say(log, definitions.messages());
+        return Err(reason);
+    }
+    let options = Options {
+        credentials: match &credentials {
+            Some(credentials) => &credentials.room,
+            None => &(),
+        },
+        service: if root.is_own() { &machine::NameService } else { &() },
+        today: today(),
+        flush: Flush::Here,
+        dry_run: args.dry_run,
+    };
+    let mut report = Report::default();
+    let done = furnish(root.tree(), definitions, options, &mut report);
+    say(log, &report.messages);
+    done.map_err(|error| failure(&root, error))
+}
+
+/// Opens the root; as the original, which makes /etc with all that is above it.
+fn open(args: &Args) -> Result<Root, String> {
+    let path = match args.root.as_deref().filter(|path| !path.as_os_str().is_empty()) {
+        None => PathBuf::new(),
+        Some(path) => simplified(path)?,
+    };
+    let place = if path.as_os_str().is_empty() { Path::new("/") } else { &path };
+    let reads_only = args.cat_config || args.tldr || args.dry_run;
+    let made = if reads_only { Ok(()) } else { fs::create_dir_all(place) };
+    made.and_then(|()| base::open(place).map_err(io::Error::from))
+        .map(|directory| Root { path: path.to_string_lossy().into_owned(), directory })
+        .map_err(|error| format!("Failed to open {}: {}", place.display(), log::sentence(&error)))
+}
+
+/// The path from /, without doubled slashes and dots.
+fn simplified(path: &Path) -> Result<PathBuf, String> {
+    std::path::absolute(path).map_err(|error| {
+        format!("Failed to parse path \"{}\" and make it absolute: {}", path.display(), log::sentence(&error))
+    })
+}
+
+fn failure(root: &Root, error: SysusersError) -> String {
+    match error {
+        SysusersError::Call { step: "lock", errno, .. } => {
+            format!("Failed to take /etc/passwd lock: {}", Sentence(errno))
+        }
+        SysusersError::Call { step, path, errno } => {
+            format!("Failed to {step} {}: {}", root.label(&path), Sentence(errno))
+        }
+        SysusersError::Database(error) => format!("{}{error}", root.path),
+    }
+}
+
+fn say(log: Log, messages: &[hermetic_init::sysusers::Message]) {
+    for message in messages {
+        let level = match message.level {
+            Level::Error => log::Level::Error,
+            Level::Warning => log::Level::Warning,
+            Level::Info => log::Level::Info,
+            Level::Debug => log::Level::Debug,
+        };
+        log.say(level, message);
+    }
+}
+
+/// `SOURCE_DATE_EPOCH`, else now, in days.
+fn today() -> u32 {
+    let epoch = env::var("SOURCE_DATE_EPOCH").ok().and_then(|seconds| seconds.parse::<u64>().ok());
+    let seconds = epoch.unwrap_or_else(|| {
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    });
+    u32::try_from(seconds / 86_400).unwrap_or(u32::MAX)
 }

@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 
 use super::users::facts_of;
 use crate::{
-    boot::failure::Failure,
+    boot::{credentials, failure::Failure},
     etc::{machine_id::MachineId, tree::Tree},
     info, notice,
     tmpfiles::{Kind, Level, Log, Operation, Request, Selection, Specifiers, run},
@@ -27,7 +27,7 @@ pub(super) fn make(
     };
     let request = Request {
         specifiers: &specifiers,
-        credentials: &super::users::NO_CREDENTIALS,
+        credentials: &credentials::import(),
         selection: &selection,
         operations: &[Operation::Create],
         is_dry_run: false,

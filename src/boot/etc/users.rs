@@ -4,16 +4,16 @@ use std::os::fd::BorrowedFd;
 
 use super::os_release;
 use crate::{
-    boot::failure::{Failure, OrFail},
+    boot::{
+        credentials,
+        failure::{Failure, OrFail},
+    },
     etc::{machine_id::MachineId, tree::Tree},
     fragments::{Facts, facts},
     sys::{attribute, clock},
-    sysusers::{self, Flush},
+    sysusers::{self, Flush, Level},
     warning,
 };
-
-/// Credentials are imported by the systemd that comes after us; none reach this stage.
-pub(super) const NO_CREDENTIALS: () = ();
 
 /// Adds what sysusers.d asks for and the root lacks. Returns how many users and groups that were.
 pub(super) fn add(
@@ -23,15 +23,18 @@ pub(super) fn add(
     id: MachineId,
     flush: Flush,
 ) -> Result<usize, Failure> {
-    let users =
-        sysusers::populate(Tree { root, usr }, &facts_of(usr, Some(id)), &NO_CREDENTIALS, today(), flush)
-            .or_fail(stage, || "users".into())?;
+    let options = sysusers::Options {
+        credentials: &credentials::import(),
+        service: &(),
+        today: today(),
+        flush,
+        dry_run: false,
+    };
+    let users = sysusers::populate(Tree { root, usr }, &facts_of(usr, Some(id)), options)
+        .or_fail(stage, || "users".into())?;
     // As systemd-sysusers does: one bad line costs its user, not the boot.
-    for line in users.errors.iter().chain(&users.conflicts) {
-        warning!("sysusers.d: {line}");
-    }
-    for problem in &users.problems {
-        warning!("sysusers.d: {problem}");
+    for message in users.messages.iter().filter(|message| message.level <= Level::Warning) {
+        warning!("sysusers.d: {message}");
     }
     Ok(users.users.len() + users.groups.len())
 }

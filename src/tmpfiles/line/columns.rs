@@ -29,7 +29,7 @@ pub(super) fn owners_and_mode(
             Some(name) => (name, true),
             None => (field, false),
         };
-        match parse_id(&show(name)).or_else(|| by_name(name)) {
+        match parse_id(&show(name)).ok().or_else(|| by_name(name)) {
             Some(id) => Ok(Some(Owner { id, only_new })),
             None if graceful => {
                 is_missing = true;

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | [`config`] | people's: command line, policies, device names, os-release |
 //! | [`disk`] | strangers' disks: GPT, superblocks, labels |
-//! | [`verity`], [`luks`] | what protects them |
+//! | [`verity`], [`luks`], [`tpm`] | what protects them |
 //! | [`repart`], [`sysusers`], [`mkfs`] | what the first boot plans |
 //! | [`etc`] | what an earlier boot kept on the root |
 //! | [`machine`] | kernel's and firmware's |
@@ -27,6 +27,7 @@ pub mod mkfs;
 pub mod mutate;
 pub mod repart;
 pub mod sysusers;
+pub mod tpm;
 pub mod verity;
 
 /// A target.
@@ -62,6 +63,8 @@ targets! {
     machine: machine_id machine_id_seeds 128, uevent uevent_seeds 4096, modules modules_seeds 4096,
         efi_text efi_text_seeds 1024;
     mkfs: ext4 ext4_seeds 128;
+    tpm: tpm_token tpm_token_seeds 4096, tpm_signature tpm_signature_seeds 4096,
+        tpm_response tpm_response_seeds 2048;
 }
 
 /// An error from a stranger's disk is one printable line, whatever the stranger wrote there.

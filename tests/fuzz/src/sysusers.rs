@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use hermetic_init::{
     fragments::words,
     sysusers::{
-        Databases, Definitions, Facts,
+        Databases, Definitions, Facts, Level, Message,
         allocate::Owner,
         database::{Kind, with_field},
         names::{is_name, is_path, simplify},
-        plan::{Plan, Surroundings, plan},
+        plan::{Plan, plan},
+        surroundings::Surroundings,
     },
 };
 
@@ -26,7 +27,7 @@ pub fn sysusers(data: &[u8]) {
         Facts { machine_id: Some("0123".repeat(8)), hostname: Some("a.b".into()), ..Facts::default() };
     let mut definitions = Definitions::new();
     definitions.parse("a.conf", content, &facts);
-    for user in &definitions.users {
+    for user in definitions.users() {
         assert!(is_name(&user.name) && user.home.as_deref().is_none_or(is_path));
     }
     let there = |content: &[u8]| (!content.is_empty()).then(|| content.to_vec());
@@ -41,7 +42,14 @@ pub fn sysusers(data: &[u8]) {
         .into();
     let owners =
         definitions.owner_paths().map(|path| (path.to_owned(), Owner { uid: 40, gid: 41 })).collect();
-    let surroundings = Surroundings { owners, has_bash: true, today: 20_000, credentials: &credentials };
+    let surroundings = Surroundings {
+        owners,
+        has_bash: true,
+        today: 20_000,
+        credentials: &credentials,
+        salt: &|| None,
+        service: &(),
+    };
     let first = match plan(&definitions, &old, &surroundings) {
         Ok(first) => first,
         Err(error) => return assert!(!error.to_string().is_empty()),
@@ -56,7 +64,8 @@ pub fn sysusers(data: &[u8]) {
         distinct.dedup();
         assert_eq!(distinct.len(), ids.len(), "two new {what}s have one id");
     }
-    if first.allocation.problems.is_empty() {
+    let failed = |message: &Message| matches!(message.level, Level::Error);
+    if !first.allocation.messages.iter().any(failed) {
         let new = Databases {
             passwd: first.passwd.clone().or(old.passwd),
             group: first.group.clone().or(old.group),

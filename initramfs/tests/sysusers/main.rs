@@ -1,0 +1,21 @@
+//! `hermetic sysusers` against systemd-sysusers 257: the same root twice, once for the tool and once for us, then all four databases
+//! and their backups must be equal (every byte, mode and owner), and so must be what both said and how they ended.
+//!
+//! | file | what belongs there |
+//! |---|---|
+//! | [`bench`] | the two roots, and comparing them |
+//! | [`cases`] | one root for every feature |
+//! | [`random`] | a thousand roots that nobody thought of |
+//! | [`packages`] | what Debian's packages ship |
+//! | [`words`] | the command line |
+//! | [`suite`] | systemd's own test suite |
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod bench;
+mod cases;
+#[path = "../common/mod.rs"]
+mod common;
+mod packages;
+mod random;
+mod suite;
+mod words;

@@ -1,0 +1,58 @@
+//! systemd 257's own suites, with our tool in the place of theirs.
+
+use std::{
+    env, fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{
+    bench::executable,
+    common::{Scratch, skip},
+};
+
+/// As Debian configures systemd (`meson`): what the suite's template asks for.
+const CONFIGURATION: [(&str, &str); 4] = [
+    ("@SYSTEM_UID_MAX@", "999"),
+    ("@SYSTEM_GID_MAX@", "999"),
+    ("@NOLOGIN@", "/usr/sbin/nologin"),
+    ("@ENABLE_COMPAT_MUTABLE_UID_BOUNDARIES@", "0"),
+];
+
+fn source() -> Option<PathBuf> {
+    let source = env::var_os("HERMETIC_SYSTEMD_SOURCE").map(PathBuf::from);
+    if source.is_none() {
+        skip("HERMETIC_SYSTEMD_SOURCE");
+    }
+    source
+}
+
+/// `test/test-sysusers.sh`: 16 inputs from files, stdin, with --replace, with login.defs, --inline, and what is wrong.
+#[test]
+fn test_sysusers_sh() {
+    let Some(source) = source() else { return };
+    let scratch = Scratch::here("suite");
+    let mut script = fs::read_to_string(source.join("test/test-sysusers.sh.in")).unwrap();
+    for (name, value) in CONFIGURATION {
+        script = script.replace(name, value);
+    }
+    let data = source.join("test").display().to_string();
+    script = script.replace("@SYSTEMD_TEST_DATA@", &data);
+    assert!(!script.contains("=@") && !script.contains("[ @"), "the template asks for more:\n{script}");
+    let path = scratch.host("test-sysusers.sh");
+    executable(&path, &script);
+    symlink(env!("CARGO_BIN_EXE_hermetic"), scratch.host("systemd-sysusers")).unwrap();
+    let run = |tool: &Path| Command::new("bash").arg(&path).arg(tool).output().unwrap();
+    let output = run(&scratch.host("systemd-sysusers"));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let cases = said.lines().filter(|line| line.starts_with("*** ")).count();
+    assert!(
+        output.status.success(),
+        "after {cases} cases:\n{said}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(cases, 91, "{said}");
+    // A tool that does nothing does not pass.
+    assert!(!run(Path::new("/bin/true")).status.success());
+}

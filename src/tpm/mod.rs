@@ -1,0 +1,71 @@
+//! TPM 2.0: the commands that sealing, unsealing and measuring need, and nothing else.
+//!
+//! | file | noun |
+//! |---|---|
+//! | `command` | one command with its authorizations, one response, checked |
+//! | `session` | an HMAC or policy session: salted, bound, its parameters encrypted |
+//! | `kdf` | the key derivations of the specification |
+//! | `object` | public areas, names, the storage root key |
+//! | `pcr` | banks, selections, reading and extending |
+//! | `policy` | what must hold before a secret is released |
+//! | `seal` | a secret into a blob and out of it |
+//! | `token` | the LUKS2 token `systemd-tpm2` |
+//! | `signature` | a signed policy for PCRs (`tpm2-pcr-signature.json`) |
+//! | `measure` | what systemd measures in an initrd, and its log |
+//!
+//! The bus between processor and TPM is a stranger's: whatever is secret crosses it encrypted in a session whose salt only
+//! this TPM's storage root key can read, and every response is authenticated. A response is parsed by total functions.
+//!
+//! References: TCG TPM 2.0 Library, parts 1 to 3 (revision 1.59); systemd 257, src/shared/tpm2-util.c. Marshalling is
+//! that of the crate tpm2-protocol.
+
+mod command;
+mod error;
+mod kdf;
+pub mod measure;
+mod object;
+mod pcr;
+mod policy;
+mod seal;
+mod session;
+pub mod signature;
+mod token;
+
+use std::prelude::v1::*;
+
+use zeroize::Zeroizing;
+
+pub use error::TpmError;
+pub use object::{Entity, StorageKey};
+pub use pcr::{Bank, PcrMask};
+pub use policy::{Policy, PolicyDigest, SignedPcrs};
+pub use seal::{Blob, Pin};
+pub use token::Token;
+
+/// The way to a TPM: `/dev/tpmrm0`, or a simulator's socket in a test.
+pub trait Transport {
+    /// Sends one whole command and returns the whole response.
+    ///
+    /// # Errors
+    /// The device's own words.
+    fn transmit(&mut self, command: &[u8]) -> Result<Zeroizing<Vec<u8>>, String>;
+}
+
+/// A TPM that can be talked to.
+pub struct Tpm<'d> {
+    device: &'d mut dyn Transport,
+    random: &'d mut dyn FnMut(&mut [u8]),
+}
+
+impl<'d> Tpm<'d> {
+    /// A TPM behind `device`; `random` fills a buffer with bytes that nobody can guess (nonces and salts).
+    pub fn new(device: &'d mut dyn Transport, random: &'d mut dyn FnMut(&mut [u8])) -> Self {
+        Self { device, random }
+    }
+
+    fn nonce(&mut self) -> [u8; 32] {
+        let mut nonce = [0; 32];
+        (self.random)(&mut nonce);
+        nonce
+    }
+}

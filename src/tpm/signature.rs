@@ -1,0 +1,244 @@
+//! Signed policies: who signs (`tpm2-pcr-public-key.pem`) and for what (`tpm2-pcr-signature.json`).
+//!
+//! References: systemd 257, systemd-measure(1) and src/shared/tpm2-util.c (`find_signature`,
+//! `tpm2_tpm2b_public_from_openssl_pkey`); RFC 7468, RFC 5280 (SubjectPublicKeyInfo), RFC 8017.
+
+use std::prelude::v1::*;
+
+use base64ct::{Base64, Encoding as _};
+use pkcs1::RsaPublicKey;
+use serde_json::Value;
+use spki::{
+    Document, ObjectIdentifier, SubjectPublicKeyInfoRef,
+    der::{Decode as _, asn1::UintRef},
+};
+use tpm2_protocol::data::{TpmAlgId, TpmCc, TpmaObject};
+
+use super::{
+    Bank, Entity, PcrMask, PolicyDigest, Tpm, TpmError,
+    command::{Command, Params},
+    kdf::{self, DIGEST},
+    object,
+};
+
+/// rsaEncryption (RFC 8017, appendix A.1).
+const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+/// What a TPM takes 0 for.
+const DEFAULT_EXPONENT: u32 = 65537;
+/// Signature files are some kilobytes: as many signatures as there are phases and banks.
+const LARGEST: usize = 1 << 20;
+/// `TPM_RH_OWNER`: in this hierarchy the TPM vouches for what it verified.
+const OWNER: u32 = 0x4000_0001;
+
+/// An RSA key whose signatures count.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PublicKey {
+    /// The PEM text, as tokens keep it.
+    pem: Vec<u8>,
+    der: Vec<u8>,
+    modulus: Vec<u8>,
+    exponent: u32,
+    /// The exponent 65537 is told as it is, not as the default: what some versions of systemd did (systemd issue 30546).
+    spelled_out: bool,
+}
+
+impl PublicKey {
+    /// Reads a PEM file.
+    ///
+    /// # Errors
+    /// It is none, or not an RSA key.
+    pub fn parse(pem: &[u8]) -> Result<Self, TpmError> {
+        let invalid = |what: &str| TpmError::Invalid(format!("the public key for PCR signatures {what}"));
+        let text = core::str::from_utf8(pem).map_err(|_| invalid("is no PEM file"))?;
+        let (label, document) = Document::from_pem(text).map_err(|_| invalid("is no PEM file"))?;
+        let der = document.into_vec();
+        let info = SubjectPublicKeyInfoRef::from_der(&der).map_err(|_| invalid("is not well-formed"))?;
+        if label != "PUBLIC KEY" || info.algorithm.oid != RSA_ENCRYPTION {
+            return Err(invalid("is no RSA key; sign with RSA"));
+        }
+        let bits = info.subject_public_key.as_bytes().ok_or_else(|| invalid("is not well-formed"))?;
+        let key = RsaPublicKey::from_der(bits).map_err(|_| invalid("is not well-formed"))?;
+        let exponent = number(key.public_exponent).ok_or_else(|| invalid("has too large an exponent"))?;
+        let modulus = key.modulus.as_bytes().to_vec();
+        Ok(Self { pem: pem.into(), der, modulus, exponent, spelled_out: false })
+    }
+
+    /// The PEM text.
+    pub fn pem(&self) -> &[u8] {
+        &self.pem
+    }
+
+    /// The same key as versions of systemd told it that spelled the default exponent out; its name is another one.
+    #[must_use]
+    pub fn spelled_out(mut self) -> Self {
+        self.spelled_out = true;
+        self
+    }
+
+    /// What signature files call it: SHA-256 of the DER form.
+    pub fn fingerprint(&self) -> [u8; DIGEST] {
+        kdf::sha256(&[&self.der])
+    }
+
+    /// Its name for the TPM.
+    pub fn name(&self) -> Vec<u8> {
+        object::name(&self.public())
+    }
+
+    /// A `TPMT_PUBLIC`.
+    fn public(&self) -> Vec<u8> {
+        let exponent = if self.exponent == DEFAULT_EXPONENT && !self.spelled_out { 0 } else { self.exponent };
+        let attributes = TpmaObject::DECRYPT | TpmaObject::SIGN_ENCRYPT | TpmaObject::USER_WITH_AUTH;
+        let bits = u16::try_from(self.modulus.len().saturating_mul(8)).unwrap_or(u16::MAX);
+        let null = (TpmAlgId::Null as u16).to_be_bytes();
+        [
+            &(TpmAlgId::Rsa as u16).to_be_bytes(),
+            &(TpmAlgId::Sha256 as u16).to_be_bytes(),
+            attributes.bits().to_be_bytes().as_slice(),
+            &[0, 0],
+            &null,
+            &null,
+            &bits.to_be_bytes(),
+            &exponent.to_be_bytes(),
+            &u16::try_from(self.modulus.len()).unwrap_or(u16::MAX).to_be_bytes(),
+            &self.modulus,
+        ]
+        .concat()
+    }
+
+    /// A `TPMT_SIGNATURE`: RSASSA with SHA-256.
+    pub(super) fn signature(bytes: &[u8]) -> Result<Vec<u8>, TpmError> {
+        let params =
+            Params::new().push(&TpmAlgId::Rsassa)?.push(&TpmAlgId::Sha256)?.sized(bytes)?.into_bytes();
+        Ok(params.to_vec())
+    }
+}
+
+fn number(value: UintRef<'_>) -> Option<u32> {
+    let bytes = value.as_bytes();
+    let mut wide = [0; 4];
+    wide.get_mut(4_usize.checked_sub(bytes.len())?..)?.copy_from_slice(bytes);
+    Some(u32::from_be_bytes(wide))
+}
+
+impl Tpm<'_> {
+    pub(super) fn load_external(&mut self, key: &PublicKey) -> Result<Entity, TpmError> {
+        let params = Params::new().sized(&[])?.sized(&key.public())?.raw(&OWNER.to_be_bytes())?;
+        let command = Command { code: TpmCc::LoadExternal, handles: &[], params, gives_handle: true };
+        let response = self.execute(command, &mut [])?;
+        Ok(Entity { handle: response.handle, name: key.name() })
+    }
+}
+
+/// A signature file.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Signatures(Vec<Signature>);
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Signature {
+    bank: Bank,
+    pcrs: PcrMask,
+    key: Vec<u8>,
+    policy: Vec<u8>,
+    signature: Vec<u8>,
+}
+
+impl Signatures {
+    /// Reads `tpm2-pcr-signature.json`. Banks that we do not know are left out.
+    ///
+    /// # Errors
+    /// It is too large, no JSON, or an entry lacks a member.
+    pub fn parse(text: &[u8]) -> Result<Self, TpmError> {
+        let invalid = |what: &str| TpmError::Invalid(format!("tpm2-pcr-signature.json {what}"));
+        if text.len() > LARGEST {
+            return Err(invalid("is larger than 1 MiB"));
+        }
+        let value: Value = serde_json::from_slice(text).map_err(|_| invalid("is no JSON"))?;
+        let banks = value.as_object().ok_or_else(|| invalid("is no object of banks"))?;
+        let mut all = Vec::new();
+        for (bank, entries) in banks {
+            let Some(bank) = Bank::parse(bank) else { continue };
+            let entries = entries.as_array().ok_or_else(|| invalid("has a bank that is no list"))?;
+            for entry in entries {
+                all.push(Signature::parse(bank, entry).ok_or_else(|| invalid("has an incomplete entry"))?);
+            }
+        }
+        Ok(Self(all))
+    }
+
+    /// The signature by this key for PCRs with this policy.
+    pub(super) fn find(
+        &self,
+        bank: Bank,
+        pcrs: PcrMask,
+        key: &[u8; DIGEST],
+        policy: &PolicyDigest,
+    ) -> Option<&[u8]> {
+        let found = self.0.iter().find(|entry| {
+            entry.bank == bank && entry.pcrs == pcrs && entry.key == key && entry.policy == policy
+        });
+        found.map(|entry| entry.signature.as_slice())
+    }
+}
+
+impl Signature {
+    fn parse(bank: Bank, entry: &Value) -> Option<Self> {
+        let text = |name: &str| entry.get(name)?.as_str();
+        Some(Self {
+            bank,
+            pcrs: pcrs(entry.get("pcrs")?)?,
+            key: unhex(text("pkfp")?)?,
+            policy: unhex(text("pol")?)?,
+            signature: Base64::decode_vec(text("sig")?).ok()?,
+        })
+    }
+}
+
+/// A list of PCR numbers.
+pub(super) fn pcrs(value: &Value) -> Option<PcrMask> {
+    let numbers = value.as_array()?.iter().map(|pcr| u32::try_from(pcr.as_u64()?).ok());
+    PcrMask::of(numbers.collect::<Option<Vec<u32>>>()?)
+}
+
+/// Bytes out of hexadecimal digits.
+pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let pairs = text.as_bytes().chunks(2);
+    pairs.map(|pair| Some(digit(pair.first()?)? << 4 | digit(pair.get(1)?)?)).collect()
+}
+
+/// Hexadecimal digits out of bytes.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_file_is_searched_by_bank_pcrs_key_and_policy() {
+        let key = [0x11; 32];
+        let policy = [0x22; 32];
+        let text = format!(
+            r#"{{"sha256":[{{"pcrs":[11],"pkfp":"{}","pol":"{}","sig":"AQID"}}],"sm3_256":[]}}"#,
+            hex(&key),
+            hex(&policy)
+        );
+        let file = Signatures::parse(text.as_bytes()).unwrap();
+        let mask = PcrMask::parse("11").unwrap();
+        assert_eq!(file.find(Bank::Sha256, mask, &key, &policy), Some(&[1, 2, 3][..]));
+        assert_eq!(file.find(Bank::Sha1, mask, &key, &policy), None);
+        assert_eq!(file.find(Bank::Sha256, mask, &policy, &policy), None);
+        assert_eq!(file.find(Bank::Sha256, PcrMask::parse("7").unwrap(), &key, &policy), None);
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_is_total(text in "\\PC{0,200}", bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _total = Signatures::parse(text.as_bytes());
+            let _total = PublicKey::parse(&bytes);
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! See `fuzz::tpm::tpm_response`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::tpm::tpm_response(data));

@@ -1,0 +1,375 @@
+//! TPM 2.0 against swtpm, and tokens against systemd-cryptenroll.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use std::{
+    cell::Cell,
+    fs,
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use common::{Scratch, tool};
+use hermetic_init::{
+    luks::{Header, Limits},
+    secret::Secret,
+    tpm::{Bank, PcrMask, Pin, Policy, SignedPcrs, Token, Tpm, TpmError, Transport, signature},
+};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+/// How long a simulator may take to listen.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// swtpm with a state of its own.
+struct Simulator {
+    child: Child,
+    port: u16,
+    scratch: Scratch,
+}
+
+impl Simulator {
+    /// A TPM as it leaves the factory; None without the tool root.
+    fn new() -> Option<Self> {
+        let scratch = Scratch::new()?;
+        fs::create_dir(scratch.host("state")).unwrap();
+        let mut simulator = Self { child: start(&scratch, 0)?, port: 0, scratch };
+        simulator.kill();
+        simulator.restart();
+        Some(simulator)
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it on two ports in a row that nobody has: tpm2-tss looks for the control channel behind the other.
+    fn restart(&mut self) {
+        let begin = Instant::now();
+        loop {
+            let listeners = pair();
+            let port = listeners.0.local_addr().unwrap().port();
+            drop(listeners);
+            self.child = start(&self.scratch, port).unwrap();
+            self.port = port;
+            while begin.elapsed() < PATIENCE {
+                if self.child.try_wait().unwrap().is_some() {
+                    break;
+                }
+                if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            assert!(begin.elapsed() < PATIENCE, "swtpm does not listen");
+        }
+    }
+
+    /// Switches it off and on: PCRs are as after a reset, what is persistent stays.
+    fn reset(&mut self) {
+        self.kill();
+        self.restart();
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Tpm<'_>) -> T) -> T {
+        let mut wire = Wire(self.port);
+        work(&mut Tpm::new(&mut wire, &mut random))
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        let _already_dead = self.child.kill();
+        let _already_dead = self.child.wait();
+    }
+}
+
+fn pair() -> (TcpListener, TcpListener) {
+    loop {
+        let first = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = first.local_addr().unwrap().port();
+        if let Some(next) = port.checked_add(1)
+            && let Ok(second) = TcpListener::bind((Ipv4Addr::LOCALHOST, next))
+        {
+            return (first, second);
+        }
+    }
+}
+
+fn start(scratch: &Scratch, port: u16) -> Option<Child> {
+    let mut swtpm = tool("swtpm")?;
+    swtpm.args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear", "--tpmstate"]);
+    swtpm.arg(format!("dir={}", scratch.inside("state")));
+    swtpm.args(["--server", &format!("type=tcp,port={port},disconnect")]);
+    swtpm.args(["--ctrl", &format!("type=tcp,port={}", port.saturating_add(1))]);
+    Some(swtpm.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+}
+
+/// The simulator's data channel: bare commands and responses, a connection for each.
+struct Wire(u16);
+
+impl Transport for Wire {
+    fn transmit(&mut self, command: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
+        let exchange = || -> std::io::Result<Zeroizing<Vec<u8>>> {
+            let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.0))?;
+            stream.write_all(command)?;
+            let mut response = Zeroizing::new(vec![0; 10]);
+            stream.read_exact(&mut response)?;
+            let size = u32::from_be_bytes(response[2..6].try_into().unwrap());
+            response.resize(size as usize, 0);
+            stream.read_exact(&mut response[10..])?;
+            Ok(response)
+        };
+        exchange().map_err(|error| error.to_string())
+    }
+}
+
+/// Bytes that are the same in every run and never the same twice.
+fn random(bytes: &mut [u8]) {
+    thread_local!(static STATE: Cell<u64> = const { Cell::new(0x9e37_79b9_7f4a_7c15) });
+    for byte in bytes {
+        let mut state = STATE.get();
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        STATE.set(state);
+        *byte = (state >> 32) as u8;
+    }
+}
+
+fn policy(pcrs: &str, pin: bool) -> Policy {
+    Policy { bank: Bank::Sha256, pcrs: PcrMask::parse(pcrs).unwrap(), signed: None, pin }
+}
+
+fn extend(tpm: &mut Tpm<'_>, pcr: u32, word: &str) {
+    tpm.extend(pcr, &[(Bank::Sha256, Bank::Sha256.digest(word.as_bytes()))]).unwrap();
+}
+
+#[test]
+fn a_secret_opens_while_the_pcr_is_as_it_was() {
+    let Some(mut simulator) = Simulator::new() else { return };
+    let (token, passphrase) = simulator.with(|tpm| {
+        extend(tpm, 7, "secure boot is on");
+        let (token, passphrase) = tpm.enrol(&policy("7", false), None, None).unwrap();
+        assert_eq!(passphrase.expose().len(), 44, "base64 of 32 bytes");
+        let again = tpm.open(&token, &Pin::none(), None).unwrap();
+        assert!(again.expose() == passphrase.expose());
+        (Token::parse(&token.to_json(1)).unwrap(), passphrase)
+    });
+    simulator.reset();
+    simulator.with(|tpm| {
+        let error = tpm.open(&token, &Pin::none(), None).err().unwrap();
+        assert_eq!(error, TpmError::PolicyMismatch { looked_at: "PCR 7 (sha256)".into() });
+        extend(tpm, 7, "secure boot is on");
+        assert!(tpm.open(&token, &Pin::none(), None).unwrap().expose() == passphrase.expose());
+        extend(tpm, 7, "and then something else ran");
+        assert!(matches!(tpm.open(&token, &Pin::none(), None), Err(TpmError::PolicyMismatch { .. })));
+    });
+}
+
+#[test]
+fn a_pin_is_asked_for_and_a_wrong_one_locks() {
+    let Some(simulator) = Simulator::new() else { return };
+    let word = |text: &str| Secret::new(text.as_bytes().to_vec());
+    simulator.with(|tpm| {
+        let salt = [7; 32];
+        let pin = Pin::new(&word("1234"), Some(&salt));
+        let (token, passphrase) = tpm.enrol(&policy("7", true), Some(&pin), Some(&salt)).unwrap();
+        assert!(tpm.open(&token, &pin, None).unwrap().expose() == passphrase.expose());
+        let wrong = Pin::new(&word("12345"), Some(&salt));
+        let mut errors = (0..10).map(|_| tpm.open(&token, &wrong, None).err().unwrap());
+        assert!(errors.next().unwrap().is_wrong_pin());
+        assert!(errors.any(|error| error.is_lockout()), "the TPM never locks");
+        let error = tpm.open(&token, &pin, None).err().unwrap();
+        assert!(error.is_lockout(), "{error}");
+    });
+}
+
+#[test]
+fn another_tpm_is_told_from_this_one() {
+    let Some(simulator) = Simulator::new() else { return };
+    let (token, _) = simulator.with(|tpm| tpm.enrol(&policy("7", false), None, None).unwrap());
+    let other = Simulator::new().unwrap();
+    other.with(|tpm| {
+        assert_eq!(tpm.open(&token, &Pin::none(), None).err().unwrap(), TpmError::OtherStorageKey);
+        tpm.storage_key_or_new().unwrap();
+        assert_eq!(tpm.open(&token, &Pin::none(), None).err().unwrap(), TpmError::OtherStorageKey);
+    });
+}
+
+#[test]
+fn whoever_changes_a_response_on_the_bus_is_found_out() {
+    let Some(simulator) = Simulator::new() else { return };
+    let (token, passphrase) = simulator.with(|tpm| tpm.enrol(&policy("7", false), None, None).unwrap());
+
+    /// Somebody on the bus, who turns a bit of every response to TPM2_Unseal over and keeps what crosses.
+    struct Bus<'a>(Wire, &'a mut Vec<u8>, bool);
+    impl Transport for Bus<'_> {
+        fn transmit(&mut self, command: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
+            let mut response = self.0.transmit(command)?;
+            self.1.extend_from_slice(&response);
+            if self.2 && command[6..10] == 0x15e_u32.to_be_bytes() {
+                response[20] ^= 1;
+            }
+            Ok(response)
+        }
+    }
+    let mut heard = Vec::new();
+    let mut bus = Bus(Wire(simulator.port), &mut heard, true);
+    let error = Tpm::new(&mut bus, &mut random).open(&token, &Pin::none(), None).err().unwrap();
+    assert!(matches!(error, TpmError::Tampered { .. }), "{error}");
+    let mut bus = Bus(Wire(simulator.port), &mut heard, false);
+    let opened = Tpm::new(&mut bus, &mut random).open(&token, &Pin::none(), None).unwrap();
+    assert!(opened.expose() == passphrase.expose());
+    use base64ct::Encoding as _;
+    let secret = base64ct::Base64::decode_vec(std::str::from_utf8(passphrase.expose()).unwrap()).unwrap();
+    assert!(
+        !heard.windows(16).any(|window| window == &secret[..16]),
+        "the secret crosses the bus in the clear"
+    );
+}
+
+/// What openssl of the tool root says, with its files in the scratch directory.
+fn openssl(scratch: &Scratch, words: &[&str]) -> Vec<u8> {
+    let words = words.iter().map(|word| match word.strip_prefix('@') {
+        Some(file) => scratch.inside(file),
+        None => (*word).into(),
+    });
+    let output = tool("openssl").unwrap().args(words).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    output.stdout
+}
+
+#[test]
+fn a_signature_decides_which_state_is_good() {
+    let Some(simulator) = Simulator::new() else { return };
+    let scratch = &simulator.scratch;
+    openssl(scratch, &["genrsa", "-out", "@key.pem", "2048"]);
+    openssl(scratch, &["rsa", "-in", "@key.pem", "-pubout", "-out", "@public.pem"]);
+    let key = signature::PublicKey::parse(&fs::read(scratch.host("public.pem")).unwrap()).unwrap();
+    openssl(scratch, &["pkey", "-pubin", "-in", "@public.pem", "-outform", "DER", "-out", "@public.der"]);
+    let printed = openssl(scratch, &["dgst", "-sha256", "-r", "@public.der"]);
+    assert!(printed.starts_with(hex(&key.fingerprint()).as_bytes()));
+
+    simulator.with(|tpm| {
+        let pcrs = PcrMask::parse("11").unwrap();
+        let policy = Policy { signed: Some(SignedPcrs { pcrs, key: key.clone() }), ..policy("7", false) };
+        let (token, passphrase) = tpm.enrol(&policy, None, None).unwrap();
+        let token = Token::parse(&token.to_json(0)).unwrap();
+        let sign = |tpm: &mut Tpm<'_>| {
+            let approved = tpm.pcr_policy(Bank::Sha256, pcrs).unwrap();
+            fs::write(scratch.host("approved"), approved).unwrap();
+            openssl(scratch, &["dgst", "-sha256", "-sign", "@key.pem", "-out", "@signature", "@approved"]);
+            let signature = openssl(scratch, &["base64", "-A", "-in", "@signature"]);
+            let file = serde_json::json!({ "sha256": [{
+                "pcrs": [11], "pkfp": hex(&key.fingerprint()), "pol": hex(&approved),
+                "sig": String::from_utf8(signature).unwrap(),
+            }]});
+            signature::Signatures::parse(file.to_string().as_bytes()).unwrap()
+        };
+        extend(tpm, 11, "enter-initrd");
+        let now = sign(tpm);
+        assert!(tpm.open(&token, &Pin::none(), Some(&now)).unwrap().expose() == passphrase.expose());
+        assert!(matches!(tpm.open(&token, &Pin::none(), None), Err(TpmError::NoSignature { .. })));
+        extend(tpm, 11, "leave-initrd");
+        assert!(matches!(tpm.open(&token, &Pin::none(), Some(&now)), Err(TpmError::NoSignature { .. })));
+        // Another key's signature for this very state does not count.
+        openssl(scratch, &["genrsa", "-out", "@key.pem", "2048"]);
+        let forged = sign(tpm);
+        let error = tpm.open(&token, &Pin::none(), Some(&forged)).err().unwrap();
+        assert!(error.to_string().contains("the signature does not match"), "{error}");
+    });
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// systemd-cryptenroll of the tool root on a volume there, with a /proc of its own.
+fn enroll(simulator: &Simulator, words: &[&str]) -> std::process::Output {
+    let root = std::env::var("HERMETIC_TOOLS").unwrap();
+    let script = "mount -t proc proc \"$0/proc\" && exec chroot \"$0\" \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, &root, "systemd-cryptenroll"]);
+    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C").env("NEWPIN", "1234");
+    command.arg(format!("--unlock-key-file={}", simulator.scratch.inside("key")));
+    command.arg(format!("--tpm2-device=swtpm:host=127.0.0.1,port={}", simulator.port));
+    command.args(words).arg(simulator.scratch.inside("disk")).output().unwrap()
+}
+
+/// A volume that cryptsetup formatted with the file `key`.
+fn volume(simulator: &Simulator) {
+    let scratch = &simulator.scratch;
+    fs::write(scratch.host("key"), b"thirty-two bytes of random, say.").unwrap();
+    fs::File::create(scratch.host("disk")).unwrap().set_len(20 << 20).unwrap();
+    let mut cryptsetup = tool("cryptsetup").unwrap();
+    cryptsetup.args(["luksFormat", "--batch-mode", "--type", "luks2", "--pbkdf", "pbkdf2"]);
+    cryptsetup.args(["--pbkdf-force-iterations", "1000", "--key-file", &scratch.inside("key")]);
+    let output = cryptsetup.arg(scratch.inside("disk")).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// The tokens of the volume, as cryptsetup prints them.
+fn tokens(simulator: &Simulator) -> Vec<Value> {
+    let mut cryptsetup = tool("cryptsetup").unwrap();
+    let output =
+        cryptsetup.args(["luksDump", "--dump-json-metadata"]).arg(simulator.scratch.inside("disk")).output();
+    let metadata: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+    metadata["tokens"].as_object().unwrap().values().cloned().collect()
+}
+
+/// What systemd-cryptenroll enrols opens its keyslot, whatever it is bound to.
+#[test]
+fn tokens_of_systemd_cryptenroll_open_their_keyslots() {
+    let Some(simulator) = Simulator::new() else { return };
+    let scratch = &simulator.scratch;
+    openssl(scratch, &["genrsa", "-out", "@key.pem", "2048"]);
+    openssl(scratch, &["rsa", "-in", "@key.pem", "-pubout", "-out", "@public.pem"]);
+    let public = format!("--tpm2-public-key={}", scratch.inside("public.pem"));
+    for (words, pin) in [
+        (&["--tpm2-pcrs=7"][..], None),
+        (&["--tpm2-pcrs=7+14"], None),
+        (&["--tpm2-pcrs="], None),
+        (&["--tpm2-pcrs=7", "--tpm2-with-pin=yes"], Some("1234")),
+        (&["--tpm2-pcrs=7", &public, "--tpm2-public-key-pcrs=11"], None),
+    ] {
+        volume(&simulator);
+        let without_key = words.iter().all(|word| !word.contains("public-key"));
+        let words = if without_key { [words, &["--tpm2-public-key="]].concat() } else { words.to_vec() };
+        let output = enroll(&simulator, &words);
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        let tokens = tokens(&simulator);
+        let token = Token::parse(&tokens[0]).unwrap_or_else(|error| panic!("{words:?}: {error}: {tokens:?}"));
+        let typed = pin.map(|pin: &str| Secret::new(pin.as_bytes().to_vec()));
+        let pin = typed.map_or_else(Pin::none, |pin| Pin::new(&pin, token.salt.as_deref()));
+        let signatures = token.policy.signed.as_ref().map(|signed| {
+            let approved = simulator.with(|tpm| tpm.pcr_policy(Bank::Sha256, signed.pcrs).unwrap());
+            fs::write(scratch.host("approved"), approved).unwrap();
+            openssl(scratch, &["dgst", "-sha256", "-sign", "@key.pem", "-out", "@signature", "@approved"]);
+            let text = openssl(scratch, &["base64", "-A", "-in", "@signature"]);
+            let file = serde_json::json!({ "sha256": [{
+                "pcrs": [11], "pkfp": hex(&signed.key.fingerprint()), "pol": hex(&approved),
+                "sig": String::from_utf8(text).unwrap(),
+            }]});
+            signature::Signatures::parse(file.to_string().as_bytes()).unwrap()
+        });
+        let passphrase = simulator
+            .with(|tpm| tpm.open(&token, &pin, signatures.as_ref()))
+            .unwrap_or_else(|error| panic!("{words:?}: {error}"));
+        let disk = fs::File::open(scratch.host("disk")).unwrap();
+        let header = Header::read(&disk).unwrap();
+        let key = header.unlock(&disk, &passphrase, Limits::with_memory(128 << 10)).unwrap();
+        assert_eq!(key.keyslot, 1, "{words:?}");
+        // What we would write for the same key has the same members.
+        let ours = token.to_json(1);
+        let members = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let theirs = &tokens[0];
+        for member in members(&ours) {
+            assert_eq!(ours[&member], theirs[&member], "{words:?}: {member} of {theirs}");
+        }
+    }
+}
