@@ -15,6 +15,7 @@ mod handover;
 mod init;
 mod key;
 mod machine;
+mod measure;
 mod provision;
 mod root;
 mod timeline;
@@ -29,6 +30,7 @@ use devices::Devices;
 use early::Borrowed;
 use failure::Failure;
 use handover::Ready;
+use measure::Measurements;
 use timeline::Timeline;
 
 /// What we call ourselves: version and commit.
@@ -57,6 +59,9 @@ fn boot() -> Result<(Ready, Borrowed, Timeline), Failure> {
     let mut devices = Devices::start(&config)?;
     timeline.passed("devices");
 
+    let mut measurements = Measurements::begin(&config)?;
+    measurements.phase("enter-initrd")?;
+
     let mut usr = usr::open(&config, &wish, &mut devices)?;
     timeline.passed("usr");
 
@@ -64,12 +69,14 @@ fn boot() -> Result<(Ready, Borrowed, Timeline), Failure> {
     let expectation = provision::provision(&config, &mut usr, &key, &mut devices)?;
     timeline.passed("provision");
 
-    let root = root::open(&config, &usr, &expectation, &key, &mut devices)?;
+    let root = root::open(&config, &usr, &expectation, &key, &mut measurements, &mut devices)?;
     timeline.passed("root");
 
     etc::prepare(&config, &usr, &root)?;
     timeline.passed("etc");
 
+    // Whatever is sealed to the phase before cannot be had from here on.
+    measurements.phase("leave-initrd")?;
     Ok((Ready { usr, root, key, wish }, borrowed, timeline))
 }
 

@@ -13,6 +13,7 @@ use super::{
     failure::{Failure, OrFail},
     grow,
     key::Key,
+    measure::Measurements,
     provision::Expectation,
     udev,
     usr::Usr,
@@ -83,6 +84,7 @@ pub fn open(
     usr: &Usr,
     expectation: &Expectation,
     key: &Key,
+    measurements: &mut Measurements,
     devices: &mut Devices,
 ) -> Result<Root, Failure> {
     let path = PathBuf::from(MOUNT);
@@ -105,7 +107,7 @@ pub fn open(
     let outside = found.map(|superblock| superblock.format);
     admit(config, expectation, &device, outside)?;
     let mapping = match outside {
-        Some(Format::Luks2) => Some(unlock(&device, &key.read(STAGE)?, devices)?),
+        Some(Format::Luks2) => Some(unlock(&device, &key.read(STAGE)?, measurements, devices)?),
         _ => None,
     };
     let node = mapping.as_ref().map_or_else(|| device.node(), Mapping::node);
@@ -198,12 +200,19 @@ fn admit(
 }
 
 /// Opens the LUKS2 volume on `device` with the key file and maps it as `root`.
-fn unlock(device: &BlockDevice, passphrase: &Secret, devices: &mut Devices) -> Result<Mapping, Failure> {
+fn unlock(
+    device: &BlockDevice,
+    passphrase: &Secret,
+    measurements: &mut Measurements,
+    devices: &mut Devices,
+) -> Result<Mapping, Failure> {
     let node = Node::open(device.node()).or_fail(STAGE, || format!("cannot open {}", device.name))?;
     let header = Header::read(node.file()).or_fail(STAGE, || device.name.clone())?;
     let key = header
         .unlock(node.file(), passphrase, limits())
         .or_fail(STAGE, || format!("{} with the key file", device.name))?;
+    // Before anything on it is looked at: whoever exchanged the volume cannot have its key measured as ours.
+    measurements.volume_key("root", header.uuid(), &key.key)?;
     let mapping = map(STAGE, &header, &key, device, &node, "root", devices)?;
     udev::link(&mapping).or_fail(STAGE, || format!("cannot link {}", mapping.link().display()))?;
     Ok(mapping)

@@ -8,8 +8,8 @@ use super::device_spec::{DeviceSpec, Source};
 use super::error::{ConfigError, Warning};
 use super::raw::Raw;
 use super::{
-    Config, Failure, FailureAction, ImagePolicy, LogLevel, MachineId, Mount, Root, RootPolicy, RootSource,
-    Usr, UsrSource, Verity, Volatile, options,
+    Config, Failure, FailureAction, ImagePolicy, LogLevel, MachineId, Measure, Mount, Root, RootPolicy,
+    RootSource, Usr, UsrSource, Verity, Volatile, options,
 };
 use crate::etc::Strategy;
 use crate::verity::RootHash;
@@ -52,6 +52,11 @@ pub(super) fn decide(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<Config> {
             &Strategy::ALL.map(|strategy| (strategy.name(), strategy)),
         )?
         .unwrap_or(Strategy::Track),
+        measure: choice(
+            raw.hermetic("hermetic.measure"),
+            &[("auto", Measure::Auto), ("yes", Measure::Yes), ("no", Measure::No)],
+        )?
+        .unwrap_or(Measure::Auto),
         key_file: key_file(raw)?,
         machine_id: machine_id(raw, warnings),
         init: raw.hermetic("hermetic.init").map(absolute).transpose()?,

@@ -50,6 +50,8 @@ pub struct Config {
     pub volatile: Volatile,
     /// How /etc comes from the factory.
     pub etc: Strategy,
+    /// Whether the boot is measured.
+    pub measure: Measure,
     /// The key file in the initramfs, an absolute path.
     pub key_file: String,
     /// Where the machine id comes from, when the command line says so.
@@ -154,6 +156,17 @@ pub enum Volatile {
     Overlay,
     /// All but /var; the real system sees to that.
     State,
+}
+
+/// Whether phases of the boot and the volume key are measured into the TPM.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Measure {
+    /// When the boot loader measured the kernel.
+    Auto,
+    /// Yes; a machine that cannot do it does not start.
+    Yes,
+    /// No.
+    No,
 }
 
 /// Where the machine id comes from.

@@ -71,6 +71,13 @@ pub const TABLE: [Hermetic; 8] = [
         default: "debug with `debug`, err with `quiet`, else info",
         help: "What goes to the kernel log.",
     },
+    Hermetic {
+        name: "hermetic.measure",
+        values: "auto|yes|no",
+        default: "auto",
+        help: "Whether the boot's phases and the volume key go into PCR 11 and 15: auto when sd-stub measured the kernel; \
+               yes without a TPM is a failure.",
+    },
 ];
 
 /// How long a disk may take, in seconds. Android gives its disks 10 s, which USB bridges and SCSI arrays miss; systemd

@@ -51,6 +51,7 @@ fn nothing_said() {
             root_policy: RootPolicy::Strict,
             volatile: Volatile::No,
             etc: Strategy::Track,
+            measure: Measure::Auto,
             key_file: "/hermetic/root.key".into(),
             machine_id: None,
             init: None,
@@ -242,6 +243,7 @@ fn the_smaller_words() {
     assert_eq!(config("rd.luks.key=/etc/key").key_file, "/etc/key");
     assert_eq!(config("hermetic.key-file=/k rd.luks.key=/etc/key").key_file, "/k");
     assert_eq!(config("hermetic.root-policy=existing").root_policy, RootPolicy::Existing);
+    assert_eq!(config("hermetic.measure=yes").measure, Measure::Yes);
     assert_eq!(config("hermetic.device-timeout=0").device_timeout, Duration::ZERO);
     let inits = config("init=/bin/a init=/bin/b hermetic.init=/bin/c hermetic.test.run=x");
     assert_eq!((inits.init.as_deref(), inits.kernel_init.as_deref()), (Some("/bin/c"), Some("/bin/b")));

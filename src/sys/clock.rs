@@ -14,6 +14,11 @@ pub fn monotonic() -> Duration {
     now(ClockId::Monotonic)
 }
 
+/// Time since the machine started, suspend included (CLOCK_BOOTTIME).
+pub fn boottime() -> Duration {
+    now(ClockId::Boottime)
+}
+
 /// Seconds since 1970, as far as the machine knows (CLOCK_REALTIME).
 pub fn unix_seconds() -> u64 {
     now(ClockId::Realtime).as_secs()

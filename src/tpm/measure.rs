@@ -43,6 +43,11 @@ impl Measurement {
         Self { pcr: SYSTEM_PCR, event: "volume-key", text, digests }
     }
 
+    /// What is measured, for people.
+    pub fn what(&self) -> &str {
+        &self.text
+    }
+
     /// The record for /run/log/systemd/tpm2-measure.log (RFC 7464).
     pub fn record(&self, boot_id: &str, boottime_usec: u64) -> String {
         let digests: Vec<_> = self

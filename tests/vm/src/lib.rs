@@ -9,7 +9,7 @@
 //! usr        a recipe → /usr as a file system, verity, root hash (cached)
 //! definition the two root partitions that most machines make
 //! image      GPT, partitions, sectors → a disk image
-//! disk, machine, console, qmp, accel     a machine under QEMU and how it ended
+//! disk, tpm, machine, console, qmp, accel     a machine under QEMU and how it ended
 //! recording  what a machine wrote to its disk, and replaying a part of it
 //! bench      all of this made ready
 //! cargo      the other packages, built        initramfs   what `hermetic initramfs` makes of them
@@ -51,5 +51,6 @@ pub mod report;
 pub mod series;
 pub mod setup;
 pub mod toolroot;
+pub mod tpm;
 pub mod usr;
 pub mod vm;

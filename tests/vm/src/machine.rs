@@ -5,6 +5,7 @@ use crate::console::{Console, Line};
 use crate::disk::Disk;
 use crate::qmp::{self, Qmp};
 use crate::toolroot::ToolRoot;
+use crate::tpm::Tpm;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::io::{Read, Write};
@@ -28,6 +29,7 @@ pub struct Machine {
     cmdline: String,
     disks: Vec<Disk>,
     variables: Option<PathBuf>,
+    tpm: Option<PathBuf>,
     memory: u32,
     processors: u32,
     icount: bool,
@@ -46,6 +48,7 @@ impl Machine {
             cmdline: CMDLINE.to_owned(),
             disks: Vec::new(),
             variables: None,
+            tpm: None,
             memory: 512,
             processors: 1,
             icount: false,
@@ -87,6 +90,13 @@ impl Machine {
     #[must_use]
     pub fn firmware(mut self, variables: &Path) -> Self {
         self.variables = Some(variables.to_owned());
+        self
+    }
+
+    /// A TPM 2.0, which keeps in this directory what it does not forget. A new directory is a new TPM.
+    #[must_use]
+    pub fn tpm(mut self, state: &Path) -> Self {
+        self.tpm = Some(state.to_owned());
         self
     }
 
@@ -174,6 +184,10 @@ impl Machine {
         for (number, disk) in self.disks.iter().enumerate() {
             qemu.args(disk.arguments(number));
         }
+        let tpm = self.tpm.as_ref().map(|state| Tpm::start(tools, state)).transpose()?;
+        if let Some(tpm) = &tpm {
+            qemu.args(tpm.arguments());
+        }
         let line = qmp::Line::listen()?;
         qemu.args(line.arguments()).args(&self.extra);
 
@@ -195,6 +209,7 @@ impl Machine {
             end: start + self.deadline,
             deadline: self.deadline,
             killed: false,
+            _tpm: tpm,
         };
         if let Err(error) = running.control.connect() {
             running.control.hang_up();
@@ -237,6 +252,8 @@ pub struct Running {
     end: Instant,
     deadline: Duration,
     killed: bool,
+    /// Ends with the machine.
+    _tpm: Option<Tpm>,
 }
 
 impl Running {

@@ -2,6 +2,7 @@
 //! purpose and what must come of it.
 
 mod all_partitions_are_made;
+mod boot_is_measured;
 mod context;
 mod corruption_acts_when_it_is_read;
 mod disk_is_too_small;
@@ -84,6 +85,7 @@ pub const ALL: &[Case] = &[
     normal("a plain root is refused where policy says encrypted", root_is_not_encrypted::run),
     normal("a forged LUKS2 header is refused", luks_header_is_forged::run),
     normal("what the image policy does not allow is neither mounted nor made", image_policy_is_violated::run),
+    normal("a measured boot tells the TPM what its log says", boot_is_measured::run),
     normal("nothing of ours is left at the hand-over", nothing_is_left::run),
     normal(
         "all partitions of repart.d are made at once, and the last one grows",

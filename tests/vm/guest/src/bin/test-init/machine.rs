@@ -19,6 +19,16 @@ pub fn lines(path: &str) -> Option<Vec<String>> {
     Some(std::fs::read_to_string(path).ok()?.lines().map(String::from).collect())
 }
 
+/// The PCRs of the TPM's SHA-256 bank by number, in hexadecimal digits; none without a TPM.
+pub fn pcrs() -> BTreeMap<String, String> {
+    let Ok(directory) = std::fs::read_dir("/sys/class/tpm/tpm0/pcr-sha256") else { return BTreeMap::new() };
+    let pcr = |entry: std::fs::DirEntry| {
+        let value = text(entry.path()).trim().to_ascii_lowercase();
+        (entry.file_name().to_string_lossy().into_owned(), value)
+    };
+    directory.flatten().map(pcr).collect()
+}
+
 /// The kernel command line.
 pub fn cmdline() -> String {
     text("/proc/cmdline").trim_end().to_string()

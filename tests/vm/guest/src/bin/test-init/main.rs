@@ -104,6 +104,8 @@ fn state(missing: &[Value]) -> Value {
         "meminfo": machine::meminfo(),
         "sysctl": machine::sysctl(),
         "log": machine::log(),
+        "pcrs": machine::pcrs(),
+        "measured": machine::text("/run/log/systemd/tpm2-measure.log"),
         "block": block::devices(),
         "dm_table": block::dm_tables(),
         "run": files::tree("/run", files::Contents::All),

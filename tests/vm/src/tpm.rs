@@ -1,0 +1,81 @@
+//! A TPM 2.0 for a machine: swtpm of the tool root, with a state of its own.
+
+use crate::toolroot::ToolRoot;
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long swtpm may take to listen, on a busy host.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running simulator. It is killed when this value goes away; what a TPM keeps stays in its directory.
+#[derive(Debug)]
+pub struct Tpm {
+    child: Child,
+    socket: PathBuf,
+}
+
+impl Tpm {
+    /// Starts the simulator with the state in `directory`, which is made when it is missing.
+    ///
+    /// # Errors
+    /// It cannot be started, or does not listen.
+    pub fn start(tools: &ToolRoot, directory: &Path) -> Result<Self> {
+        std::fs::create_dir_all(directory)
+            .with_context(|| format!("cannot make the TPM's directory {}", directory.display()))?;
+        let socket = directory.join("socket");
+        // What a killed run left would look as if it listened.
+        if socket.exists() {
+            std::fs::remove_file(&socket).with_context(|| format!("cannot remove {}", socket.display()))?;
+        }
+        let child = tools
+            .leashed("swtpm")?
+            .args(["socket", "--tpm2", "--tpmstate"])
+            .arg(format!("dir={}", directory.display()))
+            .arg("--ctrl")
+            .arg(format!("type=unixio,path={}", socket.display()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot start swtpm")?;
+        let mut tpm = Self { child, socket };
+        let begin = Instant::now();
+        while !tpm.socket.exists() {
+            if let Some(status) = tpm.child.try_wait().context("cannot watch swtpm")? {
+                let mut said = String::new();
+                if let Some(stderr) = &mut tpm.child.stderr {
+                    std::io::Read::read_to_string(stderr, &mut said).context("cannot read swtpm's words")?;
+                }
+                bail!("swtpm ended with {status}: {}", said.trim());
+            }
+            if begin.elapsed() > PATIENCE {
+                bail!("swtpm does not listen on {}", tpm.socket.display());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(tpm)
+    }
+
+    /// What QEMU needs to know.
+    #[must_use]
+    pub fn arguments(&self) -> [String; 6] {
+        [
+            "-chardev".to_owned(),
+            format!("socket,id=tpm,path={}", self.socket.display()),
+            "-tpmdev".to_owned(),
+            "emulator,id=tpm,chardev=tpm".to_owned(),
+            "-device".to_owned(),
+            "tpm-tis,tpmdev=tpm".to_owned(),
+        ]
+    }
+}
+
+impl Drop for Tpm {
+    fn drop(&mut self) {
+        // Both fail when it has ended, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
