@@ -19,7 +19,7 @@ use hermetic_init::{
         tree::Tree,
     },
     fragments::{Facts, facts},
-    sysusers::{self, Flush},
+    sysusers::{self, Flush, Level},
     verity::RootHash,
 };
 
@@ -177,13 +177,10 @@ fn follow_usr(open: &Open) -> Result<String, String> {
     };
     let days = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() / 86_400);
     let today = u32::try_from(days).unwrap_or(u32::MAX);
-    let users =
-        sysusers::populate(Tree { root, usr }, &facts, &(), today, flush).map_err(|error| text(&error))?;
-    for line in users.errors.iter().chain(&users.conflicts) {
-        eprintln!("warning: sysusers.d: {line}");
-    }
-    for problem in &users.problems {
-        eprintln!("warning: sysusers.d: {problem}");
+    let options = sysusers::Options { credentials: &(), service: &(), today, flush, dry_run: false };
+    let users = sysusers::populate(Tree { root, usr }, &facts, options).map_err(|error| text(&error))?;
+    for message in users.messages.iter().filter(|message| message.level <= Level::Warning) {
+        eprintln!("warning: sysusers.d: {message}");
     }
     follow::needs_update(root).map_err(|error| text(&error))?;
     store::commit(root, &manifest, durable, &mut Unwatched).map_err(|error| text(&error))?;

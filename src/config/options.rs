@@ -20,7 +20,7 @@ pub struct Hermetic {
 }
 
 /// Every option whose name begins with `hermetic.`.
-pub const TABLE: [Hermetic; 8] = [
+pub const TABLE: [Hermetic; 9] = [
     Hermetic {
         name: "hermetic.init",
         values: "PATH",

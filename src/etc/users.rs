@@ -272,7 +272,7 @@ mod tests {
         let error =
             merge(&BTreeMap::new(), &Journal::default(), &one("passwd", "broken\n"), &one("passwd", ""))
                 .unwrap_err();
-        assert_eq!((error.file, error.line), ("/etc/passwd", 1));
+        assert!(matches!(error, DatabaseError::Line { file: "/etc/passwd", line: 1, .. }), "{error}");
     }
 
     proptest! {
