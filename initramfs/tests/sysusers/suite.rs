@@ -56,3 +56,46 @@ fn test_sysusers_sh() {
     // A tool that does nothing does not pass.
     assert!(!run(Path::new("/bin/true")).status.success());
 }
+
+/// `TEST-74-AUX-UTILS.sysusers.sh`, in a throw-away copy of the tool root where our tool comes first: it works on the machine's own
+/// root, userdbctl and jq say whether the locked user is locked, and a name service that does not answer is no obstacle.
+#[test]
+fn test_74_aux_utils_sysusers_sh() {
+    const SCRIPT: &str = r#"
+        set -eu
+        mount -t overlay overlay -o "lowerdir=$EXTRA:$TOOLS,upperdir=$PLACE/upper,workdir=$PLACE/work" "$PLACE/root"
+        mount -t proc proc "$PLACE/root/proc"
+        mkdir -p "$PLACE/root/run/systemd/userdb" "$PLACE/root/usr/local/sbin" "$PLACE/root/test"
+        cp -r "$SOURCE/test/units" "$PLACE/root/test/"
+        cp "$HERMETIC" "$PLACE/root/usr/local/sbin/systemd-sysusers"
+        exec chroot "$PLACE/root" bash -euc '
+            systemd-sysusers --version | grep -q hermetic
+            bash /test/units/TEST-74-AUX-UTILS.sysusers.sh'
+    "#;
+    let (Some(source), Some(tools)) = (source(), env::var_os("HERMETIC_TOOLS")) else { return };
+    let Some(extra) = env::var_os("HERMETIC_JUDGES") else {
+        skip("HERMETIC_JUDGES");
+        return;
+    };
+    let scratch = Scratch::here("test-74");
+    for name in ["upper", "work", "root"] {
+        fs::create_dir(scratch.host(name)).unwrap();
+    }
+    let output = Command::new("unshare")
+        .args(["--mount", "bash", "-c", SCRIPT])
+        .env_clear()
+        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .envs([
+            ("EXTRA", extra),
+            ("TOOLS", tools),
+            ("SOURCE", source.into()),
+            ("PLACE", scratch.host("").into()),
+        ])
+        .env("HERMETIC", env!("CARGO_BIN_EXE_hermetic"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stdout));
+    // The last thing that it does.
+    assert!(said.contains("grep -q foobarbaz /etc/passwd"), "{said}");
+}

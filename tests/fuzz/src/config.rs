@@ -3,6 +3,7 @@
 use hermetic_init::{
     config::{
         Config, cmdline,
+        credentials::{Credentials, LARGEST, are_wanted, is_name},
         device_spec::Source,
         factory_reset::{Asked, FLAG, REQUEST, Reset},
         image_policy::ImagePolicy,
@@ -47,6 +48,35 @@ pub(crate) fn factory_reset_seeds() -> Vec<Vec<u8>> {
     .iter()
     .map(|parts| join(&parts.map(str::as_bytes)))
     .collect()
+}
+
+/// The firmware's table and the command line, as far as they bring credentials.
+pub fn credentials(data: &[u8]) {
+    let [table, line]: [&[u8]; 2] = Input::new(data).parts();
+    let line = text(line);
+    let mut all = Credentials::new();
+    all.add_smbios(table);
+    let firmware: Vec<(String, Vec<u8>)> = content(&all);
+    all.add_command_line(&line);
+    let now = content(&all);
+    // The first of a name counts, whatever comes later.
+    assert!(firmware.iter().all(|credential| now.contains(credential)));
+    assert!(now.iter().all(|(name, _)| is_name(name)));
+    assert!(now.iter().map(|(_, value)| value.len()).sum::<usize>() <= LARGEST);
+    assert!(all.problems().iter().all(|problem| !problem.contains(char::is_control)));
+    let _ = are_wanted(&line);
+}
+
+fn content(all: &Credentials) -> Vec<(String, Vec<u8>)> {
+    let value = |name: &str| all.get(name).map(|secret| secret.expose().to_vec()).unwrap_or_default();
+    all.names().map(|name| (name.to_owned(), value(name))).collect()
+}
+
+pub(crate) fn credentials_seeds() -> Vec<Vec<u8>> {
+    let table = b"\x00\x05\x00\x00\x01BIOS\0\0\x0b\x05\x01\x00\x02io.systemd.credential:a=b\0\
+        io.systemd.credential.binary:c=AAEC\0\0\x7f\x04\x02\x00\0\0";
+    let line = b"systemd.set_credential=a:x systemd.set_credential_binary=d:AAEC systemd.import_credentials=no";
+    vec![join(&[table, line]), join(&[table, b""]), join(&[b"", line])]
 }
 
 /// The command line and the EFI variable that precedes it.

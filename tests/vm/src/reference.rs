@@ -1,7 +1,7 @@
 //! What we compare with besides tools: systemd's own test files, and the configuration fragments that Debian's packages ship.
 //!
 //! Both come from the archive as the trees do, extracted and not installed. Integration tests find them as
-//! `HERMETIC_SYSTEMD_SOURCE` and `HERMETIC_FRAGMENTS`.
+//! `HERMETIC_SYSTEMD_SOURCE` and `HERMETIC_FRAGMENTS`, and as `HERMETIC_JUDGES` the programs that the former call beside the tool root's.
 
 use crate::apt::Apt;
 use crate::cache::{Cache, Key};
@@ -95,6 +95,9 @@ const PACKAGES: &[&str] = &[
 /// The directories of a package that are kept.
 const FRAGMENTS: [&str; 2] = ["usr/lib/sysusers.d", "usr/lib/tmpfiles.d"];
 
+/// Packages with the programs that systemd's suites judge by, and the libraries that the tool root lacks for them.
+const JUDGES: [&str; 5] = ["jq", "libjq1", "libonig5", "passwd", "systemd-userdbd"];
+
 /// What is compared with.
 #[derive(Clone, Debug)]
 pub struct Reference {
@@ -102,6 +105,8 @@ pub struct Reference {
     pub systemd: PathBuf,
     /// A directory for each package: `openssh-server/usr/lib/sysusers.d/…`.
     pub fragments: PathBuf,
+    /// userdbctl, jq and userdel, to be laid over the tool root.
+    pub judges: PathBuf,
 }
 
 impl Reference {
@@ -119,7 +124,11 @@ impl Reference {
             let what = format!("fetching the sysusers.d and tmpfiles.d files of {} packages", PACKAGES.len());
             progress::step(&what, || fragments(cache, place))
         })?;
-        Ok(Self { systemd, fragments })
+        let key = Key::default().with("suite", SUITE).with("packages", JUDGES.join(" "));
+        let judges = cache.artefact("judges", &key, |place| {
+            progress::step("fetching userdbctl and jq", || judges(cache, place))
+        })?;
+        Ok(Self { systemd, fragments, judges })
     }
 }
 
@@ -131,6 +140,15 @@ fn source(cache: &Cache, place: &Path) -> Result<()> {
     tar.arg(archive).arg("--directory").arg(place);
     command::run(tar.args(SOURCE_FILES.iter().map(|path| format!("*/{path}"))))
         .context("systemd's source lacks a file that the tests need")
+}
+
+fn judges(cache: &Cache, place: &Path) -> Result<()> {
+    let scratch = cache.scratch("judges")?;
+    let packages = Apt::open(&scratch.join("apt"))?.packages(&JUDGES, &scratch.join("packages"))?;
+    for (_, file) in packages {
+        command::run(Command::new("dpkg-deb").arg("--extract").arg(file).arg(place))?;
+    }
+    Ok(())
 }
 
 fn fragments(cache: &Cache, place: &Path) -> Result<()> {
