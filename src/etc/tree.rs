@@ -45,7 +45,8 @@ pub trait Guide {
     /// The lookup ends with this error.
     fn step(&mut self, from: &Stat, to: BorrowedFd<'_>, stat: &Stat) -> Result<(), Errno>;
 
-    /// There is no `name` in this directory. When this is Ok, it is there now and looked up once more.
+    /// There is no `name` in this directory, which the path itself names, not a link on the way. When this is Ok, it is there now and
+    /// looked up once more.
     ///
     /// # Errors
     /// The lookup ends with this error.
@@ -126,11 +127,15 @@ impl<'fd> Tree<'fd> {
         let mut stack: Vec<(OwnedFd, Stat)> = Vec::new();
         let mut pending: Vec<Vec<u8>> = components(path);
         let (mut links, mut steps) = (0, 0);
+        // How many of the pending names are what links lead to.
+        let mut of_links = 0usize;
         while let Some(name) = pending.pop() {
             steps += 1;
             if steps > MAX_COMPONENTS {
                 return Err(Errno::NAMETOOLONG);
             }
+            let is_of_link = of_links > 0;
+            of_links = of_links.saturating_sub(1);
             if name == b".." {
                 let left = stack.pop();
                 if let Some((_, from)) = left {
@@ -148,7 +153,7 @@ impl<'fd> Tree<'fd> {
                     fs::openat(here, name.as_slice(), flags, Mode::empty())
                 };
                 match open() {
-                    Err(Errno::NOENT) => {
+                    Err(Errno::NOENT) if !is_of_link => {
                         guide.missing(here, &name)?;
                         open()?
                     }
@@ -171,7 +176,9 @@ impl<'fd> Tree<'fd> {
                 stack.clear();
                 guide.step(&stat, self.root, &root)?;
             }
-            pending.extend(components(target.as_bytes()));
+            let names = components(target.as_bytes());
+            of_links += names.len();
+            pending.extend(names);
         }
         match stack.pop() {
             Some(found) => Ok(found),

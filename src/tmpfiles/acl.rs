@@ -218,7 +218,6 @@ impl Acl {
 }
 
 fn parse_tag(tag: &[u8], qualifier: &[u8], names: &dyn Names) -> Option<Tag> {
-    let qualifier = qualifier.trim_ascii();
     let id = |by_name: &dyn Fn(&[u8]) -> Option<u32>| match core::str::from_utf8(qualifier).map(str::parse) {
         Ok(Ok(id)) => Some(id),
         _ => by_name(qualifier),

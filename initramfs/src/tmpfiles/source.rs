@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     env,
     ffi::{OsStr, OsString},
+    fmt::Display,
     fs,
     io::{self, Read as _, Write as _},
     os::unix::ffi::OsStrExt as _,
@@ -81,7 +82,9 @@ impl Source<'_> {
                 match file.read(&self.root.tree()) {
                     Ok(Some(content)) => definitions.parse(&label, &content, context, log),
                     Ok(None) => {}
-                    Err(errno) => log.say(Level::Error, format!("Failed to read '{label}': {errno}")),
+                    Err(errno) => {
+                        log.say(Level::Error, format!("Failed to read '{label}': {}", reason(&errno)))
+                    }
                 }
             }
         }
@@ -111,7 +114,7 @@ impl Source<'_> {
     /// A file that a word names: `-`, a path of this machine, or a name in the search path.
     fn file(&self, word: &OsStr) -> Result<(String, Vec<u8>), String> {
         let unreadable =
-            |label: &str, error: &dyn std::fmt::Display| format!("Failed to read '{label}': {error}");
+            |label: &str, error: &dyn Display| format!("Failed to read '{label}': {}", reason(error));
         if word == "-" {
             let read = read(io::stdin().lock()).map_err(|error| unreadable("<stdin>", &error))?;
             return Ok(("<stdin>".to_owned(), read));
@@ -133,6 +136,12 @@ impl Source<'_> {
         }
         Err(unreadable(&label, &"No such file or directory"))
     }
+}
+
+/// The error in words, without the number that std adds.
+fn reason(error: &dyn Display) -> String {
+    let text = error.to_string();
+    text.split_once(" (os error").map_or(text.clone(), |(words, _)| words.to_owned())
 }
 
 fn found(root: &Root, directories: &[String]) -> Result<Vec<Found>, String> {
@@ -174,7 +183,8 @@ pub(super) fn cat(root: &Root, directories: &[String], tldr: bool) -> Result<(),
     let mut text = Vec::new();
     for file in found(root, directories)? {
         let label = root.label(&file.path);
-        let content = file.read(&root.tree()).map_err(|errno| format!("Failed to cat {label}: {errno}"))?;
+        let content =
+            file.read(&root.tree()).map_err(|errno| format!("Failed to cat {label}: {}", reason(&errno)))?;
         if !text.is_empty() {
             text.push(b'\n');
         }

@@ -4,10 +4,20 @@
 //!
 //! | file | what belongs there |
 //! |---|---|
+//! | [`bench`] | the two roots, and comparing them |
+//! | [`random`] | a thousand files that nobody thought of |
+//! | [`packages`] | what Debian's packages ship |
+//! | [`safety`] | what users could put in the way |
+//! | [`words`] | the command line |
 //! | [`suite`] | systemd's own test suites |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod bench;
+mod packages;
+mod random;
+mod safety;
 mod suite;
+mod words;
 
 #[path = "../common/mod.rs"]
 mod common;

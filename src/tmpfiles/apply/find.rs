@@ -10,9 +10,9 @@ use rustix::{
 use super::{
     super::{
         glob,
-        path::{components, join, show},
+        path::{components, is_normalized, join, show},
     },
-    Applier, Done, Failed, Item,
+    Applier, Done, Failed, Item, Level,
     node::READ_DIRECTORY,
 };
 use crate::etc::tree::Last;
@@ -60,6 +60,10 @@ impl<'a> Applier<'a> {
             match self.open(&path, Last::Kept) {
                 Ok((fd, stat)) if recurses => {
                     gather(&mut done, self.tree(item, &fd, &stat, &path, action, MAX_DEPTH));
+                }
+                Ok(_) if !is_normalized(&path) => {
+                    self.log.say(Level::Error, format!("Failed to open invalid path '{}'.", show(&path)));
+                    gather(&mut done, Err(Failed(Errno::INVAL)));
                 }
                 Ok((fd, stat)) => gather(&mut done, action(self, item, &fd, &stat, &show(&path))),
                 Err(errno) if is_no_match(errno) => {}

@@ -19,6 +19,7 @@ use super::{
     Applier, Done, Failed, Item, Kind, Level,
     find::{gather, names},
     node::READ_DIRECTORY,
+    walk::Parent,
 };
 use crate::etc::tree::Last;
 
@@ -71,7 +72,14 @@ impl Applier<'_> {
     /// What lies in a directory, and the directory itself if asked. What other lines are about stays.
     fn remove_below(&mut self, path: &[u8], with_it: bool) -> Done {
         let shown = show(path);
-        let (fd, stat) = match self.open(path, Last::Kept) {
+        // The way there must be safe; whose the thing itself is does not matter, for it is not followed.
+        let opened = match path::split(path) {
+            None => self.open(path, Last::Kept),
+            Some((holder, name)) => {
+                self.open(holder, Last::Followed).and_then(|(fd, stat)| Parent { fd, stat, name }.open())
+            }
+        };
+        let (fd, stat) = match opened {
             Ok(found) => found,
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
             Err(Errno::NOLINK) => return Err(Failed(Errno::NOLINK)),
@@ -79,9 +87,6 @@ impl Applier<'_> {
         };
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => {}
-            FileType::Symlink => {
-                return Err(self.fail(format_args!("Failed to open directory {shown}"), Errno::LOOP));
-            }
             _ if with_it => {
                 self.act(["Would remove", "Removing"], format_args!("file \"{shown}\"."));
                 return self.unlink(path);

@@ -106,7 +106,10 @@ pub(super) fn xattrs(argument: &[u8], say: Say<'_>) -> Vec<(Vec<u8>, Vec<u8>)> {
         };
         rest = behind;
         for word in words {
-            let equals = word.iter().position(|&byte| byte == b'=').unwrap_or(0);
+            let Some(equals) = word.iter().position(|&byte| byte == b'=') else {
+                say(Level::Warning, format!("Failed to parse extended attribute, ignoring: {}", show(&word)));
+                continue;
+            };
             match word.split_at_checked(equals) {
                 Some((name, [_, value @ ..])) if !name.is_empty() && !value.is_empty() => {
                     attributes.push((name.to_vec(), value.to_vec()));
@@ -169,50 +172,56 @@ pub(super) fn default_argument(
     Ok(exists)
 }
 
-/// Takes the content of the credential that the argument names, if it `is_asked` for. Whether the line counts: without the
-/// credential it does not.
-pub(super) fn from_credential(
+/// Takes the content of the credential that the argument names, and decodes base64, if asked. Whether the line counts: without
+/// the credential it does not.
+pub(super) fn replace_argument(
     item: &mut Item,
-    is_asked: bool,
+    from_credential: bool,
+    unbase64: bool,
     context: &Context<'_>,
     say: Say<'_>,
 ) -> Result<bool, Refusal> {
-    if !is_asked {
-        return Ok(true);
+    // Messages name the credential, never what is in it.
+    let name = item.argument.as_deref().map(show);
+    if from_credential {
+        let Some(name) = &name else {
+            return failed("Reading from credential requested, but no credential name specified.".to_owned());
+        };
+        if !columns::is_credential_name(name) {
+            return failed(format!("Credential name not valid: {name}"));
+        }
+        item.argument = context.surroundings.credential(name);
+        if item.argument.is_none() {
+            say(Level::Debug, format!("Credential '{name}' not specified, skipping line."));
+            return Ok(false);
+        }
     }
-    let Some(name) = item.argument.take() else {
-        return failed("Reading from credential requested, but no credential name specified.".to_owned());
-    };
-    let name = show(&name);
-    if !columns::is_credential_name(&name) {
-        return failed(format!("Credential name not valid: {name}"));
+    if unbase64 && let Some(argument) = item.argument.take() {
+        let name = name.unwrap_or_default();
+        match decode(&argument) {
+            Ok(plain) => item.argument = Some(plain),
+            Err(reason) => {
+                return failed(format!("Failed to base64 decode specified argument '{name}': {reason}"));
+            }
+        }
     }
-    item.argument = context.surroundings.credential(&name);
-    if item.argument.is_none() {
-        say(Level::Debug, format!("Credential '{name}' not specified, skipping line."));
-    }
-    Ok(item.argument.is_some())
+    Ok(true)
 }
 
-/// Takes the argument for base64, of either alphabet (RFC 4648 sections 4 and 5).
-pub(super) fn decode(item: &mut Item) -> Result<(), Refusal> {
-    let Some(argument) = item.argument.take() else { return Ok(()) };
-    let shown = show(&argument);
-    let plain = shown.chars().filter(|c| !c.is_ascii_whitespace());
+/// Decodes base64 of either alphabet (RFC 4648 sections 4 and 5), with white space in it. What is wrong is said as systemd says it.
+fn decode(argument: &[u8]) -> Result<Vec<u8>, &'static str> {
+    let plain = argument.iter().filter(|byte| !byte.is_ascii_whitespace());
     let text: String = plain
-        .map(|c| {
-            if c == '-' {
-                '+'
-            } else if c == '_' {
-                '/'
-            } else {
-                c
-            }
+        .map(|byte| match byte {
+            b'-' => '+',
+            b'_' => '/',
+            byte => char::from(*byte),
         })
         .collect();
-    item.argument = base64::decode(&text);
-    match item.argument {
-        Some(_) => Ok(()),
-        None => failed(format!("Failed to base64 decode specified argument '{shown}': Invalid argument")),
+    let is_digit = |c: char| c.is_ascii_alphanumeric() || "+/=".contains(c);
+    match base64::decode(&text) {
+        Some(plain) => Ok(plain),
+        None if text.chars().all(is_digit) && !text.len().is_multiple_of(4) => Err("Broken pipe"),
+        None => Err("Invalid argument"),
     }
 }

@@ -7,7 +7,7 @@ mod columns;
 mod selection;
 
 use self::{
-    argument::{decode, default_argument, expand_argument, from_credential, special_argument},
+    argument::{default_argument, expand_argument, replace_argument, special_argument},
     columns::owners_and_mode,
 };
 use super::{
@@ -186,8 +186,8 @@ pub fn parse(line: &[u8], context: &Context<'_>, say: Say<'_>) -> Result<Line, R
                 });
             }
             Ok(Some(argument)) => {
-                let text = show(&argument);
-                return invalid(format!("Failed to unescape parameter to write: {text}"));
+                say(Level::Error, format!("Failed to unescape parameter to write: {}", show(&argument)));
+                return invalid("Failed to substitute specifiers in argument: Invalid argument".to_owned());
             }
             Ok(None) => {}
         }
@@ -195,12 +195,9 @@ pub fn parse(line: &[u8], context: &Context<'_>, say: Say<'_>) -> Result<Line, R
     if !default_argument(&mut item, context, say)? {
         return Ok(Line::Skipped);
     }
-    let is_there = from_credential(&mut item, modifiers.from_credential, context, say)?;
+    let is_there = replace_argument(&mut item, modifiers.from_credential, modifiers.unbase64, context, say)?;
     if !is_there {
         return Ok(Line::Skipped);
-    }
-    if modifiers.unbase64 {
-        decode(&mut item)?;
     }
     owners_and_mode(&mut item, [mode, user, group], context, say)?;
     if let Some(age) = set(age) {

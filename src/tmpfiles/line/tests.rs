@@ -121,7 +121,8 @@ fn mistakes() {
         ("d /a - - - 1x", "Invalid age '1x'.", true),
         ("f^ /a", "Reading from credential requested, but no credential name specified.", false),
         ("f^ /a - - - - a/b", "Credential name not valid: a/b", false),
-        ("f~ /a - - - - A", "Failed to base64 decode specified argument 'A': Invalid argument", false),
+        ("f~ /a - - - - A", "Failed to base64 decode specified argument 'A': Broken pipe", false),
+        ("f~ /a - - - - A!==", "Failed to base64 decode specified argument 'A!==': Invalid argument", false),
     ] {
         assert_eq!(read(line), Err(Refusal { message: message.to_owned(), is_invalid }), "{line}");
     }

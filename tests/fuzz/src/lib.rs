@@ -10,7 +10,7 @@
 //! | [`config`] | people's: command line, policies, device names, os-release |
 //! | [`disk`] | strangers' disks: GPT, superblocks, labels |
 //! | [`verity`], [`luks`], [`tpm`] | what protects them |
-//! | [`repart`], [`sysusers`], [`mkfs`] | what the first boot plans |
+//! | [`repart`], [`sysusers`], [`tmpfiles`], [`mkfs`] | what the first boot plans |
 //! | [`etc`] | what an earlier boot kept on the root |
 //! | [`machine`] | kernel's and firmware's |
 //! | [`input`], [`medium`], [`mutate`] | inputs, disks in memory, new inputs from old ones |
@@ -27,6 +27,7 @@ pub mod mkfs;
 pub mod mutate;
 pub mod repart;
 pub mod sysusers;
+pub mod tmpfiles;
 pub mod tpm;
 pub mod verity;
 
@@ -59,6 +60,7 @@ targets! {
     luks: luks_header luks_header_seeds 1 << 16, luks_json luks_json_seeds 1 << 15;
     repart: repart repart_seeds 4096;
     sysusers: sysusers sysusers_seeds 8192;
+    tmpfiles: tmpfiles tmpfiles_seeds 8192;
     etc: manifest manifest_seeds 4096, users users_seeds 4096;
     machine: machine_id machine_id_seeds 128, uevent uevent_seeds 4096, modules modules_seeds 4096,
         efi_text efi_text_seeds 1024;
