@@ -254,3 +254,84 @@ fn plans_of_particleos_are_those_of_systemd_repart() {
     }
     assert!(tool("systemd-repart").is_some());
 }
+
+/// An encrypted partition of an image, opened by cryptsetup without the kernel: it decrypts the volume in place.
+#[test]
+fn an_encrypted_file_system_is_sound_to_cryptsetup_and_e2fsck() {
+    let Some(scratch) = Scratch::new("repart-luks") else { return };
+    fs::create_dir_all(scratch.host("defs")).unwrap();
+    let text = "[Partition]\nType=root\nEncrypt=key-file\nLabel=mine\nSizeMinBytes=96M\nSizeMaxBytes=96M\n";
+    fs::write(scratch.host("defs/50-root.conf"), text).unwrap();
+    fs::write(scratch.host("key"), [7; 64]).unwrap();
+    let made = Command::new(env!("CARGO_BIN_EXE_hermetic"))
+        .args([
+            "repart",
+            "--empty=create",
+            "--size=auto",
+            "--json=short",
+            "--seed=750b6cd5c4ae4012a15e7be3c29e6a47",
+        ])
+        .arg(format!("--key-file={}", scratch.host("key").display()))
+        .arg(format!("--definitions={}", scratch.host("defs").display()))
+        .arg(scratch.host("disk"))
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let plan: Value = serde_json::from_slice(&made.stdout).unwrap();
+    let number = |name: &str| plan[0][name].as_u64().unwrap();
+    let (offset, size) = (number("offset"), number("raw_size"));
+    let disk = fs::read(scratch.host("disk")).unwrap();
+    fs::write(scratch.host("volume"), &disk[offset as usize..(offset + size) as usize]).unwrap();
+    let run = |name: &str, words: &[&str]| {
+        let output = tool(name).unwrap().args(words).output().unwrap();
+        assert!(output.status.success(), "{name}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let (volume, header, key) = (scratch.inside("volume"), scratch.inside("header"), scratch.inside("key"));
+    let words = ["reencrypt", "--decrypt", "--force-offline-reencrypt", "--batch-mode", "--key-file", &key];
+    run("cryptsetup", &[&words[..], &["--header", &header, &volume]].concat());
+    run("e2fsck", &["-fn", &volume]);
+    let listed = run("dumpe2fs", &["-h", &volume]);
+    // What systemd derives from the partition's UUID with the token "file-system-uuid".
+    let guid = uuid::Uuid::parse_str(plan[0]["uuid"].as_str().unwrap()).unwrap();
+    let fs_uuid = hermetic_init::repart::file_system_uuid(guid).to_string();
+    assert!(listed.contains(&fs_uuid) && listed.contains("mine"), "{listed}");
+}
+
+#[test]
+fn a_first_boot_is_shown_and_nothing_is_changed() {
+    let scratch = common::Scratch::here("plan");
+    let place = scratch.host("usr/lib/repart.d");
+    fs::create_dir_all(&place).unwrap();
+    let definition =
+        |text: &str| fs::write(place.join("50-root.conf"), format!("[Partition]\n{text}")).unwrap();
+    let hermetic =
+        |words: &[&str]| Command::new(env!("CARGO_BIN_EXE_hermetic")).args(words).output().unwrap();
+    let (disk, usr) = (scratch.host("disk").display().to_string(), scratch.host("usr").display().to_string());
+    fs::create_dir_all(scratch.host("none")).unwrap();
+    let none = format!("--definitions={}", scratch.host("none").display());
+    let made = hermetic(&["repart", "--empty=create", "--size=64M", "--seed=random", &none, &disk]);
+    assert!(made.status.success(), "{made:?}");
+    let before = fs::read(&disk).unwrap();
+    definition("Type=root\nFormat=ext4\nSizeMinBytes=1G\n");
+    let refused = hermetic(&["plan", &disk, "--usr", &usr]);
+    assert!(!refused.status.success());
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("50-root.conf: the partition needs 1 GiB"), "{said}");
+    let shown = hermetic(&["plan", &disk, "--usr", &usr, "--size", "8G"]);
+    let said = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(
+        shown.status.success() && said.contains("is made for 50-root.conf: ext4, encryption off"),
+        "{shown:?}"
+    );
+    let json = hermetic(&["plan", &disk, "--usr", &usr, "--size", "8G", "--json"]);
+    let rows: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(rows[0]["activity"], "create");
+    assert!(rows[0]["raw_size"].as_u64().unwrap() > 7 << 30);
+    // What the first boot would refuse is refused here.
+    definition("Type=root\nFormat=xfs\n");
+    let refused = hermetic(&["plan", &disk, "--usr", &usr, "--size", "8G"]);
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("50-root.conf:3: Format=xfs is not supported"));
+    assert!(fs::read(&disk).unwrap() == before);
+}

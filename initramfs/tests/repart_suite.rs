@@ -67,10 +67,11 @@ fn call(scratch: &Scratch, call: &str, offline: &str) -> Output {
 }
 
 /// What passes, and with which `--offline=`.
-const PASSES: [&str; 16] = [
+const PASSES: [&str; 17] = [
     "testcase_basic",
     "testcase_dropin",
     "testcase_multiple_definitions",
+    "testcase_copy_blocks",
     "testcase_unaligned_partition",
     "testcase_issue_21817",
     "testcase_issue_24553",

@@ -23,6 +23,7 @@
 mod af;
 pub(crate) mod base64;
 mod binary;
+mod content;
 mod digest;
 mod erase;
 mod error;
@@ -41,6 +42,7 @@ use std::prelude::v1::*;
 
 use uuid::Uuid;
 
+pub use content::CONTENT_SECTOR;
 pub use erase::erase;
 pub use error::{LuksError, Skipped};
 pub use format::{DATA_OFFSET, FormatParams, NewKdf, format};

@@ -39,3 +39,6 @@ pub use plan::{Adopted, Dropped, Foreign, NewPartition, Plan, Reason, least_disk
 pub use read::Search;
 pub use size::parse as parse_size;
 pub use support::{Maker, refuse};
+
+#[cfg(test)]
+mod tests;

@@ -52,19 +52,19 @@ pub fn refuse(definition: &Definition, maker: Maker) -> Result<(), RepartError> 
             return unsupported("CopyBlocks", path, "remove it: the first boot copies files, not blocks");
         }
     }
-    let content = definition.populates() || !definition.subvolumes.is_empty();
-    if content && maker == Maker::Tool {
+    if !definition.subvolumes.is_empty() {
+        return Err(definition.refuse("Subvolumes", "Subvolumes= is not supported", "remove it"));
+    }
+    let encrypted = definition.encrypt != Encrypt::Off;
+    let content = definition.populates() || definition.copy_blocks.is_some();
+    if maker == Maker::Tool && encrypted && content {
         return Err(definition.refuse(
-            "CopyFiles",
-            "CopyFiles=, MakeDirectories=, MakeSymlinks= and Subvolumes= are not supported",
-            "remove them",
+            "Encrypt",
+            "files or blocks on an encrypted partition of an image are not supported",
+            "let the first boot make this partition, or say Encrypt=off",
         ));
     }
     if maker == Maker::Boot {
-        if !definition.subvolumes.is_empty() {
-            let what = "Subvolumes= is not supported";
-            return Err(definition.refuse("Subvolumes", what, "remove it"));
-        }
         let is_root = types::role(definition.type_guid) == Some(Role::Root);
         if is_root && !format.is_some_and(Format::holds_a_root) {
             let what = match format {

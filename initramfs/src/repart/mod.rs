@@ -7,6 +7,7 @@
 //! | [`disk`] | the file or block device |
 //! | [`devices`] | what the kernel knows of block devices |
 //! | [`source`] | what is copied block by block |
+//! | [`volume`] | an encrypted partition |
 //! | [`write`](mod@write) | a plan carried out |
 //! | [`output`] | a plan shown |
 
@@ -16,6 +17,7 @@ pub mod disk;
 mod identity;
 pub mod output;
 mod source;
+mod volume;
 mod write;
 
 use std::{

@@ -3,14 +3,18 @@
 use std::{
     fs::File,
     io,
-    os::unix::fs::FileExt,
+    os::{fd::AsFd as _, unix::fs::FileExt},
+    path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use hermetic_init::{
-    disk::gpt::{Gpt, GptError, NewPartition as Entry},
-    luks::{self, FormatParams, NewKdf},
+    disk::{
+        gpt::{Gpt, GptError, NewPartition as Entry},
+        types::{self, Role},
+    },
     mkfs::{FileSystem, Params},
+    populate,
     repart::{self, Encrypt, Format, Maker, NewPartition, Plan},
     secret::Secret,
     sys::block::Node,
@@ -25,8 +29,12 @@ use super::{
     disk::Disk,
     identity,
     source::Sources,
+    volume::{self, Volume},
 };
-use crate::mirror::log::{Level, Log};
+use crate::{
+    mirror::log::{Level, Log},
+    populate::{Place, populate_image},
+};
 
 /// What is wiped at either end of a range that cannot be discarded: superblocks stand there.
 const ENDS: u64 = Bytes::MIB;
@@ -44,7 +52,15 @@ pub struct Work<'a> {
 /// A new partition and what is written into it.
 struct Made<'a> {
     new: &'a NewPartition,
-    content: Writes,
+    content: Content,
+}
+
+/// What is written into a new partition, from its start.
+enum Content {
+    /// As it is; nothing when its blocks are copied.
+    Plain(Writes),
+    /// A header, and the rest encrypted.
+    Encrypted(Volume),
 }
 
 impl Work<'_> {
@@ -88,10 +104,15 @@ impl Work<'_> {
                 self.log.say(Level::Info, format!("Copying into future partition {}.", index(new.number)));
                 source.copy(&self.disk.file, offset, length, reads_zero)?;
             }
-            if !content.0.is_empty() {
-                self.log.say(Level::Info, format!("Formatting future partition {}.", index(new.number)));
-                self.write(content, offset).map_err(failed)?;
+            self.log.say(Level::Info, format!("Filling future partition {}.", index(new.number)));
+            match content {
+                Content::Plain(writes) => self.write(writes, offset).map_err(failed)?,
+                Content::Encrypted(volume) => {
+                    self.write(volume.header(), offset).map_err(failed)?;
+                    volume.write_content(&self.disk.file, offset).map_err(failed)?;
+                }
             }
+            self.populate(plan, new)?;
         }
         self.disk.file.sync_all().map_err(failed)?;
         self.log.say(Level::Info, "Writing new partition table.");
@@ -124,32 +145,20 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// What is written into a new partition, from its start; nothing when its blocks are copied.
-    fn content(&self, new: &NewPartition) -> Result<Writes, Failure> {
+    /// What is written into a new partition.
+    fn content(&self, new: &NewPartition) -> Result<Content, Failure> {
         let definition = &new.definition;
-        let failure = |error: &dyn std::fmt::Display| Failure::new(format!("{}: {error}", definition.file));
+        let encrypted = definition.encrypt != Encrypt::Off;
         let format = definition.format.filter(|_| definition.copy_blocks.is_none());
         let system = match format {
             None | Some(Format::Empty) => None,
             Some(format) => FileSystem::named(format.word()),
         };
-        if definition.encrypt != Encrypt::Off {
-            if system.is_some() || definition.copy_blocks.is_some() {
-                return Err(definition
-                    .refuse(
-                        "Encrypt",
-                        "content would have to be encrypted into the file, which is not supported",
-                        "make this partition at boot, or say Encrypt=off",
-                    )
-                    .into());
-            }
-            return self.volume(new);
-        }
-        let Some(system) = system else { return Ok(Writes::new()) };
+        let Some(system) = system else { return Ok(Content::Plain(Writes::new())) };
         // A clock before 1970 says nothing better than 1970.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let params = Params {
-            size: new.length,
+            size: if encrypted { volume::room(new.length) } else { new.length },
             sector_size: self.disk.block_size,
             page_size: 4096,
             uuid: new.fs_uuid,
@@ -157,33 +166,56 @@ impl Work<'_> {
             random: identity::random()?,
             now,
         };
-        system.plan(&params).map_err(|error| failure(&error))
+        let writes =
+            system.plan(&params).map_err(|error| Failure::new(format!("{}: {error}", definition.file)))?;
+        match encrypted {
+            true => Volume::new(new, self.key, writes).map(Content::Encrypted),
+            false => Ok(Content::Plain(writes)),
+        }
     }
 
-    /// A LUKS2 header.
-    fn volume(&self, new: &NewPartition) -> Result<Writes, Failure> {
-        let mut seeded = Ok(());
-        let params = FormatParams {
-            uuid: new.luks_uuid,
-            label: &new.label,
-            subsystem: "",
-            sector_size: 4096,
-            passphrase: self.key,
-            kdf: NewKdf::for_key_file(self.key.expose().len()),
-            device_size: new.length,
-            random: &mut |bytes: &mut [u8]| {
-                for chunk in bytes.chunks_mut(16) {
-                    match identity::random() {
-                        Ok(random) => chunk.iter_mut().zip(random).for_each(|(to, from)| *to = from),
-                        Err(error) => seeded = Err(error),
-                    }
-                }
-            },
+    /// Puts files into the new file system, by the kernel.
+    fn populate(&self, plan: &Plan, new: &NewPartition) -> Result<(), Failure> {
+        let definition = &new.definition;
+        let Some(format) = definition.format.filter(|_| definition.populates()) else { return Ok(()) };
+        let copy_files: Vec<_> = definition
+            .copy_files
+            .iter()
+            .map(|copy| populate::CopyFiles { source: copy.source.clone(), target: copy.target.clone() })
+            .collect();
+        let make_symlinks: Vec<_> = definition
+            .make_symlinks
+            .iter()
+            .map(|link| populate::Symlink { path: link.path.clone(), target: link.target.clone() })
+            .collect();
+        let others = plan.new.iter().map(|other| (other.position, other.type_guid));
+        let others = others.chain(plan.adopted.iter().map(|a| (a.position, a.definition.type_guid)));
+        let mounted: Vec<&str> = others
+            .filter(|(position, _)| *position != new.position)
+            .flat_map(|(_, guid)| populate::mount_points(guid).iter().copied())
+            .collect();
+        let content = populate::Content {
+            copy_files: &copy_files,
+            exclude_files: &definition.exclude_files,
+            exclude_files_target: &definition.exclude_files_target,
+            make_directories: &definition.make_directories,
+            make_symlinks: &make_symlinks,
+            root_of: (types::role(new.type_guid) == Some(Role::Root)).then_some(mounted.as_slice()),
+            ..populate::Content::default()
         };
-        let (writes, _) = luks::format(params)
-            .map_err(|error| Failure::new(format!("{}: {error}", new.definition.file)))?;
-        // Key material from a generator that failed must not reach the disk.
-        seeded.map(|()| writes)
+        let root = self.choices.copy_source.as_deref().or(self.choices.root.as_deref());
+        let root = root.unwrap_or(Path::new("/"));
+        let source =
+            File::open(root).map_err(|error| Failure::new(format!("{}: {error}", root.display())))?;
+        let place = Place {
+            image: &self.disk.path,
+            offset: new.offset,
+            length: new.length,
+            file_system: format.word(),
+        };
+        populate_image(&place, source.as_fd(), &content)
+            .map(drop)
+            .map_err(|error| Failure::new(format!("{}: {error}", definition.file)))
     }
 
     /// The table as it is to be.

@@ -1,0 +1,212 @@
+//! The planner as a whole: what systemd's own test expects, and what must hold for any disk and any definitions.
+
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+use crate::{
+    disk::{
+        partition::{Layout, Partition},
+        types::{self, Role},
+    },
+    fragments::Facts,
+    units::{Lba, PartitionNumber},
+};
+
+fn definitions(texts: &[(&str, &str)]) -> Vec<Definition> {
+    let sources: Vec<Source> = texts
+        .iter()
+        .map(|(name, text)| Source {
+            name: format!("{name}.conf"),
+            path: String::new(),
+            text: format!("[Partition]\n{text}"),
+            drop_ins: vec![],
+        })
+        .collect();
+    let facts = Facts::default();
+    Definitions::parse(&sources, Reading::new(&facts)).unwrap().list
+}
+
+/// A disk of 1 GiB with an empty table as libfdisk makes it.
+fn empty() -> Layout {
+    Layout {
+        block_size: 512,
+        first_usable: Lba(2048),
+        last_usable: Lba(2_097_118),
+        entries: 128,
+        partitions: vec![],
+    }
+}
+
+#[test]
+fn sizes_places_and_uuids_are_those_of_systemd_s_test() {
+    // test/units/TEST-58-REPART.sh of systemd 257, "basic" part 2, on x86-64; home and swap were made first.
+    let seed = Uuid::from_u128(0x750b_6cd5_c4ae_4012_a15e_7be3_c29e_6a47);
+    let wanted = definitions(&[
+        ("home", "Type=home\nLabel=home-first\n"),
+        ("root", "Type=root-x86-64\n"),
+        ("root2", "Type=root-x86-64\n"),
+        ("swap", "Type=swap\nSizeMaxBytes=64M\nPaddingMinBytes=92M\n"),
+    ]);
+    let plan = plan(&wanted, &empty(), seed).unwrap();
+    let seen: Vec<_> = plan
+        .new
+        .iter()
+        .map(|new| {
+            let blocks = new.last.0 + 1 - new.first.0;
+            (new.number.0, new.first.0, blocks, new.guid.to_string().to_uppercase(), new.label.as_str())
+        })
+        .collect();
+    let row = |number, first, blocks, guid: &str, label| (number, first, blocks, guid.to_owned(), label);
+    assert_eq!(
+        seen,
+        [
+            row(1, 2048, 591_856, "4980595D-D74A-483A-AA9E-9903879A0EE5", "home-first"),
+            row(2, 593_904, 591_856, "60F33797-1D71-4DCB-AA6F-20564F036CD0", "root-x86-64"),
+            row(3, 1_185_760, 591_864, "73A4CCD2-EAF5-44DA-A366-F99188210FDC", "root-x86-64-2"),
+            row(4, 1_777_624, 131_072, "78C92DB8-3D2B-4823-B0DC-792B78F66F1E", "swap"),
+        ]
+    );
+    assert_eq!(disk_uuid(seed), uuid::uuid!("1D2CE291-7CCE-4F7D-BC83-FDB49AD74EBD"));
+    assert!(plan.changes() && plan.adopted.is_empty() && plan.dropped.is_empty());
+}
+
+fn partition(number: u32, first: u64, last: u64, type_guid: Uuid, label: &str) -> Partition {
+    Partition {
+        number: PartitionNumber(number),
+        type_guid,
+        guid: Uuid::from_u128(u128::from(number)),
+        first: Lba(first),
+        last: Lba(last),
+        attributes: 0,
+        label: label.into(),
+    }
+}
+
+#[test]
+fn what_exists_is_adopted_by_type_and_the_log_says_why() {
+    let root = types::native(Role::Root);
+    let mut layout = empty();
+    layout.partitions =
+        vec![partition(2, 2048, 206_847, root, "Foreign OS"), partition(5, 1_000_000, 1_999_999, root, "")];
+    let wanted = definitions(&[
+        ("50-root", "Type=root\nWeight=0\n"),
+        ("60-data", "Type=root\nLabel=data\nUUID=null\nPriority=3\nSizeMinBytes=2G\n"),
+        ("70-big", "Type=home\nSizeMinBytes=9G\nPriority=7\n"),
+    ]);
+    let plan = plan(&wanted, &layout, Uuid::from_u128(7)).unwrap();
+    assert_eq!(plan.adopted.len(), 1);
+    let adopted = &plan.adopted[0];
+    assert_eq!((adopted.number.0, adopted.earlier, adopted.label.as_str()), (2, 0, "Foreign OS"));
+    assert!(adopted.to_string().starts_with(
+        "partition 2 (\"Foreign OS\", 100 MiB) is taken for 50-root.conf: number 1 of type root-"
+    ));
+    // The second cannot grow to 2 GiB and is left as it is, the home of 9 GiB is left out.
+    assert_eq!(plan.foreign.len(), 1);
+    assert_eq!(plan.foreign[0].partition.number.0, 5);
+    let dropped: Vec<_> = plan.dropped.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        dropped,
+        [
+            "60-data.conf: partition 5 cannot grow and stays as it is (Priority=3)",
+            "70-big.conf: does not fit and is left out (Priority=7)"
+        ]
+    );
+}
+
+#[test]
+fn a_supplement_is_merged_where_it_fits() {
+    let texts = [
+        ("10-esp", "Type=esp\nFormat=vfat\nSizeMinBytes=10M\nCopyFiles=/a\n"),
+        ("20-boot", "Type=xbootldr\nFormat=vfat\nSizeMinBytes=100M\nSupplementFor=10-esp\nCopyFiles=/b\n"),
+    ];
+    let merged = plan(&definitions(&texts), &empty(), Uuid::nil()).unwrap();
+    assert_eq!(merged.new.len(), 1);
+    assert!(merged.new[0].length.0 >= 100 << 20);
+    assert_eq!(merged.new[0].definition.copy_files.len(), 2);
+    assert_eq!(merged.dropped[0].to_string(), "20-boot.conf: is merged into 10-esp.conf");
+    // An ESP that cannot grow stays small, and the supplement is made as it is written.
+    let mut layout = empty();
+    layout.partitions = vec![
+        partition(1, 2048, 22_527, types::ESP, "esp"),
+        partition(2, 22_528, 43_007, types::LINUX_GENERIC, "x"),
+    ];
+    let apart = plan(&definitions(&texts), &layout, Uuid::nil()).unwrap();
+    assert_eq!((apart.adopted.len(), apart.new.len(), apart.dropped.len()), (1, 1, 0));
+    assert_eq!(apart.new[0].type_guid, types::XBOOTLDR);
+}
+
+#[test]
+fn lack_of_space_names_the_definition_and_a_full_table_says_so() {
+    let wanted = definitions(&[("10-a", "Type=home\n"), ("50-root", "Type=root\nSizeMinBytes=2G\n")]);
+    let error = plan(&wanted, &empty(), Uuid::nil()).unwrap_err().to_string();
+    assert!(error.starts_with("50-root.conf: the partition needs 2 GiB and the largest free"), "{error}");
+    let full = Layout { entries: 1, ..empty() };
+    let wanted = definitions(&[("10-a", "Type=home\n"), ("50-root", "Type=root\n")]);
+    assert_eq!(plan(&wanted, &full, Uuid::nil()), Err(RepartError::TableFull { entries: 1 }));
+}
+
+const TYPES: [&str; 4] = ["root", "home", "esp", "linux-generic"];
+
+proptest! {
+    /// Whatever the disk and the definitions: everything is aligned, within bounds, in gaps, and apart from each other;
+    /// nothing that exists shrinks or moves.
+    #[test]
+    fn places_are_free_and_as_wished(
+        rows in proptest::collection::vec((0_u64..5000, 1_u64..5000, 0_usize..4), 0..6),
+        wishes in proptest::collection::vec(
+            (0_usize..4, 0_u64..3000, proptest::option::of(0_u64..4000), 0_u32..1_000_001, 0_u64..200, 0_i32..3),
+            1..6,
+        ),
+        wide in any::<bool>(),
+    ) {
+        let (block_size, mut at) = (if wide { 4096 } else { 512 }, 34);
+        let mut partitions = Vec::new();
+        for (index, (gap, length, kind)) in rows.into_iter().enumerate() {
+            let type_guid = types::parse(TYPES[kind]).unwrap();
+            partitions.push(partition(index as u32 + 1, at + gap, at + gap + length - 1, type_guid, ""));
+            at += gap + length;
+        }
+        let layout = Layout {
+            block_size,
+            first_usable: Lba(34),
+            last_usable: Lba(at + 90_000),
+            entries: 128,
+            partitions,
+        };
+        let wanted: Vec<Definition> = wishes
+            .into_iter()
+            .map(|(kind, min, more, weight, padding, priority)| Definition {
+                size_min: Some(min * 4096),
+                size_max: more.map(|more| (min + more) * 4096),
+                weight,
+                padding_min: Some(padding * 4096),
+                priority,
+                ..Definition::of_type(types::parse(TYPES[kind]).unwrap())
+            })
+            .collect();
+        let Ok(plan) = plan(&wanted, &layout, Uuid::from_u128(9)) else { return Ok(()) };
+        prop_assert_eq!(plan.new.len() + plan.adopted.len() + plan.dropped.len(), wanted.len());
+        let mut taken: Vec<(u64, u64)> = Vec::new();
+        for new in &plan.new {
+            let definition = &new.definition;
+            let min = definition.size_min.unwrap().max(4096);
+            prop_assert!(new.length.0 >= min && new.offset.0 % 4096 == 0 && new.length.0 % 4096 == 0);
+            prop_assert!(definition.size_max.is_none_or(|max| new.length.0 <= max.max(min)));
+            prop_assert!(new.padding.0 >= definition.padding_min.unwrap());
+            taken.push((new.offset.0, new.offset.0 + new.length.0 + new.padding.0));
+        }
+        for adopted in &plan.adopted {
+            prop_assert!(adopted.new_length >= adopted.length);
+            taken.push((adopted.offset.0, adopted.offset.0 + adopted.new_length.0));
+        }
+        for foreign in &plan.foreign {
+            taken.push((foreign.offset.0, foreign.offset.0 + foreign.length.0));
+        }
+        taken.sort_unstable();
+        prop_assert!(taken.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{taken:?}");
+        let block = u64::from(block_size);
+        let end = (layout.last_usable.0 + 1) * block;
+        prop_assert!(taken.iter().all(|(from, to)| *from >= 34 * block && *to <= end), "{taken:?}");
+    }
+}
