@@ -88,10 +88,16 @@ fn inode_bitmap(used: u64, geometry: &Geometry) -> Vec<u8> {
 /// Sets the bits from `from` to `to`, bytes at a time where they are whole.
 fn set(bitmap: &mut [u8], from: u64, to: u64) {
     let (from, to) = (from as usize, to as usize);
-    for (index, byte) in bitmap.iter_mut().enumerate().skip(from / 8).take(to.div_ceil(8) - from / 8) {
-        let low = from.saturating_sub(index * 8);
-        let high = (to - index * 8).min(8);
-        *byte |= (0xff_u32 << low & ((1 << high) - 1)) as u8;
+    let (whole, end) = (from.div_ceil(8), to / 8);
+    let mut bits = |from: usize, to: usize| {
+        if let Some(byte) = bitmap.get_mut(from / 8) {
+            (from..to).for_each(|bit| *byte |= 1 << (bit % 8));
+        }
+    };
+    bits(from, to.min(whole * 8));
+    bits(to.max(from).min(end.max(whole) * 8), to);
+    if let Some(bytes) = bitmap.get_mut(whole..end) {
+        bytes.fill(0xff);
     }
 }
 

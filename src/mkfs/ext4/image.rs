@@ -13,6 +13,9 @@ use crate::{
 /// (metadata 0.90 and 1.0) keeps its superblock there, and a scanner would take the device for a member.
 const RAID: u64 = 64 << 10;
 
+/// Neighbours of so many bytes are a write of their own: to join them would cost more than the call it saves.
+const LARGE: usize = 256 << 10;
+
 /// The blocks that are written.
 pub(super) struct Image {
     block: u64,
@@ -39,7 +42,7 @@ impl Image {
         self.wiped = Some((start, blocks - start));
     }
 
-    /// Whole blocks of data from `block` on.
+    /// Data from the start of `block` on.
     pub fn data(&mut self, block: u64, data: Vec<u8>) {
         self.pieces.push((block, Piece::Data(data)));
     }
@@ -83,7 +86,7 @@ impl Image {
             let offset = Bytes(block * self.block);
             match (piece, writes.0.last_mut()) {
                 (Piece::Data(more), Some(Write::Data { offset: start, data }))
-                    if start.0 + data.len() as u64 == offset.0 =>
+                    if start.0 + data.len() as u64 == offset.0 && more.len() < LARGE =>
                 {
                     data.extend_from_slice(&more);
                 }

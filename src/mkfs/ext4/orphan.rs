@@ -12,10 +12,14 @@ const TAIL: u64 = 8;
 /// Writes the blocks; each has a checksum that includes its own number.
 pub(super) fn write(image: &mut Image, geometry: &Geometry, layout: &Layout, seed: Seed) {
     let tail = (geometry.block - TAIL) as usize;
-    for block in layout.orphan.each() {
-        let mut content = Record::zeroed(geometry.block);
-        let checksum = seed.of_inode(ORPHAN).with(&block.to_le_bytes()).with(content.head(tail)).end();
-        content.le32(tail, MAGIC).le32(tail + 4, checksum.into());
-        image.data(block, content.into_bytes());
+    let empty = Record::zeroed(geometry.block);
+    for (start, length) in layout.orphan.runs() {
+        let mut run = Record::zeroed(length * geometry.block);
+        for (index, block) in (start..start + length).enumerate() {
+            let checksum = seed.of_inode(ORPHAN).with(&block.to_le_bytes()).with(empty.head(tail)).end();
+            let at = index * geometry.block as usize + tail;
+            run.le32(at, MAGIC).le32(at + 4, checksum.into());
+        }
+        image.data(start, run.into_bytes());
     }
 }

@@ -35,16 +35,18 @@ pub(super) fn map(layout: &Layout) -> Vec<u8> {
 /// Writes the doubly indirect block and the lists in the primary reserve. Nothing is written behind the backups.
 pub(super) fn write(image: &mut Image, geometry: &Geometry, layout: &Layout) {
     let mut doubly = Record::zeroed(geometry.block);
+    // All lists at once: they stand side by side, and are zeroes for the most part.
+    let mut lists = Record::zeroed(geometry.reserved_gdt * geometry.block);
+    let first = geometry.first + 1 + geometry.gdt_blocks;
     for index in 0..geometry.reserved_gdt {
-        let reserved = geometry.first + 1 + geometry.gdt_blocks + index;
+        let reserved = first + index;
         let slot = (geometry.gdt_blocks + index) % geometry.pointers();
         doubly.le32(slot as usize * 4, reserved);
-
-        let mut list = Record::zeroed(geometry.block);
         for (slot, group) in geometry.backups().enumerate() {
-            list.le32(slot * 4, reserved + group * geometry.per_group);
+            let at = index * geometry.block;
+            lists.le32(at as usize + slot * 4, reserved + group * geometry.per_group);
         }
-        image.data(reserved, list.into_bytes());
     }
+    image.data(first, lists.into_bytes());
     image.data(layout.resize, doubly.into_bytes());
 }

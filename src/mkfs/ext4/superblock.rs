@@ -60,8 +60,7 @@ pub(super) fn write(
         image.data(0, Record::zeroed(geometry.block).into_bytes());
     }
     let copies = 1 + geometry.backups().count() as u64;
-    let each = geometry.block + descriptors.len() as u64;
-    let written = image.volume() + copies * each;
+    let written = image.volume() + geometry.block + (copies - 1) * SIZE + copies * descriptors.len() as u64;
 
     for group in core::iter::once(0).chain(geometry.backups()) {
         let mut superblock = Record::zeroed(SIZE);
@@ -72,10 +71,15 @@ pub(super) fn write(
         let checksum = crc32c(superblock.head(SIZE as usize - 4));
         superblock.le32(SIZE as usize - 4, checksum.into());
 
-        let mut block = Record::zeroed(geometry.block);
-        let within = if group == 0 && geometry.first == 0 { OFFSET } else { 0 };
-        block.bytes(within as usize, superblock.as_slice());
-        image.data(geometry.start(group), block.into_bytes());
+        if group == 0 {
+            let mut block = Record::zeroed(geometry.block);
+            let within = if geometry.first == 0 { OFFSET } else { 0 };
+            block.bytes(within as usize, superblock.as_slice());
+            image.data(geometry.start(group), block.into_bytes());
+        } else {
+            // The rest of the block belongs to nothing and stays as it is.
+            image.data(geometry.start(group), superblock.into_bytes());
+        }
         image.data(geometry.start(group) + 1, descriptors.to_vec());
     }
 }
