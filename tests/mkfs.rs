@@ -10,7 +10,7 @@ use std::{
     process::{Command, Output},
 };
 
-use common::{Scratch, tool};
+use common::{Scratch, tool, with_proc};
 use hermetic_init::{
     mkfs::ext4::{self, BlockSize, Params},
     units::Bytes,
@@ -306,16 +306,6 @@ fn garbage_that_was_there_before_does_no_harm() {
     }
 }
 
-/// resize2fs wants to see the list of mounts, so it gets a /proc, in a mount namespace of its own.
-fn resize2fs(image: &str) -> Command {
-    let with_proc = r#"mount -t proc proc "$HERMETIC_TOOLS/proc" && exec "$@""#;
-    let resize = tool("resize2fs").unwrap();
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", with_proc, "sh"]).arg(resize.get_program());
-    command.args(resize.get_args()).arg(image);
-    command
-}
-
 #[test]
 fn debugfs_fills_it_and_resize2fs_grows_it() {
     let Some(scratch) = Scratch::new() else { return };
@@ -337,7 +327,8 @@ fn debugfs_fills_it_and_resize2fs_grows_it() {
         check(&scratch, "ours", "root");
 
         file.set_len(size * 3).unwrap();
-        succeed(&mut resize2fs(&scratch.inside("ours")));
+        // resize2fs wants to see the list of mounts.
+        succeed(with_proc(&tool("resize2fs").unwrap()).arg(scratch.inside("ours")));
         check(&scratch, "ours", "root");
         let dump = format!("dump d7/file {}", scratch.inside("back"));
         succeed(tool("debugfs").unwrap().args(["-R", &dump]).arg(scratch.inside("ours")));

@@ -28,7 +28,7 @@ struct Command {
 enum What {
     /// Make the initramfs: hermetic-init, kernel modules and the tables by which they are loaded.
     Initramfs(initramfs::Args),
-    /// Make an empty file system: ext4, vfat or swap, the same as hermetic-init makes at boot.
+    /// Make an empty file system: ext4, btrfs, vfat or swap, the same as hermetic-init makes at boot.
     Mkfs(mkfs::Args),
     /// See how /etc of a root follows the factory of a /usr, or make it follow.
     Etc(etc::Args),

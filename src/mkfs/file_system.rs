@@ -5,7 +5,7 @@ use std::prelude::v1::*;
 
 use uuid::Uuid;
 
-use super::{ext4, swap, vfat};
+use super::{btrfs, ext4, swap, vfat};
 use crate::{units::Bytes, writes::Writes};
 
 /// What can be made.
@@ -13,6 +13,8 @@ use crate::{units::Bytes, writes::Writes};
 pub enum FileSystem {
     /// ext4.
     Ext4,
+    /// btrfs.
+    Btrfs,
     /// FAT with 32 bits.
     Vfat,
     /// Swap space.
@@ -40,12 +42,13 @@ pub struct Params<'a> {
 
 impl FileSystem {
     /// All, in the order in which they are listed.
-    pub const ALL: [Self; 3] = [Self::Ext4, Self::Vfat, Self::Swap];
+    pub const ALL: [Self; 4] = [Self::Ext4, Self::Btrfs, Self::Vfat, Self::Swap];
 
     /// Its name in repart.d and for mount(2).
     pub fn name(self) -> &'static str {
         match self {
             Self::Ext4 => "ext4",
+            Self::Btrfs => "btrfs",
             Self::Vfat => "vfat",
             Self::Swap => "swap",
         }
@@ -66,6 +69,14 @@ impl FileSystem {
     /// # Errors
     /// The size is out of the format's bounds.
     pub fn plan(self, params: &Params) -> Result<Writes, MkfsError> {
+        self.plan_with(params, btrfs::Choices::default())
+    }
+
+    /// The same with what only btrfs asks. Other formats have no subvolumes, and read over it as systemd does.
+    ///
+    /// # Errors
+    /// The size is out of the format's bounds, or the choices cannot be had.
+    pub fn plan_with(self, params: &Params, choices: btrfs::Choices) -> Result<Writes, MkfsError> {
         let &Params { size, sector_size, page_size, uuid, label, random, now } = params;
         match self {
             Self::Ext4 => {
@@ -73,6 +84,11 @@ impl FileSystem {
                 let block_size = ext4::BlockSize::B4096;
                 ext4::plan(&ext4::Params { size, uuid, label, hash_seed, now, block_size })
                     .map_err(MkfsError::Ext4)
+            }
+            Self::Btrfs => {
+                let seed = uuid::Builder::from_random_bytes(random).into_uuid();
+                btrfs::plan(&btrfs::Params { size, uuid, label, seed, now, choices })
+                    .map_err(MkfsError::Btrfs)
             }
             Self::Vfat => {
                 let [a, b, c, d, ..] = uuid.into_bytes();
@@ -91,10 +107,12 @@ impl fmt::Display for FileSystem {
 }
 
 /// Why a file system cannot be made. Nothing was written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum MkfsError {
     /// ext4 does not fit.
     Ext4(ext4::Ext4Error),
+    /// btrfs does not fit, or has subvolumes that cannot be.
+    Btrfs(btrfs::BtrfsError),
     /// No room for anything beside the structures.
     TooSmall {
         /// The format.
@@ -124,6 +142,7 @@ impl fmt::Display for MkfsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ext4(error) => error.fmt(f),
+            Self::Btrfs(error) => error.fmt(f),
             Self::TooSmall { format, size, minimum } => write!(
                 f,
                 "{format}: {size} is too small, at least {minimum} are needed; make the partition larger"

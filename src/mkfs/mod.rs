@@ -4,6 +4,7 @@
 //!
 //! [`FileSystem`] is the door for those who learn the format at run time: its name in repart.d or on a command line.
 
+pub mod btrfs;
 pub mod ext4;
 pub mod swap;
 pub mod vfat;

@@ -34,6 +34,15 @@ pub fn tool(name: &str) -> Option<Command> {
     Some(command)
 }
 
+/// The same command for a tool that wants to see the list of mounts: it gets a /proc, in a mount namespace of its own.
+pub fn with_proc(tool: &Command) -> Command {
+    let script = r#"mount -t proc proc "$HERMETIC_TOOLS/proc" && exec "$@""#;
+    let mut command = Command::new("unshare");
+    command.env("LC_ALL", "C");
+    command.args(["--mount", "sh", "-c", script, "sh"]).arg(tool.get_program()).args(tool.get_args());
+    command
+}
+
 /// A directory below the tool root's /tmp, removed at the end.
 pub struct Scratch {
     root: PathBuf,

@@ -15,6 +15,15 @@ use crate::populate;
 pub enum Error {
     /// A format that is not made here.
     Format(String),
+    /// An option of btrfs for another format.
+    OnlyBtrfs {
+        /// The option.
+        option: &'static str,
+        /// The format.
+        system: FileSystem,
+    },
+    /// Flags of a subvolume that are not known.
+    Flags(String),
     /// A file that is not there, and no size to make it with.
     NoSize(PathBuf),
     /// Neither a file nor a block device.
@@ -60,6 +69,12 @@ impl fmt::Display for Error {
             Self::Format(name) => {
                 let known = FileSystem::ALL.map(FileSystem::name).join(", ");
                 write!(f, "`{name}` is not made here; choose one of {known}")
+            }
+            Self::OnlyBtrfs { option, system } => {
+                write!(f, "{system} knows no {option}; leave it out or make a btrfs")
+            }
+            Self::Flags(flags) => {
+                write!(f, "`{flags}` is no flag of a subvolume; say :ro for a read-only one, or nothing")
             }
             Self::NoSize(path) => write!(f, "{} is not there; make it with --size", path.display()),
             Self::Kind(path) => {

@@ -3,6 +3,7 @@
 //! Everything that can be refused is refused before the first write: the format, the size, a device in use, a target that
 //! holds something already.
 
+mod btrfs;
 mod error;
 mod size;
 mod target;
@@ -33,7 +34,7 @@ use target::Target;
 /// The arguments of `hermetic mkfs`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// What to make: ext4, vfat or swap
+    /// What to make: ext4, btrfs, vfat or swap
     format: String,
     /// A file, made if it is not there, or a block device
     target: PathBuf,
@@ -55,11 +56,14 @@ pub struct Args {
     /// Also over something that is there already
     #[arg(long, short)]
     force: bool,
+    #[command(flatten)]
+    btrfs: btrfs::Args,
 }
 
 /// Makes the file system.
 pub fn run(args: &Args) -> Result<(), Error> {
     let system = FileSystem::named(&args.format).ok_or_else(|| Error::Format(args.format.clone()))?;
+    let subvolumes = args.btrfs.subvolumes(system)?;
     let target = Target::look(&args.target, args.size)?;
     if let Some(found) = target.content()?.filter(|_| !args.force) {
         return Err(Error::Occupied { path: args.target.clone(), found });
@@ -79,7 +83,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
         random: random()?,
         now,
     };
-    let plan = system.plan(&params).map_err(Error::Mkfs)?;
+    let plan = system.plan_with(&params, args.btrfs.choices(&subvolumes)).map_err(Error::Mkfs)?;
     // What is to go in is opened before anything is written.
     let tree = args.root.as_deref().map(|root| open_tree(root, system)).transpose()?;
     target.write(&plan)?;

@@ -47,20 +47,20 @@ impl Geometry {
         let (heads, per_track) = cylinder(whole);
         // Whole tracks: mtools and DOS need them.
         let sectors = whole.min(u32::MAX.into()) / per_track * per_track;
-        let too_small = MkfsError::TooSmall { format: "vfat", size, minimum: Bytes(LEAST * sector) };
+        let too_small = || MkfsError::TooSmall { format: "vfat", size, minimum: Bytes(LEAST * sector) };
         if whole < LEAST {
-            return Err(too_small);
+            return Err(too_small());
         }
         let mut per_cluster = first_cluster(whole);
         while per_cluster <= MOST_PER_CLUSTER {
             let align =
                 |count: u64| if sectors > SMALL { count.next_multiple_of(per_cluster) } else { count };
             let reserved = align(RESERVED);
-            let left = sectors.checked_sub(reserved).ok_or(too_small)?;
+            let left = sectors.checked_sub(reserved).ok_or_else(too_small)?;
             // An estimate, then what is left when the tables have their whole sectors.
             let most = (left * sector + FATS * 8) / (per_cluster * sector + FATS * 4);
             let fat = align(((most + 2) * 4).div_ceil(sector));
-            let clusters = left.checked_sub(FATS * fat).ok_or(too_small)? / per_cluster;
+            let clusters = left.checked_sub(FATS * fat).ok_or_else(too_small)? / per_cluster;
             if clusters <= (fat * sector / 4).min(MOST_CLUSTERS) {
                 return Ok(Self { sector, sectors, per_track, heads, per_cluster, reserved, fat, clusters });
             }

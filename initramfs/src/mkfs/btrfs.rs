@@ -1,0 +1,55 @@
+//! The arguments that only btrfs knows: copies of metadata, subvolumes.
+
+use hermetic_init::mkfs::{
+    FileSystem,
+    btrfs::{Choices, Profile, Subvolume},
+};
+
+use super::Error;
+
+/// What is asked of btrfs alone.
+#[derive(clap::Args)]
+pub struct Args {
+    /// btrfs: copies of metadata, dup (two) or single; dup unless given
+    #[arg(long, short, value_name = "PROFILE")]
+    metadata: Option<Profile>,
+    /// btrfs: a subvolume to make, and the directories above it; :ro makes it read-only
+    #[arg(long, value_name = "PATH[:ro]")]
+    subvol: Vec<String>,
+    /// btrfs: the subvolume that is mounted when none is named
+    #[arg(long, value_name = "PATH")]
+    default_subvol: Option<String>,
+}
+
+impl Args {
+    /// The subvolumes, if this file system can have what was asked for.
+    pub fn subvolumes(&self, system: FileSystem) -> Result<Vec<Subvolume<'_>>, Error> {
+        let asked = [
+            (self.metadata.is_some(), "--metadata"),
+            (!self.subvol.is_empty(), "--subvol"),
+            (self.default_subvol.is_some(), "--default-subvol"),
+        ];
+        match asked.into_iter().find(|(asked, _)| *asked) {
+            Some((_, option)) if system != FileSystem::Btrfs => Err(Error::OnlyBtrfs { option, system }),
+            _ => self.subvol.iter().map(|word| subvolume(word)).collect(),
+        }
+    }
+
+    /// What was chosen, with these subvolumes.
+    pub fn choices<'a>(&'a self, subvolumes: &'a [Subvolume<'a>]) -> Choices<'a> {
+        Choices {
+            metadata: self.metadata.unwrap_or_default(),
+            subvolumes,
+            default_subvolume: self.default_subvol.as_deref(),
+        }
+    }
+}
+
+/// `PATH` or `PATH:ro`, as in `Subvolumes=` of repart.d(5).
+fn subvolume(word: &str) -> Result<Subvolume<'_>, Error> {
+    match word.split_once(':') {
+        None => Ok(Subvolume { path: word, read_only: false }),
+        Some((path, "ro")) => Ok(Subvolume { path, read_only: true }),
+        Some((_, flags)) => Err(Error::Flags(flags.to_owned())),
+    }
+}
