@@ -28,3 +28,15 @@ impl Secret {
         &mut self.0
     }
 }
+
+/// How much of the stack [`scrub_stack`] overwrites, bytes: more than any of the hashes and ciphers uses.
+const SCRUBBED: usize = 48 << 10;
+
+/// Overwrites the part of the stack that functions called before have used. Hashes and ciphers keep blocks of their input in
+/// local variables, which nobody else wipes.
+#[inline(never)]
+pub fn scrub_stack() {
+    let mut stack = [0u8; SCRUBBED];
+    zeroize::Zeroize::zeroize(stack.as_mut_slice());
+    core::hint::black_box(&stack);
+}

@@ -3,6 +3,7 @@
 
 mod etc;
 mod initramfs;
+mod luks;
 mod mirror;
 mod mkfs;
 mod modules;
@@ -34,6 +35,8 @@ enum What {
     Etc(etc::Args),
     /// Show what the first boot would do to an image, and change nothing.
     Plan(plan::Args),
+    /// Make, open, inspect and change LUKS2 volumes.
+    Luks(luks::Args),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
     }
     match Command::parse().what {
         What::Initramfs(args) => end(initramfs::run(&args)),
+        What::Luks(args) => end(luks::run(&args)),
         What::Mkfs(args) => end(mkfs::run(&args)),
         What::Etc(args) => end(etc::run(&args)),
         What::Plan(args) => end(plan::run(&args)),

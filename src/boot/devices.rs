@@ -1,6 +1,11 @@
 //! Stage "devices": drivers for the hardware that is there, and the wait for the disks behind them.
 
-use std::{path::Path, time::Duration};
+use std::{
+    io,
+    os::fd::{AsFd as _, BorrowedFd},
+    path::Path,
+    time::Duration,
+};
 
 use super::failure::{Failure, OrFail};
 use crate::{
@@ -95,6 +100,22 @@ impl Devices {
             let seconds = self.patience.as_secs();
             return Err(Failure::new(stage, format!("no {subject} within {seconds} s: {why_not}; {there}")));
         }
+    }
+
+    /// What becomes readable when the kernel announces something.
+    pub fn announcements(&self) -> BorrowedFd<'_> {
+        self.uevents.as_fd()
+    }
+
+    /// Loads drivers for what was announced, without waiting for more.
+    ///
+    /// # Errors
+    /// The announcements cannot be read.
+    pub fn attend(&mut self) -> io::Result<()> {
+        while let Some(event) = self.uevents.next(Duration::ZERO)? {
+            self.handle(&event);
+        }
+        Ok(())
     }
 
     /// Handles announcements until one may have changed the block devices. False when the deadline passed.

@@ -1,8 +1,8 @@
 //! The key file of the initramfs: what locks the root on the first boot and opens it on every boot.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, Read as _, Write as _},
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -11,6 +11,9 @@ use crate::{config::Config, secret::Secret, sys::rootfs::OldRoot};
 
 /// The longest key file that cryptsetup takes by default (8 MiB, DEFAULT_KEYFILE_SIZE_MAXKB).
 const LONGEST: u64 = 8 << 20;
+
+/// Key files of the initramfs that are found by the name of a volume.
+const BY_NAME: &str = super::unlock::KEY_DIRECTORIES[0];
 
 /// The key file, wherever the command line says it is.
 pub struct Key(PathBuf);
@@ -27,23 +30,13 @@ impl Key {
     /// There is none, or it is empty, or longer than cryptsetup would take.
     pub fn read(&self, stage: &'static str) -> Result<Secret, Failure> {
         let path = self.0.display();
-        let fail = |reason: &str| Failure::new(stage, format!("key file {path} {reason}"));
-        let mut file = match File::open(&self.0) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(fail("is missing; build the initramfs with --key-file"));
-            }
-            other => other.or_fail(stage, || format!("cannot open key file {path}"))?,
-        };
-        let length = file.metadata().or_fail(stage, || format!("cannot measure key file {path}"))?.len();
-        match length {
-            0 => return Err(fail("is empty; build the initramfs with another")),
-            1..=LONGEST => {}
-            _ => return Err(fail("is longer than 8 MiB; build the initramfs with another")),
+        match read(&self.0, 0, None) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Failure::new(
+                stage,
+                format!("key file {path} is missing; build the initramfs with --key-file"),
+            )),
+            other => other.or_fail(stage, || format!("key file {path}")),
         }
-        // Sized before it is filled: a buffer that grows would leave copies behind.
-        let mut secret = Secret::zeroed(length as usize);
-        file.read_exact(secret.expose_mut()).or_fail(stage, || format!("cannot read key file {path}"))?;
-        Ok(secret)
     }
 
     /// Overwrites the file in place, then unlinks it: the initramfs is page cache, and pages go back to the kernel as they
@@ -55,24 +48,51 @@ impl Key {
         if !OldRoot::is_temporary()? {
             return Ok(());
         }
-        let mut file = match OpenOptions::new().write(true).open(&self.0) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            other => other?,
-        };
-        let zeroes = [0; 4096];
-        let mut left = file.metadata()?.len();
-        while left > 0 {
-            let chunk = zeroes.get(..left.min(4096) as usize).unwrap_or(&zeroes);
-            file.write_all(chunk)?;
-            left -= chunk.len() as u64;
+        for entry in fs::read_dir(BY_NAME).into_iter().flatten() {
+            shred(&entry?.path())?;
         }
-        file.sync_data()?;
-        drop(file);
-        std::fs::remove_file(&self.0)
+        shred(&self.0)
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.0
     }
+}
+
+/// The content of a key file from byte `offset` on, at most `size` bytes of it.
+///
+/// # Errors
+/// There is none, or it is empty, or longer than cryptsetup would take.
+pub fn read(path: &Path, offset: u64, size: Option<u64>) -> io::Result<Secret> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len().saturating_sub(offset);
+    let length = size.map_or(length, |size| size.min(length));
+    match length {
+        0 => return Err(io::Error::other("is empty; build the initramfs with another")),
+        1..=LONGEST => {}
+        _ => return Err(io::Error::other("is longer than 8 MiB; build the initramfs with another")),
+    }
+    file.seek(SeekFrom::Start(offset))?;
+    // Sized before it is filled: a buffer that grows would leave copies behind.
+    let mut secret = Secret::zeroed(length as usize);
+    file.read_exact(secret.expose_mut())?;
+    Ok(secret)
+}
+
+fn shred(path: &Path) -> io::Result<()> {
+    let mut file = match OpenOptions::new().write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    let zeroes = [0; 4096];
+    let mut left = file.metadata()?.len();
+    while left > 0 {
+        let chunk = zeroes.get(..left.min(4096) as usize).unwrap_or(&zeroes);
+        file.write_all(chunk)?;
+        left -= chunk.len() as u64;
+    }
+    file.sync_data()?;
+    drop(file);
+    fs::remove_file(path)
 }

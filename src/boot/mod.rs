@@ -3,8 +3,10 @@
 //!
 //! A stage takes what the stages before it returned, so that a wrong order does not compile.
 
+mod ask;
 mod boot_disk;
 mod credentials;
+mod crypt;
 mod devices;
 mod disks;
 mod early;
@@ -20,6 +22,7 @@ mod provision;
 mod root;
 mod timeline;
 mod udev;
+mod unlock;
 mod usr;
 mod volatile;
 

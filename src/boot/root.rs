@@ -8,6 +8,7 @@ use std::{
 use rustix::mount::MountFlags;
 
 use super::{
+    crypt::Crypt,
     devices::{Devices, Look},
     disks,
     failure::{Failure, OrFail},
@@ -16,28 +17,33 @@ use super::{
     measure::Measurements,
     provision::Expectation,
     udev,
+    unlock::Volume,
     usr::Usr,
     volatile,
 };
 use crate::{
-    config::{Config, Mount, RootPolicy, RootSource, Uses, Volatile},
+    config::{Config, Mount, RootPolicy, RootSource, Uses, Volatile, VolumeOptions},
     disk::{probe::Format, slot::select_root},
     info,
-    luks::{self, Header, Limits},
-    secret::Secret,
+    luks::{Flags, Header, VolumeKey},
+    notice,
     sys::{
         block::{BlockDevice, Node},
-        dm::{Mapper, Mapping, Target},
-        keyring::LogonKey,
+        dm::Mapping,
         mount::{self, Options},
     },
-    units::Bytes,
+    warning,
 };
+
+pub use super::unlock::limits;
 
 const STAGE: &str = "root";
 
 /// Where root is mounted until the hand-over. Not below /run: that is moved into the root.
 const MOUNT: &str = "/sysroot";
+
+/// The name of its mapping, unless the command line gives it another.
+const NAME: &str = "root";
 
 /// The mounted root.
 pub struct Root {
@@ -107,9 +113,10 @@ pub fn open(
     let outside = found.map(|superblock| superblock.format);
     admit(config, expectation, &device, outside)?;
     let mapping = match outside {
-        Some(Format::Luks2) => Some(unlock(&device, &key.read(STAGE)?, measurements, devices)?),
+        Some(Format::Luks2) => Some(unlock(config, &device, key, measurements, devices)?),
         _ => None,
     };
+    let (mapping, locked) = mapping.map_or((None, false), |(mapping, read_only)| (Some(mapping), read_only));
     let node = mapping.as_ref().map_or_else(|| device.node(), Mapping::node);
     let mount = &config.root.mount;
     let name = disks::file_system(
@@ -123,7 +130,7 @@ pub fn open(
         Volatile::Overlay => Some(volatile::Overlay::new(STAGE)?),
         _ => None,
     };
-    let writable = mount.read_write && overlay.is_none();
+    let writable = mount.read_write && !locked && overlay.is_none();
     let read_only = if writable { MountFlags::empty() } else { MountFlags::RDONLY };
     let options = Options::parse(MountFlags::NODEV | read_only, &mount.options);
     let source = mapping.as_ref().map_or(node, Mapping::link);
@@ -199,57 +206,90 @@ fn admit(
     }
 }
 
-/// Opens the LUKS2 volume on `device` with the key file and maps it as `root`.
+/// Opens the LUKS2 volume on `device` and maps it. A damaged copy of the header is mended once the volume has opened: before,
+/// nothing says that it is ours.
 fn unlock(
+    config: &Config,
     device: &BlockDevice,
-    passphrase: &Secret,
+    key: &Key,
     measurements: &mut Measurements,
     devices: &mut Devices,
-) -> Result<Mapping, Failure> {
+) -> Result<(Mapping, bool), Failure> {
     let node = Node::open(device.node()).or_fail(STAGE, || format!("cannot open {}", device.name))?;
     let header = Header::read(node.file()).or_fail(STAGE, || device.name.clone())?;
-    let key = header
-        .unlock(node.file(), passphrase, limits())
-        .or_fail(STAGE, || format!("{} with the key file", device.name))?;
+    let uuid = header.uuid();
+    let name = config.luks.name(uuid).unwrap_or_else(|| NAME.into());
+    let options = config.luks.options(uuid);
+    let key_file = config.luks.key_file(uuid).map_or_else(|| key.path().to_owned(), PathBuf::from);
+    let volume = Volume {
+        stage: STAGE,
+        device,
+        node: &node,
+        header: &header,
+        name: &name,
+        options: &options,
+        key_file,
+    };
+    let key = volume.unlock(devices)?;
     // Before anything on it is looked at: whoever exchanged the volume cannot have its key measured as ours.
-    measurements.volume_key("root", header.uuid(), &key.key)?;
-    let mapping = map(STAGE, &header, &key, device, &node, "root", devices)?;
+    measurements.volume_key(&name, uuid, &key.key)?;
+    if let Some(complaint) = header.complaint() {
+        warning!("{}: {complaint}", device.name);
+        if !options.read_only {
+            repair(&header, device)?;
+        }
+    }
+    let flags = with_options(header.flags(), &options);
+    let read_only = options.read_only;
+    let crypt = Crypt { stage: STAGE, header: &header, key: &key, device, node: &node, flags, read_only };
+    let mapping = crypt.map(&name, devices)?;
     udev::link(&mapping).or_fail(STAGE, || format!("cannot link {}", mapping.link().display()))?;
-    Ok(mapping)
+    Ok((mapping, read_only))
 }
 
-/// What an unlock may cost here: half of the memory there is, as cryptsetup does, so that the rest of the boot has some.
-pub fn limits() -> Limits {
-    let info = rustix::system::sysinfo();
-    let bytes = (info.totalram as u64).saturating_mul(u64::from(info.mem_unit));
-    Limits::with_memory(u32::try_from(bytes / 2 / Bytes::KIB).unwrap_or(u32::MAX))
+/// Writes the damaged copy again. That it cannot be written is no reason not to boot from the good one.
+fn repair(header: &Header, device: &BlockDevice) -> Result<(), Failure> {
+    let mut seeded = Ok(());
+    let plan = header.repair(&mut |bytes| {
+        if let Err(error) = super::random(bytes) {
+            seeded = Err(error);
+        }
+    });
+    seeded.or_fail(STAGE, || "no random bytes from the kernel".into())?;
+    let Some(plan) = plan.or_fail(STAGE, || device.name.clone())? else { return Ok(()) };
+    let written = Node::open_exclusive(device.node()).and_then(|node| plan.apply(node.file()));
+    match written {
+        Ok(()) => notice!("{}: the LUKS2 header was repaired from its other copy", device.name),
+        Err(error) => warning!("{}: the LUKS2 header cannot be repaired: {error}", device.name),
+    }
+    Ok(())
 }
 
-/// Maps the data segment of an unlocked volume as `name`. The key goes through the thread's keyring, never through the
-/// table.
+/// What the header asks for and what the command line adds.
+fn with_options(flags: Flags, options: &VolumeOptions) -> Flags {
+    Flags {
+        allow_discards: flags.allow_discards || options.discard,
+        same_cpu_crypt: flags.same_cpu_crypt || options.same_cpu_crypt,
+        submit_from_crypt_cpus: flags.submit_from_crypt_cpus || options.submit_from_crypt_cpus,
+        no_read_workqueue: flags.no_read_workqueue || options.no_read_workqueue,
+        no_write_workqueue: flags.no_write_workqueue || options.no_write_workqueue,
+        ..flags
+    }
+}
+
+/// Maps the data segment of an unlocked volume as `name`, as its header asks for it.
 ///
 /// # Errors
-/// A segment that does not fit the device, a kernel without dm-crypt or the cipher.
+/// As [`Crypt::map`].
 pub fn map(
     stage: &'static str,
     header: &Header,
-    key: &luks::VolumeKey,
+    key: &VolumeKey,
     device: &BlockDevice,
     node: &Node,
     name: &str,
     devices: &mut Devices,
 ) -> Result<Mapping, Failure> {
-    devices.demand("dm-crypt")?;
-    let size: Bytes = node.size().or_fail(stage, || format!("cannot measure {}", device.name))?;
-    let segment = header.segment().or_fail(stage, || device.name.clone())?;
-    let length = segment.sectors(size).or_fail(stage, || device.name.clone())?;
-    let description = luks::key_description(header.uuid(), key.digest);
-    let logon = LogonKey::add(&description, &key.key)
-        .or_fail(stage, || "cannot add the volume key to the kernel's keyring".into())?;
-    let params =
-        segment.table_params(key.key.expose().len(), logon.description(), device.number, &header.flags());
-    let target = Target { kind: "crypt", params: &params, length, read_only: false };
-    Mapper::open()
-        .and_then(|mapper| mapper.create(name, &luks::dm_uuid(header.uuid(), name), &target))
-        .or_fail(stage, || format!("{} as {name}", device.name))
+    let flags = header.flags();
+    Crypt { stage, header, key, device, node, flags, read_only: false }.map(name, devices)
 }

@@ -8,10 +8,11 @@
 
 use std::{collections::BTreeMap, prelude::v1::*};
 
+use base64ct::{Base64, Encoding as _};
 use zeroize::Zeroize as _;
 
 use super::cmdline::{Word, boolean, words};
-use crate::{luks::base64, secret::Secret};
+use crate::secret::Secret;
 
 /// The largest credential, and the largest sum of all (`CREDENTIAL_SIZE_MAX`, `CREDENTIALS_TOTAL_SIZE_MAX`), in bytes.
 pub const LARGEST: usize = 1 << 20;
@@ -108,7 +109,7 @@ impl Credentials {
             return self.add(name, Secret::new(value.to_vec()));
         }
         let mut text: Vec<u8> = value.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-        match core::str::from_utf8(&text).ok().and_then(base64::decode) {
+        match core::str::from_utf8(&text).ok().and_then(|text| Base64::decode_vec(text).ok()) {
             Some(bytes) => self.add(name, Secret::new(bytes)),
             None => self.problem("a credential is not base64", name),
         }

@@ -8,7 +8,7 @@ use super::device_spec::{DeviceSpec, Source};
 use super::error::{ConfigError, Warning};
 use super::raw::Raw;
 use super::{
-    Config, Failure, FailureAction, ImagePolicy, LogLevel, MachineId, Measure, Mount, Root, RootPolicy,
+    Config, Failure, FailureAction, ImagePolicy, LogLevel, Luks, MachineId, Measure, Mount, Root, RootPolicy,
     RootSource, Usr, UsrSource, Verity, Volatile, options,
 };
 use crate::etc::Strategy;
@@ -31,10 +31,11 @@ pub(super) fn decide(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<Config> {
         return Err(ConfigError::unknown(word));
     }
     refuse_what_we_cannot_do(raw)?;
+    let luks = Luks::decide(&raw.luks_volumes, warnings)?;
     let modules = |names: &[String]| names.iter().map(|name| name.replace('-', "_")).collect();
     Ok(Config {
         usr: usr(raw, warnings)?,
-        root: root(raw)?,
+        root: root(raw, &luks)?,
         image_policy: match &raw.image_policy {
             Some(word) => ImagePolicy::parse(value(word)).map_err(|error| ConfigError::value(word, error))?,
             None => ImagePolicy::default(),
@@ -57,7 +58,8 @@ pub(super) fn decide(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<Config> {
             &[("auto", Measure::Auto), ("yes", Measure::Yes), ("no", Measure::No)],
         )?
         .unwrap_or(Measure::Auto),
-        key_file: key_file(raw)?,
+        key_file: key_file(raw, &luks)?,
+        luks,
         machine_id: machine_id(raw, warnings),
         init: raw.hermetic("hermetic.init").map(absolute).transpose()?,
         kernel_init: match filled(&raw.init).filter(|word| !value(word).starts_with('/')) {
@@ -101,10 +103,8 @@ fn refuse_what_we_cannot_do(raw: &Raw) -> Result<()> {
     {
         return Err(ConfigError::unsupported(word, "an encrypted root could not be opened; remove the word"));
     }
-    match filled(&raw.luks_options).or(filled(&raw.luks_data)) {
-        Some(word) => {
-            Err(ConfigError::unsupported(word, "the LUKS header alone says how the root is opened"))
-        }
+    match filled(&raw.luks_data) {
+        Some(word) => Err(ConfigError::unsupported(word, "the LUKS2 header stands in front of its data")),
         None => Ok(()),
     }
 }
@@ -188,14 +188,14 @@ fn root_hash(word: &Word) -> Result<RootHash> {
     value(word).parse().map_err(|error| ConfigError::value(word, error))
 }
 
-fn root(raw: &Raw) -> Result<Root> {
+fn root(raw: &Raw, luks: &Luks) -> Result<Root> {
     let gpt_auto = raw.gpt_auto.as_ref().map(flag).transpose()?.unwrap_or(true);
     let source = match (filled(&raw.root), &raw.gpt_auto) {
         (None, Some(word)) if !gpt_auto => {
             return Err(ConfigError::conflict(word, "then the root must be named; add root="));
         }
         (None, _) => RootSource::Auto,
-        (Some(word), _) => match source(word)? {
+        (Some(word), _) => match source_of(word, luks)? {
             // The word beats systemd.gpt_auto=no: root=gpt-auto was said on purpose.
             Source::Auto { .. } => RootSource::Auto,
             // The mapping that we make of whatever partition is the root.
@@ -235,6 +235,14 @@ fn volatile(raw: &Raw) -> Result<Volatile> {
             Some(false) => Ok(Volatile::No),
             None => Err(ConfigError::value(word, "is not known; write yes, no, overlay or state")),
         },
+    }
+}
+
+/// As [`source`]; the name of a mapping that is still to be made stands for the volume.
+fn source_of(word: &Word, luks: &Luks) -> Result<Source> {
+    match value(word).strip_prefix("/dev/mapper/").and_then(|name| luks.uuid_of(name)) {
+        Some(uuid) => Ok(Source::Device(DeviceSpec::Uuid(uuid.to_string()))),
+        None => source(word),
     }
 }
 
@@ -279,16 +287,10 @@ fn machine_id(raw: &Raw, warnings: &mut Vec<Warning>) -> Option<MachineId> {
     }
 }
 
-fn key_file(raw: &Raw) -> Result<String> {
-    if let Some(word) = raw.hermetic("hermetic.key-file") {
-        return absolute(word);
-    }
-    match filled(&raw.luks_key) {
-        Some(word) if value(word).contains(['=', ':']) => {
-            Err(ConfigError::unsupported(word, "name a file of the initramfs, without UUID= and :KEYDEV"))
-        }
+fn key_file(raw: &Raw, luks: &Luks) -> Result<String> {
+    match raw.hermetic("hermetic.key-file") {
         Some(word) => absolute(word),
-        None => Ok(options::KEY_FILE.into()),
+        None => Ok(luks.common_key_file().unwrap_or(options::KEY_FILE).into()),
     }
 }
 

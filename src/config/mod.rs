@@ -5,7 +5,7 @@
 //! kernel and to systemd.
 //!
 //! References: kernel-command-line(7), systemd-fstab-generator(8), systemd-gpt-auto-generator(8),
-//! systemd-veritysetup-generator(8), systemd.image-policy(7), os-release(5).
+//! systemd-veritysetup-generator(8), systemd-cryptsetup-generator(8), systemd.image-policy(7), os-release(5).
 
 use core::time::Duration;
 use std::prelude::v1::*;
@@ -17,6 +17,7 @@ pub mod device_spec;
 mod error;
 pub mod factory_reset;
 pub mod image_policy;
+mod luks;
 pub mod options;
 pub mod os_release;
 mod raw;
@@ -27,6 +28,7 @@ mod tests;
 pub use device_spec::DeviceSpec;
 pub use error::{ConfigError, Warning};
 pub use image_policy::{ImagePolicy, PartitionPolicy, Uses};
+pub use luks::{Luks, VolumeOptions};
 pub use os_release::OsRelease;
 
 use crate::{etc::Strategy, verity::RootHash};
@@ -54,6 +56,8 @@ pub struct Config {
     pub measure: Measure,
     /// The key file in the initramfs, an absolute path.
     pub key_file: String,
+    /// What is said of the volume that holds the root.
+    pub luks: Luks,
     /// Where the machine id comes from, when the command line says so.
     pub machine_id: Option<MachineId>,
     /// `hermetic.init=`: the real init, chosen. An absolute path in the real root.

@@ -5,6 +5,7 @@ use std::prelude::v1::*;
 
 use super::cmdline::{Word, words};
 use super::error::Warning;
+use super::luks;
 use super::options;
 
 /// The last word of every kind, and all of those that add up.
@@ -35,9 +36,8 @@ pub(super) struct Raw {
     pub crash_action: Option<Word>,
     pub init: Option<Word>,
     pub luks: Option<Word>,
-    pub luks_key: Option<Word>,
-    pub luks_options: Option<Word>,
     pub luks_data: Option<Word>,
+    pub luks_volumes: luks::Words,
     pub initrd_unit: Option<Word>,
     pub masks: Vec<String>,
     pub modules_load: Vec<String>,
@@ -101,15 +101,11 @@ impl Raw {
             (_, "systemd.crash_action") => needs_value(&mut self.crash_action, word, warnings),
             (false, "init") => needs_value(&mut self.init, word, warnings),
             (_, "luks") => self.luks = Some(word),
-            (_, "luks.key") => self.luks_key = Some(word),
-            (_, "luks.options") => self.luks_options = Some(word),
+            (_, "luks.key") => self.luks_volumes.key.push(word),
+            (_, "luks.options") => self.luks_volumes.options.push(word),
+            (_, "luks.uuid") => self.luks_volumes.uuid.push(word),
+            (_, "luks.name") => self.luks_volumes.name.push(word),
             (_, "luks.data") => self.luks_data = Some(word),
-            (_, "luks.uuid" | "luks.name") => {
-                warnings.push(Warning::new(
-                    &word,
-                    "ignored: the root is found by root= or by its partition type",
-                ));
-            }
             // Without `rd.` these two are for the real system and not for us.
             (true, "systemd.unit") => self.initrd_unit = Some(word),
             (true, "systemd.mask") => self.masks.extend(word.value),

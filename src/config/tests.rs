@@ -53,6 +53,7 @@ fn nothing_said() {
             etc: Strategy::Track,
             measure: Measure::Auto,
             key_file: "/hermetic/root.key".into(),
+            luks: Luks::default(),
             machine_id: None,
             init: None,
             kernel_init: None,
@@ -336,7 +337,8 @@ fn policy_that_we_do_not_understand_or_cannot_do_refuses() {
         ("systemd.factory_reset=maybe", "neither yes nor no"),
         ("rd.systemd.unit=factory-reset.target", "not supported yet"),
         ("rd.luks=no", "not supported yet"),
-        ("rd.luks.options=tpm2-device=auto", "not supported yet"),
+        ("rd.luks.options=header=/h", "not supported yet"),
+        ("luks.data=a=/dev/sda", "not supported yet"),
         ("luks.key=aa=/key:LABEL=usb", "not supported yet"),
     ] {
         let line = refusal(text);

@@ -33,6 +33,8 @@ pub(super) const LABEL_MAX: usize = 47;
 const MAGIC: &[u8; 6] = b"LUKS\xba\xbe";
 const MAGIC_SECONDARY: &[u8; 6] = b"SKUL\xba\xbe";
 const CHECKSUM: Range<usize> = 448..512;
+/// The length of the salt.
+pub(super) const SALT: usize = 64;
 
 /// The fields of a binary header that matter to a reader.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -100,7 +102,7 @@ impl Binary {
 
     /// The whole copy for `offset`: this header with `salt` and its checksum, then `json`, NULs up to the copy's length.
     /// None when the text does not fit or the label is too long.
-    pub fn encode(&self, offset: u64, salt: &[u8; 64], json: &[u8]) -> Option<Vec<u8>> {
+    pub fn encode(&self, offset: u64, salt: &[u8; SALT], json: &[u8]) -> Option<Vec<u8>> {
         let mut copy = vec![0; usize::try_from(self.size).ok()?];
         let mut put = |at: usize, limit: usize, bytes: &[u8]| {
             let fits = bytes.len() <= limit;

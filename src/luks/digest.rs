@@ -13,6 +13,10 @@ use crate::secret::Secret;
 /// Headers that were converted from LUKS1 keep its digests of 20 bytes, whatever the hash.
 const LUKS1_LENGTH: usize = 20;
 
+/// The least iterations (LUKS_MKD_ITERATIONS_MIN of cryptsetup). The key has full entropy, so more would not make it safer;
+/// but a header that names fewer was made by no tool for disks.
+const ITERATIONS_MIN: u32 = 1000;
+
 /// A digest, and what it belongs to.
 #[derive(Clone, Debug)]
 pub(super) struct Digest {
@@ -71,8 +75,8 @@ impl Check {
         if check.digest.len() != hash.size() && check.digest.len() != LUKS1_LENGTH {
             return Err(digest.invalid("not of the hash's length"));
         }
-        if check.iterations == 0 {
-            return Err(iterations.invalid("zero"));
+        if check.iterations < ITERATIONS_MIN {
+            return Err(iterations.invalid("fewer than 1000"));
         }
         Ok(Ok(check))
     }

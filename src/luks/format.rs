@@ -2,21 +2,18 @@
 
 use std::prelude::v1::*;
 
-use argon2::Algorithm;
+use base64ct::{Base64, Encoding as _};
 use serde_json::json;
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
 use super::{
-    af,
-    base64::encode,
     binary::{self, Binary},
     error::LuksError,
     hash::Hash,
-    kdf::{Kdf, Limits, SALT},
+    kdf::SALT,
+    new_keyslot::{NewKdf, NewKeyslot, area_size},
     segment::CIPHER,
     unlock::VolumeKey,
-    xts::{self, Direction},
 };
 use crate::{secret::Secret, units::Bytes, writes::Writes};
 
@@ -27,60 +24,10 @@ pub const DATA_OFFSET: Bytes = Bytes(16 << 20);
 pub(super) const HEADER_SIZE: u64 = 0x4000;
 /// Where the first keyslot's area begins.
 const AREA_OFFSET: u64 = 2 * HEADER_SIZE;
-/// The length of an area: 4000 stripes of a 64-byte key, and up to the next 4096 bytes.
-const AREA_SIZE: u64 = ((KEY_SIZE * af::STRIPES) as u64).next_multiple_of(4096);
 /// The volume key: two AES-256 keys, for XTS.
 const KEY_SIZE: usize = 64;
 /// The digest checks a key of full entropy, which nobody can guess: the least that cryptsetup has.
 const DIGEST_ITERATIONS: u32 = 1000;
-
-/// A key file of this many bytes has all the entropy that the volume key has use for.
-const FULL_ENTROPY: usize = 32;
-
-/// The key derivation of a new keyslot.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NewKdf {
-    /// For keys of full entropy: nothing is gained by making a guess expensive that nobody can make.
-    Pbkdf2Sha512 {
-        /// How often HMAC runs, at least 1000.
-        iterations: u32,
-    },
-    /// For what people type.
-    Argon2id {
-        /// Memory in KiB.
-        memory: u32,
-        /// Passes over it.
-        time: u32,
-        /// Lanes.
-        cpus: u32,
-    },
-}
-
-impl NewKdf {
-    /// The derivation for a key file of `length` bytes.
-    ///
-    /// From 32 bytes on it is taken for random and gets PBKDF2-SHA512 with 1000 iterations, as systemd-repart and
-    /// systemd-cryptenroll do for the keys that they generate. Anything shorter may be a passphrase and gets Argon2id with
-    /// the second recommended set of RFC 9106 section 4 (64 MiB, 3 passes, 4 lanes), which is meant for machines with
-    /// little memory: it does not measure the machine, because a volume that a large machine made must open on a
-    /// small one, and the initramfs of a 256 MiB board can spare that much. It takes a third of a second on one x86-64 core.
-    pub const fn for_key_file(length: usize) -> Self {
-        if length >= FULL_ENTROPY {
-            Self::Pbkdf2Sha512 { iterations: 1000 }
-        } else {
-            Self::Argon2id { memory: 64 << 10, time: 3, cpus: 4 }
-        }
-    }
-
-    fn with_salt(self, salt: Vec<u8>) -> Kdf {
-        match self {
-            Self::Pbkdf2Sha512 { iterations } => Kdf::Pbkdf2 { hash: Hash::Sha512, iterations, salt },
-            Self::Argon2id { memory, time, cpus } => {
-                Kdf::Argon2 { algorithm: Algorithm::Argon2id, time, memory, cpus, salt }
-            }
-        }
-    }
-}
 
 /// What a new volume shall be.
 pub struct FormatParams<'a> {
@@ -130,71 +77,37 @@ pub fn format(params: FormatParams<'_>) -> Result<(Writes, VolumeKey), LuksError
         return Err(LuksError::DeviceSize { device: device_size, problem });
     }
 
-    let mut salt = || {
-        let mut salt = [0; SALT];
-        random(&mut salt);
-        salt
-    };
-    let (kdf, digest_salt) = (kdf.with_salt(salt().into()), salt());
+    let mut digest_salt = [0; SALT];
+    random(&mut digest_salt);
     let mut key = Secret::zeroed(KEY_SIZE);
     random(key.expose_mut());
     if key.expose().iter().all(|byte| *byte == 0) {
         return Err(LuksError::Parameter("the source of random bytes gives none"));
     }
-    let area = keyslot_area(&key, passphrase, &kdf, random)?;
-    let document = document(&key, &kdf, &digest_salt, sector_size);
+    let keyslot = NewKeyslot::seal(&key, passphrase, kdf, random)?;
+    let document = document(&key, &keyslot, &digest_salt, sector_size);
 
     let mut writes = Writes::new();
-    writes.data(Bytes(AREA_OFFSET), area);
+    writes.data(Bytes(AREA_OFFSET), keyslot.area);
     wipe(&mut writes, device_size);
     let binary =
         Binary { size: HEADER_SIZE, sequence: 1, label: label.into(), subsystem: subsystem.into(), uuid };
     for offset in [HEADER_SIZE, 0] {
-        let mut salt = [0; 64];
+        let mut salt = [0; binary::SALT];
         random(&mut salt);
         let copy = binary.encode(offset, &salt, document.as_bytes());
         writes.data(Bytes(offset), copy.ok_or(LuksError::Parameter("the header does not fit"))?);
     }
     writes.barrier();
-    Ok((writes, VolumeKey { key, digest: 0, keyslot: 0 }))
-}
-
-/// The area of the first keyslot: random bytes, of which the volume key makes the last stripe, encrypted.
-fn keyslot_area(
-    key: &Secret,
-    passphrase: &Secret,
-    kdf: &Kdf,
-    random: &mut dyn FnMut(&mut [u8]),
-) -> Result<Vec<u8>, LuksError> {
-    let mut area_key = Secret::zeroed(KEY_SIZE);
-    kdf.derive(passphrase, &mut Limits::NONE.clone(), &mut area_key).map_err(LuksError::KeyDerivation)?;
-    let mut area = Zeroizing::new(vec![0; AREA_SIZE as usize]);
-    random(&mut area);
-    af::split(&mut area, key.expose(), Hash::Sha256);
-    // The rest of the last 4096 bytes is encrypted with the stripes: random bytes either way.
-    xts::crypt(Direction::Encrypt, &mut area, area_key.expose())
-        .ok_or(LuksError::Parameter("the keyslot cannot be encrypted"))?;
-    Ok(core::mem::take(&mut *area))
+    Ok((writes, VolumeKey { key, digest: 0, keyslot: 0, skipped: Vec::new() }))
 }
 
 /// The JSON text.
-fn document(key: &Secret, kdf: &Kdf, digest_salt: &[u8], sector_size: u32) -> String {
+fn document(key: &Secret, keyslot: &NewKeyslot, digest_salt: &[u8], sector_size: u32) -> String {
     let mut digest = [0; 32];
     Hash::Sha256.pbkdf2(key.expose(), digest_salt, DIGEST_ITERATIONS, &mut digest);
     json!({
-        "keyslots": { "0": {
-            "type": "luks2",
-            "key_size": KEY_SIZE,
-            "af": { "type": "luks1", "stripes": af::STRIPES, "hash": Hash::Sha256.name() },
-            "area": {
-                "type": "raw",
-                "offset": AREA_OFFSET.to_string(),
-                "size": AREA_SIZE.to_string(),
-                "encryption": CIPHER,
-                "key_size": KEY_SIZE,
-            },
-            "kdf": kdf.to_json(),
-        }},
+        "keyslots": { "0": keyslot.to_json(AREA_OFFSET) },
         "tokens": {},
         "segments": { "0": {
             "type": "crypt",
@@ -210,8 +123,8 @@ fn document(key: &Secret, kdf: &Kdf, digest_salt: &[u8], sector_size: u32) -> St
             "segments": ["0"],
             "hash": Hash::Sha256.name(),
             "iterations": DIGEST_ITERATIONS,
-            "salt": encode(digest_salt),
-            "digest": encode(&digest),
+            "salt": Base64::encode_string(digest_salt),
+            "digest": Base64::encode_string(&digest),
         }},
         "config": {
             "json_size": (HEADER_SIZE - binary::LENGTH as u64).to_string(),
@@ -229,7 +142,7 @@ fn document(key: &Secret, kdf: &Kdf, digest_salt: &[u8], sector_size: u32) -> St
 /// 512 KiB, where md RAID and ZFS have theirs, which udev would see beside ours until the data grows over them.
 fn wipe(writes: &mut Writes, device_size: Bytes) {
     const NEAR_END: u64 = 512 << 10;
-    let covered = AREA_OFFSET + AREA_SIZE;
+    let covered = AREA_OFFSET + area_size(KEY_SIZE);
     writes.zero(Bytes(covered), Bytes(NEAR_END.saturating_sub(covered)));
     for offset in binary::SIZES.into_iter().filter(|offset| *offset >= NEAR_END) {
         writes.zero(Bytes(offset), Bytes(4096));
@@ -244,7 +157,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        luks::{Header, Origin},
+        luks::{Header, Limits, Origin},
         writes::{ReadAt, Write},
     };
 

@@ -25,14 +25,48 @@ pub enum Origin {
     Secondary,
 }
 
+impl Display for Origin {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Primary => "primary",
+            Self::Secondary => "secondary",
+        })
+    }
+}
+
 /// A LUKS2 header, read once and checked. It keeps the whole JSON document, members unknown here included.
 #[derive(Clone, Debug)]
 pub struct Header {
     pub(super) binary: Binary,
     origin: Origin,
-    complaint: Option<&'static str>,
+    complaint: Option<Complaint>,
+    /// The text as it stands on the disk, NULs included.
+    pub(super) json: Vec<u8>,
     document: Value,
     pub(super) metadata: Metadata,
+}
+
+/// What is wrong with the copy that was not chosen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Complaint {
+    /// Its checksum is wrong, or it is not there.
+    Damaged(Origin),
+    /// Its sequence number is lower: a writer was interrupted between both.
+    Older(Origin),
+    /// It is newer and its checksum is right, but its text is not valid here. It may be valid for somebody else.
+    NewerInvalid(Origin),
+}
+
+impl Display for Complaint {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Damaged(copy) => write!(f, "the {copy} header is damaged"),
+            Self::Older(copy) => write!(f, "the {copy} header is older than the other"),
+            Self::NewerInvalid(copy) => {
+                write!(f, "the {copy} header is newer but not valid, the other is used")
+            }
+        }
+    }
 }
 
 /// A copy whose checksum is right.
@@ -52,7 +86,7 @@ impl Header {
     /// Reads both copies and takes the one with the higher sequence number whose checksum and text are good; among equals
     /// the primary. While the primary is damaged, the secondary is looked for behind every length that a copy may have.
     ///
-    /// This is what cryptsetup does, except that a damaged copy is not rewritten, see [`Header::complaint`]. A device that
+    /// This is what cryptsetup does, except that a damaged copy is not rewritten by reading, see [`Header::repair`]. A device that
     /// was given to something else without wiping may still have an old secondary copy: whoever has several formats to
     /// choose from probes for the others first.
     ///
@@ -76,37 +110,36 @@ impl Header {
         };
         let (copies, complaint) = match (primary, secondary) {
             (Ok(primary), Ok(secondary)) if secondary.binary.sequence > primary.binary.sequence => {
-                (vec![secondary, primary], Some("the primary header is older than the secondary"))
+                (vec![secondary, primary], Some(Complaint::Older(Origin::Primary)))
             }
             (Ok(primary), Ok(secondary)) => {
                 let older = secondary.binary.sequence < primary.binary.sequence;
-                let complaint = older.then_some("the secondary header is older than the primary");
+                let complaint = older.then_some(Complaint::Older(Origin::Secondary));
                 (vec![primary, secondary], complaint)
             }
-            (Ok(primary), Err(_)) => (vec![primary], Some("the secondary header is damaged")),
-            (Err(_), Ok(secondary)) => (vec![secondary], Some("the primary header is damaged")),
+            (Ok(primary), Err(_)) => (vec![primary], Some(Complaint::Damaged(Origin::Secondary))),
+            (Err(_), Ok(secondary)) => (vec![secondary], Some(Complaint::Damaged(Origin::Primary))),
             (Err(primary), Err(secondary)) => return Err(Failure::of_both(primary, secondary)),
         };
         let mut first = None;
         for copy in copies {
-            match Self::parse(copy, complaint) {
-                Ok(header) if first.is_none() => return Ok(header),
-                Ok(header) => {
-                    return Ok(Self {
-                        complaint: Some("the newer header is not valid, the other one is used"),
-                        ..header
-                    });
+            let origin = copy.origin;
+            match (Self::parse(copy, complaint), &first) {
+                (Ok(header), None) => return Ok(header),
+                (Ok(header), Some((invalid, _))) => {
+                    return Ok(Self { complaint: Some(Complaint::NewerInvalid(*invalid)), ..header });
                 }
-                Err(error) => first = first.or(Some(error)),
+                (Err(error), _) => first = first.or(Some((origin, error))),
             }
         }
-        Err(first.unwrap_or(LuksError::NotLuks))
+        Err(first.map_or(LuksError::NotLuks, |(_, error)| error))
     }
 
-    fn parse(copy: Copy, complaint: Option<&'static str>) -> Result<Self, LuksError> {
+    fn parse(copy: Copy, complaint: Option<Complaint>) -> Result<Self, LuksError> {
         let document = json::parse(&copy.json)?;
         let metadata = Metadata::parse(&document, copy.binary.size)?;
-        Ok(Self { binary: copy.binary, origin: copy.origin, complaint, document, metadata })
+        let Copy { origin, binary, json } = copy;
+        Ok(Self { binary, origin, complaint, json, document, metadata })
     }
 
     /// The UUID of the volume.
@@ -134,14 +167,20 @@ impl Header {
         self.origin
     }
 
-    /// What is wrong with the other copy, for the log; the next write of cryptsetup repairs it.
-    pub fn complaint(&self) -> Option<&'static str> {
+    /// What is wrong with the other copy; [`Header::repair`] mends what may be mended.
+    pub fn complaint(&self) -> Option<Complaint> {
         self.complaint
     }
 
     /// The JSON document as it stands on the disk.
     pub fn document(&self) -> &Value {
         &self.document
+    }
+
+    /// Number and type of every token; what is in them is in the [`document`](Self::document).
+    pub fn tokens(&self) -> impl Iterator<Item = (&str, &str)> {
+        let tokens = self.document.get("tokens").and_then(Value::as_object).into_iter().flatten();
+        tokens.filter_map(|(number, token)| Some((number.as_str(), token.get("type")?.as_str()?)))
     }
 
     /// The options that the header asks for at activation (`config/flags`).

@@ -2,12 +2,10 @@
 
 use std::{collections::BTreeMap, prelude::v1::*};
 
+use base64ct::{Base64, Encoding as _};
 use serde_json::Value;
 
-use super::{
-    base64,
-    error::{LuksError, quote},
-};
+use super::error::{LuksError, quote};
 
 /// How many separators (`,` `:` `[` `{`) a text may have. A header with 32 keyslots and 32 tokens has some 2000; the
 /// bound keeps a hostile text of 4 MiB from becoming a tree of a hundred times that.
@@ -92,7 +90,7 @@ impl<'a> Node<'a> {
 
     /// This value as base64.
     pub fn bytes(&self) -> Result<Vec<u8>, LuksError> {
-        base64::decode(self.text()?).ok_or_else(|| self.invalid("not base64"))
+        Base64::decode_vec(self.text()?).map_err(|_| self.invalid("not base64"))
     }
 
     /// This value as an array of strings.

@@ -4,14 +4,19 @@
 use std::prelude::v1::*;
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
-use zeroize::Zeroizing;
+use base64ct::{Base64, Encoding as _};
+use zeroize::Zeroize as _;
 
 use super::{error::LuksError, hash::Hash, json::Node};
-use crate::{secret::Secret, units::Bytes};
+use crate::{
+    secret::{Secret, scrub_stack},
+    units::Bytes,
+};
 
 /// The length of every salt in bytes (LUKS_SALTSIZE of cryptsetup).
 pub(super) const SALT: usize = 32;
-/// The most lanes; cryptsetup makes headers with up to 4. Lanes run one after the other here, so the number costs nothing.
+/// The most lanes; cryptsetup makes headers with up to 4. They share the processors there are, so the number costs
+/// nothing.
 const LANES_MAX: u32 = 64;
 
 /// What a header may cost the machine that tries it. A disk is written by anybody: without a bound it could hold up a boot
@@ -38,6 +43,15 @@ impl Limits {
     /// one x86-64 core (70 s for Argon2, 110 s for PBKDF2-SHA512).
     pub const fn with_memory(kib: u32) -> Self {
         Self { argon2_memory: kib, argon2_work: 32 << 20, pbkdf2_work: 64 << 20 }
+    }
+
+    /// Limits for the machine whose /proc/meminfo says `meminfo`: seven eighths of the memory that is available, so that
+    /// the boot has some beside it. Without such a line nothing is spared for Argon2.
+    pub fn from_meminfo(meminfo: &str) -> Self {
+        let available = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+        let kib = available.and_then(|text| text.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        let spared = kib.unwrap_or(0) / 8 * 7;
+        Self::with_memory(u32::try_from(spared).unwrap_or(u32::MAX))
     }
 
     /// Pays for PBKDF2 with `length` bytes of output.
@@ -122,7 +136,7 @@ impl Kdf {
 
     /// The `kdf` object of this.
     pub fn to_json(&self) -> serde_json::Value {
-        use super::base64::encode;
+        let encode = |salt: &[u8]| Base64::encode_string(salt);
         match self {
             Self::Pbkdf2 { hash, iterations, salt } => serde_json::json!({
                 "type": "pbkdf2", "hash": hash.name(), "iterations": iterations, "salt": encode(salt),
@@ -133,7 +147,8 @@ impl Kdf {
         }
     }
 
-    /// Fills `out` with the key that belongs to `passphrase`. The work is paid from `limits` before it is done.
+    /// Fills `out` with the key that belongs to `passphrase`. The work is paid from `limits` before it is done, and nothing
+    /// of the passphrase is left on the stack.
     ///
     /// # Errors
     /// Why it was not done.
@@ -142,29 +157,46 @@ impl Kdf {
             Self::Pbkdf2 { hash, iterations, salt } => {
                 limits.pay_pbkdf2(*hash, *iterations, out.expose().len())?;
                 hash.pbkdf2(passphrase.expose(), salt, *iterations, out.expose_mut());
+                scrub_stack();
                 Ok(())
             }
             Self::Argon2 { algorithm, time, memory, cpus, salt } => {
                 limits.pay_argon2(*memory, *time)?;
                 let refused = |error: argon2::Error| format!("Argon2 failed: {error}");
                 let params = Params::new(*memory, *time, *cpus, Some(out.expose().len())).map_err(refused)?;
-                // Our own blocks, because the crate frees its without wiping, and from the last of them the key follows;
-                // and because memory that is not there must be an error, not an abort.
-                let mut blocks: Zeroizing<Vec<Block>> = Zeroizing::new(Vec::new());
-                blocks
-                    .try_reserve_exact(params.block_count())
-                    .map_err(|_| format!("Argon2 needs {} of memory, which is not there", kib(*memory)))?;
-                blocks.resize(params.block_count(), Block::new());
-                Argon2::new(*algorithm, Version::V0x13, params)
-                    .hash_password_into_with_memory(
-                        passphrase.expose(),
-                        salt,
-                        out.expose_mut(),
-                        blocks.as_mut_slice(),
-                    )
-                    .map_err(refused)
+                let mut matrix = Matrix::new(params.block_count())
+                    .ok_or_else(|| format!("Argon2 needs {} of memory, which is not there", kib(*memory)))?;
+                let argon2 = Argon2::new(*algorithm, Version::V0x13, params);
+                let done = argon2.hash_password_into_with_memory(
+                    passphrase.expose(),
+                    salt,
+                    out.expose_mut(),
+                    matrix.0.as_mut_slice(),
+                );
+                scrub_stack();
+                done.map_err(refused)
             }
         }
+    }
+}
+
+/// Argon2's memory: our own, because the crate frees its without wiping, and from its blocks the key follows; and because
+/// memory that is not there must be an error, not an abort.
+struct Matrix(Vec<Block>);
+
+impl Matrix {
+    fn new(blocks: usize) -> Option<Self> {
+        let mut matrix = Vec::new();
+        matrix.try_reserve_exact(blocks).ok()?;
+        matrix.resize(blocks, Block::new());
+        Some(Self(matrix))
+    }
+}
+
+impl Drop for Matrix {
+    fn drop(&mut self) {
+        // Not the vector's own `zeroize`: that wipes the whole capacity a second time, byte by byte.
+        self.0.iter_mut().zeroize();
     }
 }
 
@@ -176,6 +208,15 @@ mod tests {
         let mut out = Secret::zeroed(64);
         kdf.derive(&Secret::new(b"key".to_vec()), limits, &mut out)?;
         Ok(out.expose().to_vec())
+    }
+
+    #[test]
+    fn what_is_available_may_be_spent() {
+        let meminfo =
+            "MemTotal:         497692 kB\nMemFree:          300000 kB\nMemAvailable:     400000 kB\n";
+        assert_eq!(Limits::from_meminfo(meminfo).argon2_memory, 350_000);
+        assert_eq!(Limits::from_meminfo("MemAvailable: lots\n").argon2_memory, 0);
+        assert_eq!(Limits::from_meminfo("MemAvailable: 99999999999999 kB\n").argon2_memory, u32::MAX);
     }
 
     #[test]

@@ -5,6 +5,8 @@
 
 use std::{collections::BTreeMap, prelude::v1::*};
 
+use core::ops::Range;
+
 use serde_json::Value;
 
 use super::{
@@ -16,7 +18,7 @@ use super::{
 };
 
 /// The most keyslots, tokens and segments that a header may have (LUKS2_OBJECTS_MAX of cryptsetup).
-const OBJECTS_MAX: u32 = 32;
+pub(super) const OBJECTS_MAX: u32 = 32;
 /// The most digests (LUKS2_DIGEST_MAX).
 const DIGESTS_MAX: u32 = 8;
 /// The largest keyslots area (LUKS2_MAX_KEYSLOTS_SIZE).
@@ -27,6 +29,8 @@ const ALIGNMENT: u64 = 4096;
 /// What the JSON text says.
 #[derive(Clone, Debug)]
 pub(super) struct Metadata {
+    /// Where keyslots may have their areas, in bytes.
+    pub area: Range<u64>,
     pub keyslots: BTreeMap<u32, Keyslot>,
     /// Those that are of a known type.
     pub digests: BTreeMap<u32, Digest>,
@@ -87,7 +91,8 @@ impl Metadata {
             Err(error @ LuksError::Invalid { .. }) => return Err(error),
             other => other,
         };
-        Ok(Self { keyslots, digests, segment, flags: flags(&config)?, requirements: requirements(&config)? })
+        let (flags, requirements) = (flags(&config)?, requirements(&config)?);
+        Ok(Self { area, keyslots, digests, segment, flags, requirements })
     }
 }
 

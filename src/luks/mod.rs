@@ -11,7 +11,11 @@
 //! | `af` | the anti-forensic splitter |
 //! | `digest` | how a volume key is recognised |
 //! | `unlock` | from a key to the volume key |
+//! | `recovery_key` | what systemd-cryptenroll prints for people to keep in a drawer |
+//! | `new_keyslot` | a keyslot in the making: its area and its text |
 //! | `format` | a new volume as a plan of writes |
+//! | `edit` | a change of the header as a plan of writes |
+//! | `repair` | a damaged copy written again from its twin |
 //! | `erase` | the end of a volume as a plan of writes |
 //!
 //! A header comes from a disk that anybody may have written. Nothing in it is used before it was checked: text and object
@@ -21,10 +25,10 @@
 //! References: LUKS2 On-Disk Format Specification 1.1.3 (gitlab.com/cryptsetup/LUKS2-docs), cryptsetup 2.7.
 
 mod af;
-pub(crate) mod base64;
 mod binary;
 mod content;
 mod digest;
+mod edit;
 mod erase;
 mod error;
 mod format;
@@ -34,6 +38,9 @@ mod json;
 mod kdf;
 mod keyslot;
 mod metadata;
+mod new_keyslot;
+mod recovery_key;
+mod repair;
 mod segment;
 mod unlock;
 mod xts;
@@ -43,11 +50,14 @@ use std::prelude::v1::*;
 use uuid::Uuid;
 
 pub use content::CONTENT_SECTOR;
+pub use edit::AddKeyslot;
 pub use erase::erase;
 pub use error::{LuksError, Skipped};
-pub use format::{DATA_OFFSET, FormatParams, NewKdf, format};
-pub use header::{Header, Origin};
+pub use format::{DATA_OFFSET, FormatParams, format};
+pub use header::{Complaint, Header, Origin};
 pub use kdf::Limits;
+pub use new_keyslot::NewKdf;
+pub use recovery_key::RecoveryKey;
 pub use segment::{Flags, Segment, SegmentSize};
 pub use unlock::VolumeKey;
 

@@ -13,7 +13,10 @@ use super::{
     keyslot::{Keyslot, Priority, Recipe},
     xts::{self, Direction},
 };
-use crate::{secret::Secret, writes::ReadAt};
+use crate::{
+    secret::{Secret, scrub_stack},
+    writes::ReadAt,
+};
 
 /// The key of a volume, and how it was found.
 pub struct VolumeKey {
@@ -23,6 +26,8 @@ pub struct VolumeKey {
     pub digest: u32,
     /// The keyslot that it came from.
     pub keyslot: u32,
+    /// Keyslots before it that could not be tried, for the log.
+    pub skipped: Vec<Skipped>,
 }
 
 impl Header {
@@ -38,6 +43,38 @@ impl Header {
         R: ReadAt + ?Sized,
         R::Error: Display,
     {
+        self.unlock_among(device, passphrase, limits, |_, keyslot| keyslot.priority != Priority::Ignore)
+    }
+
+    /// As [`Header::unlock`], with the keyslot of this number alone, whatever its priority is.
+    ///
+    /// # Errors
+    /// As [`Header::unlock`]; also when there is no such keyslot.
+    pub fn unlock_keyslot<R>(
+        &self,
+        number: u32,
+        device: &R,
+        passphrase: &Secret,
+        limits: Limits,
+    ) -> Result<VolumeKey, LuksError>
+    where
+        R: ReadAt + ?Sized,
+        R::Error: Display,
+    {
+        self.unlock_among(device, passphrase, limits, |candidate, _| candidate == number)
+    }
+
+    fn unlock_among<R>(
+        &self,
+        device: &R,
+        passphrase: &Secret,
+        mut limits: Limits,
+        wanted: impl Fn(u32, &Keyslot) -> bool,
+    ) -> Result<VolumeKey, LuksError>
+    where
+        R: ReadAt + ?Sized,
+        R::Error: Display,
+    {
         let segment = self.segment()?;
         for keyslot in self.metadata.keyslots.values() {
             if let Err(error @ LuksError::NullCipher { .. }) = &keyslot.recipe {
@@ -48,16 +85,15 @@ impl Header {
             self.metadata.digests.iter().find(|(_, digest)| digest.segments.contains(&segment.number));
         let (digest_number, digest) = digest.ok_or(LuksError::NoKeyslot)?;
 
-        let mut limits = limits;
         let (mut tried, mut skipped) = (Vec::new(), Vec::new());
-        for (keyslot_number, keyslot) in self.candidates(digest) {
+        for (keyslot_number, keyslot) in self.candidates(digest, wanted) {
             let attempt = match &keyslot.recipe {
                 Ok(recipe) => recipe.open(device, keyslot.area.start, passphrase, digest, &mut limits),
                 Err(error) => Err(error.to_string()),
             };
             match attempt {
                 Ok(Some(key)) => {
-                    return Ok(VolumeKey { key, digest: *digest_number, keyslot: keyslot_number });
+                    return Ok(VolumeKey { key, digest: *digest_number, keyslot: keyslot_number, skipped });
                 }
                 Ok(None) => tried.push(keyslot_number),
                 Err(reason) => skipped.push(Skipped { keyslot: keyslot_number, reason }),
@@ -70,15 +106,13 @@ impl Header {
         })
     }
 
-    /// The keyslots that belong to `digest`, in the order in which they are tried.
-    fn candidates(&self, digest: &Digest) -> Vec<(u32, &Keyslot)> {
+    /// The wanted keyslots among those that belong to `digest`, in the order in which they are tried.
+    fn candidates(&self, digest: &Digest, wanted: impl Fn(u32, &Keyslot) -> bool) -> Vec<(u32, &Keyslot)> {
         let mut candidates: Vec<_> = self
             .metadata
             .keyslots
             .iter()
-            .filter(|(number, keyslot)| {
-                digest.keyslots.contains(number) && keyslot.priority != Priority::Ignore
-            })
+            .filter(|(number, keyslot)| digest.keyslots.contains(number) && wanted(**number, keyslot))
             .map(|(number, keyslot)| (*number, keyslot))
             .collect();
         // Stable: by number among those of one priority.
@@ -112,6 +146,9 @@ impl Recipe {
             .ok_or("its area cannot be decrypted")?;
         let mut key = Secret::zeroed(self.key_size);
         af::merge(area.expose(), key.expose_mut(), self.af_hash);
-        Ok(digest.verify(&key, limits)?.then_some(key))
+        let right = digest.verify(&key, limits);
+        // Splitter and digest have had the volume key in their hands.
+        scrub_stack();
+        Ok(right?.then_some(key))
     }
 }

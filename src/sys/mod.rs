@@ -30,6 +30,8 @@ pub mod rootfs;
 #[cfg(feature = "boot")]
 pub mod tpm;
 #[cfg(feature = "boot")]
+pub mod tty;
+#[cfg(feature = "boot")]
 pub mod uevent;
 #[cfg(all(feature = "boot", target_env = "musl", panic = "abort", not(test)))]
 mod unwind;

@@ -1,7 +1,11 @@
 //! The kernel's announcements of devices, over netlink (lib/kobject_uevent.c). They wake the boot when a disk appears,
 //! so nothing polls.
 
-use std::{io, os::fd::OwnedFd, time::Duration};
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::Duration,
+};
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -96,6 +100,12 @@ impl Uevents {
                 Err(errno) => return Err(errno.into()),
             }
         }
+    }
+}
+
+impl AsFd for Uevents {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::prelude::v1::*;
 
+use base64ct::{Base64, Encoding as _};
+
 use super::{
     super::{
         acl::Acls,
@@ -15,13 +17,10 @@ use super::{
     Refusal, Say, columns, failed, invalid,
     selection::Context,
 };
-use crate::{
-    fragments::{
-        escape,
-        facts::ExpandError,
-        words::{Backslash, split_bytes},
-    },
-    luks::base64,
+use crate::fragments::{
+    escape,
+    facts::ExpandError,
+    words::{Backslash, split_bytes},
 };
 
 /// Checks the argument of types that give it a form.
@@ -219,9 +218,9 @@ fn decode(argument: &[u8]) -> Result<Vec<u8>, &'static str> {
         })
         .collect();
     let is_digit = |c: char| c.is_ascii_alphanumeric() || "+/=".contains(c);
-    match base64::decode(&text) {
-        Some(plain) => Ok(plain),
-        None if text.chars().all(is_digit) && !text.len().is_multiple_of(4) => Err("Broken pipe"),
-        None => Err("Invalid argument"),
+    match Base64::decode_vec(&text) {
+        Ok(plain) => Ok(plain),
+        Err(_) if text.chars().all(is_digit) && !text.len().is_multiple_of(4) => Err("Broken pipe"),
+        Err(_) => Err("Invalid argument"),
     }
 }

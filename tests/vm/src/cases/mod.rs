@@ -17,6 +17,7 @@ mod init_to_systemd;
 mod key_is_wrong_or_missing;
 mod luks_header_is_forged;
 mod nothing_is_left;
+mod passphrase_is_typed;
 mod policy_is_not_understood;
 mod power_fails;
 mod power_fails_in_an_update;
@@ -84,6 +85,7 @@ pub const ALL: &[Case] = &[
     normal("a changed byte elsewhere acts when it is read", corruption_acts_when_it_is_read::run),
     normal("a plain root is refused where policy says encrypted", root_is_not_encrypted::run),
     normal("a forged LUKS2 header is refused", luks_header_is_forged::run),
+    normal("a passphrase is typed at a console", passphrase_is_typed::run),
     normal("what the image policy does not allow is neither mounted nor made", image_policy_is_violated::run),
     normal("a measured boot tells the TPM what its log says", boot_is_measured::run),
     normal("nothing of ours is left at the hand-over", nothing_is_left::run),

@@ -28,8 +28,8 @@ pub const ENCRYPTED: &str =
 /// repart.d for a plain root.
 pub const PLAIN: &str = "[Partition]\nType=root\nLabel=root\nFormat=ext4\nEncrypt=off\nSizeMinBytes=64M\n";
 
-/// What makes a refusal quick: no time to read it, and little patience with disks.
-pub const IMPATIENT: &str = "hermetic.failure-delay=0 hermetic.device-timeout=3";
+/// What makes a refusal quick: no time to read it, little patience with disks, and nobody is asked.
+pub const IMPATIENT: &str = "hermetic.failure-delay=0 hermetic.device-timeout=3 rd.luks.options=headless";
 
 /// A whole run, also when the host is busy.
 pub const DEADLINE: Duration = Duration::from_secs(240);

@@ -1,0 +1,148 @@
+//! A file or device with a LUKS2 header, locked while it is looked at or changed, in the way of libcryptsetup 2: a file is
+//! locked itself, a device by a file of its number in /run/cryptsetup.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Seek as _, SeekFrom},
+    os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use hermetic_init::{
+    luks::{Header, LuksError},
+    units::Bytes,
+    writes::Writes,
+};
+use rustix::{
+    fs::{FlockOperation, flock, major, minor},
+    rand::{GetRandomFlags, getrandom},
+};
+use uuid::Uuid;
+
+use super::Error;
+
+/// Where libcryptsetup keeps its locks for devices.
+const LOCKS: &str = "/run/cryptsetup";
+
+/// A volume, locked as long as this lives.
+pub struct Volume {
+    path: PathBuf,
+    file: File,
+    /// Locked, for a device.
+    _lock: Option<File>,
+}
+
+impl Volume {
+    /// Opens and locks it for reading.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn open_to_read(path: &Path) -> Result<Self, Error> {
+        Self::open(path, OpenOptions::new().read(true), FlockOperation::LockShared)
+    }
+
+    /// Opens and locks it for writing. A device must not be in use.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn open_to_write(path: &Path) -> Result<Self, Error> {
+        Self::open(path, OpenOptions::new().read(true).write(true), FlockOperation::LockExclusive)
+    }
+
+    fn open(path: &Path, options: &OpenOptions, how: FlockOperation) -> Result<Self, Error> {
+        let opened = options.open(path).and_then(|file| {
+            let lock = lock(&file, how)?;
+            Ok((file, lock))
+        });
+        let (file, lock) =
+            opened.map_err(|error| Error::Io { what: format!("cannot open {}", path.display()), error })?;
+        Ok(Self { path: path.to_owned(), file, _lock: lock })
+    }
+
+    /// The file, to be read.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Its size.
+    ///
+    /// # Errors
+    /// It cannot be measured.
+    pub fn size(&self) -> Result<Bytes, Error> {
+        (&self.file)
+            .seek(SeekFrom::End(0))
+            .map(Bytes)
+            .map_err(|error| Error::Io { what: format!("cannot measure {}", self.path.display()), error })
+    }
+
+    /// Its header.
+    ///
+    /// # Errors
+    /// It has none that can be used.
+    pub fn header(&self) -> Result<Header, Error> {
+        Header::read(&self.file).map_err(|error| self.luks(error))
+    }
+
+    /// An error about it.
+    pub fn luks(&self, error: LuksError) -> Error {
+        Error::Luks { device: self.path.clone(), error }
+    }
+
+    /// Carries a plan out that was made with `random`.
+    ///
+    /// # Errors
+    /// There were no random bytes, and then nothing was written; or a write failed.
+    pub fn apply(&self, plan: &Writes, random: Random) -> Result<(), Error> {
+        random
+            .check()
+            .map_err(|error| Error::Io { what: "no random bytes from the kernel".into(), error })?;
+        plan.apply(&self.file)
+            .map_err(|error| Error::Io { what: format!("cannot write {}", self.path.display()), error })
+    }
+}
+
+fn lock(file: &File, how: FlockOperation) -> io::Result<Option<File>> {
+    let metadata = file.metadata()?;
+    if !metadata.file_type().is_block_device() {
+        flock(file, how)?;
+        return Ok(None);
+    }
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(LOCKS)?;
+    let device = metadata.rdev();
+    let name = format!("{LOCKS}/L_{}:{}", major(device), minor(device));
+    let lock =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(name)?;
+    flock(&lock, how)?;
+    Ok(Some(lock))
+}
+
+/// Random bytes of the kernel. A failure is kept until somebody asks, because plans are made without errors.
+#[derive(Default)]
+pub struct Random(Option<io::Error>);
+
+impl Random {
+    /// Fills `bytes`.
+    pub fn fill(&mut self, bytes: &mut [u8]) {
+        let mut filled = 0;
+        while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match getrandom(rest, GetRandomFlags::empty()) {
+                Ok(count) => filled += count,
+                Err(errno) => {
+                    self.0 = Some(errno.into());
+                    return;
+                }
+            }
+        }
+    }
+
+    /// A random UUID.
+    pub fn uuid(&mut self) -> Uuid {
+        let mut bytes = [0; 16];
+        self.fill(&mut bytes);
+        uuid::Builder::from_random_bytes(bytes).into_uuid()
+    }
+
+    fn check(self) -> io::Result<()> {
+        self.0.map_or(Ok(()), Err)
+    }
+}

@@ -1,0 +1,92 @@
+//! The one loop that argon2 takes from rayon, `(0..lanes).into_par_iter().for_each(...)`, on threads that have ended when the
+//! loop has.
+//!
+//! rayon itself keeps a pool of threads for the life of the process, which an init that hands over must not have, and is a
+//! tenth of hermetic-init's size. Threads that cannot be started are no error: those that run take over the lanes.
+
+/// What argon2 imports.
+pub mod iter {
+    use std::{
+        ops::Range,
+        sync::atomic::{AtomicUsize, Ordering},
+        thread,
+    };
+
+    /// What can be gone over in parallel.
+    pub trait IntoParallelIterator {
+        /// How.
+        type Iter: ParallelIterator<Item = Self::Item>;
+        /// What the loop gets each time.
+        type Item;
+
+        /// Begins the loop.
+        fn into_par_iter(self) -> Self::Iter;
+    }
+
+    /// A loop whose rounds run in any order and at the same time.
+    pub trait ParallelIterator: Sized {
+        /// What the loop gets each time.
+        type Item;
+
+        /// Calls `work` once for every item, and returns when all calls have.
+        fn for_each<F: Fn(Self::Item) + Sync + Send>(self, work: F);
+    }
+
+    /// A range to be gone over: a type of its own, because a range is an iterator already.
+    pub struct Items(Range<usize>);
+
+    impl IntoParallelIterator for Range<usize> {
+        type Iter = Items;
+        type Item = usize;
+
+        fn into_par_iter(self) -> Items {
+            Items(self)
+        }
+    }
+
+    impl ParallelIterator for Items {
+        type Item = usize;
+
+        fn for_each<F: Fn(usize) + Sync + Send>(self, work: F) {
+            let next = AtomicUsize::new(self.0.start);
+            let rounds = || {
+                loop {
+                    let item = next.fetch_add(1, Ordering::Relaxed);
+                    if item >= self.0.end {
+                        return;
+                    }
+                    work(item);
+                }
+            };
+            let processors = thread::available_parallelism().map_or(1, usize::from);
+            // This thread is one of them.
+            let helpers = processors.min(self.0.len()).saturating_sub(1);
+            thread::scope(|scope| {
+                for _ in 0..helpers {
+                    if thread::Builder::new().spawn_scoped(scope, rounds).is_err() {
+                        break;
+                    }
+                }
+                rounds();
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::iter::{IntoParallelIterator as _, ParallelIterator as _};
+
+    #[test]
+    fn every_item_comes_once() {
+        for range in [0..0, 3..4, 0..1000] {
+            let seen = Mutex::new(Vec::new());
+            range.clone().into_par_iter().for_each(|item| seen.lock().unwrap().push(item));
+            let mut seen = seen.into_inner().unwrap();
+            seen.sort_unstable();
+            assert_eq!(seen, range.collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Terminals on which somebody may type a secret: the kernel's consoles.
+//!
+//! A terminal stays in its line mode with the echo off: in that mode, and only in it, the kernel wipes a line out of its own
+//! buffers when it is read (`zero_buffer` in drivers/tty/n_tty.c), and it handles the erase keys itself.
+//!
+//! References: termios(3), Documentation/ABI/testing/sysfs-tty.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write as _},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::OpenOptionsExt as _,
+    },
+    time::Duration,
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::OFlags,
+    io::Errno,
+    termios::{
+        InputModes, LocalModes, OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcsetattr,
+    },
+};
+
+use super::attribute;
+use crate::secret::Secret;
+
+/// The longest line: what cryptsetup takes as an interactive passphrase (DEFAULT_PASSPHRASE_SIZE_MAX).
+const LINE: usize = 512;
+
+/// The keys that erase: a serial terminal may send either, and the kernel knows only the first.
+const ERASE: [u8; 2] = [0x7f, 0x08];
+
+/// A terminal with its echo off. Gets its old settings back when it goes away, and what was typed and not read is dropped.
+pub struct Tty {
+    file: File,
+    name: String,
+    before: Termios,
+}
+
+impl Tty {
+    /// Those of the kernel's consoles (`console=`) on which one can type. One that is not there is left out: there is nobody
+    /// behind it.
+    pub fn consoles() -> Vec<Self> {
+        let names = attribute("/sys/class/tty/console/active").unwrap_or_default();
+        names.split_whitespace().filter_map(|name| Self::open(name).ok()).collect()
+    }
+
+    /// Opens a terminal and switches its echo off; what was typed before is dropped.
+    ///
+    /// # Errors
+    /// There is none of that name, or it is no terminal.
+    fn open(name: &str) -> io::Result<Self> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags((OFlags::NOCTTY | OFlags::NONBLOCK).bits() as i32)
+            .open(format!("/dev/{name}"))?;
+        let before = tcgetattr(&file)?;
+        let mut silent = before.clone();
+        silent.local_modes.remove(
+            LocalModes::ECHO | LocalModes::ECHOE | LocalModes::ECHOK | LocalModes::ECHONL | LocalModes::ISIG,
+        );
+        silent.local_modes.insert(LocalModes::ICANON);
+        silent.input_modes.insert(InputModes::ICRNL | InputModes::IUTF8);
+        tcsetattr(&file, OptionalActions::Flush, &silent)?;
+        Ok(Self { file, name: name.into(), before })
+    }
+
+    /// The kernel's name of it (`ttyS0`, `tty0`).
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Prints a text. A terminal that takes nothing more has nobody before it.
+    pub fn print(&self, text: &str) {
+        drop((&self.file).write_all(text.as_bytes()));
+    }
+
+    /// The line that was typed, without its end; None when there is none yet.
+    ///
+    /// # Errors
+    /// The terminal is gone.
+    pub fn line(&self) -> io::Result<Option<Secret>> {
+        let mut buffer = Secret::zeroed(LINE);
+        match rustix::io::read(&self.file, buffer.expose_mut()) {
+            Ok(length) => {
+                let line = buffer.expose_mut().get_mut(..length).unwrap_or_default();
+                let length = erased(line);
+                let mut typed = Secret::zeroed(length);
+                typed.expose_mut().copy_from_slice(line.get(..length).unwrap_or_default());
+                Ok(Some(typed))
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}
+
+impl AsFd for Tty {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl Drop for Tty {
+    fn drop(&mut self) {
+        // A terminal that is gone needs no settings.
+        let _ = tcflush(&self.file, QueueSelector::IFlush);
+        let _ = tcsetattr(&self.file, OptionalActions::Now, &self.before);
+    }
+}
+
+/// Waits until one of `files` can be read; None when `timeout` passed (no `timeout`: for ever).
+///
+/// # Errors
+/// What poll(2) says.
+pub fn wait(files: &[BorrowedFd<'_>], timeout: Option<Duration>) -> io::Result<Option<usize>> {
+    let mut polled: Vec<_> =
+        files.iter().map(|file| PollFd::from_borrowed_fd(*file, PollFlags::IN)).collect();
+    let timeout = timeout.map(Timespec::try_from).transpose().map_err(|_| Errno::INVAL)?;
+    match poll(&mut polled, timeout.as_ref()) {
+        Ok(_) => Ok(polled.iter().position(|file| !file.revents().is_empty())),
+        Err(Errno::INTR) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Carries out the erase keys that are still in a line, drops its end, and returns how long it is then. A character of several
+/// bytes is erased whole.
+fn erased(line: &mut [u8]) -> usize {
+    let mut length = 0;
+    for at in 0..line.len() {
+        let byte = line.get(at).copied().unwrap_or_default();
+        if ERASE.contains(&byte) {
+            let continues = |byte: Option<&u8>| byte.is_some_and(|byte| byte & 0xc0 == 0x80);
+            while length > 0 && continues(line.get(length - 1)) {
+                length -= 1;
+            }
+            length = length.saturating_sub(1);
+        } else if !matches!(byte, b'\n' | b'\r') {
+            if let Some(place) = line.get_mut(length) {
+                *place = byte;
+            }
+            length += 1;
+        }
+    }
+    length
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn erase_keys_erase() {
+        for (typed, kept) in [
+            ("word\n", "word"),
+            ("worx\x08d\n", "word"),
+            ("x\x7f\x7f\x7fword\r\n", "word"),
+            ("wört\x08\x08\x08\x08word\n", "word"),
+            ("", ""),
+            ("\n", ""),
+        ] {
+            let mut line = typed.as_bytes().to_vec();
+            let length = erased(&mut line);
+            assert_eq!(&line[..length], kept.as_bytes(), "{typed:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_line_is_edited(mut line: Vec<u8>) {
+            let before = line.len();
+            prop_assert!(erased(&mut line) <= before);
+        }
+    }
+}
