@@ -1,8 +1,8 @@
 //! The one loop that argon2 takes from rayon, `(0..lanes).into_par_iter().for_each(...)`, on threads that have ended when the
 //! loop has.
 //!
-//! rayon itself keeps a pool of threads for the life of the process, which an init that hands over must not have, and is a
-//! tenth of hermetic-init's size. Threads that cannot be started are no error: those that run take over the lanes.
+//! rayon itself keeps a pool of threads for the life of the process, which an init that hands over must not have. Threads
+//! that cannot be started are no error: those that run take over the lanes.
 
 /// What argon2 imports.
 pub mod iter {
