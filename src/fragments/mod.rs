@@ -5,7 +5,7 @@
 //!
 //! | module | what belongs there |
 //! |---|---|
-//! | [`lines`] | lines of a file, and what is said about one |
+//! | [`mod@lines`] | lines of a file, and what is said about one |
 //! | [`words`] | columns of a line, with quotes |
 //! | [`escape`] | C-style escapes |
 //! | [`facts`] | the machine's facts, and the specifiers that stand for them |

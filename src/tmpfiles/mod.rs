@@ -18,7 +18,7 @@
 //! | [`definition`] | all lines → what is done in which order |
 //! | [`log`] | what is said |
 //! | [`root`] | what lines ask about the root: users, groups, sources, credentials (std) |
-//! | [`run`] | reads the files that count and carries them out (std) |
+//! | [`mod@run`] | reads the files that count and carries them out (std) |
 //! | [`apply`] | carries one item out (std) |
 
 pub mod acl;
