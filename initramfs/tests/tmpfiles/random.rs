@@ -97,7 +97,7 @@ const PATHS: Choices = [
         "/etc/issue",
         "/etc/dir",
     ],
-    &["/%m", "/%Y", "/a/../b", "relative", "/", "-", "/dev/x", "\"/open", "/bad\\q", "/d/.."],
+    &["/%m", "/%Y", "/d/../b", "relative", "/", "-", "/dev/x", "\"/open", "/bad\\q", "/d/.."],
 ];
 const MODES: Choices = [
     &[
