@@ -23,7 +23,7 @@ use hermetic_init::{
         types::{self, Role},
     },
     luks::{self, FormatParams, Header, Limits, NewKdf},
-    mkfs::ext4,
+    mkfs::{btrfs, ext4},
     secret::Secret,
     units::{Bytes, Lba, PartitionNumber},
     writes::{Write, Writes},
@@ -41,9 +41,21 @@ struct FileSystem {
     format: Format,
     /// Its plan for a device of that size, written with sectors of 4096 bytes.
     plan: fn(Bytes, Uuid) -> Writes,
+    /// The least size that is tried, in bytes.
+    least: u64,
 }
 
-const FILE_SYSTEMS: &[FileSystem] = &[FileSystem { format: Format::Ext4, plan: plan_ext4 }];
+const FILE_SYSTEMS: &[FileSystem] = &[
+    FileSystem { format: Format::Ext4, plan: plan_ext4, least: 40 * MIB },
+    FileSystem { format: Format::Btrfs, plan: plan_btrfs, least: 256 * MIB },
+];
+
+fn plan_btrfs(size: Bytes, uuid: Uuid) -> Writes {
+    let subvolumes = [btrfs::Subvolume { path: "/var", read_only: false }];
+    let choices = btrfs::Choices { subvolumes: &subvolumes, ..btrfs::Choices::default() };
+    let seed = Uuid::from_u128(0x5eed);
+    btrfs::plan(&btrfs::Params { size, uuid, label: "root", seed, now: 1_700_000_000, choices }).unwrap()
+}
 
 fn plan_ext4(size: Bytes, uuid: Uuid) -> Writes {
     let hash_seed = Uuid::from_u128(0x5eed);
@@ -192,9 +204,13 @@ const SIZE: u64 = 160 * MIB;
 
 impl Fixture {
     fn new(scratch: &Scratch, block: u32, state: Table) -> Self {
+        Self::of_size(scratch, block, state, SIZE)
+    }
+
+    fn of_size(scratch: &Scratch, block: u32, state: Table, size: u64) -> Self {
         let path = scratch.host("disk");
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
-        file.set_len(if state == Table::Grown { SIZE - 40 * MIB } else { SIZE }).unwrap();
+        file.set_len(if state == Table::Grown { size - 40 * MIB } else { size }).unwrap();
         let mut child = tool("sfdisk")
             .unwrap()
             .args(["--quiet", &format!("--sector-size={block}"), &scratch.inside("disk")])
@@ -206,11 +222,11 @@ impl Fixture {
             3 : start=2MiB, size=3MiB, type=8484680C-9521-48C6-9C11-B0720656F69E, name=\"os_1\"\n";
         child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
         assert!(child.wait().unwrap().success());
-        file.set_len(SIZE).unwrap();
+        file.set_len(size).unwrap();
         let mut image = std::fs::read(&path).unwrap();
         match state {
             Table::NoPrimary => image[block as usize..2 * block as usize].fill(0x55),
-            Table::NoBackup => image[SIZE as usize - block as usize..].fill(0x55),
+            Table::NoBackup => image[size as usize - block as usize..].fill(0x55),
             Table::OtherBackup => other_backup(&mut image, block),
             Table::Good | Table::Grown => {}
         }
@@ -228,7 +244,7 @@ impl Fixture {
                 Write::Barrier => {}
             }
         }
-        Self { image: old.image, geometry: Geometry { block_size: block, blocks: SIZE / u64::from(block) } }
+        Self { image: old.image, geometry: Geometry { block_size: block, blocks: size / u64::from(block) } }
     }
 
     fn gpt(&self) -> Gpt {
@@ -240,19 +256,19 @@ impl Fixture {
         let (layout, block) = (self.gpt().layout(), self.geometry.block_size as usize);
         vec![
             0..layout.first_usable.0 as usize * block,
-            (layout.last_usable.0 as usize + 1) * block..SIZE as usize,
+            (layout.last_usable.0 as usize + 1) * block..self.image.len(),
         ]
     }
 }
 
 /// Writes a backup that knows a root of which the primary knows nothing.
 fn other_backup(image: &mut [u8], block: u32) {
-    let geometry = Geometry { block_size: block, blocks: SIZE / u64::from(block) };
+    let geometry = Geometry { block_size: block, blocks: image.len() as u64 / u64::from(block) };
     let mut gpt = Gpt::read(&image[..], geometry).unwrap();
     gpt.add(None, root(&FILE_SYSTEMS[0], false).entry(u64::from(block))).unwrap();
     for write in gpt.commit().unwrap().0 {
         if let Write::Data { offset, data } = write
-            && offset.0 > SIZE / 2
+            && offset.0 > image.len() as u64 / 2
         {
             image[offset.0 as usize..][..data.len()].copy_from_slice(&data);
         }
@@ -330,7 +346,7 @@ fn first_boot(fixture: Fixture, wanted: &[Wanted<'_>]) -> usize {
 
 fn root(system: &FileSystem, encrypted: bool) -> Wanted<'_> {
     // As large as what LUKS2 and the smallest file systems need.
-    let (start, length) = (8 * MIB, if encrypted { 64 } else { 40 } * MIB);
+    let (start, length) = (8 * MIB, system.least + if encrypted { 24 } else { 0 } * MIB);
     Wanted { number: PartitionNumber(2), role: Role::Root, start, length, system, encrypted }
 }
 
@@ -346,7 +362,8 @@ fn a_first_boot_starts_over_or_is_complete() {
             (4096, Table::NoBackup, true),
             (512, Table::OtherBackup, false),
         ] {
-            let fixture = Fixture::new(&scratch, block, table);
+            let size = SIZE - FILE_SYSTEMS[0].least + system.least;
+            let fixture = Fixture::of_size(&scratch, block, table, size);
             states += first_boot(fixture, &[root(system, encrypted)]);
         }
     }
@@ -356,12 +373,12 @@ fn a_first_boot_starts_over_or_is_complete() {
 #[test]
 fn several_partitions_appear_together() {
     let Some(scratch) = Scratch::new() else { return };
-    for system in FILE_SYSTEMS {
-        let second =
-            Wanted { number: PartitionNumber(4), start: 80 * MIB, length: 40 * MIB, ..root(system, false) };
-        let states = first_boot(Fixture::new(&scratch, 512, Table::Grown), &[root(system, true), second]);
-        eprintln!("{states} states of the disk");
-    }
+    // Which file system it is makes no difference here, and the first is the smallest.
+    let system = &FILE_SYSTEMS[0];
+    let second =
+        Wanted { number: PartitionNumber(4), start: 80 * MIB, length: 40 * MIB, ..root(system, false) };
+    let states = first_boot(Fixture::new(&scratch, 512, Table::Grown), &[root(system, true), second]);
+    eprintln!("{states} states of the disk");
 }
 
 #[test]

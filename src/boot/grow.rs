@@ -12,7 +12,7 @@ use crate::{
     notice,
     sys::{
         block::{BlockDevice, Kind, Node},
-        ext4,
+        btrfs, ext4,
     },
     units::Bytes,
     warning,
@@ -25,13 +25,25 @@ const GROWFS: &str = "usr/lib/systemd/systemd-growfs";
 /// What is not worth a new block group: its own tables would fill it.
 const LEAST: Bytes = Bytes(16 * Bytes::MIB);
 
-/// Grows the ext4 that is mounted at `path` from `node`, which lies on `device`. A root that stays as it is boots as well,
-/// so a failure is a warning.
-pub(super) fn ext4(expectation: &Expectation, usr: &Usr, device: &BlockDevice, node: &Path, path: &Path) {
+/// Grows the file system of this kind that is mounted at `path` from `node`, which lies on `device`. A root that stays as
+/// it is boots as well, so a failure is a warning.
+pub(super) fn root(
+    kind: &str,
+    expectation: &Expectation,
+    usr: &Usr,
+    device: &BlockDevice,
+    node: &Path,
+    path: &Path,
+) {
     if !expectation.grows || (usr.tree().join(GROWFS).exists() && is_marked(usr, device)) {
         return;
     }
-    match grow(node, path) {
+    let grown = match kind {
+        "ext4" => ext4(node, path),
+        "btrfs" => btrfs(node, path),
+        _ => return,
+    };
+    match grown {
         Ok(None) => {}
         Ok(Some((before, after))) => notice!("root was {before} and has grown to {after}"),
         Err(error) => warning!("root stays smaller than its partition: {error}"),
@@ -48,8 +60,8 @@ fn is_marked(usr: &Usr, device: &BlockDevice) -> bool {
     })
 }
 
-/// Grows it to the end of the device, if there is anything to gain; returns its size before and after.
-fn grow(node: &Path, path: &Path) -> io::Result<Option<(Bytes, Bytes)>> {
+/// Grows an ext4 to the end of the device, if there is anything to gain; returns its size before and after.
+fn ext4(node: &Path, path: &Path) -> io::Result<Option<(Bytes, Bytes)>> {
     let device = Node::open(node)?;
     let there = device.size()?;
     let mut start = [0; probe::EXT4_LENGTH];
@@ -62,4 +74,19 @@ fn grow(node: &Path, path: &Path) -> io::Result<Option<(Bytes, Bytes)>> {
     let blocks = there.0 / u64::from(size.block);
     ext4::resize(&File::open(path)?, blocks)?;
     Ok(Some((before, Bytes(blocks * u64::from(size.block)))))
+}
+
+/// The same for a btrfs.
+fn btrfs(node: &Path, path: &Path) -> io::Result<Option<(Bytes, Bytes)>> {
+    let size = || -> io::Result<Bytes> {
+        let statistics = rustix::fs::statfs(path)?;
+        let block = u64::try_from(statistics.f_bsize).unwrap_or_default();
+        Ok(Bytes(statistics.f_blocks.saturating_mul(block)))
+    };
+    let (there, before) = (Node::open(node)?.size()?, size()?);
+    if there.0 < before.0.saturating_add(LEAST.0) {
+        return Ok(None);
+    }
+    btrfs::grow(&File::open(path)?)?;
+    Ok(Some((before, size()?)))
 }

@@ -137,8 +137,8 @@ pub fn open(
     let target = overlay.as_ref().map_or(path.as_path(), volatile::Overlay::lower);
     mount::device(&source, name, target, options.flags, &options.data)
         .or_fail(STAGE, || format!("cannot mount {} as {name}", source.display()))?;
-    if name == "ext4" && !options.flags.contains(MountFlags::RDONLY) {
-        grow::ext4(expectation, usr, &device, &source, &path);
+    if !options.flags.contains(MountFlags::RDONLY) {
+        grow::root(name, expectation, usr, &device, &source, &path);
     }
     let how = if mapping.is_some() { "unlocked" } else { "plain" };
     let mut summary = format!("root {how} on {} ({name})", device.name);

@@ -39,9 +39,9 @@ pub fn refuse(definition: &Definition, maker: Maker) -> Result<(), RepartError> 
         _ if definition.copy_blocks.is_some() => None,
         format => format,
     };
-    const FORMATS: [Format; 4] = [Format::Ext4, Format::Vfat, Format::Swap, Format::Empty];
+    const FORMATS: [Format; 5] = [Format::Ext4, Format::Btrfs, Format::Vfat, Format::Swap, Format::Empty];
     if let Some(format) = format.filter(|format| !FORMATS.contains(format)) {
-        return unsupported("Format", format.word(), "say Format=ext4, vfat, swap or empty");
+        return unsupported("Format", format.word(), "say Format=ext4, btrfs, vfat, swap or empty");
     }
     match (maker, &definition.copy_blocks) {
         (_, None) | (Maker::Tool, _) => {}
@@ -71,7 +71,11 @@ pub fn refuse(definition: &Definition, maker: Maker) -> Result<(), RepartError> 
                 None => "no Format= for the root partition".into(),
                 Some(format) => format!("Format={} for the root partition", format.word()),
             };
-            return Err(definition.refuse("Format", what, "say Format=ext4, or no system could start on it"));
+            return Err(definition.refuse(
+                "Format",
+                what,
+                "say Format=ext4 or btrfs, or no system could start on it",
+            ));
         }
     }
     Ok(())

@@ -6,6 +6,8 @@
 
 pub mod block;
 #[cfg(feature = "boot")]
+pub mod btrfs;
+#[cfg(feature = "boot")]
 pub mod clock;
 #[cfg(feature = "boot")]
 pub mod console;

@@ -21,13 +21,13 @@ use super::{
 };
 use crate::{
     debug, luks,
-    mkfs::{FileSystem, Params},
+    mkfs::{FileSystem, Params, btrfs},
     populate::{self, Content, populate},
     repart::{Encrypt, Format, NewPartition},
     secret::Secret,
     sys::{
         block::{BlockDevice, Node},
-        clock,
+        btrfs as mounted, clock,
         dm::{Mapper, Mapping},
         mount,
     },
@@ -72,6 +72,11 @@ fn file_system(new: &NewPartition) -> Option<FileSystem> {
     format.and_then(|format| FileSystem::named(format.word()))
 }
 
+/// Whether anything is to be put into it.
+fn is_filled(new: &NewPartition) -> bool {
+    is_root(new.type_guid) || new.definition.populates()
+}
+
 fn plan(
     system: FileSystem,
     new: &NewPartition,
@@ -81,8 +86,17 @@ fn plan(
 ) -> Result<Writes, Failure> {
     let page_size = rustix::param::page_size() as u32;
     let (label, now) = (new.label.as_str(), clock::unix_seconds());
+    // What is filled is made read-only afterwards.
+    let subvolumes: Vec<_> = (new.definition.subvolumes.iter())
+        .map(|volume| btrfs::Subvolume { path: &volume.path, read_only: volume.read_only && !is_filled(new) })
+        .collect();
+    let choices = btrfs::Choices {
+        subvolumes: &subvolumes,
+        default_subvolume: new.definition.default_subvolume.as_deref(),
+        ..btrfs::Choices::default()
+    };
     system
-        .plan(&Params { size, sector_size, page_size, uuid: new.fs_uuid, label, random, now })
+        .plan_with(&Params { size, sector_size, page_size, uuid: new.fs_uuid, label, random, now }, choices)
         .or_fail(STAGE, || format!("{}: {system} for {}", new.definition.file, new.label))
 }
 
@@ -137,26 +151,37 @@ fn format(node: &Path, new: &NewPartition) -> Result<(), Failure> {
 /// Mounts the new file system, fills it and unmounts it.
 fn furnish(node: &Path, new: &NewPartition, image: &Image<'_>, devices: &mut Devices) -> Result<(), Failure> {
     let Some(system) = file_system(new).filter(|system| system.holds_files()) else { return Ok(()) };
-    if !is_root(new.type_guid) && !new.definition.populates() {
+    if !is_filled(new) {
         return Ok(());
     }
     let target = PathBuf::from(OURS).join("staging");
     devices.demand(&format!("fs-{system}"))?;
     fs::create_dir_all(&target).or_fail(STAGE, || format!("cannot create {}", target.display()))?;
-    // The kernel's lazy initialisation would write behind our back while the partition is not committed yet.
-    let options = if system == FileSystem::Ext4 { "noinit_itable" } else { "" };
+    let options = match system {
+        // The kernel's lazy initialisation would write behind our back while the partition is not committed yet.
+        FileSystem::Ext4 => "noinit_itable",
+        // Paths of definitions begin at the top, whichever subvolume is mounted later.
+        FileSystem::Btrfs => "subvolid=5",
+        FileSystem::Vfat | FileSystem::Swap => "",
+    };
     mount::device(node, system.name(), &target, MountFlags::NODEV | MountFlags::NOATIME, options)
         .or_fail(STAGE, || format!("cannot mount the new file system on {}", node.display()))?;
     let result = File::open(&target)
         .or_fail(STAGE, || format!("cannot open {}", target.display()))
-        .and_then(|top| put_in(top.as_fd(), new, image));
+        .and_then(|top| put_in(top.as_fd(), &target, system, new, image));
     let unmounted = mount::unmount(&target).or_fail(STAGE, || format!("cannot unmount {}", target.display()));
     result.and(unmounted)?;
     fs::remove_dir(&target).or_fail(STAGE, || format!("cannot remove {}", target.display()))
 }
 
 /// What the definition names, and into a root what every system needs to start: that keeps what is there already.
-fn put_in(top: BorrowedFd<'_>, new: &NewPartition, image: &Image<'_>) -> Result<(), Failure> {
+fn put_in(
+    top: BorrowedFd<'_>,
+    target: &Path,
+    system: FileSystem,
+    new: &NewPartition,
+    image: &Image<'_>,
+) -> Result<(), Failure> {
     let definition = &new.definition;
     if definition.populates() {
         let copy_files: Vec<_> = (definition.copy_files.iter())
@@ -177,8 +202,20 @@ fn put_in(top: BorrowedFd<'_>, new: &NewPartition, image: &Image<'_>) -> Result<
         let report = populate(top, image.above, &content).or_fail(STAGE, || definition.file.clone())?;
         debug!("{}: {} files, {} directories copied", new.label, report.files, report.directories);
     }
-    match is_root(new.type_guid) {
-        true => etc::populate(STAGE, top, image.usr, image.identity),
-        false => Ok(()),
+    let volume = |path: &str| {
+        let path = target.join(path.trim_start_matches('/'));
+        File::open(&path).or_fail(STAGE, || format!("cannot open {}", path.display()))
+    };
+    if is_root(new.type_guid) {
+        match definition.default_subvolume.as_deref().filter(|_| system == FileSystem::Btrfs) {
+            Some(path) => etc::populate(STAGE, volume(path)?.as_fd(), image.usr, image.identity)?,
+            None => etc::populate(STAGE, top, image.usr, image.identity)?,
+        }
     }
+    let read_only = definition.subvolumes.iter().filter(|volume| volume.read_only);
+    for subvolume in read_only.filter(|_| system == FileSystem::Btrfs) {
+        mounted::make_read_only(&volume(&subvolume.path)?)
+            .or_fail(STAGE, || format!("cannot make subvolume {} read-only", subvolume.path))?;
+    }
+    Ok(())
 }

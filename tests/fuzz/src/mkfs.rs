@@ -2,7 +2,10 @@
 
 use hermetic_init::{
     disk::probe::{self, Format, probe},
-    mkfs::ext4::{BlockSize, Params, plan},
+    mkfs::{
+        btrfs::{self, Choices, Profile, Subvolume},
+        ext4::{BlockSize, Params, plan},
+    },
     units::Bytes,
     writes::Write,
 };
@@ -68,5 +71,68 @@ pub(crate) fn ext4_seeds() -> Vec<Vec<u8>> {
         seed(41, 300 << 20),
         seed(30, 129 << 30),
         seed(21, 9 << 30),
+    ]
+}
+
+/// btrfs: options, size, time, UUID, then the label and the paths of subvolumes, one a line; a blank first makes one
+/// read-only, the first is the default when an option says so.
+pub fn btrfs(data: &[u8]) {
+    let mut input = Input::new(data);
+    let options = input.byte();
+    let size = input.long() >> (options / 4 % 36);
+    let (now, uuid) = (input.long(), Uuid::from_u128(u128::from(input.long())));
+    let text = input.text();
+    let mut lines = text.lines();
+    let label = lines.next().unwrap_or_default();
+    let subvolumes: Vec<Subvolume> = lines
+        .map(|line| Subvolume { path: line.trim_start_matches(' '), read_only: line.starts_with(' ') })
+        .collect();
+    let choices = Choices {
+        metadata: if options & 1 == 0 { Profile::Dup } else { Profile::Single },
+        subvolumes: &subvolumes,
+        default_subvolume: subvolumes.first().filter(|_| options & 2 != 0).map(|first| first.path),
+    };
+    let seed = Uuid::from_u128(5);
+    let params = btrfs::Params { size: Bytes(size), uuid, label, seed, now, choices };
+    let plan = match btrfs::plan(&params) {
+        Ok(plan) => plan,
+        Err(error) => return crate::one_line(&error),
+    };
+    let mut start = vec![0xff; probe::LENGTH];
+    let mut written: Vec<(u64, u64)> = Vec::new();
+    for (index, write) in plan.0.iter().enumerate() {
+        let (offset, data) = match write {
+            Write::Data { offset, data } => (offset.0, data.clone()),
+            Write::Zero { offset, length } => (offset.0, vec![0; length.0 as usize]),
+            Write::Barrier => continue,
+        };
+        let end = offset.checked_add(data.len() as u64).expect("a write has an end");
+        assert!(end <= size, "write {index} leaves the device");
+        if let Some(place) = start.get_mut(offset as usize..) {
+            place.iter_mut().zip(&data).for_each(|(to, from)| *to = *from);
+        }
+        // The first two wipe the ends of the device; all that follow are apart from each other.
+        if index > 1 {
+            assert!(written.iter().all(|&(from, to)| end <= from || to <= offset), "write {index} overlaps");
+            written.push((offset, end));
+        }
+    }
+    let found = probe(&start).expect("no superblock");
+    assert_eq!(found.format, Format::Btrfs);
+    assert!(label.starts_with(&found.label) || label.contains('\0'));
+}
+
+pub(crate) fn btrfs_seeds() -> Vec<Vec<u8>> {
+    let seed = |options: u8, size: u64, text: &str| {
+        let now = 1_700_000_000u64.to_le_bytes();
+        let size = size << (options / 4 % 36);
+        [&[options][..], &size.to_le_bytes(), &now, &[7; 8], text.as_bytes()].concat()
+    };
+    vec![
+        seed(0, 256 << 20, "root"),
+        seed(1, 300 << 20, "root\n/var\n /usr/local"),
+        seed(2, 1 << 40, "\n/a/b/c\n/a/b\n/a/./d"),
+        seed(3, 8 << 40, "a label with ä\n/var"),
+        seed(4, (60 << 30) + 12345, "x\n/../y\nz\n/a\n/a"),
     ]
 }
