@@ -40,6 +40,7 @@ mod disk_is_nvme_or_scsi;
 mod lasting;
 mod newest_usr_is_booted;
 mod primary_table_is_destroyed;
+mod root_is_btrfs;
 mod root_is_plain;
 mod root_was_made_by_cryptsetup;
 mod starts_without_initramfs;
@@ -114,6 +115,8 @@ pub const ALL: &[Case] = &[
     normal("hermetic.etc=none comes up", volatile::none),
     normal("the time from /init to systemd", init_to_systemd::run),
     normal("a plain root is made and found again", root_is_plain::run),
+    normal("systemd comes up twice on a btrfs root", root_is_btrfs::plain),
+    normal("systemd comes up twice on an encrypted btrfs root", root_is_btrfs::encrypted),
     normal("an unverified /usr boots", usr_is_not_verified::run),
     normal("a /usr of squashfs or ext4 boots", usr_is_squashfs_or_ext4::run),
     normal("a disk with sectors of 4096 bytes boots", disk_has_large_sectors::run),

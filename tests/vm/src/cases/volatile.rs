@@ -89,14 +89,14 @@ fn partitions(answers: &Answers, root: bool) -> Result<()> {
 
 /// `root=tmpfs`.
 pub fn tmpfs(context: &Context<'_>) -> Result<()> {
-    let answers = boot(context, Recipe::new(), "root=tmpfs", &[("pam", "test -s /etc/pam.d/login")])?;
+    let answers = boot(context, Recipe::new(), "root=tmpfs", &[("pam", "test -s /etc/pam.d/common-auth")])?;
     new_root(&answers)
 }
 
 /// `systemd.volatile=yes`.
 pub fn yes(context: &Context<'_>) -> Result<()> {
     let answers =
-        boot(context, Recipe::new(), "systemd.volatile=yes", &[("pam", "test -s /etc/pam.d/login")])?;
+        boot(context, Recipe::new(), "systemd.volatile=yes", &[("pam", "test -s /etc/pam.d/common-auth")])?;
     new_root(&answers)
 }
 
@@ -118,7 +118,9 @@ fn origin(answers: &Answers, device: &str) -> Result<()> {
 /// `systemd.volatile=overlay`.
 pub fn overlay(context: &Context<'_>) -> Result<()> {
     let mounts = ("mounts", "findmnt --noheadings --raw --output TARGET | grep -E ^/run/hermetic || true");
-    let answers = boot(context, Recipe::new(), "systemd.volatile=overlay", &[mounts])?;
+    // Without `rw` systemd's gpt-auto-generator has mount(8) remount the root that it finds by the link, and overlayfs takes
+    // no option of a remount.
+    let answers = boot(context, Recipe::new(), "systemd.volatile=overlay rw", &[mounts])?;
     answers.expect("root", "overlay")?.expect("mounts", "")?;
     origin(&answers, "/dev/vda3")?;
     partitions(&answers, true)
@@ -182,7 +184,7 @@ pub fn linked(context: &Context<'_>) -> Result<()> {
         "hermetic.etc=symlink",
         &[
             ("count", count),
-            ("pam", "test -s /etc/pam.d/login && test ! -L /etc/not-in-this-image"),
+            ("pam", "test -s /etc/pam.d/common-auth && test ! -L /etc/not-in-this-image"),
             ("messages", "journalctl --boot --identifier=hermetic-init --output=cat"),
         ],
     )?;
