@@ -9,6 +9,7 @@ use super::Error;
 
 /// What is asked of btrfs alone.
 #[derive(clap::Args)]
+#[group(id = "btrfs")]
 pub struct Args {
     /// btrfs: copies of metadata, dup (two) or single; dup unless given
     #[arg(long, short, value_name = "PROFILE")]

@@ -17,6 +17,7 @@ pub const HELP: &str = "\
 cargo prove                     every check; at most 40 minutes on two cores
 cargo prove --quick             without the machines
 cargo prove --long              with the series that are too long for CI
+    [--machines]                only the machines and what they run
     [--only WORD]               only checks whose name contains the word
     [--jobs N]                  machines at the same time (default: the processors, at most 2)
     [--times N]                 boots of each series of --long
@@ -70,6 +71,10 @@ pub fn prove(mut words: Arguments) -> Result<bool> {
         (false, true) => Level::Long,
         (false, false) => Level::Normal,
     };
+    let machines = words.flag("--machines");
+    if machines && level == Level::Quick {
+        bail!("--quick leaves the machines out, --machines everything else");
+    }
     let only = words.value("--only")?;
     let jobs = match words.number("--jobs")? {
         Some(count) => usize::try_from(count)?.max(1),
@@ -87,7 +92,9 @@ pub fn prove(mut words: Arguments) -> Result<bool> {
         Ok(Verdict::Passed(note))
     });
     if let Some(bench) = bench {
-        proof.source(&bench, level);
+        if !machines {
+            proof.source(&bench, level);
+        }
         proof.binaries(&bench, level, jobs, times);
     }
     Ok(proof.report.close())
