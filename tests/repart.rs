@@ -265,10 +265,28 @@ fn tables_are_those_of_systemd_repart() {
             made.read_exact_at(&mut start, new.offset.0).unwrap();
             assert_eq!(probe::probe(&start).unwrap().uuid, new.fs_uuid.to_string());
         }
-        // What they made, we adopt.
+        // What they made, we adopt. Where the order on the disk is not that of the definitions, a definition may then mean a
+        // partition that is smaller than it wants: they refuse that as well.
         std::fs::rename(scratch.host("theirs"), scratch.host("disk")).unwrap();
         let (_, again) = ours(&scratch, block, seed);
-        let again = again.unwrap();
+        let again = match again {
+            Ok(again) => again,
+            Err(error) => {
+                let mut theirs = repart();
+                theirs.args([
+                    "--dry-run=yes".into(),
+                    format!("--seed={seed}"),
+                    format!("--sector-size={block}"),
+                    format!("--definitions={}", scratch.inside("usr/lib/repart.d")),
+                    scratch.inside("disk"),
+                ]);
+                let output = theirs.output().unwrap();
+                let said = String::from_utf8_lossy(&output.stderr);
+                assert!(!output.status.success() && said.contains("fit"), "{error}: {context}: {said}");
+                equal += 1;
+                continue;
+            }
+        };
         assert_eq!(again.new, []);
         assert_eq!(again.adopted.len(), plan.new.len());
         equal += 1;

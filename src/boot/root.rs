@@ -10,7 +10,7 @@ use rustix::mount::MountFlags;
 use super::{
     crypt::Crypt,
     devices::{Devices, Look},
-    disks,
+    disks::{self, Disk},
     failure::{Failure, OrFail},
     grow,
     key::Key,
@@ -179,6 +179,20 @@ fn find(config: &Config, usr: &Usr, devices: &mut Devices) -> Result<BlockDevice
         }
         RootSource::Tmpfs => Err(Failure::new(STAGE, "root=tmpfs is on no device")),
     }
+}
+
+/// Refuses a root that is not what policy expects before anything else changes on its disk: a table that was written, a
+/// partition that grew for it would be more than a refusal.
+///
+/// # Errors
+/// As [`open`] refuses it.
+pub fn admit_existing(config: &Config, expectation: &Expectation, disk: &Disk) -> Result<(), Failure> {
+    let RootSource::Auto = config.root.source else { return Ok(()) };
+    let Some(partition) = select_root(disk.gpt.partitions()) else { return Ok(()) };
+    let device = disk.partition(STAGE, partition)?;
+    let found =
+        disks::superblock(&device.node()).or_fail(STAGE, || format!("cannot read {}", device.name))?;
+    admit(config, expectation, &device, found.map(|superblock| superblock.format))
 }
 
 /// Whether what is on the device may be the root: policy decides, not the disk (design, law 3).

@@ -2,12 +2,12 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{Seek, SeekFrom},
+    io::{self, Seek, SeekFrom},
     os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-use hermetic_init::{disk::gpt::Geometry, sys::block::Node};
+use hermetic_init::{disk::gpt::Geometry, sys::block::Node, units::Bytes, writes};
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags, fallocate, flock};
 
 use super::{
@@ -118,6 +118,19 @@ impl Disk {
         Ok(true)
     }
 
+    /// Reads as the disk will be: what the file lacks of its planned size is zeroes.
+    fn read_planned(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let there = if self.is_device { self.size } else { self.file.metadata()?.len() };
+        let part = usize::try_from(there.saturating_sub(offset)).unwrap_or(usize::MAX).min(buffer.len());
+        let end = offset.checked_add(buffer.len() as u64);
+        let (Some(part), true) = (buffer.split_at_mut_checked(part), end.is_some_and(|end| end <= self.size))
+        else {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        };
+        part.1.fill(0);
+        self.file.read_exact_at(part.0, offset)
+    }
+
     /// Its size in blocks.
     pub fn geometry(&self) -> Geometry {
         Geometry { block_size: self.block_size, blocks: self.size / u64::from(self.block_size) }
@@ -172,4 +185,12 @@ pub fn disk_of(number: u64) -> std::io::Result<Option<String>> {
         device.pop();
     }
     Ok(device.file_name().and_then(|name| name.to_str()).map(str::to_owned))
+}
+
+impl writes::ReadAt for Disk {
+    type Error = io::Error;
+
+    fn read_exact_at(&self, offset: Bytes, buffer: &mut [u8]) -> io::Result<()> {
+        self.read_planned(offset.0, buffer)
+    }
 }

@@ -297,7 +297,7 @@ fn load(disk: &Disk, choices: &Choices, seed: uuid::Uuid) -> Result<Table, Failu
     if matches!(choices.empty, Empty::Force | Empty::Create) {
         return create();
     }
-    match (Gpt::read(&disk.file, disk.geometry()), choices.empty) {
+    match (Gpt::read(disk, disk.geometry()), choices.empty) {
         (Ok(_), Empty::Require) | (Err(GptError::Mbr), Empty::Require) => {
             Err(Failure::nothing(format!("Disk {name} already has a disk label, refusing."), NO_TABLE))
         }

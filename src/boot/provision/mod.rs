@@ -13,11 +13,11 @@ use std::{fs::File, os::fd::AsFd as _};
 
 use super::{
     devices::Devices,
-    disks::range,
+    disks::{Disk, range},
     etc,
     failure::{Failure, OrFail},
     key::Key,
-    machine,
+    machine, root,
     usr::Usr,
 };
 use crate::{
@@ -103,7 +103,16 @@ pub fn provision(
     }
     let id = machine::choose(config.machine_id.as_ref()).or_fail(STAGE, || "machine id".into())?;
     let seed = uuid::Uuid::from_bytes(id.bytes());
-    let plan = repart::plan(&definitions, &disk.gpt.layout(), seed).or_fail(STAGE, || name.clone())?;
+    // Before anything changes on a disk whose root is an attack.
+    root::admit_existing(config, &expectation, disk)?;
+    let plan = repart::plan(&definitions, &disk.gpt.layout(), seed);
+    if plan.is_err() {
+        // What cannot be made at all is the better reason, whatever room it would need.
+        for definition in definitions.iter().filter(|definition| !exists(disk, definition)) {
+            repart::refuse(definition, Maker::Boot).or_fail(STAGE, || name.clone())?;
+        }
+    }
+    let plan = plan.or_fail(STAGE, || name.clone())?;
 
     // Everything that can be refused is refused before the first write.
     for new in &plan.new {
@@ -156,6 +165,11 @@ fn mounts(definitions: &[Definition]) -> Vec<&'static str> {
 
 fn is_root(type_guid: uuid::Uuid) -> bool {
     types::role(type_guid) == Some(Role::Root)
+}
+
+/// Whether the disk has a partition that the definition may mean.
+fn exists(disk: &Disk, definition: &Definition) -> bool {
+    disk.gpt.partitions().iter().any(|partition| partition.type_guid == definition.type_guid)
 }
 
 fn asks_for_encrypted_root(definition: &Definition) -> bool {

@@ -49,8 +49,9 @@ const TREE: Tree = Tree {
 /// Where programs are, in the order of Debian's PATH.
 const PROGRAMS: [&str; 4] = ["usr/bin", "usr/sbin", "usr/lib/systemd", "usr/libexec"];
 
-/// Where libraries are; systemd's tools have one of their own.
-const LIBRARIES: [&str; 2] = ["usr/lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu/systemd"];
+/// Where libraries are; systemd's tools and swtpm have places of their own.
+const LIBRARIES: [&str; 3] =
+    ["usr/lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu/systemd", "usr/lib/x86_64-linux-gnu/swtpm"];
 
 /// The tree of tools.
 #[derive(Clone, Debug)]
