@@ -52,8 +52,9 @@ pub fn refuse(definition: &Definition, maker: Maker) -> Result<(), RepartError> 
             return unsupported("CopyBlocks", path, "remove it: the first boot copies files, not blocks");
         }
     }
-    if !definition.subvolumes.is_empty() {
-        return Err(definition.refuse("Subvolumes", "Subvolumes= is not supported", "remove it"));
+    if !definition.subvolumes.is_empty() && (maker == Maker::Tool || format != Some(Format::Btrfs)) {
+        let what = "Subvolumes= is not supported here";
+        return Err(definition.refuse("Subvolumes", what, "let the first boot make them, with Format=btrfs"));
     }
     let encrypted = definition.encrypt != Encrypt::Off;
     let content = definition.populates() || definition.copy_blocks.is_some();

@@ -153,8 +153,8 @@ pub fn none(context: &Context<'_>) -> Result<()> {
 
 /// `hermetic.etc=symlink`, with one line for each name at the top of the factory.
 pub fn linked(context: &Context<'_>) -> Result<()> {
-    // Written to on the first boot, or by people later.
-    let own = ["passwd", "group", "shadow", "gshadow", "subuid", "subgid", "systemd"];
+    // Written to on the first boot, by ldconfig.service as well, or by people later.
+    let own = ["passwd", "group", "shadow", "gshadow", "subuid", "subgid", "systemd", "ld.so.cache"];
     let mut lines = String::new();
     let mut links = 0;
     let factory = context.bench.appliance.usr().join("share/factory/etc");
