@@ -135,7 +135,10 @@ fn boot(context: &Context<'_>, usr: &crate::usr::Usr, volume: &Volume) -> Result
     let before = lasting::root_on(context, &disk, 512)?;
     let machine = lasting::machine(context, Initramfs::new("virtio"), usr)?.disk(Disk::new(&disk));
     let boots = lasting::boots_twice(context, &machine, &disk, 512)?;
-    ensure!(boots.root == before, "the root was {before:?} and is {:?}", boots.root);
+    // Its partition takes the free space behind it, as systemd-repart has it; all else stays.
+    ensure!(boots.root.length > before.length, "the partition did not grow from {before:?}");
+    let same = lasting::Root { length: before.length, ..boots.root };
+    ensure!(same == before, "the root was {before:?} and is {same:?}");
     for state in [&boots.first, &boots.second] {
         lasting::mounted(state, "/", "/dev/mapper/root ext4")?;
         lasting::file(state, "/etc/passwd").context("the root was not populated")?;
