@@ -40,6 +40,8 @@ pub enum Format {
     Luks2,
     /// A dm-verity hash tree with its superblock.
     Verity,
+    /// A physical volume of LVM 2.
+    Lvm2,
 }
 
 impl Format {
@@ -54,7 +56,7 @@ impl Format {
             Self::Btrfs => "btrfs",
             Self::Xfs => "xfs",
             Self::Vfat => "vfat",
-            Self::Swap | Self::Luks1 | Self::Luks2 | Self::Verity => return None,
+            Self::Swap | Self::Luks1 | Self::Luks2 | Self::Verity | Self::Lvm2 => return None,
         })
     }
 }
@@ -66,6 +68,7 @@ impl fmt::Display for Format {
             Self::Swap => "swap",
             Self::Luks1 | Self::Luks2 => "crypto_LUKS",
             Self::Verity => "DM_verity_hash",
+            Self::Lvm2 => "LVM2_member",
             mountable => mountable.mount_type().unwrap_or_default(),
         })
     }
@@ -85,9 +88,12 @@ pub struct Superblock {
 /// Looks at the first bytes of a device, [`LENGTH`] of them or fewer when it is smaller.
 ///
 /// Containers come before what they could contain: the magic of LUKS or verity at the beginning wins over a file system
-/// that an earlier use left further behind.
+/// that an earlier use left further behind. The secondary header of a LUKS2 volume counts when there is nothing else: the primary
+/// was destroyed, or what came after it has no superblock that is known here.
 pub fn probe(start: &[u8]) -> Option<Superblock> {
-    [luks, verity, squashfs, xfs, erofs, ext, btrfs, swap, vfat].iter().find_map(|look| look(start))
+    [luks, verity, squashfs, xfs, erofs, ext, btrfs, lvm, swap, vfat, luks_secondary]
+        .iter()
+        .find_map(|look| look(start))
 }
 
 fn luks(start: &[u8]) -> Option<Superblock> {
@@ -98,6 +104,34 @@ fn luks(start: &[u8]) -> Option<Superblock> {
         [0, 2] => Some(Superblock { format: Format::Luks2, uuid, label: text(start, 24, 48) }),
         _ => None,
     }
+}
+
+/// The secondary header lies behind the primary, whose length is one of nine; the first three are within [`LENGTH`].
+fn luks_secondary(start: &[u8]) -> Option<Superblock> {
+    [16 << 10, 32 << 10, 64 << 10].into_iter().find_map(|at: usize| {
+        magic(start, at, b"SKUL\xba\xbe\0\x02")?;
+        magic(start, at + 256, &(at as u64).to_be_bytes())?;
+        let uuid = text(start, at + 168, 40);
+        Some(Superblock { format: Format::Luks2, uuid, label: text(start, at + 24, 48) })
+    })
+}
+
+/// The label of a physical volume is in one of the first four sectors (LVM 2, lib/format_text/layout.h).
+fn lvm(start: &[u8]) -> Option<Superblock> {
+    (0..4).map(|sector| sector * 512).find_map(|at| {
+        magic(start, at, b"LABELONE")?;
+        magic(start, at + 24, b"LVM2 001")?;
+        // 32 characters in groups, as LVM prints them.
+        let id = text(start, at + 32, 32);
+        let mut uuid = String::new();
+        for (number, character) in id.chars().enumerate() {
+            if matches!(number, 6 | 10 | 14 | 18 | 22 | 26) {
+                uuid.push('-');
+            }
+            uuid.push(character);
+        }
+        Some(Superblock { format: Format::Lvm2, uuid, label: String::new() })
+    })
 }
 
 fn verity(start: &[u8]) -> Option<Superblock> {
@@ -277,12 +311,13 @@ mod tests {
         fn probing_is_total(
             noise in proptest::collection::vec(any::<u8>(), 0..2048),
             length in 0..LENGTH,
-            magic in 0_usize..10,
+            magic in 0_usize..12,
         ) {
-            let all: [(usize, &[u8]); 10] = [
+            let all: [(usize, &[u8]); 12] = [
                 (0, b"LUKS\xba\xbe\0\x02"), (0, b"verity\0\0\x01\0\0\0"), (0, b"hsqs"), (0, b"XFSB"),
                 (1024, &[0xe2, 0xe1, 0xf5, 0xe0]), (1080, &[0x53, 0xef]), ((64 << 10) + 64, b"_BHRfS_M"),
-                (4086, b"SWAPSPACE2"), (510, &[0x55, 0xaa]), (0, b""),
+                (4086, b"SWAPSPACE2"), (510, &[0x55, 0xaa]), (0, b""), (512, b"LABELONE"),
+                (0x4000, b"SKUL\xba\xbe\0\x02"),
             ];
             let mut image = noise;
             image.resize(LENGTH, 0);

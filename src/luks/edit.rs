@@ -43,18 +43,17 @@ impl Header {
         let taken = |number: u32| self.metadata.keyslots.contains_key(&number);
         let number = match new.number {
             Some(number) if number >= OBJECTS_MAX => {
-                return Err(LuksError::Parameter("keyslots are numbered from 0 to 31"));
+                return Err(LuksError::Change("keyslots are numbered from 0 to 31"));
             }
-            Some(number) if taken(number) => return Err(LuksError::Parameter("the keyslot is in use")),
+            Some(number) if taken(number) => return Err(LuksError::Change("the keyslot is in use")),
             Some(number) => number,
             None => (0..OBJECTS_MAX)
                 .find(|number| !taken(*number))
-                .ok_or(LuksError::Parameter("all 32 keyslots are in use"))?,
+                .ok_or(LuksError::Change("all 32 keyslots are in use"))?,
         };
         let size = area_size(new.key.key.expose().len());
-        let offset = self
-            .gap(size)
-            .ok_or(LuksError::Parameter("the keyslots area has no room for another keyslot"))?;
+        let offset =
+            self.gap(size).ok_or(LuksError::Change("the keyslots area has no room for another keyslot"))?;
         let keyslot = NewKeyslot::seal(&new.key.key, new.passphrase, new.kdf, random)?;
 
         let mut document = self.document().clone();
@@ -69,9 +68,9 @@ impl Header {
             let mut token = token.clone();
             token
                 .as_object_mut()
-                .ok_or(LuksError::Parameter("a token is an object"))?
+                .ok_or(LuksError::Change("a token is an object"))?
                 .insert("keyslots".into(), json!([number.to_string()]));
-            tokens.insert(free.ok_or(LuksError::Parameter("all 32 tokens are in use"))?, token);
+            tokens.insert(free.ok_or(LuksError::Change("all 32 tokens are in use"))?, token);
         }
         let mut writes = Writes::new();
         writes.data(Bytes(offset), keyslot.area);
@@ -88,10 +87,10 @@ impl Header {
     pub fn kill_keyslot(&self, number: u32, random: &mut dyn FnMut(&mut [u8])) -> Result<Writes, LuksError> {
         self.segment()?;
         let keyslot = self.metadata.keyslots.get(&number);
-        let area = keyslot.ok_or(LuksError::Parameter("there is no such keyslot"))?.area.clone();
+        let area = keyslot.ok_or(LuksError::Change("there is no such keyslot"))?.area.clone();
         let others = self.metadata.digests.values().filter(|digest| !digest.segments.is_empty());
         if !others.flat_map(|digest| &digest.keyslots).any(|keyslot| *keyslot != number) {
-            return Err(LuksError::Parameter("it is the last keyslot; nothing would open the volume again"));
+            return Err(LuksError::Change("it is the last keyslot; nothing would open the volume again"));
         }
         // Bounded by the keyslots area, 128 MiB.
         let mut noise = vec![0; usize::try_from(area.end - area.start).unwrap_or(0)];
@@ -123,7 +122,7 @@ impl Header {
     ) -> Result<(), LuksError> {
         let next = self.binary.sequence.checked_add(1);
         let mut header = self.clone();
-        header.binary.sequence = next.ok_or(LuksError::Parameter("its sequence number is the last"))?;
+        header.binary.sequence = next.ok_or(LuksError::Change("its sequence number is the last"))?;
         let text = document.to_string();
         header.put(writes, Origin::Primary, text.as_bytes(), random)?;
         header.put(writes, Origin::Secondary, text.as_bytes(), random)

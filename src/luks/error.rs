@@ -29,6 +29,12 @@ pub enum LuksError {
         /// What is wrong with the copy behind it.
         secondary: &'static str,
     },
+    /// Something else was put over the primary copy, and only the secondary one is left behind it: perhaps the volume was given
+    /// up.
+    Overwritten {
+        /// What is there now, as blkid calls it.
+        by: String,
+    },
     /// The header's text breaks the format.
     Invalid {
         /// Which member, as `keyslots/0/area/offset`.
@@ -75,6 +81,8 @@ pub enum LuksError {
     KeyDerivation(String),
     /// A volume cannot be made with these parameters.
     Parameter(&'static str),
+    /// The header cannot be changed in this way.
+    Change(&'static str),
 }
 
 /// A keyslot that could not be tried, and why.
@@ -102,6 +110,11 @@ impl fmt::Display for LuksError {
                      `cryptsetup luksHeaderRestore`"
                 )
             }
+            Self::Overwritten { by } => write!(
+                f,
+                "the device begins with {by}, and behind it is the secondary header of a LUKS2 volume; if that is what the \
+                 device should hold, `cryptsetup repair` restores it"
+            ),
             Self::Invalid { path, problem } => write!(f, "LUKS2 header: {path}: {problem}"),
             Self::Unsupported { path, value } => write!(f, "LUKS2 header: {path} is {value}, not supported"),
             Self::NullCipher { path } => write!(
@@ -136,6 +149,7 @@ impl fmt::Display for LuksError {
             }
             Self::KeyDerivation(reason) => write!(f, "the key of the keyslot was not derived: {reason}"),
             Self::Parameter(problem) => write!(f, "a LUKS2 volume cannot be made: {problem}"),
+            Self::Change(problem) => write!(f, "the LUKS2 header cannot be changed: {problem}"),
         }
     }
 }

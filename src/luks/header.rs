@@ -14,7 +14,11 @@ use super::{
     metadata::Metadata,
     segment::{Flags, Segment},
 };
-use crate::{units::Bytes, writes::ReadAt};
+use crate::{
+    disk::probe::{self, Format},
+    units::Bytes,
+    writes::ReadAt,
+};
 
 /// Which copy of the header was chosen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,10 +91,9 @@ impl Header {
     /// the primary. While the primary is damaged, the secondary is looked for behind every length that a copy may have.
     ///
     /// This is what cryptsetup does, except that a damaged copy is not rewritten by reading, see [`Header::repair`]. A device that
-    /// was given to something else without wiping may still have an old secondary copy: whoever has several formats to
-    /// choose from probes for the others first.
+    /// was given to something else without wiping may still have an old secondary copy; that one does not count.
     ///
-    /// Reads 32 KiB of a usual volume, 8 MiB and 36 KiB at most.
+    /// Reads 32 KiB of a usual volume, 8 MiB and 104 KiB at most.
     ///
     /// # Errors
     /// The device cannot be read, there is no LUKS2 header, or what is wrong with it.
@@ -118,7 +121,12 @@ impl Header {
                 (vec![primary, secondary], complaint)
             }
             (Ok(primary), Err(_)) => (vec![primary], Some(Complaint::Damaged(Origin::Secondary))),
-            (Err(_), Ok(secondary)) => (vec![secondary], Some(Complaint::Damaged(Origin::Primary))),
+            (Err(failure), Ok(secondary)) => {
+                if let Failure::Fault(Fault::Absent) = failure {
+                    not_overwritten(device)?;
+                }
+                (vec![secondary], Some(Complaint::Damaged(Origin::Primary)))
+            }
             (Err(primary), Err(secondary)) => return Err(Failure::of_both(primary, secondary)),
         };
         let mut first = None;
@@ -251,6 +259,24 @@ impl Failure {
                 LuksError::Damaged { primary: primary.text(), secondary: "it cannot be read" }
             }
         }
+    }
+}
+
+/// Whether the place of the primary copy holds nothing else that is known.
+fn not_overwritten<R>(device: &R) -> Result<(), LuksError>
+where
+    R: ReadAt + ?Sized,
+    R::Error: Display,
+{
+    let mut start = vec![0; probe::LENGTH];
+    if read(device, 0, &mut start).is_err() {
+        // A device that ends before that; both copies of the smallest header are on it, or there would be no secondary.
+        start.truncate(2 * 0x4000);
+        read(device, 0, &mut start)?;
+    }
+    match probe::probe(&start).map(|found| found.format) {
+        None | Some(Format::Luks2) => Ok(()),
+        Some(other) => Err(LuksError::Overwritten { by: other.to_string() }),
     }
 }
 

@@ -58,9 +58,12 @@ impl Metadata {
         // Both copies, then the keyslots area, then the data.
         let area = 2 * header_size..2 * header_size + area_size;
 
-        let mut keyslots = BTreeMap::new();
+        let (mut keyslots, mut known) = (BTreeMap::new(), Vec::new());
         for (number, node) in root.get("keyslots")?.numbered(OBJECTS_MAX)? {
             let keyslot = Keyslot::parse(&node)?;
+            if node.get("type")?.text()? == "luks2" {
+                known.push((number, node.clone()));
+            }
             if keyslot.area.start < area.start || keyslot.area.end > area.end {
                 return Err(node.invalid("its area is not within the keyslots area"));
             }
@@ -80,6 +83,12 @@ impl Metadata {
                 return Err(node.invalid("it belongs to a segment that is not there"));
             }
             digests.insert(number, digest);
+        }
+        // A keyslot of a type that is not known may have ways of its own.
+        for (number, node) in known {
+            if digests.values().filter(|digest| digest.keyslots.contains(&number)).count() != 1 {
+                return Err(node.invalid("it does not belong to exactly one digest"));
+            }
         }
         for token in root.get("tokens")?.numbered(OBJECTS_MAX)?.values() {
             token.get("type")?.text()?;

@@ -49,7 +49,7 @@ impl Header {
         let mut salt = [0; binary::SALT];
         random(&mut salt);
         let bytes = self.binary.encode(offset, &salt, text);
-        writes.data(Bytes(offset), bytes.ok_or(LuksError::Parameter("the header has no room for it"))?);
+        writes.data(Bytes(offset), bytes.ok_or(LuksError::Change("there is no room for it"))?);
         writes.barrier();
         Ok(())
     }

@@ -67,6 +67,10 @@ impl Segment {
             "dynamic" => SegmentSize::Dynamic,
             _ => SegmentSize::Fixed(Bytes(size.long()?)),
         };
+        // Marks of a re-encryption, and what they may become: looked at for their form alone.
+        if let Some(flags) = node.find("flags") {
+            flags.texts()?;
+        }
         if kind.text()? != "crypt" {
             return Err(kind.unsupported());
         }

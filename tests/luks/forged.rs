@@ -205,6 +205,19 @@ fn a_digest_of_one_iteration() {
 }
 
 #[test]
+fn a_header_of_luks1() {
+    // The downgrade: everything that LUKS2 has checksums for is the word of the disk again.
+    let Some(volume) = Volume::empty() else { return };
+    let options = ["--type", "luks1", "--key-file", "@key", "--pbkdf-force-iterations", "1000"];
+    volume.print("luksFormat", &options);
+    assert!(volume.opens("@key"), "cryptsetup opens whatever it finds");
+    assert_eq!(
+        refusal(volume.unlock(KEY)).to_string(),
+        "this is a LUKS1 header, only LUKS2 is opened; `cryptsetup convert --type luks2` converts it"
+    );
+}
+
+#[test]
 fn a_keyslot_that_wants_two_gigabytes() {
     let Some(volume) = Volume::by_cryptsetup(&CHEAP) else { return };
     volume.print(

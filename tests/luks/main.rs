@@ -6,5 +6,6 @@ mod common;
 mod forged;
 mod naive;
 mod reading;
+mod suite;
 mod volume;
 mod writing;

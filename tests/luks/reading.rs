@@ -147,14 +147,6 @@ fn the_newer_copy_counts() {
 }
 
 #[test]
-fn luks1_is_named() {
-    let Some(volume) = Volume::empty() else { return };
-    let options = ["--type", "luks1", "--key-file", "@key", "--pbkdf-force-iterations", "1000"];
-    volume.print("luksFormat", &options);
-    assert_eq!(volume.header().unwrap_err(), LuksError::Luks1);
-}
-
-#[test]
 fn a_digest_of_a_converted_volume_is_understood() {
     // `cryptsetup convert` needs device-mapper: make what it would leave, a digest cut to LUKS1's 20 bytes.
     let Some(volume) = Volume::by_cryptsetup(&CHEAP) else { return };

@@ -230,7 +230,7 @@ fn what_has_no_room_is_refused() {
     }
     let long = json!({"type": "long", "text": "x".repeat(0x3000)});
     let error = add(&AddKeyslot { token: Some(long), ..new }).err().unwrap();
-    assert_eq!(error.to_string(), "a LUKS2 volume cannot be made: the header has no room for it");
+    assert_eq!(error.to_string(), "the LUKS2 header cannot be changed: there is no room for it");
     volume.edit(|header| header["config"]["requirements"] = json!({"mandatory": ["online-reencrypt-v2"]}));
     assert!(matches!(add(&new), Err(LuksError::Requirement(_))));
     assert!(matches!(volume.header().unwrap().kill_keyslot(0, &mut random), Err(LuksError::Requirement(_))));

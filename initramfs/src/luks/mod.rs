@@ -31,10 +31,13 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum What {
-    /// Make a new volume with one keyslot. What the device holds is lost.
+    /// Make a new volume with one keyslot.
     Format {
         /// The device or image file.
         device: PathBuf,
+        /// Also where something is already; it is lost.
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         key: KeyFile,
         /// The volume's UUID [default: random].
@@ -124,6 +127,15 @@ pub enum Error {
     },
     /// A key file that is none.
     Key(String),
+    /// A new volume goes to a file or a block device.
+    Kind(PathBuf),
+    /// The target holds something.
+    Occupied {
+        /// Which target.
+        device: PathBuf,
+        /// What it holds.
+        found: String,
+    },
 }
 
 impl fmt::Display for Error {
@@ -132,6 +144,12 @@ impl fmt::Display for Error {
             Self::Io { what, error } => write!(f, "{what}: {error}"),
             Self::Luks { device, error } => write!(f, "{}: {error}", device.display()),
             Self::Key(problem) => f.write_str(problem),
+            Self::Kind(path) => {
+                write!(f, "{} is neither a file nor a block device; name one", path.display())
+            }
+            Self::Occupied { device, found } => {
+                write!(f, "{} holds {found} already; --force writes over it", device.display())
+            }
         }
     }
 }
@@ -144,8 +162,11 @@ impl std::error::Error for Error {}
 /// What stopped it.
 pub fn run(args: &Args) -> Result<(), Error> {
     match &args.what {
-        What::Format { device, key, uuid, label, subsystem, sector_size, derivation } => {
-            let volume = Volume::open_to_write(device)?;
+        What::Format { device, force, key, uuid, label, subsystem, sector_size, derivation } => {
+            let volume = Volume::open_to_format(device)?;
+            if let Some(found) = volume.content()?.filter(|_| !force) {
+                return Err(Error::Occupied { device: device.clone(), found });
+            }
             let passphrase = key.read()?;
             let mut random = Random::default();
             let (plan, _) = format(FormatParams {

@@ -3,18 +3,19 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Seek as _, SeekFrom},
+    io::{self, Read as _, Seek as _, SeekFrom},
     os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
 use hermetic_init::{
+    disk::probe::{self, probe},
     luks::{Header, LuksError},
     units::Bytes,
     writes::Writes,
 };
 use rustix::{
-    fs::{FlockOperation, flock, major, minor},
+    fs::{FlockOperation, OFlags, flock, major, minor},
     rand::{GetRandomFlags, getrandom},
 };
 use uuid::Uuid;
@@ -41,12 +42,44 @@ impl Volume {
         Self::open(path, OpenOptions::new().read(true), FlockOperation::LockShared)
     }
 
-    /// Opens and locks it for writing. A device must not be in use.
+    /// Opens and locks it for a change of its header. A device may be in use: the open volume does not look at it any more.
     ///
     /// # Errors
     /// It cannot be opened.
     pub fn open_to_write(path: &Path) -> Result<Self, Error> {
         Self::open(path, OpenOptions::new().read(true).write(true), FlockOperation::LockExclusive)
+    }
+
+    /// Opens and locks it for a new volume. A device must not be in use.
+    ///
+    /// # Errors
+    /// It cannot be opened, is in use, or neither a file nor a block device.
+    pub fn open_to_format(path: &Path) -> Result<Self, Error> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        let kind = path.metadata().map(|metadata| metadata.file_type());
+        let kind =
+            kind.map_err(|error| Error::Io { what: format!("cannot open {}", path.display()), error })?;
+        if kind.is_block_device() {
+            // Refused while it is mounted or mapped.
+            options.custom_flags(OFlags::EXCL.bits().cast_signed());
+        } else if !kind.is_file() {
+            return Err(Error::Kind(path.to_owned()));
+        }
+        Self::open(path, &options, FlockOperation::LockExclusive)
+    }
+
+    /// What is there already, as blkid calls it.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn content(&self) -> Result<Option<String>, Error> {
+        let mut start = Vec::new();
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(0))
+            .and_then(|_| file.take(probe::LENGTH as u64).read_to_end(&mut start))
+            .map_err(|error| Error::Io { what: format!("cannot read {}", self.path.display()), error })?;
+        Ok(probe(&start).map(|found| found.format.to_string()))
     }
 
     fn open(path: &Path, options: &OpenOptions, how: FlockOperation) -> Result<Self, Error> {

@@ -49,6 +49,7 @@ pub fn cargo_test(bench: &Bench, words: &[&str]) -> Command {
     command.args(words).env("HERMETIC_TOOLS", bench.tools.path());
     command.env("HERMETIC_APPLIANCE", bench.appliance.path()).env("HERMETIC_NO_SKIP", "1");
     command.env("HERMETIC_SYSTEMD_SOURCE", &bench.reference.systemd);
+    command.env("HERMETIC_CRYPTSETUP_SOURCE", &bench.reference.cryptsetup);
     command.env("HERMETIC_FRAGMENTS", &bench.reference.fragments);
     command.env("HERMETIC_JUDGES", &bench.reference.judges);
     command

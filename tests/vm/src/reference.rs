@@ -1,7 +1,9 @@
-//! What we compare with besides tools: systemd's own test files, and the configuration fragments that Debian's packages ship.
+//! What we compare with besides tools: the test files of systemd and cryptsetup, and the configuration fragments that Debian's
+//! packages ship.
 //!
-//! Both come from the archive as the trees do, extracted and not installed. Integration tests find them as
-//! `HERMETIC_SYSTEMD_SOURCE` and `HERMETIC_FRAGMENTS`, and as `HERMETIC_JUDGES` the programs that the former call beside the tool root's.
+//! All come from the archive as the trees do, extracted and not installed. Integration tests find them as
+//! `HERMETIC_SYSTEMD_SOURCE`, `HERMETIC_CRYPTSETUP_SOURCE` and `HERMETIC_FRAGMENTS`, and as `HERMETIC_JUDGES` the programs that
+//! test files call beside the tool root's.
 
 use crate::apt::Apt;
 use crate::cache::{Cache, Key};
@@ -13,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What of systemd's source is kept (patterns of tar, below its first directory).
-const SOURCE_FILES: [&str; 8] = [
+const SYSTEMD_FILES: [&str; 8] = [
     "test/units",
     "test/test-sysusers",
     "test/test-sysusers.sh.in",
@@ -22,6 +24,20 @@ const SOURCE_FILES: [&str; 8] = [
     "test/test-fstab-generator.sh",
     "sysusers.d",
     "tmpfiles.d",
+];
+
+/// What of cryptsetup's source is kept: the images of LUKS headers that its tests carry or make.
+const CRYPTSETUP_FILES: [&str; 10] = [
+    "tests/generators",
+    "tests/luks2-validation-test",
+    "tests/luks2_*",
+    "tests/compatimage*.img.xz",
+    "tests/compatv10image.img.xz",
+    "tests/blkid-luks2-pv.img.xz",
+    "tests/conversion_imgs.tar.xz",
+    "tests/luks1-images.tar.xz",
+    "tests/evil_hdr-*.xz",
+    "tests/valid_header_file.xz",
 ];
 
 /// Packages that ship files of [`FRAGMENTS`], small ones first: 40 have sysusers.d, 40 tmpfiles.d.
@@ -95,17 +111,19 @@ const PACKAGES: &[&str] = &[
 /// The directories of a package that are kept.
 const FRAGMENTS: [&str; 2] = ["usr/lib/sysusers.d", "usr/lib/tmpfiles.d"];
 
-/// Packages with the programs that systemd's suites judge by, and the libraries that the tool root lacks for them.
-const JUDGES: [&str; 5] = ["jq", "libjq1", "libonig5", "passwd", "systemd-userdbd"];
+/// Packages with the programs that those suites judge and make their images by, and the libraries that the tool root lacks for them.
+const JUDGES: [&str; 6] = ["jq", "libjq1", "libonig5", "passwd", "systemd-userdbd", "xxd"];
 
 /// What is compared with.
 #[derive(Clone, Debug)]
 pub struct Reference {
     /// systemd's source, as far as it is kept: `test/…`, `sysusers.d/…`, `tmpfiles.d/…`.
     pub systemd: PathBuf,
+    /// cryptsetup's source, as far as it is kept: `tests/…`.
+    pub cryptsetup: PathBuf,
     /// A directory for each package: `openssh-server/usr/lib/sysusers.d/…`.
     pub fragments: PathBuf,
-    /// userdbctl, jq and userdel, to be laid over the tool root.
+    /// userdbctl, jq, xxd and userdel, to be laid over the tool root.
     pub judges: PathBuf,
 }
 
@@ -115,10 +133,8 @@ impl Reference {
     /// # Errors
     /// They cannot be downloaded or extracted.
     pub fn get(cache: &Cache) -> Result<Self> {
-        let key = Key::default().with("suite", SUITE).with("files", SOURCE_FILES.join(" "));
-        let systemd = cache.artefact("systemd-source", &key, |place| {
-            progress::step("fetching systemd's source for its test files", || source(cache, place))
-        })?;
+        let systemd = source(cache, "systemd", &SYSTEMD_FILES)?;
+        let cryptsetup = source(cache, "cryptsetup", &CRYPTSETUP_FILES)?;
         let key = Key::default().with("suite", SUITE).with("packages", PACKAGES.join(" "));
         let fragments = cache.artefact("fragments", &key, |place| {
             let what = format!("fetching the sysusers.d and tmpfiles.d files of {} packages", PACKAGES.len());
@@ -126,20 +142,29 @@ impl Reference {
         })?;
         let key = Key::default().with("suite", SUITE).with("packages", JUDGES.join(" "));
         let judges = cache.artefact("judges", &key, |place| {
-            progress::step("fetching userdbctl and jq", || judges(cache, place))
+            progress::step("fetching userdbctl, jq and xxd", || judges(cache, place))
         })?;
-        Ok(Self { systemd, fragments, judges })
+        Ok(Self { systemd, cryptsetup, fragments, judges })
     }
 }
 
-fn source(cache: &Cache, place: &Path) -> Result<()> {
+/// These files of the source of a package.
+fn source(cache: &Cache, package: &str, files: &[&str]) -> Result<PathBuf> {
+    let key = Key::default().with("suite", SUITE).with("files", files.join(" "));
+    cache.artefact(&format!("{package}-source"), &key, |place| {
+        let what = format!("fetching {package}'s source for its test files");
+        progress::step(&what, || extract(cache, package, files, place))
+    })
+}
+
+fn extract(cache: &Cache, package: &str, files: &[&str], place: &Path) -> Result<()> {
     let scratch = cache.scratch("source")?;
-    let archive = Apt::open(&scratch.join("apt"))?.source("systemd", &scratch.join("source"))?;
+    let archive = Apt::open(&scratch.join("apt"))?.source(package, &scratch.join("source"))?;
     let mut tar = Command::new("tar");
     tar.args(["--extract", "--strip-components=1", "--wildcards", "--no-wildcards-match-slash", "--file"]);
     tar.arg(archive).arg("--directory").arg(place);
-    command::run(tar.args(SOURCE_FILES.iter().map(|path| format!("*/{path}"))))
-        .context("systemd's source lacks a file that the tests need")
+    command::run(tar.args(files.iter().map(|path| format!("*/{path}"))))
+        .with_context(|| format!("{package}'s source lacks a file that the tests need"))
 }
 
 fn judges(cache: &Cache, place: &Path) -> Result<()> {

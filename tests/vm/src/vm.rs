@@ -16,7 +16,7 @@ pub const HELP: &str = "\
 cargo vm setup                  installs and makes everything that machines need
 cargo vm tools                  prints where the tool root is
 cargo vm appliance              prints where the appliance's kernel, modules and /usr are
-cargo vm references             prints where systemd's test files and the packages' fragments are
+cargo vm references             prints where systemd's and cryptsetup's test files and the packages' fragments are
 cargo vm image -o FILE          makes a disk with a verified /usr and free space, prints its root hash
     [--usr-fs erofs|squashfs|ext4] [--unverified] [--repart FILE] [--add FILE=PATH-BELOW-USR]
     [--remove PATH-BELOW-USR] [--size MIB] [--sector-size 512|4096] [--label NAME]
@@ -53,8 +53,10 @@ pub fn vm(mut words: Arguments) -> Result<()> {
         Some("references") => {
             words.end()?;
             let reference = Bench::open()?.reference;
-            println!("systemd   {}", reference.systemd.display());
-            println!("fragments {}", reference.fragments.display());
+            println!("systemd    {}", reference.systemd.display());
+            println!("cryptsetup {}", reference.cryptsetup.display());
+            println!("fragments  {}", reference.fragments.display());
+            println!("judges     {}", reference.judges.display());
             Ok(())
         }
         Some("image") => image(words),
