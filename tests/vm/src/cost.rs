@@ -2,6 +2,10 @@
 //! systemd-tmpfiles, which have one C line for each name at the top of the same factory. On an empty root, and again on the
 //! one that was made, as later boots look at it. System calls are counted by strace; time is that of whole processes, the
 //! shortest of interleaved runs: what a busy host adds is in the others.
+//!
+//! What file systems cost is compared in [`mkfs`].
+
+pub mod mkfs;
 
 use crate::bench::Bench;
 use crate::cargo::Products;

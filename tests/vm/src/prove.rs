@@ -165,6 +165,9 @@ impl Proof {
         let Some(products) = products else { return };
         self.check("size of hermetic-init", || size(&products));
         self.check("cost of /etc beside systemd's tools", || cost::compare(bench, &products));
+        for format in cost::mkfs::FORMATS {
+            self.check(format.check, || format.compare(bench, &products));
+        }
         if level == Level::Long {
             self.check("the same source gives the same bytes", || reproducible(bench, &products));
         }
