@@ -1,5 +1,6 @@
 //! Populating a file system inside an image: the kernel mounts it through a loop device, [`hermetic_init::populate`] fills
-//! it. What needs this refuses clearly where there are no loop devices or no right to mount.
+//! it. What needs this refuses clearly where there are no loop devices or no right to mount. Subvolumes of a btrfs are
+//! there already, writable; those that are to be read-only become so in the end.
 
 use std::{
     fmt,
@@ -11,7 +12,9 @@ use std::{
 };
 
 use hermetic_init::{
+    mkfs::FileSystem,
     populate::{Content, PopulateError, Report, populate},
+    sys::btrfs,
     units::Bytes,
 };
 
@@ -38,6 +41,8 @@ pub enum Error {
     },
     /// The content does not go in.
     Populate(PopulateError),
+    /// A subvolume stays writable.
+    ReadOnly(String, io::Error),
     /// What was written did not reach the image.
     Flush(PathBuf, io::Error),
 }
@@ -56,6 +61,9 @@ impl fmt::Display for Error {
                 write!(f, "cannot unmount {}: {said}; the image is not complete", place.display())
             }
             Self::Populate(error) => error.fmt(f),
+            Self::ReadOnly(path, error) => {
+                write!(f, "cannot make subvolume {path} read-only: {error}; the image is not complete")
+            }
             Self::Flush(image, error) => write!(f, "cannot write {}: {error}", image.display()),
         }
     }
@@ -72,8 +80,10 @@ pub struct Place<'a> {
     pub offset: Bytes,
     /// Its length.
     pub length: Bytes,
-    /// Its name for mount(2).
-    pub file_system: &'a str,
+    /// What it is.
+    pub file_system: FileSystem,
+    /// Subvolumes that are made read-only when they are filled.
+    pub read_only: &'a [&'a str],
 }
 
 /// Mounts the file system, puts `content` of the tree `source` into it, and unmounts it.
@@ -88,7 +98,8 @@ pub fn populate_image(
     let mounted = Mounted::new(place)?;
     let result = File::open(&mounted.at)
         .map_err(|error| Error::Place(mounted.at.clone(), error))
-        .and_then(|top| populate(top.as_fd(), source, content).map_err(Error::Populate));
+        .and_then(|top| populate(top.as_fd(), source, content).map_err(Error::Populate))
+        .and_then(|report| mounted.make_read_only(place.read_only).map(|()| report));
     // Also after a failure: nothing of ours stays in the list of mounts.
     let unmounted = mounted.end();
     let report = result?;
@@ -108,12 +119,16 @@ impl Mounted {
         let name = format!("hermetic-populate-{}-{}", std::process::id(), place.offset.0);
         let at = std::env::temp_dir().join(name);
         std::fs::create_dir(&at).map_err(|error| Error::Place(at.clone(), error))?;
-        let options = format!(
+        let mut options = format!(
             "loop,noatime,nodev,noexec,nosuid,offset={},sizelimit={}",
             place.offset.0, place.length.0
         );
+        if place.file_system == FileSystem::Btrfs {
+            // Paths begin at the top, whichever subvolume is mounted later.
+            options.push_str(",subvolid=5");
+        }
         let mut mount = Command::new("mount");
-        mount.args(["-t", place.file_system, "-o", &options]).arg(place.image).arg(&at);
+        mount.args(["-t", place.file_system.name(), "-o", &options]).arg(place.image).arg(&at);
         let failure = match mount.output() {
             Ok(output) if output.status.success() => return Ok(Self { at }),
             Ok(output) => Error::Mount { image: place.image.to_owned(), said: first_line(&output.stderr) },
@@ -122,6 +137,15 @@ impl Mounted {
         // Made by us a moment ago; the failure before says more than one to remove an empty directory.
         let _empty_directory = std::fs::remove_dir(&at);
         Err(failure)
+    }
+
+    /// Makes these subvolumes read-only.
+    fn make_read_only(&self, subvolumes: &[&str]) -> Result<(), Error> {
+        subvolumes.iter().try_for_each(|path| {
+            File::open(self.at.join(path.trim_start_matches('/')))
+                .and_then(|subvolume| btrfs::make_read_only(&subvolume))
+                .map_err(|error| Error::ReadOnly((*path).to_owned(), error))
+        })
     }
 
     /// Unmounts, which also writes everything to the image.

@@ -27,6 +27,7 @@ fn what_is_made_has_the_label_the_uuid_and_the_size_that_were_asked_for() {
         ("ext4", "48M", 48 << 20, ["LABEL=made", &format!("UUID={UUID}"), "TYPE=ext4"]),
         ("vfat", "33M", 33 << 20, ["LABEL=MADE", "UUID=5C2D-8F4E", "TYPE=vfat"]),
         ("swap", "1M", 1 << 20, ["LABEL=made", &format!("UUID={UUID}"), "TYPE=swap"]),
+        ("btrfs", "256M", 256 << 20, ["LABEL=made", &format!("UUID={UUID}"), "TYPE=btrfs"]),
     ] {
         let file = scratch.host(format);
         let path = file.to_str().unwrap();
@@ -65,6 +66,34 @@ fn what_cannot_be_made_is_refused_and_nothing_is_written() {
         (vec!["vfat", new, "--size", "1K"], "error: vfat: 1 KiB is too small, at least 64 KiB".to_owned()),
         (vec!["vfat", old, "--sector-size", "520"], "error: vfat: sectors of 520 bytes are not ".to_owned()),
         (vec!["swap", old, "--root", "/etc"], "error: swap holds no files; leave --root out\n".to_owned()),
+        (
+            vec!["btrfs", new, "--size", "255M"],
+            "error: btrfs: 255 MiB is too small, at least 256 MiB are needed; ".to_owned(),
+        ),
+        (
+            vec!["btrfs", new, "--size", "1G", "--subvol", "var"],
+            "error: btrfs: \"var\" is no path of a subvolume; write it from the top".to_owned(),
+        ),
+        (
+            vec!["btrfs", new, "--size", "1G", "--subvol", "/var:rw"],
+            "error: `rw` is no flag of a subvolume; say :ro for a read-only one, or nothing\n".to_owned(),
+        ),
+        (
+            vec!["btrfs", new, "--size", "1G", "--subvol", "/var", "--default-subvol", "/srv"],
+            "error: btrfs: the default subvolume \"/srv\" is none of the subvolumes; add it".to_owned(),
+        ),
+        (
+            vec!["btrfs", old, "--size", "1G", "--subvol", "/a/b", "--subvol", "/a//b:ro"],
+            "error: btrfs: subvolume \"/a//b\" is asked for twice; remove one of them\n".to_owned(),
+        ),
+        (
+            vec!["ext4", old, "--metadata", "single"],
+            "error: ext4 knows no --metadata; leave it out or make a btrfs\n".to_owned(),
+        ),
+        (
+            vec!["vfat", old, "--subvol", "/var"],
+            "error: vfat knows no --subvol; leave it out or make a btrfs\n".to_owned(),
+        ),
         (vec!["ext4", "/dev/null"], "error: /dev/null is neither a file nor a block device".to_owned()),
         (
             vec!["vfat", new, "--size", "8M", "--root", "/nowhere"],
@@ -74,8 +103,40 @@ fn what_cannot_be_made_is_refused_and_nothing_is_written() {
         let (made, told) = mkfs(&words);
         assert!(!made && told.starts_with(&expected) && told.lines().count() == 1, "{words:?}: {told}");
     }
+    // The command line itself is refused in several lines: what is wrong, and what there is.
+    for (words, expected) in [
+        (["--metadata", "raid1"], "the profile of metadata is dup or single: there is one device"),
+        (["--csum", "xxhash"], "unexpected argument '--csum' found"),
+    ] {
+        let (made, told) = mkfs(&[&["btrfs", new, "--size", "1G"], &words[..]].concat());
+        assert!(!made && told.contains(expected) && told.contains("try '--help'"), "{words:?}: {told}");
+    }
     assert!(!scratch.host("new").exists());
     assert!(fs::read(old).unwrap() == vec![0xa5; 1 << 20]);
+}
+
+#[test]
+fn a_btrfs_has_what_was_asked_for() {
+    let Some(scratch) = Scratch::new("mkfs-btrfs") else { return };
+    let (file, inside) = (scratch.host("btrfs"), scratch.inside("btrfs"));
+    let words = ["--size", "300M", "--metadata", "single", "--subvol", "/var", "--subvol", "/srv/x:ro"];
+    let target = ["btrfs", file.to_str().unwrap(), "--default-subvol", "/var"];
+    let (made, told) = mkfs(&[&target[..], &words[..]].concat());
+    assert!(made, "{told}");
+    let proc = |words: &[&str]| {
+        let script =
+            r#"mount -t proc proc "$HERMETIC_TOOLS/proc" && exec chroot "$HERMETIC_TOOLS" btrfs "$@""#;
+        let mut btrfs = Command::new("unshare");
+        btrfs.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C");
+        said(btrfs.args(["--mount", "sh", "-c", script, "sh"]).args(words).arg(&inside))
+    };
+    assert!(proc(&["check", "--readonly", "--check-data-csum"]).contains("no error found"));
+    let dump = proc(&["inspect-internal", "dump-tree", "-t", "root"]);
+    for expected in ["name var", "name x", "flags 0x1(RDONLY)", "location key (256 ROOT_ITEM 0)"] {
+        assert!(dump.contains(expected), "{expected} is not in\n{dump}");
+    }
+    let chunks = proc(&["inspect-internal", "dump-tree", "-t", "chunk"]);
+    assert!(chunks.contains("type METADATA|single") && !chunks.contains("DUP"), "{chunks}");
 }
 
 #[test]
@@ -96,4 +157,28 @@ fn a_tree_goes_in() {
     let content = said(tool("debugfs").unwrap().args(["-R", "cat /etc/motd", &inside]));
     assert_eq!(content, "hello\n");
     succeed(tool("e2fsck").unwrap().args(["-f", "-n", &inside]));
+}
+
+/// Paths begin at the top, whatever the default is, and what is read-only is filled before.
+#[test]
+fn a_tree_goes_into_the_subvolumes_of_a_btrfs() {
+    let Some(scratch) = Scratch::new("mkfs-btrfs-root") else { return };
+    let (tree, file, at) = (scratch.host("tree"), scratch.host("btrfs"), scratch.host("at"));
+    fs::create_dir_all(tree.join("srv/x")).unwrap();
+    fs::create_dir(&at).unwrap();
+    fs::write(tree.join("srv/x/motd"), "hello\n").unwrap();
+    let words = ["--subvol", "/srv/x:ro", "--default-subvol", "/srv/x", "--size", "256M", "--root"];
+    let target = [&["btrfs", file.to_str().unwrap()], &words[..], &[tree.to_str().unwrap()]].concat();
+    let (made, told) = mkfs(&target);
+    if !made && told.contains("filling it needs root and loop devices") {
+        return skip(&format!("loop devices, a kernel with btrfs ({told})"));
+    }
+    assert!(made, "{told}");
+    let script = r#"
+        mount -t btrfs -o loop,subvolid=5 "$0" "$1"; cat "$1/srv/x/motd"; touch "$1/new"
+        touch "$1/srv/x/new" && exit 1
+        umount "$1"; mount -t btrfs -o loop,ro "$0" "$1"; cat "$1/motd""#;
+    let mut mount = Command::new("unshare");
+    mount.args(["--mount", "sh", "-ec", script]).arg(&file).arg(&at);
+    assert_eq!(said(&mut mount), "hello\nhello\n");
 }

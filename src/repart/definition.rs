@@ -9,6 +9,7 @@ use std::prelude::v1::*;
 use uuid::Uuid;
 
 use super::RepartError;
+use crate::mkfs::btrfs;
 
 /// A definition file as it was read.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -331,6 +332,20 @@ impl Definition {
     /// Whether files, directories or links are to be put into the new file system.
     pub fn populates(&self) -> bool {
         !self.copy_files.is_empty() || !self.make_directories.is_empty() || !self.make_symlinks.is_empty()
+    }
+
+    /// The subvolumes as mkfs is to make them. What is filled afterwards is made writable, and read-only in the end:
+    /// [`Definition::read_only_subvolumes`].
+    pub fn new_subvolumes(&self, is_filled: bool) -> Vec<btrfs::Subvolume<'_>> {
+        self.subvolumes
+            .iter()
+            .map(|volume| btrfs::Subvolume { path: &volume.path, read_only: volume.read_only && !is_filled })
+            .collect()
+    }
+
+    /// The paths of the subvolumes that are read-only in the end.
+    pub fn read_only_subvolumes(&self) -> impl Iterator<Item = &str> {
+        self.subvolumes.iter().filter(|volume| volume.read_only).map(|volume| volume.path.as_str())
     }
 
     /// This definition with a supplement merged into it, as repart.d(5) says under `SupplementFor=`.

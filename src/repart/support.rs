@@ -52,9 +52,9 @@ pub fn refuse(definition: &Definition, maker: Maker) -> Result<(), RepartError> 
             return unsupported("CopyBlocks", path, "remove it: the first boot copies files, not blocks");
         }
     }
-    if !definition.subvolumes.is_empty() && (maker == Maker::Tool || format != Some(Format::Btrfs)) {
-        let what = "Subvolumes= is not supported here";
-        return Err(definition.refuse("Subvolumes", what, "let the first boot make them, with Format=btrfs"));
+    if !definition.subvolumes.is_empty() && format != Some(Format::Btrfs) {
+        let what = "Subvolumes= without Format=btrfs";
+        return Err(definition.refuse("Subvolumes", what, "say Format=btrfs, or remove it"));
     }
     let encrypted = definition.encrypt != Encrypt::Off;
     let content = definition.populates() || definition.copy_blocks.is_some();

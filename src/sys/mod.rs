@@ -1,11 +1,10 @@
 //! The kernel, thinly: each file is one interface, each function one or a few system calls with typed arguments.
-//! The host tool has block devices alone, PID 1 all of it.
+//! The host tool has block devices and btrfs, PID 1 all of it.
 //!
 //! All the unsafe code of the project lives here, each use with its reason.
 #![allow(unsafe_code)]
 
 pub mod block;
-#[cfg(feature = "boot")]
 pub mod btrfs;
 #[cfg(feature = "boot")]
 pub mod clock;

@@ -17,7 +17,7 @@ use std::{
 };
 
 use hermetic_init::{
-    mkfs::{FileSystem, Params},
+    mkfs::{FileSystem, Params, btrfs::Subvolume},
     populate::{Content, CopyFiles},
     units::Bytes,
 };
@@ -83,7 +83,12 @@ pub fn run(args: &Args) -> Result<(), Error> {
         random: random()?,
         now,
     };
-    let plan = system.plan_with(&params, args.btrfs.choices(&subvolumes)).map_err(Error::Mkfs)?;
+    // What is filled is writable until then.
+    let is_filled = args.root.is_some();
+    let new: Vec<_> = (subvolumes.iter())
+        .map(|volume| Subvolume { read_only: volume.read_only && !is_filled, ..*volume })
+        .collect();
+    let plan = system.plan_with(&params, args.btrfs.choices(&new)).map_err(Error::Mkfs)?;
     // What is to go in is opened before anything is written.
     let tree = args.root.as_deref().map(|root| open_tree(root, system)).transpose()?;
     target.write(&plan)?;
@@ -91,7 +96,15 @@ pub fn run(args: &Args) -> Result<(), Error> {
     // A device is ours alone as long as the target is open: mounting it needs that to be over.
     drop(target);
     if let Some(tree) = tree {
-        let place = Place { image: &args.target, offset: Bytes(0), length: size, file_system: system.name() };
+        let read_only: Vec<&str> =
+            subvolumes.iter().filter(|volume| volume.read_only).map(|volume| volume.path).collect();
+        let place = Place {
+            image: &args.target,
+            offset: Bytes(0),
+            length: size,
+            file_system: system,
+            read_only: &read_only,
+        };
         let all = [CopyFiles { source: "/".into(), target: "/".into() }];
         let content = Content { copy_files: &all, ..Content::default() };
         let report = populate_image(&place, tree.as_fd(), &content).map_err(Error::Populate)?;

@@ -13,7 +13,7 @@ use hermetic_init::{
         gpt::{Gpt, GptError, NewPartition as Entry},
         types::{self, Role},
     },
-    mkfs::{FileSystem, Params},
+    mkfs::{FileSystem, Params, btrfs},
     populate,
     repart::{self, Encrypt, Format, Maker, NewPartition, Plan},
     secret::Secret,
@@ -149,12 +149,7 @@ impl Work<'_> {
     fn content(&self, new: &NewPartition) -> Result<Content, Failure> {
         let definition = &new.definition;
         let encrypted = definition.encrypt != Encrypt::Off;
-        let format = definition.format.filter(|_| definition.copy_blocks.is_none());
-        let system = match format {
-            None | Some(Format::Empty) => None,
-            Some(format) => FileSystem::named(format.word()),
-        };
-        let Some(system) = system else { return Ok(Content::Plain(Writes::new())) };
+        let Some(system) = file_system(new) else { return Ok(Content::Plain(Writes::new())) };
         // A clock before 1970 says nothing better than 1970.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let params = Params {
@@ -166,8 +161,15 @@ impl Work<'_> {
             random: identity::random()?,
             now,
         };
-        let writes =
-            system.plan(&params).map_err(|error| Failure::new(format!("{}: {error}", definition.file)))?;
+        let subvolumes = definition.new_subvolumes(definition.populates());
+        let choices = btrfs::Choices {
+            subvolumes: &subvolumes,
+            default_subvolume: definition.default_subvolume.as_deref(),
+            ..btrfs::Choices::default()
+        };
+        let writes = system
+            .plan_with(&params, choices)
+            .map_err(|error| Failure::new(format!("{}: {error}", definition.file)))?;
         match encrypted {
             true => Volume::new(new, self.key, writes).map(Content::Encrypted),
             false => Ok(Content::Plain(writes)),
@@ -177,7 +179,7 @@ impl Work<'_> {
     /// Puts files into the new file system, by the kernel.
     fn populate(&self, plan: &Plan, new: &NewPartition) -> Result<(), Failure> {
         let definition = &new.definition;
-        let Some(format) = definition.format.filter(|_| definition.populates()) else { return Ok(()) };
+        let Some(file_system) = file_system(new).filter(|_| definition.populates()) else { return Ok(()) };
         let copy_files: Vec<_> = definition
             .copy_files
             .iter()
@@ -207,11 +209,13 @@ impl Work<'_> {
         let root = root.unwrap_or(Path::new("/"));
         let source =
             File::open(root).map_err(|error| Failure::new(format!("{}: {error}", root.display())))?;
+        let read_only: Vec<&str> = definition.read_only_subvolumes().collect();
         let place = Place {
             image: &self.disk.path,
             offset: new.offset,
             length: new.length,
-            file_system: format.word(),
+            file_system,
+            read_only: &read_only,
         };
         populate_image(&place, source.as_fd(), &content)
             .map(drop)
@@ -348,6 +352,13 @@ impl Work<'_> {
         }
         Ok(())
     }
+}
+
+/// What is made in it; None for a partition that stays empty, or whose blocks are copied.
+fn file_system(new: &NewPartition) -> Option<FileSystem> {
+    let definition = &new.definition;
+    let format = definition.format.filter(|_| definition.copy_blocks.is_none());
+    format.filter(|format| *format != Format::Empty).and_then(|format| FileSystem::named(format.word()))
 }
 
 /// systemd-repart counts from 0.

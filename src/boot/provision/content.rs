@@ -86,10 +86,7 @@ fn plan(
 ) -> Result<Writes, Failure> {
     let page_size = rustix::param::page_size() as u32;
     let (label, now) = (new.label.as_str(), clock::unix_seconds());
-    // What is filled is made read-only afterwards.
-    let subvolumes: Vec<_> = (new.definition.subvolumes.iter())
-        .map(|volume| btrfs::Subvolume { path: &volume.path, read_only: volume.read_only && !is_filled(new) })
-        .collect();
+    let subvolumes = new.definition.new_subvolumes(is_filled(new));
     let choices = btrfs::Choices {
         subvolumes: &subvolumes,
         default_subvolume: new.definition.default_subvolume.as_deref(),
@@ -212,10 +209,9 @@ fn put_in(
             None => etc::populate(STAGE, top, image.usr, image.identity)?,
         }
     }
-    let read_only = definition.subvolumes.iter().filter(|volume| volume.read_only);
-    for subvolume in read_only.filter(|_| system == FileSystem::Btrfs) {
-        mounted::make_read_only(&volume(&subvolume.path)?)
-            .or_fail(STAGE, || format!("cannot make subvolume {} read-only", subvolume.path))?;
+    for path in definition.read_only_subvolumes().filter(|_| system == FileSystem::Btrfs) {
+        mounted::make_read_only(&volume(path)?)
+            .or_fail(STAGE, || format!("cannot make subvolume {path} read-only"))?;
     }
     Ok(())
 }
