@@ -3,6 +3,8 @@
 
 mod all_partitions_are_made;
 mod boot_is_measured;
+mod btrfs_is_used_hard;
+mod btrfs_root_grows;
 mod context;
 mod corruption_acts_when_it_is_read;
 mod disk_is_too_small;
@@ -117,6 +119,9 @@ pub const ALL: &[Case] = &[
     normal("a plain root is made and found again", root_is_plain::run),
     normal("systemd comes up twice on a btrfs root", root_is_btrfs::plain),
     normal("systemd comes up twice on an encrypted btrfs root", root_is_btrfs::encrypted),
+    normal("a btrfs root grows with its partition", btrfs_root_grows::plain),
+    normal("an encrypted btrfs root grows with its partition", btrfs_root_grows::encrypted),
+    normal("a kernel fills, scrubs, balances and snapshots our btrfs", btrfs_is_used_hard::run),
     normal("an unverified /usr boots", usr_is_not_verified::run),
     normal("a /usr of squashfs or ext4 boots", usr_is_squashfs_or_ext4::run),
     normal("a disk with sectors of 4096 bytes boots", disk_has_large_sectors::run),

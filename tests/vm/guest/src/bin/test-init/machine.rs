@@ -40,14 +40,15 @@ pub fn uptime_usec() -> i64 {
     now.tv_sec * 1_000_000 + now.tv_nsec / 1000
 }
 
-/// What / is: the device, the inode and the file system's magic number (statfs(2)).
+/// What / is: the device, the inode, the file system's magic number and its bytes (statfs(2)).
 pub fn root() -> Value {
     let stat = std::fs::metadata("/").ok();
     let statfs = rustix::fs::statfs("/").ok();
     json!({
         "device": stat.as_ref().map(|stat| format!("{}:{}", major(stat.dev()), minor(stat.dev()))),
         "inode": stat.as_ref().map(MetadataExt::ino),
-        "magic": statfs.map(|statfs| format!("{:#x}", statfs.f_type)),
+        "magic": statfs.as_ref().map(|statfs| format!("{:#x}", statfs.f_type)),
+        "size": statfs.as_ref().and_then(|statfs| statfs.f_blocks.checked_mul(statfs.f_bsize.try_into().ok()?)),
     })
 }
 

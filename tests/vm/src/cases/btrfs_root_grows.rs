@@ -1,0 +1,86 @@
+//! A btrfs root on a disk that became larger, in its partition and in a LUKS2 volume: the next boot lengthens the partition
+//! and, without systemd-growfs in /usr, has the kernel grow the mounted file system by as much. What the first boot wrote is
+//! still there, and `btrfs check` finds no fault.
+
+use super::{Context, lasting, small};
+use crate::command;
+use crate::disk::Disk;
+use crate::image::Image;
+use crate::initramfs::Initramfs;
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::Path;
+
+const MIB: u64 = 1 << 20;
+
+/// A disk with room for the smallest btrfs behind /usr, and what it grows by.
+const DISK: u64 = 448 * MIB;
+const MORE: u64 = 192 * MIB;
+
+/// In the partition itself.
+pub fn plain(context: &Context<'_>) -> Result<()> {
+    grows(context, "off")
+}
+
+/// In a LUKS2 volume, which becomes larger with its partition.
+pub fn encrypted(context: &Context<'_>) -> Result<()> {
+    grows(context, "key-file")
+}
+
+fn grows(context: &Context<'_>, encrypt: &str) -> Result<()> {
+    let text =
+        format!("[Partition]\nType=root\nLabel=root\nFormat=btrfs\nEncrypt={encrypt}\nSubvolumes=/var\n");
+    // The partition tells systemd to grow what is in it; only where nobody would is it left to us.
+    let recipe = small::recipe(context, &text)?.without("lib/systemd/systemd-growfs");
+    let usr = context.usr(&recipe)?;
+    let disk = context.disk("disk.raw", &Image { size: DISK, ..Image::new(context.partitions(&usr)?) })?;
+    let machine = lasting::machine(context, Initramfs::new("virtio").module("btrfs"), &usr)?;
+    let machine = machine.disk(Disk::new(&disk));
+
+    let first = lasting::boots_first(context, &machine)?;
+    let made = lasting::root_on(context, &disk, 512)?;
+    OpenOptions::new().write(true).open(&disk)?.set_len(DISK + MORE)?;
+    let second = lasting::boots_again(context, &machine, &first)?;
+    let longer = lasting::root_on(context, &disk, 512)?;
+    ensure!(
+        longer.length == made.length + MORE && longer.start == made.start,
+        "{made:?} has become {longer:?}"
+    );
+    let (before, after) = (size(&first)?, size(&second)?);
+    ensure!(after == before + MORE, "the file system had {before} bytes and has {after}");
+    check(context, &disk, &longer, encrypt != "off")?;
+    context.say(format!("{} MiB have become {}", before / MIB, after / MIB));
+    Ok(())
+}
+
+/// Bytes of the root's file system, by statfs(2).
+fn size(state: &Value) -> Result<u64> {
+    state.pointer("/root/size").and_then(Value::as_u64).context("the state has no size of the root")
+}
+
+/// `btrfs check` on the root, which cryptsetup decrypts in place before.
+fn check(context: &Context<'_>, disk: &Path, root: &lasting::Root, encrypted: bool) -> Result<()> {
+    let tools = &context.bench.tools;
+    let image = context.file("root.img");
+    let mut source = File::open(disk)?;
+    source.seek(SeekFrom::Start(root.start))?;
+    std::io::copy(&mut source.take(root.length), &mut File::create(&image)?)?;
+    if encrypted {
+        let key = context.file("root.key");
+        std::fs::write(&key, small::KEY)?;
+        let mut cryptsetup = tools.tool("cryptsetup")?;
+        cryptsetup.args([
+            "reencrypt",
+            "--decrypt",
+            "--force-offline-reencrypt",
+            "--batch-mode",
+            "--key-file",
+        ]);
+        command::run(cryptsetup.arg(&key).arg("--header").arg(context.file("header")).arg(&image))?;
+    }
+    let mut btrfs = tools.tool("btrfs")?;
+    command::run(btrfs.args(["check", "--readonly", "--check-data-csum"]).arg(&image))
+        .context("btrfs finds fault with root")
+}
