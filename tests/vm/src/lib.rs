@@ -11,6 +11,7 @@
 //! image      GPT, partitions, sectors → a disk image
 //! disk, tpm, machine, console, qmp, accel     a machine under QEMU and how it ended
 //! recording  what a machine wrote to its disk, and replaying a part of it
+//! volume     what an encrypted volume holds
 //! bench      all of this made ready
 //! cargo      the other packages, built        initramfs   what `hermetic initramfs` makes of them
 //! floor      the initramfs that does the least        numbers     time and size against it
@@ -54,3 +55,4 @@ pub mod toolroot;
 pub mod tpm;
 pub mod usr;
 pub mod vm;
+pub mod volume;

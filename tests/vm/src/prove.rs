@@ -20,7 +20,7 @@ cargo prove --long              with the series that are too long for CI
     [--machines]                only the machines and what they run
     [--only WORD]               only checks whose name contains the word
     [--jobs N]                  machines at the same time (default: the processors, at most 2)
-    [--times N]                 boots of each series of --long
+    [--times N]                 boots of each series of --long, power failures of the 200
     [--list]                    names the machine tests and the series";
 
 /// The most that hermetic-init may weigh, bytes: the boot itself, and what the engines added to it since.
@@ -173,21 +173,28 @@ impl Proof {
         }
         let wanted = |case: &&Case| case.level <= level && self.wants(case.name);
         let queue: VecDeque<&Case> = cases::ALL.iter().filter(wanted).collect();
-        self.machines(bench, &products, &Mutex::new(queue), jobs);
+        self.machines(bench, &products, &Mutex::new(queue), jobs, times);
         for series in cases::SERIES.iter().filter(|_| level == Level::Long) {
             self.check(series.name, || series.run(bench, &products, times.unwrap_or(series.times), jobs));
         }
     }
 
     /// Works the queue off, a few machines at a time.
-    fn machines(&self, bench: &Bench, products: &Products, queue: &Mutex<VecDeque<&Case>>, jobs: usize) {
+    fn machines(
+        &self,
+        bench: &Bench,
+        products: &Products,
+        queue: &Mutex<VecDeque<&Case>>,
+        jobs: usize,
+        times: Option<u32>,
+    ) {
         let next = || queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop_front();
         std::thread::scope(|scope| {
             for _ in 0..jobs {
                 scope.spawn(|| {
                     while let Some(case) = next() {
                         self.report.check(case.name, || {
-                            let context = Context::new(bench, products, case.name)?;
+                            let context = Context::new(bench, products, case.name)?.repeating(times, jobs);
                             (case.run)(&context).map_err(|error| context.explain(error))?;
                             Ok(Verdict::Passed(context.note()))
                         });

@@ -23,6 +23,10 @@ pub struct Context<'a> {
     pub bench: &'a Bench,
     /// Programs of this workspace.
     pub products: &'a Products,
+    /// How often a series is to repeat what it repeats; None: as often as it says itself.
+    pub times: Option<u32>,
+    /// Machines that a series may run at the same time.
+    pub jobs: usize,
     scratch: Scratch,
     logs: PathBuf,
     boots: AtomicU32,
@@ -43,7 +47,14 @@ impl<'a> Context<'a> {
         }
         fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
         let scratch = bench.cache.scratch("case")?;
-        Ok(Self { bench, products, scratch, logs, boots: AtomicU32::new(0), note: Mutex::default() })
+        let (boots, note) = (AtomicU32::new(0), Mutex::default());
+        Ok(Self { bench, products, times: None, jobs: 1, scratch, logs, boots, note })
+    }
+
+    /// The same, for a series that repeats what it repeats so many times, with so many machines at the same time.
+    #[must_use]
+    pub fn repeating(self, times: Option<u32>, jobs: usize) -> Self {
+        Self { times, jobs, ..self }
     }
 
     /// A name for a file of this test.

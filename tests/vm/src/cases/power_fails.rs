@@ -4,18 +4,21 @@
 //! find no fault, and the machine id is the same from then on.
 
 use super::factory_reset::RESETTABLE;
-use super::small::{ENCRYPTED, PLAIN, Small};
+use super::small::{ENCRYPTED, KEY, PLAIN, Small};
 use super::{Context, TEST_INIT, lasting};
 use crate::command;
 use crate::disk::Disk;
 use crate::image;
 use crate::machine::{Exit, Machine, Outcome};
 use crate::recording::{Cut, Recording, SECTOR};
+use crate::volume;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// Sectors of the table at either end of the disk (UEFI 2.10, section 5.3: 16 KiB of entries, a header, the MBR).
 const TABLE: u64 = 34;
@@ -23,46 +26,99 @@ const TABLE: u64 = 34;
 /// Where the root keeps the machine id until systemd has committed it.
 const KEPT: &str = "/var/lib/hermetic-init/machine-id";
 
-/// Ten failures.
+/// Every so many failures of an encrypted root the machine is booted once more, and a word is said.
+const TEN: usize = 10;
+
+/// Ten failures, one machine after the other.
 pub fn few(context: &Context<'_>) -> Result<()> {
-    series(context, [4, 3, 3])
+    series(context, [4, 3, 3], 1)
 }
 
-/// Two hundred.
+/// Two hundred, or as many as `--times` says, several machines at the same time.
 pub fn many(context: &Context<'_>) -> Result<()> {
-    series(context, [70, 65, 65])
+    let count = context.times.map_or(Ok(200), usize::try_from)?;
+    let third = count / 3;
+    series(context, [count - 2 * third, third, third], context.jobs)
 }
 
 /// So many failures during the first boot with a plain root, with an encrypted one, and during a factory reset.
-fn series(context: &Context<'_>, counts: [usize; 3]) -> Result<()> {
-    let mut tally = Tally::default();
+fn series(context: &Context<'_>, counts: [usize; 3], jobs: usize) -> Result<()> {
+    let tally = Mutex::new(Tally { all: counts.iter().sum(), ..Tally::default() });
     let [plain, encrypted, reset] = counts;
     for (definition, count, encrypted) in [(PLAIN, plain, false), (ENCRYPTED, encrypted, true)] {
         let bench = Bench::new(context, definition, encrypted)?;
-        let whole = bench.record("")?;
-        let id = lasting::machine_id(&whole.expect(&Exit::PowerOff)?.state()?)?.to_owned();
-        bench.cut_and_boot(count, &id, &etc(&whole.state()?)?, &mut tally)?;
+        let whole = Whole::of(&bench.record("")?)?;
+        bench.cut_and_boot(count, &whole, &tally, jobs)?;
     }
     // What stays of a root is told from a new one by its machine id, here too.
     let bench = Bench::new(context, RESETTABLE, true)?;
-    let whole = context.run(&bench.machine.clone().disk(Disk::new(&bench.disk)))?;
-    let state = whole.expect(&Exit::PowerOff)?.state()?;
+    let whole = Whole::of(&context.run(&bench.machine.clone().disk(Disk::new(&bench.disk)))?)?;
     bench.record("systemd.factory_reset")?.expect(&Exit::Reboot)?.line("has reset this system.")?;
-    bench.cut_and_boot(reset, lasting::machine_id(&state)?, &etc(&state)?, &mut tally)?;
-    let Tally { cuts, same, anew } = tally;
-    context.say(format!(
-        "{cuts} power failures, {} converged: {same} times the root was there, {anew} times it was made anew",
-        same + anew
-    ));
-    ensure!(same > 0 && anew > 0, "every power failure had the same outcome");
-    Ok(())
+    bench.cut_and_boot(reset, &whole, &tally, jobs)?;
+    let tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+    context.say(tally.to_string());
+    tally.verdict()
 }
 
-#[derive(Default)]
+/// What has come of the failures so far.
+#[derive(Debug, Default)]
 struct Tally {
-    cuts: usize,
+    all: usize,
     same: usize,
     anew: usize,
+    failures: Vec<String>,
+}
+
+impl Tally {
+    fn add(&mut self, result: Result<bool>) {
+        match result {
+            Ok(true) => self.same += 1,
+            Ok(false) => self.anew += 1,
+            Err(error) => {
+                eprintln!("    {error:#}");
+                self.failures.push(format!("{error:#}"));
+            }
+        }
+        let done = self.same + self.anew + self.failures.len();
+        if self.all > TEN && done.is_multiple_of(TEN) {
+            eprintln!("    {done} of {} power failures, {} did not converge", self.all, self.failures.len());
+        }
+    }
+
+    fn verdict(&self) -> Result<()> {
+        if let Some(first) = self.failures.first() {
+            bail!("{self}; {first}");
+        }
+        ensure!(
+            self.all < TEN || (self.same > 0 && self.anew > 0),
+            "every power failure had the same outcome"
+        );
+        Ok(())
+    }
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { all, same, anew, .. } = self;
+        let converged = same + anew;
+        write!(
+            f,
+            "{all} power failures, {converged} converged: {same} times the root was there, {anew} times it was made anew"
+        )
+    }
+}
+
+/// What the boot that nothing interrupted left.
+struct Whole {
+    id: String,
+    etc: Vec<String>,
+}
+
+impl Whole {
+    fn of(outcome: &Outcome) -> Result<Self> {
+        let state = outcome.expect(&Exit::PowerOff)?.state()?;
+        Ok(Self { id: lasting::machine_id(&state)?.to_owned(), etc: etc(&state)? })
+    }
 }
 
 /// A machine whose disk is put back again and again.
@@ -97,47 +153,73 @@ impl<'a> Bench<'a> {
     }
 
     /// Cuts the power so many times and boots from what it left: a root with what is in `whole`, of this machine or, made
-    /// anew, of another one.
-    fn cut_and_boot(&self, count: usize, id: &str, whole: &[String], tally: &mut Tally) -> Result<()> {
+    /// anew, of another one. A failure does not end the others.
+    fn cut_and_boot(&self, count: usize, whole: &Whole, tally: &Mutex<Tally>, jobs: usize) -> Result<()> {
         let recording = Recording::open(&self.log())?;
         let cuts = cuts(&recording, std::fs::metadata(self.blank())?.len() / SECTOR, count)?;
-        for (index, cut) in cuts.iter().enumerate() {
-            let what = || format!("power failure {cut}, of {}", recording.entries.len());
-            image::copy(&self.blank(), &self.disk)?;
-            recording.replay(&self.disk, cut)?;
-            tally.cuts += 1;
-            let found = self.boot(whole).with_context(what)?;
-            self.check(&found).with_context(what)?;
-            // A plain root tells what it keeps without being booted; of the others the last one is booted again.
-            if self.encrypted && (index + 1 == cuts.len() || count > 10) {
-                let again = self.boot(whole).with_context(what)?;
-                ensure!(again == found, "{}: the machine id was {found} and is {again}", what());
+        let next = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for job in 0..jobs {
+                let (recording, cuts, next) = (&recording, &cuts, &next);
+                scope.spawn(move || {
+                    let disk = self.context.file(&format!("cut{job}.raw"));
+                    loop {
+                        let index = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(cut) = cuts.get(index) else { break };
+                        let twice = index + 1 == cuts.len() || index % TEN == TEN - 1;
+                        let found = self.converges(recording, cut, &disk, whole, twice).with_context(|| {
+                            format!("power failure {cut}, of {} writes", recording.entries.len())
+                        });
+                        tally.lock().unwrap_or_else(PoisonError::into_inner).add(found);
+                    }
+                });
             }
-            *(if found == id { &mut tally.same } else { &mut tally.anew }) += 1;
-        }
+        });
         Ok(())
     }
 
-    /// Boots, and returns the machine id.
-    fn boot(&self, whole: &[String]) -> Result<String> {
-        let outcome = self.context.run(&self.machine.clone().disk(Disk::new(&self.disk)))?;
-        let state = outcome.expect(&Exit::PowerOff)?.state()?;
-        let found = etc(&state)?;
-        if let Some(difference) = whole.iter().find(|file| !found.contains(file)) {
-            bail!("root lacks {difference}");
+    /// Leaves the disk as this failure would have, and boots from it. Whether the root is the one of `whole`.
+    fn converges(
+        &self,
+        recording: &Recording,
+        cut: &Cut,
+        disk: &Path,
+        whole: &Whole,
+        twice: bool,
+    ) -> Result<bool> {
+        image::copy(&self.blank(), disk)?;
+        recording.replay(disk, cut)?;
+        let id = self.boot(disk, whole)?;
+        self.check(disk, &id)?;
+        // What the host reads of an encrypted root is what the machine would, but only the machine can say so.
+        if self.encrypted && twice {
+            let again = self.boot(disk, whole)?;
+            ensure!(again == id, "the machine id was {id} and is {again}");
         }
-        Ok(lasting::machine_id(&state)?.to_owned())
+        Ok(id == whole.id)
     }
 
-    /// What sfdisk says about the table, and e2fsck and debugfs about a root that they can read.
-    fn check(&self, id: &str) -> Result<()> {
-        let (tools, disk) = (&self.context.bench.tools, &self.disk);
-        let root = lasting::root_on(self.context, disk, 512)?;
-        if self.encrypted {
-            return Ok(());
+    /// Boots, and returns the machine id.
+    fn boot(&self, disk: &Path, whole: &Whole) -> Result<String> {
+        let outcome = self.context.run(&self.machine.clone().disk(Disk::new(disk)))?;
+        let found = Whole::of(&outcome)?;
+        if let Some(difference) = whole.etc.iter().find(|file| !found.etc.contains(file)) {
+            bail!("root lacks {difference}");
         }
-        let image = self.context.file("root.img");
+        Ok(found.id)
+    }
+
+    /// sfdisk finds no fault with the table, e2fsck none with the root, and the root keeps this machine id.
+    fn check(&self, disk: &Path, id: &str) -> Result<()> {
+        let tools = &self.context.bench.tools;
+        let root = lasting::root_on(self.context, disk, 512)?;
+        let mut image = disk.with_extension("root");
         part(disk, &image, root.start, root.length)?;
+        if self.encrypted {
+            let plain = disk.with_extension("plain");
+            volume::decrypt(tools, &image, KEY, &plain)?;
+            image = plain;
+        }
         command::run(tools.tool("e2fsck")?.arg("-fn").arg(&image)).context("e2fsck finds fault with root")?;
         let kept = command::output(tools.tool("debugfs")?.args(["-R", &format!("cat {KEPT}")]).arg(&image))?;
         ensure!(kept.lines().any(|line| line == id), "root keeps another machine id than {id}: {kept}");
