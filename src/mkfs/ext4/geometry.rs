@@ -1,6 +1,8 @@
 //! How many: blocks, groups, inodes, descriptor blocks, journal blocks. Pure arithmetic on the size, with mke2fs's rules,
 //! so that the result is what the same disk would have got from it.
 
+use std::prelude::v1::*;
+
 use super::{BlockSize, Ext4Error};
 use crate::units::Bytes;
 
@@ -113,9 +115,18 @@ impl Geometry {
         if has_superblock(group) { 1 + self.gdt_blocks + self.reserved_gdt } else { 0 }
     }
 
-    /// The groups that carry backups, in order.
-    pub fn backups(&self) -> impl Iterator<Item = u64> + use<> {
-        (1..self.groups).filter(|&group| has_superblock(group))
+    /// The groups that carry backups, in order: a few dozen, however many groups there are.
+    pub fn backups(&self) -> Vec<u64> {
+        let mut backups = vec![1];
+        for base in [3, 5, 7] {
+            backups.extend(
+                core::iter::successors(Some(base), |power| Some(power * base))
+                    .take_while(|power| *power < self.groups),
+            );
+        }
+        backups.retain(|group| *group < self.groups);
+        backups.sort_unstable();
+        backups
     }
 
     /// The first block of a group.
@@ -188,8 +199,13 @@ mod tests {
 
     #[test]
     fn backups_stand_in_the_powers_of_3_5_and_7() {
-        let carriers: std::vec::Vec<u64> = (0..400).filter(|&group| has_superblock(group)).collect();
+        let carriers: Vec<u64> = (0..400).filter(|&group| has_superblock(group)).collect();
         assert_eq!(carriers, [0, 1, 3, 5, 7, 9, 25, 27, 49, 81, 125, 243, 343]);
+        for mib in [8, 200, 256, 400, 50_000, 8_000_000] {
+            let geometry = Geometry::new(Bytes(mib << 20), BlockSize::B4096).unwrap();
+            let carriers: Vec<u64> = (1..geometry.groups).filter(|&group| has_superblock(group)).collect();
+            assert_eq!(geometry.backups(), carriers, "{mib} MiB");
+        }
     }
 
     /// Expected values: `dumpe2fs -h` of what mke2fs 1.47.2 made of these sizes.

@@ -207,7 +207,7 @@ mod tests {
             let block_size = if small { BlockSize::B1024 } else { BlockSize::B4096 };
             let geometry = Geometry::new(Bytes((mib << 20) + rest), block_size).unwrap();
             let layout = Layout::new(&geometry).unwrap();
-            let backups: u64 = geometry.backups().map(|group| geometry.backup_blocks(group)).sum();
+            let backups: u64 = geometry.backups().into_iter().map(|group| geometry.backup_blocks(group)).sum();
             let tables = geometry.groups * (2 + geometry.table_blocks);
             let files = [&layout.root, &layout.lost_found, &layout.journal, &layout.orphan];
             let in_files: u64 = files.iter().map(|file| file.blocks()).sum();

@@ -22,7 +22,7 @@ pub(super) fn size(geometry: &Geometry) -> u64 {
 
 /// The blocks that belong to it.
 pub(super) fn blocks(geometry: &Geometry) -> u64 {
-    1 + geometry.reserved_gdt * (1 + geometry.backups().count() as u64)
+    1 + geometry.reserved_gdt * (1 + geometry.backups().len() as u64)
 }
 
 /// i_block.
@@ -38,11 +38,12 @@ pub(super) fn write(image: &mut Image, geometry: &Geometry, layout: &Layout) {
     // All lists at once: they stand side by side, and are zeroes for the most part.
     let mut lists = Record::zeroed(geometry.reserved_gdt * geometry.block);
     let first = geometry.first + 1 + geometry.gdt_blocks;
+    let backups = geometry.backups();
     for index in 0..geometry.reserved_gdt {
         let reserved = first + index;
         let slot = (geometry.gdt_blocks + index) % geometry.pointers();
         doubly.le32(slot as usize * 4, reserved);
-        for (slot, group) in geometry.backups().enumerate() {
+        for (slot, group) in backups.iter().enumerate() {
             let at = index * geometry.block;
             lists.le32(at as usize + slot * 4, reserved + group * geometry.per_group);
         }

@@ -59,7 +59,7 @@ pub(super) fn write(
     if geometry.first > 0 {
         image.data(0, Record::zeroed(geometry.block).into_bytes());
     }
-    let copies = 1 + geometry.backups().count() as u64;
+    let copies = 1 + geometry.backups().len() as u64;
     let written = image.volume() + geometry.block + (copies - 1) * SIZE + copies * descriptors.len() as u64;
 
     for group in core::iter::once(0).chain(geometry.backups()) {
