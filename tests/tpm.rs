@@ -177,6 +177,7 @@ fn a_pin_is_asked_for_and_a_wrong_one_locks() {
     let word = |text: &str| Secret::new(text.as_bytes().to_vec());
     simulator.with(|tpm| {
         let salt = [7; 32];
+        assert!(!tpm.lockout().unwrap().locked);
         let pin = Pin::new(&word("1234"), Some(&salt));
         let (token, passphrase) = tpm.enrol(&policy("7", true), Some(&pin), Some(&salt)).unwrap();
         assert!(tpm.open(&token, &pin, None).unwrap().expose() == passphrase.expose());
@@ -186,6 +187,9 @@ fn a_pin_is_asked_for_and_a_wrong_one_locks() {
         assert!(errors.any(|error| error.is_lockout()), "the TPM never locks");
         let error = tpm.open(&token, &pin, None).err().unwrap();
         assert!(error.is_lockout(), "{error}");
+        // What libtpms gives a TPM to begin with (DAPreInstall_Init).
+        let lockout = tpm.lockout().unwrap();
+        assert_eq!((lockout.locked, lockout.wrong, lockout.allowed, lockout.interval), (true, 3, 3, 1000));
     });
 }
 
@@ -199,6 +203,36 @@ fn another_tpm_is_told_from_this_one() {
         tpm.storage_key_or_new().unwrap();
         assert_eq!(tpm.open(&token, &Pin::none(), None).err().unwrap(), TpmError::OtherStorageKey);
     });
+}
+
+/// A command with the empty password for its first handle; the response.
+fn raw(simulator: &Simulator, code: u32, handles: &[u32], params: &[u8]) -> Zeroizing<Vec<u8>> {
+    let mut body = code.to_be_bytes().to_vec();
+    handles.iter().for_each(|handle| body.extend(handle.to_be_bytes()));
+    body.extend([0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 1, 0, 0]);
+    body.extend(params);
+    let size = u32::try_from(6 + body.len()).unwrap().to_be_bytes();
+    let response = Wire(simulator.port).transmit(&[&[0x80, 2], &size[..], &body].concat()).unwrap();
+    assert_eq!(response[6..10], [0; 4], "{response:?}");
+    response
+}
+
+#[test]
+fn a_storage_root_key_that_is_rsa_is_refused_by_name() {
+    let Some(simulator) = Simulator::new() else { return };
+    // TCG EK Credential Profile, template L-1: RSA 2048, AES-128-CFB, as an SRK has it.
+    #[rustfmt::skip]
+    let public = [
+        0, 1, 0, 11, 0, 3, 4, 0x72, 0, 0, // RSA, SHA-256, attributes, no policy
+        0, 6, 0, 0x80, 0, 0x43, 0, 0x10, 8, 0, 0, 0, 0, 0, 0, 0,
+    ];
+    let public = [&[0, public.len() as u8], &public[..]].concat();
+    let params = [&[0, 4, 0, 0, 0, 0], &public[..], &[0, 0, 0, 0, 0, 0]].concat();
+    let made = raw(&simulator, 0x131, &[0x4000_0001], &params);
+    let handle = u32::from_be_bytes(made[10..14].try_into().unwrap());
+    raw(&simulator, 0x120, &[0x4000_0001, handle], &0x8100_0001_u32.to_be_bytes());
+    let error = simulator.with(|tpm| tpm.enrol(&policy("7", false), None, None).err().unwrap());
+    assert!(matches!(error, TpmError::Unsupported(_)) && error.to_string().contains("an RSA key"), "{error}");
 }
 
 #[test]

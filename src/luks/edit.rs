@@ -62,21 +62,34 @@ impl Header {
         let owned = digest.and_then(|digest| digest.get_mut("keyslots")?.as_array_mut());
         owned.ok_or(LuksError::NoKeyslot)?.push(json!(number.to_string()));
         if let Some(token) = &new.token {
-            let tokens = member(&mut document, "tokens")?;
-            let free =
-                (0..OBJECTS_MAX).map(|number| number.to_string()).find(|number| !tokens.contains_key(number));
-            let mut token = token.clone();
-            token
-                .as_object_mut()
-                .ok_or(LuksError::Change("a token is an object"))?
-                .insert("keyslots".into(), json!([number.to_string()]));
-            tokens.insert(free.ok_or(LuksError::Change("all 32 tokens are in use"))?, token);
+            insert_token(&mut document, number, token)?;
         }
         let mut writes = Writes::new();
         writes.data(Bytes(offset), keyslot.area);
         writes.barrier();
         self.rewrite(&mut writes, &document, random)?;
         Ok((writes, number))
+    }
+
+    /// Plans a token for a keyslot that is there; its member `keyslots` is set here.
+    ///
+    /// # Errors
+    /// The header may not be changed, there is no such keyslot, or no token is free.
+    pub fn add_token(
+        &self,
+        keyslot: u32,
+        token: &Value,
+        random: &mut dyn FnMut(&mut [u8]),
+    ) -> Result<Writes, LuksError> {
+        self.segment()?;
+        if !self.metadata.keyslots.contains_key(&keyslot) {
+            return Err(LuksError::Change("there is no such keyslot"));
+        }
+        let mut document = self.document().clone();
+        insert_token(&mut document, keyslot, token)?;
+        let mut writes = Writes::new();
+        self.rewrite(&mut writes, &document, random)?;
+        Ok(writes)
     }
 
     /// Plans the end of a keyslot: its area is overwritten with random bytes, then the header forgets it. A token that belongs
@@ -141,6 +154,19 @@ impl Header {
         }
         (start.checked_add(size)? <= self.metadata.area.end).then_some(start)
     }
+}
+
+/// Puts a token for a keyslot under the lowest number that is free.
+fn insert_token(document: &mut Value, keyslot: u32, token: &Value) -> Result<(), LuksError> {
+    let tokens = member(document, "tokens")?;
+    let free = (0..OBJECTS_MAX).map(|number| number.to_string()).find(|number| !tokens.contains_key(number));
+    let mut token = token.clone();
+    token
+        .as_object_mut()
+        .ok_or(LuksError::Change("a token is an object"))?
+        .insert("keyslots".into(), json!([keyslot.to_string()]));
+    tokens.insert(free.ok_or(LuksError::Change("all 32 tokens are in use"))?, token);
+    Ok(())
 }
 
 /// An object at the top of the text.

@@ -6,6 +6,7 @@
 //! | `session` | an HMAC or policy session: salted, bound, its parameters encrypted |
 //! | `kdf` | the key derivations of the specification |
 //! | `object` | public areas, names, the storage root key |
+//! | `lockout` | what the TPM does against guessing |
 //! | `pcr` | banks, selections, reading and extending |
 //! | `policy` | what must hold before a secret is released |
 //! | `seal` | a secret into a blob and out of it |
@@ -22,6 +23,7 @@
 mod command;
 mod error;
 mod kdf;
+mod lockout;
 pub mod measure;
 mod object;
 mod pcr;
@@ -36,11 +38,12 @@ use std::prelude::v1::*;
 use zeroize::Zeroizing;
 
 pub use error::TpmError;
+pub use lockout::Lockout;
 pub use object::{Entity, StorageKey};
 pub use pcr::{Bank, PcrMask};
 pub use policy::{Policy, PolicyDigest, SignedPcrs};
 pub use seal::{Blob, Pin};
-pub use token::Token;
+pub use token::{Entry, Token};
 
 /// The way to a TPM: `/dev/tpmrm0`, or a simulator's socket in a test.
 pub trait Transport {

@@ -102,6 +102,9 @@ impl fmt::Display for Bank {
 pub struct PcrMask(u32);
 
 impl PcrMask {
+    /// PCR 7: whether Secure Boot is on, and whose keys count. What systemd seals to by default.
+    pub const SECURE_BOOT: Self = Self(1 << 7);
+
     /// These PCRs; None when one of them does not exist.
     pub fn of(pcrs: impl IntoIterator<Item = u32>) -> Option<Self> {
         pcrs.into_iter().try_fold(Self(0), |mask, pcr| (pcr < COUNT).then(|| Self(mask.0 | 1 << pcr)))

@@ -37,10 +37,38 @@ pub struct Token {
     pub storage_key: Option<Vec<u8>>,
 }
 
+/// A token where it stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// Its number in the header.
+    pub number: String,
+    /// The keyslots that it has the key of.
+    pub keyslots: Vec<u32>,
+    /// The token, or why it cannot be used.
+    pub token: Result<Token, TpmError>,
+}
+
 impl Token {
     /// Whether a member of a header's `tokens` is one of these.
     pub fn is_one(value: &Value) -> bool {
         value.get("type").and_then(Value::as_str) == Some(TYPE)
+    }
+
+    /// Those of a header's document, by number. One whose keyslot was removed stays behind in a header, and is left out.
+    pub fn all(document: &Value) -> Vec<Entry> {
+        let tokens = document.get("tokens").and_then(Value::as_object).into_iter().flatten();
+        let ours = tokens.filter(|(_, value)| Self::is_one(value)).map(|(number, value)| Entry {
+            number: number.clone(),
+            keyslots: Self::keyslots(value),
+            token: Self::parse(value),
+        });
+        ours.filter(|entry| !entry.keyslots.is_empty()).collect()
+    }
+
+    /// The keyslots that a member of a header's `tokens` has the key of.
+    fn keyslots(value: &Value) -> Vec<u32> {
+        let numbers = value.get("keyslots").and_then(Value::as_array).into_iter().flatten();
+        numbers.filter_map(|number| number.as_str()?.parse().ok()).collect()
     }
 
     /// Reads a member of a header's `tokens`.
@@ -234,6 +262,12 @@ mod tests {
         let json = token.to_json(3);
         assert!(Token::is_one(&json));
         assert_eq!(json["keyslots"], json!(["3"]));
+        let recovery = json!({ "type": "systemd-recovery", "keyslots": ["0"] });
+        let left_behind = json!({ "type": TYPE, "keyslots": [] });
+        let document = json!({ "tokens": { "0": recovery, "1": left_behind, "2": json.clone() } });
+        let entry = Entry { number: "2".into(), keyslots: vec![3], token: Ok(token.clone()) };
+        assert_eq!(Token::all(&document), [entry]);
+        assert_eq!(Token::keyslots(&json!({ "keyslots": ["x", 4, "-1", "5"] })), [5]);
         assert_eq!(Token::parse(&json), Ok(token));
     }
 

@@ -219,6 +219,23 @@ fn keyslots_come_and_go_under_both() {
 }
 
 #[test]
+fn a_token_finds_the_keyslot_that_is_there() {
+    let Some((volume, _)) = Volume::by_us(512, NewKdf::MACHINE, 0) else { return };
+    let add = |keyslot| volume.header().unwrap().add_token(keyslot, &RecoveryKey::token(), &mut random);
+    assert!(add(1).is_err(), "for a keyslot that is not there");
+    let plan = add(0).unwrap();
+    survives_power_cuts(&volume, &plan, 1, 1);
+    volume.apply(&plan);
+    assert!(volume.print("luksDump", &[]).contains("0: systemd-recovery\n\tKeyslot:    0"));
+    assert_eq!(volume.header().unwrap().complaint(), None);
+    assert!(volume.opens("@key"));
+    for _ in 1..32 {
+        volume.apply(&add(0).unwrap());
+    }
+    assert!(add(0).is_err(), "a thirty-third token");
+}
+
+#[test]
 fn what_has_no_room_is_refused() {
     let Some((volume, key)) = Volume::by_us(512, NewKdf::MACHINE, 0) else { return };
     let passphrase = Secret::new(b"a word".to_vec());

@@ -18,6 +18,9 @@ pub fn tpm_token(data: &[u8]) {
     match Token::parse(&value) {
         Err(error) => crate::one_line(&error),
         Ok(token) => {
+            let keyslots = value.get("keyslots").and_then(Value::as_array).map_or(0, Vec::len);
+            let found = Token::all(&serde_json::json!({ "tokens": { "3": value } }));
+            assert!(found.iter().all(|entry| (1..=keyslots).contains(&entry.keyslots.len())));
             let again = token.to_json(7);
             assert!(Token::is_one(&again));
             assert_eq!(Token::parse(&again), Ok(token), "what is written is read back");
@@ -96,11 +99,12 @@ pub fn tpm_response(data: &[u8]) {
         signed: None,
         pin: choice & 1 != 0,
     };
-    let result = match choice % 5 {
+    let result = match choice % 6 {
         0 => tpm.storage_key_or_new().map(drop),
         1 => tpm.banks().map(drop),
         2 => tpm.read_pcrs(Bank::Sha256, policy.pcrs).map(drop),
-        3 => tpm.enrol(&policy, None, None).map(drop),
+        3 => tpm.lockout().map(drop),
+        4 => tpm.enrol(&policy, None, None).map(drop),
         _ => {
             let token = Token::parse(&serde_json::from_slice(&tpm_token_seeds()[0]).expect("a seed"));
             let pin = Pin::new(&Secret::new(b"1234".to_vec()), None);
@@ -110,7 +114,7 @@ pub fn tpm_response(data: &[u8]) {
     match result {
         Err(error) => crate::one_line(&error),
         // A session's key is not to be guessed: neither sealing nor unsealing can end well here.
-        Ok(()) => assert!(choice % 5 < 3),
+        Ok(()) => assert!(choice % 6 < 4),
     }
 }
 
@@ -125,5 +129,14 @@ pub(crate) fn tpm_response_seeds() -> Vec<Vec<u8>> {
     let banks = response(&[0, 0, 0, 0, 5, 0, 0, 0, 1, 0, 11, 3, 0xff, 0xff, 0xff]);
     let mut value = vec![0, 0, 0, 9, 0, 0, 0, 1, 0, 11, 3, 0x80, 0, 0, 0, 0, 0, 1, 0, 32];
     value.extend([7; 32]);
-    vec![[&[1][..], &banks].concat(), [&[2][..], &response(&value)].concat(), vec![0], vec![3], vec![4]]
+    // TPM_PT_PERMANENT behind moreData, the capability and how many there are.
+    let permanent = response(&[0, 0, 0, 0, 6, 0, 0, 0, 1, 0, 0, 2, 0, 0, 0, 2, 0]);
+    vec![
+        [&[1][..], &banks].concat(),
+        [&[2][..], &response(&value)].concat(),
+        [&[3][..], &permanent].concat(),
+        vec![0],
+        vec![4],
+        vec![5],
+    ]
 }
