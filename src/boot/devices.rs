@@ -102,6 +102,24 @@ impl Devices {
         }
     }
 
+    /// Waits for a node that is no block device, as long as a disk may take. Whether it is there.
+    ///
+    /// # Errors
+    /// The announcements cannot be read.
+    pub fn wait_for_node(&mut self, node: &Path) -> Result<bool, Failure> {
+        loop {
+            if node.exists() {
+                return Ok(true);
+            }
+            let Some(left) = self.deadline.left() else { return Ok(false) };
+            let event = self.uevents.next(left);
+            match event.or_fail(STAGE, || "cannot read the kernel's uevents".into())? {
+                Some(event) => drop(self.handle(&event)),
+                None => return Ok(false),
+            }
+        }
+    }
+
     /// What becomes readable when the kernel announces something.
     pub fn announcements(&self) -> BorrowedFd<'_> {
         self.uevents.as_fd()

@@ -10,7 +10,11 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 use uuid::Uuid;
 
-use super::failure::{Failure, OrFail};
+use super::{
+    devices::Devices,
+    failure::{Failure, OrFail},
+    tpm,
+};
 use crate::{
     config::{Config, Measure},
     info,
@@ -39,7 +43,7 @@ impl Measurements {
     ///
     /// # Errors
     /// It is, and there is no TPM 2.0, or it does not answer.
-    pub fn begin(config: &Config) -> Result<Self, Failure> {
+    pub fn begin(config: &Config, devices: &mut Devices) -> Result<Self, Failure> {
         let wanted = match config.measure {
             Measure::No => false,
             Measure::Yes => true,
@@ -48,9 +52,9 @@ impl Measurements {
         if !wanted {
             return Ok(Self(None));
         }
-        let Some(mut device) = Device::open().or_fail(STAGE, || "cannot open the TPM".into())? else {
+        let Some(mut device) = tpm::open(STAGE, devices)? else {
             let reason =
-                "the boot is to be measured, but there is no TPM 2.0 (/dev/tpmrm0); say hermetic.measure=no";
+                format!("the boot is to be measured, but {}; say hermetic.measure=no", tpm::missing());
             return Err(Failure::new(STAGE, reason));
         };
         let banks = Tpm::new(&mut device, &mut unused).banks().or_fail(STAGE, || "PCR banks".into())?;

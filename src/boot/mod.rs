@@ -20,18 +20,20 @@ mod machine;
 mod measure;
 mod provision;
 mod root;
+mod stub;
 mod timeline;
+mod tpm;
 mod udev;
 mod unlock;
 mod usr;
 mod volatile;
 
-use std::io;
+use std::{io, mem};
 
 use crate::info;
 use devices::Devices;
 use early::Borrowed;
-use failure::Failure;
+use failure::{Failure, OrFail as _};
 use handover::Ready;
 use measure::Measurements;
 use timeline::Timeline;
@@ -57,12 +59,13 @@ fn boot() -> Result<(Ready, Borrowed, Timeline), Failure> {
         return Err(handover::pass_through(&wish));
     }
     info!("{VERSION} starts");
+    stub::hand_over();
     timeline.passed("early");
 
     let mut devices = Devices::start(&config)?;
     timeline.passed("devices");
 
-    let mut measurements = Measurements::begin(&config)?;
+    let mut measurements = Measurements::begin(&config, &mut devices)?;
     measurements.phase("enter-initrd")?;
 
     let mut usr = usr::open(&config, &wish, &mut devices)?;
@@ -90,4 +93,28 @@ fn random(bytes: &mut [u8]) -> io::Result<()> {
         filled += rustix::rand::getrandom(rest, rustix::rand::GetRandomFlags::empty())?;
     }
     Ok(())
+}
+
+/// The kernel's generator for engines that take randomness as a function which cannot fail. Whether it failed is asked
+/// afterwards, before what was made with it is used.
+struct Random(io::Result<()>);
+
+impl Default for Random {
+    fn default() -> Self {
+        Self(Ok(()))
+    }
+}
+
+impl Random {
+    fn fill(&mut self, bytes: &mut [u8]) {
+        if let Err(error) = random(bytes) {
+            self.0 = Err(error);
+        }
+    }
+
+    /// # Errors
+    /// The kernel gave no random bytes.
+    fn check(&mut self, stage: &'static str) -> Result<(), Failure> {
+        mem::replace(&mut self.0, Ok(())).or_fail(stage, || "no random bytes from the kernel".into())
+    }
 }

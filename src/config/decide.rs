@@ -8,10 +8,11 @@ use super::device_spec::{DeviceSpec, Source};
 use super::error::{ConfigError, Warning};
 use super::raw::Raw;
 use super::{
-    Config, Failure, FailureAction, ImagePolicy, LogLevel, Luks, MachineId, Measure, Mount, Root, RootPolicy,
-    RootSource, Usr, UsrSource, Verity, Volatile, options,
+    Config, Failure, FailureAction, ImagePolicy, LogLevel, Luks, MachineId, Measure, Mount, NoTpm, Root,
+    RootPolicy, RootSource, Usr, UsrSource, Verity, Volatile, options,
 };
 use crate::etc::Strategy;
+use crate::tpm::PcrMask;
 use crate::verity::RootHash;
 
 type Result<T> = core::result::Result<T, ConfigError>;
@@ -58,6 +59,14 @@ pub(super) fn decide(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<Config> {
             &[("auto", Measure::Auto), ("yes", Measure::Yes), ("no", Measure::No)],
         )?
         .unwrap_or(Measure::Auto),
+        tpm2_pcrs: pcrs(raw)?,
+        recovery_key: choice(raw.hermetic("hermetic.recovery-key"), &[("show", true), ("off", false)])?
+            .unwrap_or(false),
+        no_tpm: choice(
+            raw.hermetic("hermetic.no-tpm"),
+            &[("fail", NoTpm::Fail), ("recovery", NoTpm::Recovery), ("key-file", NoTpm::KeyFile)],
+        )?
+        .unwrap_or(NoTpm::Fail),
         key_file: key_file(raw, &luks)?,
         luks,
         machine_id: machine_id(raw, warnings),
@@ -292,6 +301,13 @@ fn key_file(raw: &Raw, luks: &Luks) -> Result<String> {
         Some(word) => absolute(word),
         None => Ok(luks.common_key_file().unwrap_or(options::KEY_FILE).into()),
     }
+}
+
+fn pcrs(raw: &Raw) -> Result<PcrMask> {
+    let Some(word) = raw.hermetic("hermetic.tpm2-pcrs") else { return Ok(PcrMask::SECURE_BOOT) };
+    PcrMask::parse(value(word)).ok_or_else(|| {
+        ConfigError::value(word, "is no list of PCRs; write numbers from 0 to 23, as 7 or 7+11")
+    })
 }
 
 fn failure(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<Failure> {

@@ -178,6 +178,9 @@ impl VolumeOptions {
                 // The kind of volume that we have, and what happens anyway: files of the initramfs are erased, nothing is shown.
                 "luks" | "keyfile-erase" | "x-initrd.attach" | "password-echo" | "noauto" | "nofail"
                 | "_netdev" => {}
+                // A header's own tokens are asked whatever stands here, and say what they need.
+                "tpm2-device" if matches!(value, Some("auto" | "/dev/tpmrm0")) => {}
+                "tpm2-pin" | "token-timeout" => {}
                 "header" | "plain" | "tcrypt" | "tcrypt-hidden" | "tcrypt-system" | "tcrypt-veracrypt"
                 | "bitlk" | "swap" | "tmp" => {
                     return Err(ConfigError::unsupported(
@@ -186,7 +189,7 @@ impl VolumeOptions {
                     ));
                 }
                 _ if name.starts_with("tpm2-") => {
-                    warnings.push(Warning::new(word, "no TPM2 is asked yet: the other sources of keys are"));
+                    warnings.push(Warning::new(word, "ignored: the tokens of the header say what the TPM is asked; hermetic.measure= says what is measured"));
                 }
                 // As systemd does it.
                 _ => warnings.push(Warning::new(word, &format!("{option} is ignored: it is not known"))),
@@ -303,7 +306,8 @@ mod tests {
     fn options_are_understood_ignored_or_refused() {
         for (list, warnings) in [
             ("luks,x-initrd.attach,password-echo=no", 0),
-            ("tpm2-device=auto,tries=0,timeout=0", 1),
+            ("tpm2-device=auto,tpm2-pin=yes,tries=0,timeout=0", 0),
+            ("tpm2-pcrs=7", 1),
             ("from-the-future", 1),
         ] {
             assert_eq!(luks(&format!("luks.options={list}")).1, warnings, "{list}");

@@ -31,7 +31,7 @@ pub use image_policy::{ImagePolicy, PartitionPolicy, Uses};
 pub use luks::{Luks, VolumeOptions};
 pub use os_release::OsRelease;
 
-use crate::{etc::Strategy, verity::RootHash};
+use crate::{etc::Strategy, tpm::PcrMask, verity::RootHash};
 
 /// Everything that the boot was told, checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -54,6 +54,12 @@ pub struct Config {
     pub etc: Strategy,
     /// Whether the boot is measured.
     pub measure: Measure,
+    /// The PCRs that new volumes are sealed to.
+    pub tpm2_pcrs: PcrMask,
+    /// Whether volumes that are sealed to the TPM get a recovery key, which is shown.
+    pub recovery_key: bool,
+    /// What becomes of volumes that cannot be sealed.
+    pub no_tpm: NoTpm,
     /// The key file in the initramfs, an absolute path.
     pub key_file: String,
     /// What is said of the volume that holds the root.
@@ -171,6 +177,17 @@ pub enum Measure {
     Yes,
     /// No.
     No,
+}
+
+/// What a new volume gets that is to be sealed to a TPM where there is none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoTpm {
+    /// It is not made, and the boot has failed.
+    Fail,
+    /// A recovery key, which is shown.
+    Recovery,
+    /// The key file's lock.
+    KeyFile,
 }
 
 /// Where the machine id comes from.

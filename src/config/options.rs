@@ -20,7 +20,7 @@ pub struct Hermetic {
 }
 
 /// Every option whose name begins with `hermetic.`.
-pub const TABLE: [Hermetic; 9] = [
+pub const TABLE: [Hermetic; 12] = [
     Hermetic {
         name: "hermetic.init",
         values: "PATH",
@@ -77,6 +77,25 @@ pub const TABLE: [Hermetic; 9] = [
         default: "auto",
         help: "Whether the boot's phases and the volume key go into PCR 11 and 15: auto when sd-stub measured the kernel; \
                yes without a TPM is a failure.",
+    },
+    Hermetic {
+        name: "hermetic.tpm2-pcrs",
+        values: "NUMBER[+NUMBER...]",
+        default: "7",
+        help: "The PCRs that a new volume with Encrypt=tpm2 is sealed to, as --tpm2-pcrs= of systemd; nothing for none.",
+    },
+    Hermetic {
+        name: "hermetic.recovery-key",
+        values: "show|off",
+        default: "off",
+        help: "show: new volumes with Encrypt=tpm2 also get a recovery key, which the first boot shows once on the console.",
+    },
+    Hermetic {
+        name: "hermetic.no-tpm",
+        values: "fail|recovery|key-file",
+        default: "fail",
+        help: "What a new volume with Encrypt=tpm2 gets on a machine without a TPM 2.0. fail: it is not made; recovery: a \
+               recovery key, which is shown and then asked for; key-file: the key file's lock.",
     },
 ];
 

@@ -52,6 +52,9 @@ fn nothing_said() {
             volatile: Volatile::No,
             etc: Strategy::Track,
             measure: Measure::Auto,
+            tpm2_pcrs: PcrMask::parse("7").unwrap(),
+            recovery_key: false,
+            no_tpm: NoTpm::Fail,
             key_file: "/hermetic/root.key".into(),
             luks: Luks::default(),
             machine_id: None,
@@ -245,6 +248,12 @@ fn the_smaller_words() {
     assert_eq!(config("hermetic.key-file=/k rd.luks.key=/etc/key").key_file, "/k");
     assert_eq!(config("hermetic.root-policy=existing").root_policy, RootPolicy::Existing);
     assert_eq!(config("hermetic.measure=yes").measure, Measure::Yes);
+    for (text, pcrs) in [("", "7"), ("hermetic.tpm2-pcrs=7+11", "7+11"), ("hermetic.tpm2-pcrs=", "")] {
+        assert_eq!(config(text).tpm2_pcrs, PcrMask::parse(pcrs).unwrap(), "{text}");
+    }
+    let sealing = config("hermetic.recovery-key=show hermetic.no-tpm=recovery");
+    assert_eq!((sealing.recovery_key, sealing.no_tpm), (true, NoTpm::Recovery));
+    assert_eq!(config("hermetic.no_tpm=key-file").no_tpm, NoTpm::KeyFile);
     assert_eq!(config("hermetic.device-timeout=0").device_timeout, Duration::ZERO);
     let inits = config("init=/bin/a init=/bin/b hermetic.init=/bin/c hermetic.test.run=x");
     assert_eq!((inits.init.as_deref(), inits.kernel_init.as_deref()), (Some("/bin/c"), Some("/bin/b")));

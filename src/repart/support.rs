@@ -30,9 +30,15 @@ pub fn refuse(definition: &Definition, maker: Maker) -> Result<(), RepartError> 
     if definition.minimize {
         return unsupported("Minimize", "yes", "leave it to who builds the image");
     }
-    match definition.encrypt {
-        Encrypt::Off | Encrypt::KeyFile => {}
-        other => return unsupported("Encrypt", other.word(), "say Encrypt=off or Encrypt=key-file"),
+    match (maker, definition.encrypt) {
+        (_, Encrypt::Off | Encrypt::KeyFile) | (Maker::Boot, _) => {}
+        (Maker::Tool, other) => {
+            return unsupported(
+                "Encrypt",
+                other.word(),
+                "let the first boot make it, or say off or key-file",
+            );
+        }
     }
     let format = match definition.format {
         // Copied blocks bring their own.

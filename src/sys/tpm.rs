@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 
 use crate::tpm::Transport;
 
-const DEVICE: &str = "/dev/tpmrm0";
+/// Its node.
+pub const DEVICE: &str = "/dev/tpmrm0";
 /// No response is longer (the kernel's TPM_BUFSIZE).
 const LONGEST: usize = 4096;
 

@@ -6,6 +6,7 @@
 //! References: termios(3), Documentation/ABI/testing/sysfs-tty.
 
 use std::{
+    ffi::c_int,
     fs::{File, OpenOptions},
     io::{self, Write as _},
     os::{
@@ -19,16 +20,22 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::OFlags,
     io::Errno,
+    ioctl::{Getter, Opcode, ioctl},
     termios::{
         InputModes, LocalModes, OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcsetattr,
     },
 };
 
-use super::attribute;
+use super::{attribute, clock::Deadline};
 use crate::secret::Secret;
 
 /// The longest line: what cryptsetup takes as an interactive passphrase (DEFAULT_PASSPHRASE_SIZE_MAX).
 const LINE: usize = 512;
+
+const TIOCOUTQ: Opcode = linux_raw_sys::ioctl::TIOCOUTQ as Opcode;
+
+/// What a serial line at 9600 baud needs for some characters.
+const CHARACTERS: Duration = Duration::from_millis(5);
 
 /// The keys that erase: a serial terminal may send either, and the kernel knows only the first.
 const ERASE: [u8; 2] = [0x7f, 0x08];
@@ -77,6 +84,16 @@ impl Tty {
     /// Prints a text. A terminal that takes nothing more has nobody before it.
     pub fn print(&self, text: &str) {
         drop((&self.file).write_all(text.as_bytes()));
+    }
+
+    /// Waits until what was printed is out, or until the deadline: one that was told to stop takes nothing more. The kernel
+    /// tells of a buffer with room in it, and nobody of an empty one, so it is asked again and again.
+    pub fn drain(&self, deadline: Deadline) {
+        // SAFETY: TIOCOUTQ takes a pointer to an int and writes the number of bytes that are left.
+        let left = || unsafe { ioctl(&self.file, Getter::<TIOCOUTQ, c_int>::new()) };
+        while left().is_ok_and(|left| left > 0) && deadline.left().is_some() {
+            std::thread::sleep(CHARACTERS);
+        }
     }
 
     /// The line that was typed, without its end; None when there is none yet.

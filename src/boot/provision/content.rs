@@ -17,6 +17,7 @@ use super::{
         random,
     },
     STAGE, apply, is_root,
+    locks::Lock,
     volume::{SECTOR, encrypt},
 };
 use crate::{
@@ -24,7 +25,6 @@ use crate::{
     mkfs::{FileSystem, Params, btrfs},
     populate::{self, Content, populate},
     repart::{Encrypt, Format, NewPartition},
-    secret::Secret,
     sys::{
         block::{BlockDevice, Node},
         btrfs as mounted, clock,
@@ -105,13 +105,13 @@ fn plan(
 pub fn fill(
     device: &BlockDevice,
     new: &NewPartition,
-    passphrase: Option<&Secret>,
+    locks: &[Lock<'_>],
     image: &Image<'_>,
     devices: &mut Devices,
 ) -> Result<(), Failure> {
-    let mapping = match passphrase {
-        Some(passphrase) => Some(encrypt(device, new, passphrase, devices)?),
-        None => None,
+    let mapping = match locks {
+        [] => None,
+        [first, further @ ..] => Some(encrypt(device, new, first, further, devices)?),
     };
     let node = mapping.as_ref().map_or_else(|| device.node(), Mapping::node);
     let result = format(&node, new).and_then(|()| furnish(&node, new, image, devices));

@@ -5,6 +5,7 @@
 //! all of them. Cut the power anywhere: the next boot starts over, or finds everything.
 
 mod content;
+mod locks;
 mod reset;
 mod steps;
 mod volume;
@@ -36,6 +37,7 @@ use crate::{
     writes::Writes,
 };
 use content::Image;
+use locks::Locks;
 
 const STAGE: &str = "provision";
 
@@ -120,10 +122,7 @@ pub fn provision(
         permitted(config, new)?;
         content::rehearse(new, disk.block_size())?;
     }
-    let passphrase = match plan.new.iter().any(|new| new.definition.encrypt != Encrypt::Off) {
-        true => Some(key.read(STAGE)?),
-        false => None,
-    };
+    let locks = Locks::make(config, key, &plan.new, devices)?;
     let identity = etc::Identity::new(config, tree.as_fd(), id);
     let entries: Vec<_> = plan.new.iter().map(|new| (new.number, entry(new))).collect();
     let grown: Vec<_> = plan.grown().map(|old| (old.number, last(old, disk.block_size()))).collect();
@@ -131,11 +130,16 @@ pub fn provision(
 
     let image =
         Image { above: above.as_fd(), usr: tree.as_fd(), mounts: &mounts(&definitions), identity: &identity };
+    let mut unfilled = plan.new.len();
     steps::carry_out(disk, transaction, &mut |device, number| {
         let Some(new) = plan.new.iter().find(|new| new.number == number) else { return Ok(()) };
         info!("{name}: making partition {number} ({}), {}", new.label, range(new.offset, new.length));
-        let passphrase = passphrase.as_ref().filter(|_| new.definition.encrypt != Encrypt::Off);
-        content::fill(device, new, passphrase, &image, devices)
+        content::fill(device, new, &locks.of(number), &image, devices)?;
+        unfilled = unfilled.saturating_sub(1);
+        if unfilled == 0 {
+            locks.show_recovery_key();
+        }
+        Ok(())
     })?;
     for new in &plan.new {
         notice!("{name}: partition {} ({}) is complete", new.number, new.label);
@@ -188,7 +192,6 @@ fn permitted(config: &Config, new: &repart::NewPartition) -> Result<(), Failure>
     }
     let (needed, word) = match new.definition.encrypt {
         Encrypt::Off => (Uses::UNPROTECTED, "unprotected"),
-        // What a TPM opens was refused before.
         Encrypt::KeyFile | Encrypt::Tpm2 | Encrypt::KeyFileTpm2 => (Uses::ENCRYPTED, "encrypted"),
     };
     for (use_, word) in [(Uses::ABSENT, "absent"), (needed, word)] {

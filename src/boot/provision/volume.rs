@@ -2,16 +2,17 @@
 
 use super::{
     super::{
+        Random,
         devices::Devices,
         failure::{Failure, OrFail},
-        random, root,
+        root,
     },
     STAGE, apply,
+    locks::Lock,
 };
 use crate::{
-    luks::{self, FormatParams, Header, NewKdf},
+    luks::{self, AddKeyslot, FormatParams, Header},
     repart,
-    secret::Secret,
     sys::{
         block::{BlockDevice, Node},
         dm::Mapping,
@@ -27,42 +28,62 @@ const LABEL: usize = 47;
 /// The unit of encryption, in bytes.
 pub const SECTOR: u32 = 4096;
 
-/// Writes a LUKS2 header and maps the volume through the same code that opens it on every boot.
+/// Writes a LUKS2 header with a keyslot for each lock and maps the volume through the same code that opens it on every boot.
 ///
 /// # Errors
 /// No randomness, a device that cannot be written, a kernel without dm-crypt.
 pub fn encrypt(
     device: &BlockDevice,
     new: &repart::NewPartition,
-    passphrase: &Secret,
+    first: &Lock<'_>,
+    further: &[Lock<'_>],
     devices: &mut Devices,
 ) -> Result<Mapping, Failure> {
     let node =
         Node::open_exclusive(device.node()).or_fail(STAGE, || format!("cannot open {}", device.name))?;
     let size = node.size().or_fail(STAGE, || format!("cannot measure {}", device.name))?;
-    let mut seeded = Ok(());
     let label = new.label.get(..new.label.floor_char_boundary(LABEL)).unwrap_or_default();
+    let mut random = Random::default();
     let params = FormatParams {
         uuid: new.luks_uuid,
         label,
         subsystem: "",
         sector_size: SECTOR,
-        passphrase,
-        kdf: NewKdf::for_key_file(passphrase.expose().len()),
+        passphrase: first.secret,
+        kdf: first.kdf,
         device_size: size,
-        random: &mut |bytes| {
-            if let Err(error) = random(bytes) {
-                seeded = Err(error);
-            }
-        },
+        random: &mut |bytes| random.fill(bytes),
     };
     let (plan, _) = luks::format(params).or_fail(STAGE, || device.name.clone())?;
     // Key material from a generator that failed must not reach the disk.
-    seeded.or_fail(STAGE, || "no random bytes from the kernel".into())?;
+    random.check(STAGE)?;
     apply(&plan, &node)?;
-    let header = Header::read(node.file()).or_fail(STAGE, || device.name.clone())?;
+    let mut header = Header::read(node.file()).or_fail(STAGE, || device.name.clone())?;
     let key =
-        header.unlock(node.file(), passphrase, root::limits()).or_fail(STAGE, || device.name.clone())?;
+        header.unlock(node.file(), first.secret, root::limits()).or_fail(STAGE, || device.name.clone())?;
+    let token = first
+        .token
+        .as_ref()
+        .map(|token| header.add_token(key.keyslot, token, &mut |bytes| random.fill(bytes)));
+    if let Some(plan) = token.transpose().or_fail(STAGE, || device.name.clone())? {
+        random.check(STAGE)?;
+        apply(&plan, &node)?;
+        header = Header::read(node.file()).or_fail(STAGE, || device.name.clone())?;
+    }
+    for lock in further {
+        let keyslot = AddKeyslot {
+            key: &key,
+            passphrase: lock.secret,
+            kdf: lock.kdf,
+            number: None,
+            token: lock.token.clone(),
+        };
+        let added = header.add_keyslot(&keyslot, &mut |bytes| random.fill(bytes));
+        let (plan, _) = added.or_fail(STAGE, || device.name.clone())?;
+        random.check(STAGE)?;
+        apply(&plan, &node)?;
+        header = Header::read(node.file()).or_fail(STAGE, || device.name.clone())?;
+    }
     drop(node);
     let node = Node::open(device.node()).or_fail(STAGE, || format!("cannot open {}", device.name))?;
     root::map(STAGE, &header, &key, device, &node, STAGING, devices)

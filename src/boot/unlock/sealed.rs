@@ -1,0 +1,201 @@
+//! Keys that a TPM2 keeps: the tokens `systemd-tpm2` of a header, each tried once, and with each PIN.
+
+use super::{
+    super::{
+        devices::Devices,
+        failure::{Failure, OrFail},
+        stub, tpm,
+    },
+    Volume,
+};
+use crate::{
+    info,
+    luks::{LuksError, VolumeKey},
+    notice,
+    secret::Secret,
+    sys::tpm::Device,
+    tpm::{Entry, Pin, Token, TpmError, signature::Signatures},
+};
+
+/// The tokens of a volume that may still open it.
+pub struct Sealed {
+    /// None: there is nothing to ask it.
+    tpm: Option<Device>,
+    tokens: Vec<Candidate>,
+    signatures: Option<Signatures>,
+}
+
+struct Candidate {
+    /// What it is called in the log.
+    name: String,
+    keyslots: Vec<u32>,
+    token: Token,
+}
+
+/// What came of one attempt.
+pub enum Attempt {
+    /// The volume key.
+    Opened(VolumeKey),
+    /// The PIN was wrong.
+    WrongPin,
+    /// Nothing that could be tried again.
+    Nothing,
+}
+
+impl Sealed {
+    /// The tokens of the volume's header. What cannot be used is said, and noted in `tried`.
+    ///
+    /// # Errors
+    /// The TPM cannot be opened.
+    pub fn find(
+        volume: &Volume<'_>,
+        tried: &mut Vec<String>,
+        devices: &mut Devices,
+    ) -> Result<Self, Failure> {
+        let mut sealed = Self { tpm: None, tokens: Vec::new(), signatures: None };
+        for Entry { number, keyslots, token } in Token::all(volume.header.document()) {
+            let name = format!("TPM2 token {number}");
+            match token {
+                Ok(token) => sealed.tokens.push(Candidate { name, keyslots, token }),
+                Err(error) => volume.failed(&name, &error, tried),
+            }
+        }
+        if sealed.tokens.is_empty() {
+            return Ok(sealed);
+        }
+        sealed.tpm = tpm::open(volume.stage, devices)?;
+        if sealed.tpm.is_none() {
+            for candidate in sealed.tokens.drain(..) {
+                volume.failed(&candidate.name, &tpm::missing(), tried);
+            }
+        }
+        if sealed.tokens.iter().any(|candidate| candidate.token.policy.signed.is_some()) {
+            sealed.signatures = signatures(volume, tried);
+        }
+        Ok(sealed)
+    }
+
+    /// Whether a PIN would help.
+    pub fn wants_pin(&self) -> bool {
+        self.tokens.iter().any(|candidate| candidate.token.policy.pin)
+    }
+
+    /// Tries the tokens that need no PIN, or with a PIN those that need one. What failed for another reason than a wrong PIN
+    /// is not tried again.
+    ///
+    /// # Errors
+    /// The header refuses to be opened.
+    pub fn open(
+        &mut self,
+        volume: &Volume<'_>,
+        pin: Option<&Secret>,
+        tried: &mut Vec<String>,
+    ) -> Result<Attempt, Failure> {
+        let Some(device) = &mut self.tpm else { return Ok(Attempt::Nothing) };
+        let (due, mut left): (Vec<_>, Vec<_>) = core::mem::take(&mut self.tokens)
+            .into_iter()
+            .partition(|candidate| candidate.token.policy.pin == pin.is_some());
+        let mut result = Attempt::Nothing;
+        for candidate in due {
+            let Candidate { name, token, .. } = &candidate;
+            let shown = pin.map_or_else(Pin::none, |typed| Pin::new(typed, token.salt.as_deref()));
+            let signatures = self.signatures.as_ref();
+            match tpm::ask(volume.stage, device, |tpm| tpm.open(token, &shown, signatures))? {
+                Ok(secret) => {
+                    if let Some(key) = volume.open_keyslots(name, &candidate.keyslots, &secret, tried)? {
+                        return Ok(Attempt::Opened(key));
+                    }
+                }
+                Err(error) if error.is_wrong_pin() => {
+                    volume.failed(name, &error, tried);
+                    left.push(candidate);
+                    result = Attempt::WrongPin;
+                }
+                Err(error) if error.is_lockout() => {
+                    // Without an answer to how long the refusal itself is all there is to say.
+                    match tpm::ask(volume.stage, device, |tpm| tpm.lockout())? {
+                        Ok(lockout) => volume.failed(name, &lockout, tried),
+                        Err(_) => volume.failed(name, &error, tried),
+                    }
+                }
+                Err(error) => volume.failed(name, &error, tried),
+            }
+        }
+        self.tokens = left;
+        Ok(result)
+    }
+
+    /// Gives up the tokens that need a PIN when the TPM looks at none any more: nobody is to type one in vain.
+    ///
+    /// # Errors
+    /// No randomness.
+    pub fn mind_lockout(&mut self, volume: &Volume<'_>, tried: &mut Vec<String>) -> Result<(), Failure> {
+        let Some(device) = self.tpm.as_mut().filter(|_| self.tokens.iter().any(|c| c.token.policy.pin))
+        else {
+            return Ok(());
+        };
+        // A TPM that does not say will refuse the PIN.
+        if let Ok(lockout) = tpm::ask(volume.stage, device, |tpm| tpm.lockout())?
+            && lockout.locked
+        {
+            let (locked, left) =
+                core::mem::take(&mut self.tokens).into_iter().partition(|c| c.token.policy.pin);
+            self.tokens = left;
+            let locked: Vec<Candidate> = locked;
+            for candidate in locked {
+                volume.failed(&candidate.name, &lockout, tried);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Volume<'_> {
+    /// Says why a token is of no use, and notes it.
+    fn failed(&self, name: &str, why: &dyn core::fmt::Display, tried: &mut Vec<String>) {
+        notice!("{}: {name}: {why}", self.device.name);
+        tried.push(format!("{name}: {why}"));
+    }
+
+    /// Tries what a token gave on its keyslots, and on no other.
+    fn open_keyslots(
+        &self,
+        name: &str,
+        keyslots: &[u32],
+        secret: &Secret,
+        tried: &mut Vec<String>,
+    ) -> Result<Option<VolumeKey>, Failure> {
+        for keyslot in keyslots {
+            match self.header.unlock_keyslot(*keyslot, self.node.file(), secret, super::limits()) {
+                Ok(key) => {
+                    info!("{}: {name} opens keyslot {keyslot}", self.device.name);
+                    return Ok(Some(key));
+                }
+                Err(
+                    error @ (LuksError::WrongKey { .. }
+                    | LuksError::NotAllTried { .. }
+                    | LuksError::NoKeyslot),
+                ) => {
+                    self.failed(name, &error, tried);
+                }
+                Err(error) => return Err(error).or_fail(self.stage, || self.device.name.clone()),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The signature file. One that cannot be used is as good as none; the tokens that need it will say so.
+fn signatures(volume: &Volume<'_>, tried: &mut Vec<String>) -> Option<Signatures> {
+    let read = stub::find(stub::PCR_SIGNATURES).and_then(|found| match found {
+        Some((content, path)) => {
+            let parsed = Signatures::parse(&content);
+            parsed.map(Some).map_err(|error: TpmError| format!("{path}: {error}"))
+        }
+        None => Ok(None),
+    });
+    read.unwrap_or_else(|error| {
+        volume.failed("PCR signatures", &error, tried);
+        None
+    })
+}
