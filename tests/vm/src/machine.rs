@@ -266,6 +266,12 @@ impl Running {
         self.console.wait_for(subject, pattern, deadline.min(left))
     }
 
+    /// The console so far: what the last wait has seen, and perhaps more.
+    #[must_use]
+    pub fn lines(&self) -> &[Line] {
+        self.console.lines()
+    }
+
     /// Types into the console.
     ///
     /// # Errors

@@ -51,7 +51,10 @@ pub fn run(context: &Context<'_>) -> Result<()> {
 }
 
 /// Checks that the log tells what the TPM has; PCR 15.
-fn measured(state: &Value) -> Result<String> {
+///
+/// # Errors
+/// It does not, or the order is another.
+pub fn measured(state: &Value) -> Result<String> {
     let log = state.get("measured").and_then(Value::as_str).context("no log of measurements")?;
     let records: Vec<Value> = log
         .split('\u{1e}')

@@ -26,8 +26,11 @@ mod power_fails_in_an_update;
 mod root_hash_matches_nothing;
 mod root_is_damaged;
 mod root_is_not_encrypted;
+mod root_is_sealed;
 mod small;
 mod systemd_comes_up_twice;
+mod systemd_seals_root;
+mod tpm2;
 mod usr_has_no_systemd;
 mod usr_is_not_there;
 mod usr_was_changed;
@@ -91,6 +94,8 @@ pub const ALL: &[Case] = &[
     normal("a passphrase is typed at a console", passphrase_is_typed::run),
     normal("what the image policy does not allow is neither mounted nor made", image_policy_is_violated::run),
     normal("a measured boot tells the TPM what its log says", boot_is_measured::run),
+    normal("a root sealed to the TPM opens by itself, and nowhere else", root_is_sealed::run),
+    normal("what systemd-cryptenroll seals opens root, by PIN and by signature too", systemd_seals_root::run),
     normal("nothing of ours is left at the hand-over", nothing_is_left::run),
     normal(
         "all partitions of repart.d are made at once, and the last one grows",

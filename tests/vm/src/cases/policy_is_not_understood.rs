@@ -7,7 +7,6 @@ use anyhow::{Context as _, Result};
 
 pub fn run(context: &Context<'_>) -> Result<()> {
     for (definition, says) in [
-        (PLAIN.replace("=off", "=tpm2"), "50-root.conf:5: Encrypt=tpm2 is not supported"),
         (PLAIN.replace("=off", "=maybe"), "50-root.conf:5: Encrypt=maybe is not supported"),
         (PLAIN.replace("ext4", "xfs"), "50-root.conf:4: Format=xfs is not supported"),
         (PLAIN.replace("=ext4", "=vfat"), "50-root.conf:4: Format=vfat for the root partition"),
