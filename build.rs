@@ -8,10 +8,14 @@ const NO_UNWIND_TABLES: &str =
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed=.git/HEAD");
-    println!("cargo:rerun-if-changed=.git/logs/HEAD");
+    // Where git says they are: in a worktree not below .git, and a file that is not there would have us run every time.
+    for name in ["HEAD", "logs/HEAD"] {
+        if let Some(path) = git(&["rev-parse", "--git-path", name]) {
+            println!("cargo:rerun-if-changed={path}");
+        }
+    }
     println!("cargo:rerun-if-env-changed=HERMETIC_COMMIT");
-    let commit = env::var("HERMETIC_COMMIT").ok().or_else(commit);
+    let commit = env::var("HERMETIC_COMMIT").ok().or_else(|| git(&["rev-parse", "--short=12", "HEAD"]));
     println!("cargo:rustc-env=HERMETIC_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
 
     // Both musl targets are linked by rust-lld, whose options these are.
@@ -25,8 +29,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The commit of the checkout; None outside of one.
-fn commit() -> Option<String> {
-    let out = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output().ok()?;
+/// What git says of this checkout; None outside of one.
+fn git(words: &[&str]) -> Option<String> {
+    let out = Command::new("git").args(words).output().ok()?;
     out.status.success().then(|| String::from_utf8_lossy(&out.stdout).trim().to_owned())
 }
