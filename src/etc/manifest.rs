@@ -338,9 +338,12 @@ struct Escaped<'a>(&'a [u8]);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|&byte| match byte {
-            b'!'..=b'~' if byte != b'\\' => f.write_char(char::from(byte)),
-            _ => write!(f, "\\x{byte:02x}"),
+        let is_plain = |byte: &u8| matches!(byte, b'!'..=b'~') && *byte != b'\\';
+        self.0.chunk_by(|one, next| is_plain(one) && is_plain(next)).try_for_each(|piece| {
+            match core::str::from_utf8(piece) {
+                Ok(text) if piece.iter().all(is_plain) => f.write_str(text),
+                _ => piece.iter().try_for_each(|byte| write!(f, "\\x{byte:02x}")),
+            }
         })
     }
 }

@@ -254,8 +254,8 @@ fn lock(etc: BorrowedFd<'_>, flush: Flush) -> Result<OwnedFd, SysusersError> {
 /// A database that is a link or cannot be read.
 pub fn read(etc: BorrowedFd<'_>) -> Result<Databases, SysusersError> {
     let one = |name: &str| -> Result<Option<Vec<u8>>, SysusersError> {
-        let Some((mut file, _)) = existing(etc, name)? else { return Ok(None) };
-        content(&mut file, name).map(Some)
+        let Some((mut file, stat)) = existing(etc, name)? else { return Ok(None) };
+        content(&mut file, &stat, name).map(Some)
     };
     Ok(Databases {
         passwd: one("passwd")?,
@@ -280,8 +280,10 @@ fn existing(etc: BorrowedFd<'_>, name: &str) -> Result<Option<(File, Stat)>, Sys
     }
 }
 
-fn content(file: &mut File, name: &str) -> Result<Vec<u8>, SysusersError> {
-    let mut content = Vec::new();
+fn content(file: &mut File, stat: &Stat, name: &str) -> Result<Vec<u8>, SysusersError> {
+    // Room for all of it and one byte more: so one call reads it, and another one sees its end.
+    let size = u64::try_from(stat.st_size).unwrap_or_default().min(MAX_DATABASE);
+    let mut content = Vec::with_capacity(usize::try_from(size + 1).unwrap_or_default());
     let errno = match file.take(MAX_DATABASE + 1).read_to_end(&mut content) {
         Ok(length) if length as u64 <= MAX_DATABASE => return Ok(content),
         Ok(_) => Errno::FBIG,
@@ -333,7 +335,7 @@ fn replace(
     for ((name, ..), old) in changed.iter().zip(olds) {
         let Some((mut file, stat)) = old else { continue };
         let (backup, hidden) = (format!("{name}-"), temporary(&format!("{name}-")));
-        write(etc, &hidden, &content(&mut file, name)?, Some(&stat), 0, true, flush)?;
+        write(etc, &hidden, &content(&mut file, &stat, name)?, Some(&stat), 0, true, flush)?;
         rename(etc, &hidden, &backup)?;
     }
     for (name, ..) in changed {

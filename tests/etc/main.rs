@@ -85,7 +85,8 @@ fn walk_into(
                 modified: (stat.mtime(), stat.mtime_nsec()),
                 device: stat.rdev(),
                 content,
-                xattrs: xattrs(&whole),
+                // Those of a link stay behind, as with systemd.
+                xattrs: if kind.is_symlink() { BTreeMap::new() } else { xattrs(&whole) },
                 first_name,
             },
         );

@@ -1,0 +1,358 @@
+//! Files copied whole from the factory, with few system calls: one by one, or a tree at once.
+//!
+//! This runs in the boot, mostly over some hundred small files, and a system call costs more than the bytes: a small file takes
+//! nine (open, stat, list attributes, read, close; create, write, times, close), a directory eight. Modes are given at creation,
+//! owners are set only where they are not ours already. A directory that was made here a moment ago is not opened: what goes
+//! into it is named by its path from the last one that was there before. Such a path leads through nothing but directories
+//! of our own making, so there is no link in it to be led astray by.
+//!
+//! A link's extended attributes stay behind, as in systemd's copies: nothing but labels and `trusted.*` can be on one, and the only
+//! way to ask is through /proc, which costs as much as the link.
+
+mod file;
+mod node;
+
+use std::{
+    collections::BTreeMap,
+    ffi::{CStr, CString},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use rustix::{
+    fs::{self, AtFlags, FileType, Gid, Mode, OFlags, RawDir, Stat, Timespec, Timestamps, Uid, XattrFlags},
+    io::Errno,
+};
+
+use super::{
+    EtcError,
+    entry::{Digest, Entry, Kind, Snapshot},
+    error::Side,
+    factory::Report,
+    rules::{Rules, Strategy},
+    scan::entry,
+    xattr::{self, Xattrs},
+};
+
+/// Files are copied in pieces of this size; nearly all of a factory fit into one.
+const CHUNK: usize = 128 << 10;
+/// Directories are read in pieces of this size.
+const ENTRIES: usize = 16 << 10;
+/// How deep directories may be nested; every level holds up to two descriptors.
+const MAX_DEPTH: usize = 64;
+/// Beyond this many bytes of path a directory is opened, also one of our own making: the kernel takes 4095.
+const LONG: usize = 2048;
+/// Set-user-id, set-group-id, sticky.
+const SPECIAL_BITS: u32 = 0o7000;
+
+/// Where one file comes from and goes to.
+#[derive(Clone, Copy)]
+pub(super) struct Route<'a> {
+    /// The directory in the factory.
+    pub(super) source: BorrowedFd<'a>,
+    /// The name there.
+    pub(super) name: &'a CStr,
+    /// The directory in the root.
+    pub(super) target: BorrowedFd<'a>,
+    /// The name there, or the path through directories that were made by this copy.
+    pub(super) new_name: &'a CStr,
+    /// Whether the directory in the root has the set-group-id bit, and so gives its group, and the bit, to what is made in it.
+    pub(super) inherits: bool,
+}
+
+/// A copy under way.
+pub(super) struct Copier<'a> {
+    rules: &'a Rules,
+    place: &'a str,
+    target: BorrowedFd<'a>,
+    buffer: Vec<u8>,
+    /// What directories were read into; as many as were ever open at once.
+    spaces: Vec<Vec<u8>>,
+    xattrs: Vec<u8>,
+    /// Where a source file that has several names was written first: its path from the target, and what is in it.
+    linked: BTreeMap<(u64, u64), (CString, Digest)>,
+    /// The owner that new files get by themselves.
+    owner: (u32, u32),
+    /// The bits that creation takes away.
+    umask: u32,
+    /// The path of the directory we are in, with a slash behind it, for messages and hard links.
+    path: Vec<u8>,
+    /// Whether all new files lie directly in the target.
+    flat: bool,
+    report: Report,
+    tree: Snapshot,
+}
+
+/// The directory that is being filled.
+#[derive(Clone, Copy)]
+struct Level<'fd> {
+    /// The last one on the way there that is open.
+    at: BorrowedFd<'fd>,
+    /// How many bytes of the path, a slash at the end included, lead to that one.
+    base: usize,
+    /// As [`Route::inherits`].
+    inherits: bool,
+    /// How many directories lie above.
+    depth: usize,
+}
+
+impl<'a> Copier<'a> {
+    /// A copy into the directory `target`, by these rules; links into the factory go to `place`.
+    pub(super) fn new(target: BorrowedFd<'a>, rules: &'a Rules, place: &'a str) -> Self {
+        // There is no way to ask for the umask alone.
+        let umask = rustix::process::umask(Mode::empty());
+        rustix::process::umask(umask);
+        Self {
+            rules,
+            place,
+            target,
+            buffer: vec![0; CHUNK],
+            spaces: Vec::new(),
+            xattrs: vec![0; xattr::MAX],
+            linked: BTreeMap::new(),
+            owner: (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
+            umask: umask.as_raw_mode(),
+            path: Vec::new(),
+            flat: false,
+            report: Report::default(),
+            tree: Snapshot::new(),
+        }
+    }
+
+    /// Copies what is in `source` into the target, and tells what the factory gave of what is tracked. The target
+    /// directory itself, which exists, keeps its mode.
+    pub(super) fn tree(mut self, source: &OwnedFd) -> Result<(Report, Snapshot), EtcError> {
+        let inherits = self.inherits(self.target)?;
+        self.directory(source, Level { at: self.target, base: 0, inherits, depth: 0 })?;
+        Ok((self.report, self.tree))
+    }
+
+    /// Copies one file directly into the target, or makes an empty directory like the source's. Nothing may have the new
+    /// name. `above` is the directory in the factory, for messages.
+    pub(super) fn one(&mut self, route: Route<'_>, kind: &Kind, above: &[u8]) -> Result<(), EtcError> {
+        self.flat = true;
+        self.path = if above.is_empty() { Vec::new() } else { [above, b"/"].concat() };
+        match kind {
+            Kind::Directory => {
+                let from = self.open(route, OFlags::DIRECTORY)?;
+                let stat = fs::fstat(&from).map_err(|errno| self.unread("look at", route.name, errno))?;
+                if !self.make_directory(route, &stat)? {
+                    return Err(self.failed("create directory", route.name, Errno::EXIST));
+                }
+                self.finish_directory(&from, &stat, route)?;
+            }
+            Kind::File(_) => self.file(route, false)?,
+            Kind::Link(target) => self.link(route, target, false)?,
+            _ => self.special(route, false)?,
+        }
+        Ok(())
+    }
+
+    fn inherits(&self, target: impl AsFd) -> Result<bool, EtcError> {
+        let stat = fs::fstat(target).map_err(|errno| self.failed("look at", c"", errno))?;
+        Ok(stat.st_mode & 0o2000 != 0)
+    }
+
+    /// Copies the entries of one directory.
+    fn directory(&mut self, source: &OwnedFd, level: Level<'_>) -> Result<(), EtcError> {
+        if level.depth >= MAX_DEPTH {
+            return Err(EtcError::TooDeep { side: Side::Factory, path: self.here(c"") });
+        }
+        // A new one for each directory would be a new mapping for each.
+        let mut space = self.spaces.pop().unwrap_or_else(|| Vec::with_capacity(ENTRIES));
+        let mut entries = RawDir::new(source, space.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
+            let entry = entry.map_err(|errno| self.unread("read directory", c"", errno))?;
+            let name = entry.file_name();
+            if name == c"." || name == c".." {
+                continue;
+            }
+            let path = [&self.path, name.to_bytes_with_nul()].concat();
+            let way = path.get(level.base..).and_then(|way| CStr::from_bytes_with_nul(way).ok());
+            let route = Route {
+                source: source.as_fd(),
+                name,
+                target: level.at,
+                // There is one: the base is a part of the path, and NUL stands nowhere but at its end.
+                new_name: way.unwrap_or(name),
+                inherits: level.inherits,
+            };
+            let path = path.strip_suffix(b"\0").unwrap_or(&path);
+            let track = match self.rules.strategy(path) {
+                Strategy::None => continue,
+                Strategy::Symlink => {
+                    self.link(route, &[self.place.as_bytes(), path].join(&b'/'), true)?;
+                    continue;
+                }
+                Strategy::Copy => false,
+                Strategy::Track => true,
+            };
+            match self.kind(route, entry.file_type())? {
+                FileType::Directory => self.subdirectory(route, level, track)?,
+                FileType::RegularFile => self.file(route, track)?,
+                FileType::Symlink => {
+                    let leads_to = fs::readlinkat(source, name, Vec::new())
+                        .map_err(|errno| self.unread("read link", name, errno))?;
+                    self.link(route, leads_to.as_bytes(), track)?;
+                }
+                _ => self.special(route, track)?,
+            }
+        }
+        self.spaces.push(space);
+        Ok(())
+    }
+
+    fn kind(&self, route: Route<'_>, kind: FileType) -> Result<FileType, EtcError> {
+        match kind {
+            // Not every file system tells the kind in its directories.
+            FileType::Unknown => Ok(FileType::from_raw_mode(self.stat(route)?.st_mode)),
+            kind => Ok(kind),
+        }
+    }
+
+    fn subdirectory(&mut self, route: Route<'_>, level: Level<'_>, track: bool) -> Result<(), EtcError> {
+        let from = self.open(route, OFlags::DIRECTORY)?;
+        let stat = fs::fstat(&from).map_err(|errno| self.unread("look at", route.name, errno))?;
+        let made = self.make_directory(route, &stat)?;
+        let above = self.path.len();
+        let opened = match made && above < LONG {
+            true => None,
+            false => match self.open_there(route) {
+                // Whoever put a file or a link there keeps it, and nothing is written through it.
+                Err(Errno::NOTDIR | Errno::LOOP) if !made => {
+                    self.report.kept += 1;
+                    return Ok(());
+                }
+                opened => Some(opened.map_err(|errno| self.failed("open", route.name, errno))?),
+            },
+        };
+        match made {
+            true => self.report.directories += 1,
+            false => self.report.kept += 1,
+        }
+        self.path.extend_from_slice(route.name.to_bytes());
+        self.path.push(b'/');
+        let depth = level.depth + 1;
+        let below = match &opened {
+            // What was made has, until it is finished, what its parent gave it.
+            Some(to) => {
+                let inherits = if made { route.inherits } else { self.inherits(to)? };
+                Level { at: to.as_fd(), base: self.path.len(), inherits, depth }
+            }
+            None => Level { depth, ..level },
+        };
+        self.directory(&from, below)?;
+        self.path.truncate(above);
+        let attributes = match made {
+            // Only now: attributes can carry default ACLs, the mode a set-group-id bit, and entries move the time.
+            true => self.finish_directory(&from, &stat, route)?,
+            false => self.read_xattrs(&from, route)?,
+        };
+        if track {
+            self.remember(route, entry(Kind::Directory, &stat, attributes.digest()));
+        }
+        Ok(())
+    }
+
+    /// Makes a directory. False: something has the name.
+    fn make_directory(&self, route: Route<'_>, stat: &Stat) -> Result<bool, EtcError> {
+        match fs::mkdirat(route.target, route.new_name, Mode::from_raw_mode(stat.st_mode & 0o777)) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(errno) => Err(self.failed("create directory", route.name, errno)),
+        }
+    }
+
+    fn open_there(&self, route: Route<'_>) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        fs::openat(route.target, route.new_name, flags, Mode::empty())
+    }
+
+    /// Owner, attributes, mode and times of a directory that was made.
+    fn finish_directory(
+        &mut self,
+        from: &OwnedFd,
+        stat: &Stat,
+        route: Route<'_>,
+    ) -> Result<Xattrs, EtcError> {
+        let Route { name, target, new_name, inherits, .. } = route;
+        self.chown_by_name(route, stat)?;
+        let attributes = self.read_xattrs(from, route)?;
+        if attributes.iter().next().is_some() {
+            let to = self.open_there(route).map_err(|errno| self.failed("open", name, errno))?;
+            self.set_xattrs(&to, &attributes, name)?;
+        }
+        let mode = stat.st_mode & 0o7777;
+        if mode & (SPECIAL_BITS | self.umask) != 0 || inherits {
+            // Made by us and no link, so nothing is followed.
+            fs::chmodat(target, new_name, Mode::from_raw_mode(mode), AtFlags::empty())
+                .map_err(|errno| self.failed("set the mode of", name, errno))?;
+        }
+        fs::utimensat(target, new_name, &times(stat), AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|errno| self.failed("set the times of", name, errno))?;
+        Ok(attributes)
+    }
+
+    fn chown_by_name(
+        &self,
+        Route { name, target, new_name, inherits, .. }: Route<'_>,
+        stat: &Stat,
+    ) -> Result<(), EtcError> {
+        if !self.chown_is_due(stat, inherits) {
+            return Ok(());
+        }
+        let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+        fs::chownat(target, new_name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|errno| self.failed("set the owner of", name, errno))
+    }
+
+    fn chown_is_due(&self, stat: &Stat, inherits: bool) -> bool {
+        inherits || (stat.st_uid, stat.st_gid) != self.owner
+    }
+
+    fn read_xattrs(&mut self, from: &OwnedFd, route: Route<'_>) -> Result<Xattrs, EtcError> {
+        Xattrs::read(from, &mut self.xattrs)
+            .map_err(|errno| self.unread("read the attributes of", route.name, errno))
+    }
+
+    fn set_xattrs(&self, to: &OwnedFd, attributes: &Xattrs, name: &CStr) -> Result<(), EtcError> {
+        attributes.iter().try_for_each(|(attribute, value)| {
+            fs::fsetxattr(to, attribute, value, XattrFlags::empty())
+                .map_err(|errno| self.failed("set an attribute of", name, errno))
+        })
+    }
+
+    /// Keeps in mind what the factory gave.
+    fn remember(&mut self, route: Route<'_>, given: Entry) {
+        self.tree.insert([&self.path, route.name.to_bytes()].concat(), given);
+    }
+
+    fn open(&self, route: Route<'_>, flags: OFlags) -> Result<OwnedFd, EtcError> {
+        let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        fs::openat(route.source, route.name, flags, Mode::empty())
+            .map_err(|errno| self.unread("open", route.name, errno))
+    }
+
+    fn stat(&self, route: Route<'_>) -> Result<Stat, EtcError> {
+        fs::statat(route.source, route.name, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|errno| self.unread("look at", route.name, errno))
+    }
+
+    /// The path of `name` as messages say it.
+    fn here(&self, name: &CStr) -> String {
+        format!("/etc/{}{}", String::from_utf8_lossy(&self.path), name.to_string_lossy())
+    }
+
+    fn failed(&self, step: &'static str, name: &CStr, errno: Errno) -> EtcError {
+        EtcError::Call { step, side: Side::Root, path: self.here(name), errno }
+    }
+
+    fn unread(&self, step: &'static str, name: &CStr, errno: Errno) -> EtcError {
+        EtcError::Call { step, side: Side::Factory, path: self.here(name), errno }
+    }
+}
+
+/// Access and modification time, both the source's modification time: the copy has not been accessed.
+fn times(stat: &Stat) -> Timestamps {
+    let time = Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as _ };
+    Timestamps { last_access: time, last_modification: time }
+}
