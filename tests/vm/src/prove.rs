@@ -33,7 +33,7 @@ const KEYS: u64 = 264_000;
 const POPULATION: u64 = 200_000;
 
 /// The fuzz targets whose input comes from strangers and decides what is written or opened: they get the most time.
-const THOROUGH: [&str; 10] = [
+const THOROUGH: [&str; 14] = [
     "gpt",
     "repart",
     "superblock",
@@ -44,6 +44,10 @@ const THOROUGH: [&str; 10] = [
     "tpm_response",
     "tpm_signature",
     "credentials",
+    "sysusers",
+    "tmpfiles",
+    "users",
+    "manifest",
 ];
 
 /// How much is proven.
