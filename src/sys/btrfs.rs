@@ -1,10 +1,14 @@
-//! A mounted btrfs: grown while it is in use, subvolumes made read-only.
+//! A mounted btrfs: grown while it is in use, subvolumes made, and made read-only.
 //!
 //! Source: `include/uapi/linux/btrfs.h`.
 
-use std::{fs::File, io};
+use std::{fs::File, io, os::fd::AsFd};
 
-use rustix::ioctl::{Opcode, Setter, ioctl, opcode};
+use rustix::{
+    fs,
+    io::Errno,
+    ioctl::{Opcode, Setter, ioctl, opcode},
+};
 
 const MAGIC: u8 = 0x94;
 /// `struct btrfs_ioctl_vol_args`.
@@ -15,8 +19,36 @@ struct VolumeArguments {
 }
 
 const BTRFS_IOC_RESIZE: Opcode = opcode::write::<VolumeArguments>(MAGIC, 3);
+const BTRFS_IOC_SUBVOL_CREATE: Opcode = opcode::write::<VolumeArguments>(MAGIC, 14);
 const BTRFS_IOC_SUBVOL_SETFLAGS: Opcode = opcode::write::<u64>(MAGIC, 26);
 const BTRFS_SUBVOL_RDONLY: u64 = 1 << 1;
+/// `BTRFS_SUPER_MAGIC` of linux/magic.h.
+const BTRFS_SUPER_MAGIC: u64 = 0x9123_683e;
+/// `BTRFS_FIRST_FREE_OBJECTID`: the inode of every subvolume's root directory.
+const ROOT_INODE: u64 = 256;
+
+/// Whether an open directory is the root of a subvolume.
+pub fn is_subvolume(directory: impl AsFd) -> bool {
+    let is_btrfs = fs::fstatfs(&directory).is_ok_and(|fs| fs.f_type as u64 == BTRFS_SUPER_MAGIC);
+    is_btrfs && fs::fstat(&directory).is_ok_and(|stat| stat.st_ino == ROOT_INODE)
+}
+
+/// Makes a subvolume in an open directory, with mode 0777 less the umask.
+///
+/// # Errors
+/// ENAMETOOLONG: the name has more than 255 bytes; ENOTTY: this is no btrfs; and as mkdir(2).
+pub fn make_subvolume(directory: impl AsFd, name: &[u8]) -> Result<(), Errno> {
+    const LONGEST: usize = 255;
+    if name.len() > LONGEST {
+        return Err(Errno::NAMETOOLONG);
+    }
+    let mut arguments = VolumeArguments { fd: 0, name: [0; 4088] };
+    for (to, from) in arguments.name.iter_mut().zip(name) {
+        *to = *from;
+    }
+    // SAFETY: BTRFS_IOC_SUBVOL_CREATE reads one `struct btrfs_ioctl_vol_args`; `Setter` passes a pointer to one.
+    unsafe { ioctl(directory, Setter::<BTRFS_IOC_SUBVOL_CREATE, VolumeArguments>::new(arguments)) }
+}
 
 /// Grows the file system that the open directory belongs to to the end of its only device, in one transaction.
 ///

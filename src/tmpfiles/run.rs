@@ -21,6 +21,8 @@ pub struct Request<'a> {
     pub operations: &'a [Operation],
     /// Nothing is changed; what would be is said.
     pub is_dry_run: bool,
+    /// What is copied is on the disk before it takes its place, so that a power cut finds it whole or not at all.
+    pub is_durable: bool,
 }
 
 /// How it went; why has been said.
@@ -57,7 +59,7 @@ pub fn run(tree: Tree<'_>, request: &Request<'_>, log: &mut dyn Log) -> Result<O
 
 /// Carries out lines that were read already.
 pub fn apply(tree: Tree<'_>, definitions: &Definitions, request: &Request<'_>, log: &mut dyn Log) -> Outcome {
-    let mut applier = Applier::new(tree, definitions, request.is_dry_run, log);
+    let mut applier = Applier::new(tree, definitions, request, log);
     let failed: usize = request.operations.iter().map(|&operation| applier.all(operation)).sum();
     Outcome { invalid: definitions.invalid.len(), failed: definitions.failed.len() + failed }
 }

@@ -258,6 +258,8 @@ fn act(args: &Args, log: log::Log) -> Result<ExitCode, String> {
         selection: &selection,
         operations: &operations,
         is_dry_run: args.dry_run,
+        // As the original.
+        is_durable: false,
     };
     let outcome = apply(root.tree(), &definitions, &request, &mut log);
     Ok(match (outcome.invalid, outcome.failed) {

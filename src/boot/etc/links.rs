@@ -5,18 +5,20 @@ use std::os::fd::BorrowedFd;
 use super::users::facts_of;
 use crate::{
     boot::{credentials, failure::Failure},
-    etc::{machine_id::MachineId, tree::Tree},
+    etc::{atomic::Durable, machine_id::MachineId, tree::Tree},
     info, notice,
     tmpfiles::{Kind, Level, Log, Operation, Request, Selection, Specifiers, run},
     warning,
 };
 
-/// Carries out the L and C lines for /etc. A line that is wrong or cannot be carried out costs what it asks for, not the boot.
+/// Carries out the L and C lines for /etc. A line that is wrong or cannot be carried out costs what it asks for, not the boot. On a root
+/// that counts already, what the power cut short is made whole the next time.
 pub(super) fn make(
     stage: &'static str,
     root: BorrowedFd<'_>,
     usr: BorrowedFd<'_>,
     id: MachineId,
+    durable: Durable,
 ) -> Result<(), Failure> {
     let specifiers = Specifiers::of_system(facts_of(usr, Some(id)));
     let selection = Selection {
@@ -31,6 +33,7 @@ pub(super) fn make(
         selection: &selection,
         operations: &[Operation::Create],
         is_dry_run: false,
+        is_durable: durable == Durable::Here,
     };
     let outcome = run(Tree { root, usr }, &request, &mut Told)
         .map_err(|error| Failure::new(stage, format!("cannot read {}: {}", error.path, error.errno)))?;

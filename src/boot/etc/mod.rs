@@ -103,7 +103,7 @@ fn furnish(
     let (copied, manifest) =
         factory::populate(root, usr, head, &rules).or_fail(stage, || "copying /etc".into())?;
     if head.strategy == Strategy::Symlink {
-        links::make(stage, root, usr, *machine)?;
+        links::make(stage, root, usr, *machine, Durable::Caller)?;
     }
     let added = users::add(stage, root, usr, *machine, Flush::Caller)?;
     machine_id::keep(root, *machine, Durable::Caller).or_fail(stage, || "keeping the machine id".into())?;
@@ -178,7 +178,7 @@ fn follow(
         .or_fail(STAGE, || "following /usr".into())?;
     problems.iter().for_each(|problem| warning!("{problem}"));
     if head.strategy == Strategy::Symlink {
-        links::make(STAGE, root, usr, *machine)?;
+        links::make(STAGE, root, usr, *machine, Durable::Here)?;
     }
     let added = users::add(STAGE, root, usr, *machine, Flush::Here)?;
     follow::needs_update(root).or_fail(STAGE, || "systemd's stamps".into())?;
@@ -196,7 +196,7 @@ fn follow(
     );
     match state.first_boot() {
         true => tell::relabel_all(root),
-        false => tell::relabel(root, &plan),
+        false => tell::relabel(root, &plan, head.strategy),
     }
 }
 

@@ -4,7 +4,7 @@
 use std::{fmt::Write as _, fs, os::fd::BorrowedFd};
 
 use rustix::{
-    fs::{AtFlags, statat},
+    fs::{AtFlags, Dir, statat},
     io::Errno,
 };
 
@@ -14,7 +14,7 @@ use crate::{
         early::OURS,
         failure::{Failure, OrFail},
     },
-    etc::{Deviation, Plan, Step},
+    etc::{Deviation, Plan, Step, Strategy},
     notice,
 };
 
@@ -68,18 +68,38 @@ fn printable(path: &[u8]) -> String {
     })
 }
 
-/// Everything that a first boot makes on a root is without a label.
+/// What is mounted over, or by systemd, and labelled without us.
+const MOUNTED: [&[u8]; 5] = [b"usr", b"proc", b"sys", b"dev", b"run"];
+
+/// Everything that a first boot makes on a root is without a label: what repart.d put there as well.
 pub(super) fn relabel_all(root: BorrowedFd<'_>) -> Result<(), Failure> {
     if !has_selinux(root) {
         return Ok(());
     }
-    list("/etc\n/var\n/root\n/bin\n/sbin\n/lib\n/lib64\n".to_owned())
+    let unread = || "cannot read /".to_owned();
+    let mut names = Vec::new();
+    for entry in Dir::read_from(root).or_fail(STAGE, unread)? {
+        names.push(entry.or_fail(STAGE, unread)?.file_name().to_bytes().to_vec());
+    }
+    list(all(names))
+}
+
+/// The lines for everything at the top of a root that has these names.
+fn all(mut names: Vec<Vec<u8>>) -> String {
+    names.sort();
+    let wanted = names.iter().filter(|name| !MOUNTED.contains(&name.as_slice()) && !name.starts_with(b"."));
+    let lines = wanted.filter_map(|name| std::str::from_utf8(name).ok()).filter(|name| !name.contains('\n'));
+    lines.map(|name| format!("/{name}\n")).collect()
 }
 
 /// What an update made is without a label.
-pub(super) fn relabel(root: BorrowedFd<'_>, plan: &Plan) -> Result<(), Failure> {
+pub(super) fn relabel(root: BorrowedFd<'_>, plan: &Plan, strategy: Strategy) -> Result<(), Failure> {
     if !has_selinux(root) {
         return Ok(());
+    }
+    if strategy == Strategy::Symlink {
+        // What tmpfiles.d made there is in no plan.
+        return list("/etc\n/var/lib/hermetic-init\n".to_owned());
     }
     // The user databases may have been written by sysusers.d as well.
     let mut text = String::from("/var/lib/hermetic-init\n");
@@ -120,5 +140,11 @@ mod tests {
     #[test]
     fn a_path_is_one_word_of_a_line() {
         assert_eq!(printable(b"a b\n\\\xff"), "a b\\x0a\\x5c\\xff");
+    }
+
+    #[test]
+    fn all_but_mounts_is_labelled() {
+        let names = [".", "..", "var", "usr", "etc", "run", "bin", "a\nb", "home", "proc"];
+        assert_eq!(all(names.map(|name| name.as_bytes().to_vec()).to_vec()), "/bin\n/etc\n/home\n/var\n");
     }
 }

@@ -1,5 +1,8 @@
 //! `C`: a file or a tree copied (systemd's src/shared/copy.c with `COPY_MERGE_EMPTY` or `COPY_MERGE`, `COPY_HARDLINKS`): modes,
 //! times, owners unless the line names others, and attributes of users; never over what exists.
+//!
+//! Half a copy would exist, and so stay half a copy. Where that matters, a copy is made beside its place, flushed, and put there by
+//! one rename.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +21,9 @@ use super::{
     super::path::{self, join, show},
     Applier, Creation, Done, Failed, Item, Level, by_proc,
     find::names,
+    hidden,
     node::READ_DIRECTORY,
+    remove,
 };
 use crate::etc::tree::Last;
 
@@ -45,6 +50,7 @@ impl Applier<'_> {
                 uid: item.user.map(|owner| owner.id),
                 gid: item.group.map(|owner| owner.id),
                 merges: item.append_or_force,
+                is_durable: self.is_durable,
                 top: parent.fd.as_fd(),
                 linked: BTreeMap::new(),
             };
@@ -84,6 +90,8 @@ struct Copier<'fd> {
     gid: Option<u32>,
     /// Directories that exist and hold something are copied into.
     merges: bool,
+    /// The power may be cut.
+    is_durable: bool,
     /// The directory in which the copy is made.
     top: BorrowedFd<'fd>,
     /// Where a source file with several names was written first: its path from `top`.
@@ -101,8 +109,52 @@ struct Place<'p> {
 impl Copier<'_> {
     fn run(mut self, holder: &OwnedFd, name: &[u8], to: &[u8]) -> Result<(), Errno> {
         let stat = fs::statat(holder, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        let top = self.top;
-        self.entry(holder, name, &stat, Place { directory: top, name: to, path: to }, MAX_DEPTH)
+        let place = Place { directory: self.top, name: to, path: to };
+        self.placed(holder, name, &stat, place, MAX_DEPTH)
+    }
+
+    /// Copies to a place in a directory that was there before.
+    fn placed(
+        &mut self,
+        from: &OwnedFd,
+        name: &[u8],
+        stat: &Stat,
+        to: Place<'_>,
+        depth: usize,
+    ) -> Result<(), Errno> {
+        let there = match fs::statat(to.directory, to.name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => None,
+            there => Some(there?),
+        };
+        let is_directory = |stat: &Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        match &there {
+            _ if !self.is_durable => return self.entry(from, name, stat, to, depth),
+            None => {}
+            Some(there) if is_directory(there) && is_directory(stat) => {
+                let directory = fs::openat(to.directory, to.name, READ_DIRECTORY, Mode::empty())?;
+                // One that holds something is merged with, entry by entry, or stays as it is.
+                if !names(&directory)?.is_empty() {
+                    return self.directory(from, name, stat, to, depth);
+                }
+            }
+            Some(_) => return Err(Errno::EXIST),
+        }
+        let hidden = hidden(to.name);
+        let beside = [to.path.strip_suffix(to.name).unwrap_or_default(), &hidden].concat();
+        // What a cut left behind.
+        remove::tree(to.directory, &hidden)?;
+        let beside = Place { name: &hidden, path: &beside, ..to };
+        let done = self
+            .entry(from, name, stat, beside, depth)
+            .and_then(|()| there.map_or(Ok(()), |there| adopt(beside, &there)))
+            .and_then(|()| fs::openat(to.directory, ".", READ_DIRECTORY, Mode::empty()))
+            .and_then(fs::syncfs)
+            .and_then(|()| fs::renameat(to.directory, beside.name, to.directory, to.name));
+        if done.is_err() {
+            // Tidying up only; the first failure is the one to report.
+            let _ = remove::tree(to.directory, &hidden);
+        }
+        done
     }
 
     fn entry(
@@ -168,8 +220,13 @@ impl Copier<'_> {
         for name in names(&source)? {
             let path = join(to.path, &name);
             let place = Place { directory: target.as_fd(), name: &name, path: &path };
-            let copied = fs::statat(&source, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW)
-                .and_then(|stat| self.entry(&source, &name, &stat, place, depth));
+            let copied =
+                fs::statat(&source, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW).and_then(
+                    |stat| match is_new {
+                        true => self.entry(&source, &name, &stat, place, depth),
+                        false => self.placed(&source, &name, &stat, place, depth),
+                    },
+                );
             match copied {
                 Err(Errno::EXIST) if self.merges => {}
                 Err(errno) => result = Err(errno),
@@ -235,6 +292,15 @@ impl Copier<'_> {
     }
 }
 
+/// Gives a new directory the owner and the mode of the empty one whose place it takes.
+fn adopt(directory: Place<'_>, old: &Stat) -> Result<(), Errno> {
+    let (uid, gid) = (Uid::from_raw(old.st_uid), Gid::from_raw(old.st_gid));
+    let Place { directory, name, .. } = directory;
+    fs::chownat(directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    // Made by us a moment ago and no link, so nothing is followed.
+    fs::chmodat(directory, name, Mode::from_raw_mode(old.st_mode & PERMISSIONS), AtFlags::empty())
+}
+
 fn times(stat: &Stat) -> Timestamps {
     Timestamps {
         last_access: Timespec { tv_sec: stat.st_atime, tv_nsec: stat.st_atime_nsec as _ },
@@ -252,5 +318,116 @@ fn copy_xattrs(from: &str, to: &str) {
             // As with systemd: a copy without them is a copy.
             let _ = fs::setxattr(to, name, buffer.get(..length).unwrap_or_default(), XattrFlags::empty());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        mem::MaybeUninit,
+        os::unix::fs::{PermissionsExt as _, symlink},
+        path::{Path, PathBuf},
+    };
+
+    use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+
+    use super::super::super::{Level, Log, Operation, Request, Selection, Specifiers, run};
+    use crate::{etc::tree::Tree, fragments::Facts};
+
+    struct Silent;
+
+    impl Log for Silent {
+        fn say(&mut self, level: Level, message: String) {
+            assert!(level > Level::Warning, "{message}");
+        }
+    }
+
+    fn copy(root: &Path) {
+        let directory = crate::etc::base::open(root).unwrap();
+        let request = Request {
+            specifiers: &Specifiers::of_system(Facts::default()),
+            credentials: &(),
+            selection: &Selection { boot: true, ..Selection::default() },
+            operations: &[Operation::Create],
+            is_dry_run: false,
+            is_durable: true,
+        };
+        let tree = Tree::whole(std::os::fd::AsFd::as_fd(&directory));
+        run(tree, &request, &mut Silent).unwrap();
+    }
+
+    /// A root whose factory has a file and a tree, and lines that copy both.
+    fn root(name: &str) -> PathBuf {
+        let root = std::env::temp_dir().join(format!("hermetic-copies-{name}-{}", std::process::id()));
+        let factory = root.join("usr/share/factory/etc");
+        fs::create_dir_all(factory.join("tree/below")).unwrap();
+        fs::create_dir_all(root.join("usr/lib/tmpfiles.d")).unwrap();
+        fs::create_dir(root.join("etc")).unwrap();
+        for file in ["file", "tree/a", "tree/below/b"] {
+            fs::write(factory.join(file), format!("{file} of the factory")).unwrap();
+        }
+        symlink("a", factory.join("tree/link")).unwrap();
+        let lines = "C /etc/file\nC /etc/tree\nC+ /etc/merged - - - - /usr/share/factory/etc/tree\n";
+        fs::write(root.join("usr/lib/tmpfiles.d/x.conf"), lines).unwrap();
+        root
+    }
+
+    /// What happened to the names in a directory.
+    fn events(of: &Path, meanwhile: impl FnOnce()) -> Vec<(String, &'static str)> {
+        let watch = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).unwrap();
+        inotify::add_watch(&watch, of, WatchFlags::CREATE | WatchFlags::MOVED_TO).unwrap();
+        meanwhile();
+        let mut space = [MaybeUninit::uninit(); 8192];
+        let mut reader = inotify::Reader::new(&watch, &mut space);
+        let mut all = Vec::new();
+        while let Ok(event) = reader.next() {
+            let how = if event.events().contains(ReadFlags::MOVED_TO) { "moved" } else { "made" };
+            all.push((event.file_name().unwrap().to_str().unwrap().to_owned(), how));
+        }
+        all
+    }
+
+    #[test]
+    fn a_copy_takes_its_place_when_it_is_whole() {
+        let root = root("whole");
+        let etc = root.join("etc");
+        fs::create_dir(etc.join("merged")).unwrap();
+        fs::write(etc.join("merged/a"), "mine").unwrap();
+        fs::create_dir(etc.join("tree")).unwrap();
+        fs::set_permissions(etc.join("tree"), fs::Permissions::from_mode(0o700)).unwrap();
+        // A cut in an earlier boot.
+        fs::create_dir(etc.join(".#tree.hermetic")).unwrap();
+        fs::write(etc.join(".#tree.hermetic/a"), "a of th").unwrap();
+        fs::write(etc.join(".#file.hermetic"), "").unwrap();
+        let merged = etc.join("merged");
+        let (mut above, mut below) = (Vec::new(), Vec::new());
+        above.extend(events(&etc, || below.extend(events(&merged, || copy(&root)))));
+        let placed = |events: &[(String, &'static str)]| -> Vec<String> {
+            let (moved, made): (Vec<_>, Vec<_>) =
+                events.iter().cloned().partition(|(_, how)| *how == "moved");
+            assert!(made.iter().all(|(name, _)| name.ends_with(".hermetic")), "{made:?}");
+            let mut names: Vec<String> = moved.into_iter().map(|(name, _)| name).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(placed(&above), ["file", "tree"]);
+        assert_eq!(placed(&below), ["below", "link"]);
+        let read = |path: &str| fs::read_to_string(etc.join(path)).unwrap();
+        assert_eq!(read("file"), "file of the factory");
+        assert_eq!(
+            (read("tree/a"), read("tree/below/b")),
+            ("tree/a of the factory".into(), "tree/below/b of the factory".into())
+        );
+        assert_eq!(
+            (read("merged/a"), read("merged/below/b")),
+            ("mine".into(), "tree/below/b of the factory".into())
+        );
+        assert_eq!(fs::metadata(etc.join("tree")).unwrap().permissions().mode() & 0o7777, 0o700);
+        let left: Vec<_> = fs::read_dir(&etc).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left.len(), 3, "{left:?}");
+        // A second time there is nothing to do.
+        assert_eq!(events(&etc, || copy(&root)), []);
+        fs::remove_dir_all(root).unwrap();
     }
 }

@@ -1,12 +1,30 @@
 //! Directories and subvolumes: `d`, `D`, `v`, `q`, `Q`, `e`.
+//!
+//! As systemd-tmpfiles does, a subvolume is made where the root is itself one, a directory everywhere else. Quota groups
+//! (`q`, `Q`) are left to the system that comes up, whose systemd-tmpfiles carries out the same lines: they take effect only where
+//! somebody has switched quotas on, which nobody has on a root that was just made.
 
 use rustix::{
     fs::{self, FileType, Mode},
     io::Errno,
+    process::umask,
 };
 
-use super::{super::path::show, Applier, Creation, Done, Failed, IGNORING, Item, Level};
-use crate::etc::tree::Last;
+use super::{
+    super::path::show, Applier, Creation, Done, Failed, IGNORING, Item, Level, node::READ_DIRECTORY,
+    walk::Parent,
+};
+use crate::{etc::tree::Last, sys::btrfs};
+
+/// Makes a subvolume, whose mode nothing but the umask decides.
+fn make_subvolume(parent: &Parent<'_>, mode: u32) -> Result<(), Errno> {
+    // What is open with O_PATH takes no ioctl.
+    let directory = fs::openat(&parent.fd, ".", READ_DIRECTORY, Mode::empty())?;
+    let before = umask(Mode::from_raw_mode(!mode & 0o777));
+    let made = btrfs::make_subvolume(&directory, parent.name);
+    umask(before);
+    made
+}
 
 impl Applier<'_> {
     /// Makes a directory. Something else under its name stays, and that is said but no failure.
@@ -18,7 +36,17 @@ impl Applier<'_> {
             return Ok(());
         }
         let parent = self.parent(item, Some(FileType::Directory))?;
-        let made = fs::mkdirat(&parent.fd, parent.name, Mode::from_raw_mode(item.creation_mode));
+        let made = match item.kind.is_subvolume() && btrfs::is_subvolume(self.tree.root) {
+            true => make_subvolume(&parent, item.creation_mode),
+            false => Err(Errno::OPNOTSUPP),
+        };
+        let made = match made {
+            // As systemd: this is no file system for subvolumes.
+            Err(Errno::OPNOTSUPP | Errno::NOTTY | Errno::NOSYS | Errno::INVAL) => {
+                fs::mkdirat(&parent.fd, parent.name, Mode::from_raw_mode(item.creation_mode))
+            }
+            made => made,
+        };
         let (fd, stat) = match (parent.open_directory(), made) {
             (Ok(found), _) => found,
             (Err(Errno::NOTDIR), _) => {

@@ -20,7 +20,7 @@ use rustix::{
     process::umask,
 };
 
-use super::{Definitions, Item, Kind, Level, Log, Operation, path::show};
+use super::{Definitions, Item, Kind, Level, Log, Operation, Request, path::show};
 use crate::etc::tree::Tree;
 
 /// How something came to be there.
@@ -46,6 +46,7 @@ pub struct Applier<'a> {
     tree: Tree<'a>,
     definitions: &'a Definitions,
     is_dry_run: bool,
+    is_durable: bool,
     log: &'a mut dyn Log,
     /// Whether the kernel keeps users from linking what is not theirs (`fs.protected_hardlinks`), once it was asked.
     protects_hardlinks: Option<bool>,
@@ -53,8 +54,14 @@ pub struct Applier<'a> {
 
 impl<'a> Applier<'a> {
     /// Carries out items of `definitions` in a root. In a dry run it only says what it would do.
-    pub fn new(tree: Tree<'a>, definitions: &'a Definitions, is_dry_run: bool, log: &'a mut dyn Log) -> Self {
-        Self { tree, definitions, is_dry_run, log, protects_hardlinks: None }
+    pub fn new(
+        tree: Tree<'a>,
+        definitions: &'a Definitions,
+        request: &Request<'_>,
+        log: &'a mut dyn Log,
+    ) -> Self {
+        let Request { is_dry_run, is_durable, .. } = *request;
+        Self { tree, definitions, is_dry_run, is_durable, log, protects_hardlinks: None }
     }
 
     /// Carries out all items. Returns how many failed.
@@ -146,6 +153,16 @@ fn reason(errno: Errno) -> String {
 /// A descriptor's path in /proc: the way to do with an O_PATH descriptor what only paths can do.
 fn by_proc(fd: impl AsFd) -> String {
     format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
+}
+
+/// The name under which something is made that is to take the place of this one.
+fn hidden(name: &[u8]) -> Vec<u8> {
+    let mut hidden = b".#".to_vec();
+    hidden.extend_from_slice(name);
+    // The name may be as long as names can be.
+    hidden.truncate(240);
+    hidden.extend_from_slice(b".hermetic");
+    hidden
 }
 
 /// Opens again what is open with O_PATH.

@@ -9,7 +9,7 @@ use rustix::{
 
 use super::{
     super::path::{join, show},
-    Applier, Creation, Done, Failed, Item, Kind, Level, remove,
+    Applier, Creation, Done, Failed, Item, Kind, Level, hidden, remove,
     walk::Parent,
 };
 use crate::etc::tree::Last;
@@ -52,11 +52,7 @@ impl Item {
 
     /// Puts it in the place of what is there, at once if that is no directory.
     fn replace(&self, parent: &Parent<'_>) -> Result<(), Errno> {
-        let mut hidden = b".#".to_vec();
-        hidden.extend_from_slice(parent.name);
-        // The name may be as long as names can be.
-        hidden.truncate(240);
-        hidden.extend_from_slice(b".hermetic");
+        let hidden = hidden(parent.name);
         match fs::unlinkat(&parent.fd, hidden.as_slice(), AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno),
