@@ -1,9 +1,10 @@
-//! Credentials of this boot: where they come from (contract §8.4). Nothing is taken away; the real systemd imports them again.
+//! Credentials of this boot: where they come from, and how the real systemd gets those that only an initramfs sees (contract §8.4).
+//! Nothing is taken away; it imports all others again.
 
 use std::{
-    fs::{self, File},
-    io,
-    os::unix::fs::FileExt as _,
+    fs::{self, DirBuilder, File},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
     path::Path,
 };
 
@@ -51,10 +52,6 @@ pub fn import() -> Credentials {
     for problem in credentials.problems() {
         warning!("{problem}");
     }
-    let sealed = sealed();
-    if !sealed.is_empty() {
-        notice!("encrypted credentials are not used here: {}", sealed.join(", "));
-    }
     let names: Vec<&str> = credentials.names().collect();
     if !names.is_empty() {
         info!("credentials: {}", names.join(", "));
@@ -97,11 +94,56 @@ fn read(path: &Path, limit: usize) -> io::Result<Secret> {
     }
 }
 
-/// The names of the encrypted ones.
-fn sealed() -> Vec<String> {
-    let entries = SEALED.iter().filter_map(|place| fs::read_dir(place).ok()).flatten().flatten();
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter_map(|name| Some(name.strip_suffix(".cred")?.to_owned())).collect()
+/// The encrypted ones, those of the UKI first. Of several with one name the first counts.
+fn sealed() -> Credentials {
+    let mut credentials = Credentials::new();
+    for place in SEALED {
+        let Ok(entries) = fs::read_dir(place) else { continue };
+        let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+        paths.sort();
+        for path in paths {
+            let name = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".cred"));
+            match (name, read(&path, LARGEST)) {
+                (None, _) => {}
+                (Some(name), Ok(value)) => credentials.add(name, value),
+                (Some(_), Err(error)) => warning!("cannot read the credential {}: {error}", path.display()),
+            }
+        }
+    }
+    for problem in credentials.problems() {
+        warning!("{problem}");
+    }
+    credentials
+}
+
+/// Leaves the encrypted credentials where the services of the real system take them from. Returns what the environment of its
+/// systemd must say: nothing when there are none. Whoever says where encrypted ones are says also where the others are, because
+/// systemd imports nothing by itself then (systemd: src/core/import-creds.c).
+pub fn hand_over() -> io::Result<Vec<(&'static str, &'static str)>> {
+    if !are_wanted(&fs::read_to_string("/proc/cmdline").unwrap_or_default()) {
+        return Ok(Vec::new());
+    }
+    let sealed = sealed();
+    if sealed.names().next().is_none() {
+        return Ok(Vec::new());
+    }
+    let (encrypted, system) = ("/run/credentials/@encrypted", "/run/credentials/@system");
+    leave(Path::new(encrypted), &sealed)?;
+    leave(Path::new(system), &import())?;
+    info!("encrypted credentials: {}", sealed.names().collect::<Vec<_>>().join(", "));
+    Ok(vec![("ENCRYPTED_CREDENTIALS_DIRECTORY", encrypted), ("CREDENTIALS_DIRECTORY", system)])
+}
+
+/// Writes each as a file that nobody but root reads.
+fn leave(place: &Path, credentials: &Credentials) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o755).create(place.parent().unwrap_or(place))?;
+    DirBuilder::new().mode(0o700).create(place)?;
+    for name in credentials.names() {
+        let Some(value) = credentials.get(name) else { continue };
+        let mut file = File::options().write(true).create_new(true).mode(0o400).open(place.join(name))?;
+        file.write_all(value.expose())?;
+    }
+    Ok(())
 }
 
 fn is_confidential() -> bool {
@@ -109,4 +151,28 @@ fn is_confidential() -> bool {
     let flags = text.lines().find_map(|line| line.strip_prefix("flags")).unwrap_or_default();
     let has = |wanted: &str| flags.split_ascii_whitespace().any(|flag| flag == wanted);
     has("hypervisor") && CONFIDENTIAL.into_iter().any(has)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_roots_alone() {
+        let above = std::env::temp_dir().join(format!("hermetic-credentials-{}", std::process::id()));
+        let place = above.join("@system");
+        let mut credentials = Credentials::new();
+        credentials.add("a", Secret::new(b"1\0".to_vec()));
+        credentials.add("b.c", Secret::new(Vec::new()));
+        leave(&place, &credentials).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&above), mode(&place), mode(&place.join("a"))), (0o755, 0o700, 0o400));
+        assert_eq!(
+            (fs::read(place.join("a")).unwrap(), fs::read(place.join("b.c")).unwrap()),
+            (b"1\0".to_vec(), vec![])
+        );
+        fs::remove_dir_all(above).unwrap();
+    }
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{
+    credentials,
     early::{self, Borrowed, OURS},
     failure::{Failure, OrFail},
     init::Wish,
@@ -42,12 +43,15 @@ pub struct Ready {
 /// Hands the machine over. Returns only on failure.
 pub fn hand_over(ready: &Ready, borrowed: Borrowed, mut timeline: Timeline) -> Failure {
     match prepare(ready, borrowed, &mut timeline) {
-        Ok(init) => execute(&init),
+        Ok((init, environment)) => execute(&init, &environment),
         Err(failure) => failure,
     }
 }
 
-fn prepare(ready: &Ready, borrowed: Borrowed, timeline: &mut Timeline) -> Result<PathBuf, Failure> {
+/// Which program comes next, and what it is told besides what the kernel said.
+type Next = (PathBuf, Vec<(&'static str, &'static str)>);
+
+fn prepare(ready: &Ready, borrowed: Borrowed, timeline: &mut Timeline) -> Result<Next, Failure> {
     let Ready { usr, root, key, wish } = ready;
     key.shred().or_fail(STAGE, || format!("cannot erase the key file {}", key.path().display()))?;
     for mapping in [usr.mapping(), root.mapping()].into_iter().flatten() {
@@ -59,6 +63,8 @@ fn prepare(ready: &Ready, borrowed: Borrowed, timeline: &mut Timeline) -> Result
     let tree = File::open(root.path()).or_fail(STAGE, || format!("cannot open {}", root.path().display()))?;
     let init = wish.find(tree.as_fd()).map_err(|reason| Failure::new(STAGE, reason))?;
     drop(tree);
+    let environment =
+        credentials::hand_over().or_fail(STAGE, || "cannot leave credentials in /run/credentials".into())?;
     timeline.passed(STAGE);
     info!("{}, {}; {timeline}; starting {}", usr.summary(), root.summary(), init.display());
     fs::write(format!("{OURS}/timeline"), format!("{timeline}\n"))
@@ -74,16 +80,17 @@ fn prepare(ready: &Ready, borrowed: Borrowed, timeline: &mut Timeline) -> Result
     for staging in [&usr.path(), usr.tree()] {
         fs::remove_dir(staging).or_fail(STAGE, || format!("cannot remove {}", staging.display()))?;
     }
-    Ok(init)
+    Ok((init, environment))
 }
 
-/// Becomes the next init: the kernel's arguments and environment are passed on as they came, signals are as the kernel
-/// gives them to PID 1 (`exec` of std restores SIGPIPE and the mask), and every descriptor above 2 closes itself.
-fn execute(path: &Path) -> Failure {
+/// Becomes the next init: the kernel's arguments and environment are passed on as they came, with what is to be added, signals are as
+/// the kernel gives them to PID 1 (`exec` of std restores SIGPIPE and the mask), and every descriptor above 2 closes itself.
+fn execute(path: &Path, environment: &[(&'static str, &'static str)]) -> Failure {
     if let Err(error) = console::open() {
         info!("no console: {error}");
     }
-    let error = Command::new(path).args(std::env::args_os().skip(1)).exec();
+    let words = std::env::args_os().skip(1);
+    let error = Command::new(path).args(words).envs(environment.iter().copied()).exec();
     Failure::new(STAGE, format!("cannot execute {}: {error}", path.display()))
 }
 
@@ -94,7 +101,7 @@ pub fn pass_through(wish: &Wish) -> Failure {
     match found {
         Ok(init) => {
             info!("started again by init= of the real root; passing on to {}", init.display());
-            execute(&init)
+            execute(&init, &[])
         }
         Err(reason) => Failure::new(STAGE, reason),
     }

@@ -48,6 +48,13 @@ impl Inside {
         self
     }
 
+    /// The machine has this credential, under its whole name.
+    #[must_use]
+    pub fn system_credential(mut self, name: &str, content: &[u8]) -> Self {
+        self.credentials.push((name.to_owned(), content.to_owned()));
+        self
+    }
+
     /// systemd also has this unit; only what names it starts it.
     #[must_use]
     pub fn unit(mut self, name: &str, text: &str) -> Self {

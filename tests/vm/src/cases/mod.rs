@@ -31,6 +31,7 @@ mod small;
 mod systemd_comes_up_twice;
 mod systemd_seals_root;
 mod tpm2;
+mod users_and_credentials;
 mod usr_has_no_systemd;
 mod usr_is_not_there;
 mod usr_was_changed;
@@ -107,6 +108,10 @@ pub const ALL: &[Case] = &[
     Case { name: "200 power failures do no harm", level: Level::Long, run: power_fails::many },
     normal("systemd comes up twice on an encrypted root", systemd_comes_up_twice::run),
     normal("/etc follows an update of /usr and a rollback", etc_follows_usr::run),
+    normal(
+        "users, passwords and credentials are what the image and the machine ask for",
+        users_and_credentials::run,
+    ),
     normal("a power failure while /etc follows does no harm", power_fails_in_an_update::run),
     Case {
         name: "fifty power failures while /etc follows do no harm",

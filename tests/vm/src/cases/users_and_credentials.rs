@@ -1,0 +1,108 @@
+//! A system whose users are all its image's wish (no root in the factory's passwd): on the first boot a service runs as a user of
+//! sysusers.d that owns its directory, root has the password of a credential, whoever shall not log in cannot. An update that asks for
+//! more users gives nobody another id. And what sd-stub laid beside the kernel, encrypted, reaches the service that asks for it.
+
+use super::Context;
+use super::volatile::{came_up, questions};
+use crate::command;
+use crate::definition;
+use crate::disk::Disk;
+use crate::image::{self, Image};
+use crate::initramfs::Initramfs;
+use crate::inside::{Answers, Inside};
+use crate::machine::{Exit, Machine};
+use crate::usr::{Recipe, Usr};
+use anyhow::{Context as _, Result};
+use std::time::Duration;
+
+const DEADLINE: Duration = Duration::from_secs(600);
+
+/// Users of the first version.
+const SYSUSERS: &str =
+    "u kiosk - \"The Kiosk\" /var/lib/kiosk\nu operator - Operator /var/lib/kiosk /bin/bash\nu! robot -\n";
+
+/// Those that the second version adds: they are read before the others, and would have had their ids on an empty root.
+const MORE: &str = "u early -\ng earlier -\n";
+
+/// A directory that the user owns, and a file of the group.
+const TMPFILES: &str = "d /var/lib/kiosk 0750 kiosk kiosk\nf /var/lib/kiosk/list 0640 kiosk kiosk - listed\n";
+
+/// A service of the user, which starts with all others.
+const SERVICE: &str = "[Service]\nType=oneshot\nRemainAfterExit=yes\nUser=kiosk\nLoadCredentialEncrypted=sealed\n\
+                       ExecStart=/bin/sh -c 'id -un >>/var/lib/kiosk/ran && cat %d/sealed /var/lib/kiosk/list >>/var/lib/kiosk/ran'\n";
+
+/// The password of root, and one of a user as its hash, which is not one of ours.
+const PASSWORD: &[u8] = b"correct horse";
+const HASH: &[u8] =
+    b"$6$saltsalt$NFfehJH6WNBfj.Fb1ITVHlChpq1833801ruh5urlJ3omKmea5.Z51NHgAk1HOi5RDfkpRd3V5x0P72h1jo9QZ/";
+
+/// Whether libcrypt finds root's password right, and another one wrong.
+const LOGIN: &str = "hash=$(getent shadow root | cut -d: -f2); for word in 'correct horse' 'wrong horse'; do \
+                     perl -e 'print crypt($ARGV[0], $ARGV[1]) eq $ARGV[1] ? \"yes\" : \"no\"' \"$word\" \"$hash\"; done";
+
+pub fn run(context: &Context<'_>) -> Result<()> {
+    let (one, two) = (version(context, false)?, version(context, true)?);
+    let mut partitions = image::usr_partitions(&one, "appliance_1")?;
+    partitions.extend(image::usr_partitions(&two, "appliance_2")?);
+    let disk = context.disk("disk.raw", &Image::new(partitions))?;
+    let (plain, sealed) = (context.file("plain"), context.file("sealed.cred"));
+    std::fs::write(&plain, "unsealed\n")?;
+    // With the key that is none: what the machine does with a credential is shown, not how well it is kept.
+    let mut encrypt = context.bench.tools.tool("systemd-creds")?;
+    command::run(encrypt.args(["--with-key=null", "--name=sealed", "encrypt"]).arg(&plain).arg(&sealed))?;
+    let initramfs = Initramfs::new("virtio").file(&sealed, ".extra/credentials/sealed.cred");
+    let initramfs = context.initramfs(&initramfs)?;
+    let machine = |usr: &Usr| -> Result<Machine> {
+        let hash = usr.root_hash().context("the appliance's /usr is verified")?;
+        let machine = context.machine().deadline(DEADLINE).initramfs(&initramfs);
+        Ok(machine.cmdline(&format!("usrhash={hash}")).disk(Disk::new(&disk)))
+    };
+    let first = boot(context, &machine(&one)?, "first").context("version 1")?;
+    first.expect("ran", "kiosk\nunsealed\nlisted")?;
+    first.expect("owners", "750 kiosk:kiosk\n640 kiosk:kiosk\n644 kiosk:kiosk")?;
+    first.expect("login", "yesno")?;
+    first.expect("operator", std::str::from_utf8(HASH)?)?;
+    first.expect("locked", "robot:!*::1\nkiosk:!*::")?;
+    first.expect("encrypted", "400 sealed")?;
+
+    let second = boot(context, &machine(&two)?, "second").context("version 2")?;
+    second.expect("ids", first.text("ids")?)?.expect("login", "yesno")?;
+    second.contains("all", "early:")?.contains("all", "earlier:")?;
+    second.expect("ran", "kiosk\nunsealed\nlisted\nkiosk\nunsealed\nlisted")?;
+    second.expect("owners", first.text("owners")?)?;
+    Ok(())
+}
+
+fn version(context: &Context<'_>, has_more: bool) -> Result<Usr> {
+    let passwd = std::fs::read_to_string(context.bench.appliance.usr().join("share/factory/etc/passwd"))?;
+    let rootless: String =
+        passwd.lines().filter(|line| !line.starts_with("root:")).map(|line| format!("{line}\n")).collect();
+    let recipe = Recipe::new()
+        .repart(definition::PLAIN)
+        .file("share/factory/etc/passwd", rootless, 0o644)
+        .file("lib/sysusers.d/kiosk.conf", SYSUSERS, 0o644)
+        .file("lib/tmpfiles.d/kiosk.conf", TMPFILES, 0o644)
+        .file("lib/systemd/system/kiosk.service", SERVICE, 0o644)
+        .file("lib/systemd/system/multi-user.target.d/kiosk.conf", "[Unit]\nWants=kiosk.service\n", 0o644);
+    context.usr(&if has_more { recipe.file("lib/sysusers.d/00-more.conf", MORE, 0o644) } else { recipe })
+}
+
+/// Boots into systemd, which answers and switches off.
+fn boot(context: &Context<'_>, machine: &Machine, name: &str) -> Result<Answers> {
+    let inside = questions(Inside::new(&context.file(name)))
+        .system_credential("passwd.plaintext-password.root", PASSWORD)
+        .system_credential("passwd.hashed-password.operator", HASH)
+        .ask("ran", "cat /var/lib/kiosk/ran")
+        .ask("owners", "cd /var/lib/kiosk && stat --format='%a %U:%G' . list ran")
+        .ask("ids", "for name in kiosk operator robot; do id $name; done")
+        .ask("all", "getent passwd; getent group")
+        .ask("login", LOGIN)
+        .ask("operator", "getent shadow operator | cut -d: -f2")
+        .ask("locked", "getent shadow robot kiosk | cut -d: -f1,2,7,8")
+        .ask("encrypted", "cd /run/credentials/@encrypted && stat --format='%a %n' *");
+    let outcome = context.run(&inside.equip(machine.clone())?)?;
+    outcome.expect(&Exit::PowerOff)?;
+    let answers = inside.read()?;
+    came_up(&answers)?;
+    Ok(answers)
+}
