@@ -92,6 +92,8 @@ fn root_and_usr_are_what_the_fstab_generator_mounts() {
         "root=/dev/vda3 ro mount.usr=PARTLABEL=usr mount.usrfstype=erofs mount.usrflags=a mount.usrflags=b",
         "root=/dev/vda3 ro rootfstype=ext4 rootflags=noatime mount.usr=UUID=ABCD-1234",
         "root=/dev/vda3 ro mount.usr=/dev/vda1 mount.usrflags=rw",
+        "root=/dev/vda3 ro rootfstype=btrfs rootflags=subvol=root mount.usrflags=subvol=usr",
+        "root=/dev/vda3 ro mount.usrfstype=btrfs",
         &format!("root=/dev/vda3 ro usrhash={HASH}"),
         &format!("root=/dev/vda3 ro mount.usr=/dev/mapper/usr mount.usrfstype=erofs usrhash={HASH}"),
         &format!("root=/dev/vda3 ro systemd.verity=yes rootflags=noatime usrhash={HASH}"),

@@ -56,7 +56,7 @@ fn answer(consoles: &[Tty], deadline: Option<Deadline>, devices: &mut Devices) -
         };
         match ready {
             None => {}
-            Some(0) => devices.attend()?,
+            Some(0) => drop(devices.attend()?),
             Some(number) => match there.get(number - 1).map(|console| console.line()) {
                 Some(Ok(Some(line))) => return Ok(Answer::Typed(line)),
                 Some(Ok(None)) | None => {}

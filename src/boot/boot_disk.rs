@@ -1,21 +1,28 @@
 //! Which disk is ours (contract §2.1), and which slot of /usr on it.
 
+use std::{fs::File, io};
+
 use super::{
     devices::{Devices, Look},
     disks::Disk,
     failure::{Failure, OrFail},
 };
 use crate::{
-    disk::slot::{Slot, select_usr},
-    info,
+    config::OsRelease,
+    disk::slot::{Choice, Slot, has_version, select_usr},
+    info, notice,
     sys::{block::BlockDevice, efi},
     verity::RootHash,
 };
 
 const STAGE: &str = "usr";
 
+/// Who the booted kernel image says it is: sd-stub unpacks its section .osrel there.
+const KERNEL_IMAGE: &str = "/.extra/os-release";
+
 /// Waits for the disk that the firmware booted from, or without such knowledge for the one disk that holds a matching
-/// /usr, and picks the slot there. Where two disks qualify none is taken: a cloned disk could hold anything.
+/// /usr, and picks the slot there. Where two disks qualify none is taken: a cloned disk could hold anything. Every disk
+/// that was announced before the choice has been looked at; one that comes later cannot be waited for.
 ///
 /// # Errors
 /// The deadline passed, or the choice is not clear.
@@ -26,24 +33,52 @@ pub fn choose(devices: &mut Devices, root_hash: Option<&RootHash>) -> Result<(Di
             .map(|text| text.to_lowercase()),
         false => None,
     };
+    let version = match root_hash {
+        Some(_) => None,
+        None => image_version().or_fail(STAGE, || format!("cannot read {KERNEL_IMAGE}"))?,
+    };
+    let choice = match (root_hash, &version) {
+        (Some(root_hash), _) => Choice::RootHash(root_hash),
+        (None, Some(version)) => Choice::Version(version),
+        (None, None) => Choice::Newest,
+    };
     let subject = match root_hash {
         Some(root_hash) => format!("/usr with root hash {root_hash}"),
         None => "/usr partition".to_owned(),
     };
-    let (disk, slot) = devices.wait(STAGE, &subject, |there| match &loader {
-        Some(guid) => on_firmware_disk(there, guid, root_hash),
-        None => on_any_disk(there, root_hash),
-    })?;
-    let how = if loader.is_some() { "the firmware's disk" } else { "the only disk with it" };
-    info!("{}: {how}, {} from partition {}", disk.device.name, subject, slot.data);
+    let (disk, slot, how) = loop {
+        let found = devices.wait(STAGE, &subject, |there| match &loader {
+            Some(guid) => on_firmware_disk(there, guid, choice),
+            None => on_any_disk(there, choice),
+        })?;
+        // Drivers probe side by side: what came in meanwhile may be a second disk that qualifies.
+        if !devices.attend().or_fail(STAGE, || "cannot read the kernel's uevents".into())? {
+            break found;
+        }
+    };
+    if let Some(version) = version.filter(|version| !has_version(&slot.label, version)) {
+        notice!(
+            "{}: no /usr has version {version} of the kernel image; taking the newest, {}",
+            disk.device.name,
+            slot.label
+        );
+    }
+    info!("{}: {how}, {subject} from partition {}", disk.device.name, slot.data);
     Ok((disk, slot))
 }
 
-fn on_firmware_disk(
-    there: &[BlockDevice],
-    guid: &str,
-    root_hash: Option<&RootHash>,
-) -> Result<Look<(Disk, Slot)>, Failure> {
+/// IMAGE_VERSION of the kernel image, when it came as a UKI and says so.
+fn image_version() -> io::Result<Option<String>> {
+    match File::open(KERNEL_IMAGE) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        file => Ok(OsRelease::parse(&super::text_of(file?)?).image_version().map(str::to_owned)),
+    }
+}
+
+/// A disk, its slot, and how the two were found.
+type Chosen = (Disk, Slot, &'static str);
+
+fn on_firmware_disk(there: &[BlockDevice], guid: &str, choice: Choice<'_>) -> Result<Look<Chosen>, Failure> {
     let mut disks = Disk::all(there);
     disks.retain(|disk| disk.gpt.partitions().iter().any(|partition| partition.guid.to_string() == guid));
     if disks.len() > 1 {
@@ -58,24 +93,32 @@ fn on_firmware_disk(
     let Some(disk) = disks.pop() else {
         return Ok(Look::NotYet(format!("no disk has the partition {guid} that the firmware booted from")));
     };
-    match select_usr(disk.gpt.partitions(), root_hash) {
-        Ok(slot) => Ok(Look::Found((disk, slot))),
-        Err(error) => {
-            Err(Failure::new(STAGE, format!("{}, which the firmware booted from: {error}", disk.device.name)))
-        }
+    let error = match select_usr(disk.gpt.partitions(), choice) {
+        Ok(slot) => return Ok(Look::Found((disk, slot, "the firmware's disk"))),
+        Err(error) => format!("{}, which the firmware booted from: {error}", disk.device.name),
+    };
+    match choice {
+        // The loader may be on a disk of its own. A root hash names its /usr wherever it is.
+        Choice::RootHash(_) => Ok(match on_any_disk(there, choice)? {
+            Look::Found((disk, slot, _)) => {
+                Look::Found((disk, slot, "the only disk with it, though not the firmware's"))
+            }
+            Look::NotYet(_) => Look::NotYet(error),
+        }),
+        Choice::Version(_) | Choice::Newest => Err(Failure::new(STAGE, error)),
     }
 }
 
-fn on_any_disk(there: &[BlockDevice], root_hash: Option<&RootHash>) -> Result<Look<(Disk, Slot)>, Failure> {
+fn on_any_disk(there: &[BlockDevice], choice: Choice<'_>) -> Result<Look<Chosen>, Failure> {
     let (mut found, mut reasons) = (Vec::new(), Vec::new());
     for disk in Disk::all(there) {
-        match select_usr(disk.gpt.partitions(), root_hash) {
+        match select_usr(disk.gpt.partitions(), choice) {
             Ok(slot) => found.push((disk, slot)),
             Err(error) => reasons.push(format!("{}: {error}", disk.device.name)),
         }
     }
     match (found.pop(), found.is_empty()) {
-        (Some(only), true) => Ok(Look::Found(only)),
+        (Some((disk, slot)), true) => Ok(Look::Found((disk, slot, "the only disk with it"))),
         (Some(last), false) => {
             let disks: Vec<Disk> = found.into_iter().chain([last]).map(|(disk, _)| disk).collect();
             let names = names(&disks);

@@ -36,7 +36,6 @@ pub enum Look<T> {
 pub struct Devices {
     modules: Modules,
     uevents: Uevents,
-    deadline: Deadline,
     patience: Duration,
 }
 
@@ -48,14 +47,22 @@ impl Devices {
     pub fn start(config: &Config) -> Result<Self, Failure> {
         let uevents =
             Uevents::subscribe().or_fail(STAGE, || "cannot listen to the kernel's uevents".into())?;
-        let mut modules =
-            Modules::read(TABLES).or_fail(STAGE, || format!("cannot read the tables in {TABLES}"))?;
+        let mut modules = Modules::read(TABLES)
+            .or_fail(STAGE, || format!("cannot read the tables in {TABLES}"))?
+            .with(&config.modules_blocked, &config.module_parameters);
         modules.load_fixed().or_fail(STAGE, || "cannot load what every boot needs".into())?;
+        for name in &config.modules_load {
+            match modules.load_named(name) {
+                Ok(true) => {}
+                Ok(false) if Path::new("/sys/module").join(name).exists() => {}
+                Ok(false) => warning!("modules_load={name}: the initramfs has no such module"),
+                Err(error) => warning!("modules_load={name}: {error}"),
+            }
+        }
         complain(&modules.coldplug());
         debug!("{} modules loaded", modules.loaded());
         efi_variables(&mut modules);
-        let patience = config.device_timeout;
-        Ok(Self { modules, uevents, deadline: Deadline::after(patience), patience })
+        Ok(Self { modules, uevents, patience: config.device_timeout })
     }
 
     /// Loads what `name` (`dm-verity`, `fs-erofs`, ...) needs, if it is not built in.
@@ -71,7 +78,8 @@ impl Devices {
     }
 
     /// Waits until `look` finds `subject` among the block devices. It is asked once for what is there, then again
-    /// after every change; nothing polls. While it finds nothing, drivers are loaded for what appears.
+    /// after every change; nothing polls. While it finds nothing, drivers are loaded for what appears. Every subject has
+    /// the whole time that the command line gives a device: one that came late takes nothing from the next.
     ///
     /// # Errors
     /// What `look` refuses at once; the deadline passed.
@@ -81,13 +89,14 @@ impl Devices {
         subject: &str,
         mut look: impl FnMut(&[BlockDevice]) -> Result<Look<T>, Failure>,
     ) -> Result<T, Failure> {
+        let deadline = Deadline::after(self.patience);
         loop {
             let devices = BlockDevice::all().or_fail(STAGE, || "cannot list /sys/class/block".into())?;
             let why_not = match look(&devices)? {
                 Look::Found(found) => return Ok(found),
                 Look::NotYet(why_not) => why_not,
             };
-            if self.until_block_event()? {
+            if self.until_block_event(&deadline)? {
                 continue;
             }
             let there = match devices.iter().map(|device| device.name.as_str()).collect::<Vec<_>>().join(" ")
@@ -107,11 +116,12 @@ impl Devices {
     /// # Errors
     /// The announcements cannot be read.
     pub fn wait_for_node(&mut self, node: &Path) -> Result<bool, Failure> {
+        let deadline = Deadline::after(self.patience);
         loop {
             if node.exists() {
                 return Ok(true);
             }
-            let Some(left) = self.deadline.left() else { return Ok(false) };
+            let Some(left) = deadline.left() else { return Ok(false) };
             let event = self.uevents.next(left);
             match event.or_fail(STAGE, || "cannot read the kernel's uevents".into())? {
                 Some(event) => drop(self.handle(&event)),
@@ -125,21 +135,22 @@ impl Devices {
         self.uevents.as_fd()
     }
 
-    /// Loads drivers for what was announced, without waiting for more.
+    /// Loads drivers for what was announced, without waiting for more. True if the block devices may be others now.
     ///
     /// # Errors
     /// The announcements cannot be read.
-    pub fn attend(&mut self) -> io::Result<()> {
+    pub fn attend(&mut self) -> io::Result<bool> {
+        let mut news = false;
         while let Some(event) = self.uevents.next(Duration::ZERO)? {
-            self.handle(&event);
+            news |= self.handle(&event);
         }
-        Ok(())
+        Ok(news)
     }
 
     /// Handles announcements until one may have changed the block devices. False when the deadline passed.
-    fn until_block_event(&mut self) -> Result<bool, Failure> {
+    fn until_block_event(&mut self, deadline: &Deadline) -> Result<bool, Failure> {
         loop {
-            let Some(left) = self.deadline.left() else { return Ok(false) };
+            let Some(left) = deadline.left() else { return Ok(false) };
             let event =
                 self.uevents.next(left).or_fail(STAGE, || "cannot read the kernel's uevents".into())?;
             let Some(event) = event else { return Ok(false) };

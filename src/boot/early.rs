@@ -69,7 +69,9 @@ pub fn prepare() -> Result<(Config, Borrowed), Failure> {
     let borrowed = Borrowed::take();
     fs::create_dir_all(OURS).or_fail(STAGE, || format!("cannot create {OURS}"))?;
 
-    let words = fs::read_to_string("/proc/cmdline").or_fail(STAGE, || "cannot read /proc/cmdline".into())?;
+    // A word that is no text is none of those that we know; it must not take the others' effect away.
+    let words = fs::read("/proc/cmdline").or_fail(STAGE, || "cannot read /proc/cmdline".into())?;
+    let words = String::from_utf8_lossy(&words);
     let in_initramfs = OldRoot::is_temporary().or_fail(STAGE, || "cannot look at /".into())?;
     let read = if in_initramfs {
         Config::from_cmdline(&words, None)

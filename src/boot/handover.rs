@@ -97,10 +97,11 @@ fn execute(path: &Path, environment: &[(&'static str, &'static str)]) -> Failure
 /// Goes straight to systemd: hermetic-init was started a second time in the same boot, because `init=` of the real root
 /// names it (contract §1.6).
 pub fn pass_through(wish: &Wish) -> Failure {
-    let found = File::open("/").map_err(|error| error.to_string()).and_then(|root| wish.find(root.as_fd()));
+    let found =
+        File::open("/").map_err(|error| error.to_string()).and_then(|root| wish.find_another(root.as_fd()));
     match found {
         Ok(init) => {
-            info!("started again by init= of the real root; passing on to {}", init.display());
+            info!("started again as the init of the real root; passing on to {}", init.display());
             execute(&init, &[])
         }
         Err(reason) => Failure::new(STAGE, reason),

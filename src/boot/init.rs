@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, Mode, OFlags, ResolveFlags, fstat, openat2, statat},
+    fs::{AtFlags, Mode, OFlags, ResolveFlags, fstat, openat2, readlinkat, statat},
     io::Errno,
 };
 
@@ -36,10 +36,29 @@ impl Wish {
                 Err(errno) => Err(format!("hermetic.init={path}: {errno}")),
             };
         }
-        let wished = self.kernel.as_deref().filter(|path| path.starts_with('/') && !is_ourselves(root, path));
+        self.world(root, |path| !is_ourselves(root, path))
+    }
+
+    /// As [`Wish::find`], for a start after the hand-over: whatever is ourselves, by whichever word, would start us again for
+    /// ever.
+    ///
+    /// # Errors
+    /// One line that says what is missing.
+    pub fn find_another(&self, root: BorrowedFd<'_>) -> Result<PathBuf, String> {
+        let another = |path: &str| !is_ourselves(root, path);
+        match self.ours.as_deref().filter(|path| another(path) && is_program(root, path).unwrap_or(false)) {
+            Some(path) => Ok(path.into()),
+            None => self.world(root, another),
+        }
+    }
+
+    /// What the kernel's word or systemd's custom names, as far as it is `eligible`.
+    fn world(&self, root: BorrowedFd<'_>, eligible: impl Fn(&str) -> bool) -> Result<PathBuf, String> {
+        let wished = self.kernel.as_deref().filter(|path| path.starts_with('/'));
         wished
             .into_iter()
             .chain(SYSTEMD)
+            .filter(|path| eligible(path))
             .find(|path| is_program(root, path).unwrap_or(false))
             .map(PathBuf::from)
             .ok_or_else(|| format!("/usr holds no systemd (looked for {})", SYSTEMD.join(", ")))
@@ -52,16 +71,22 @@ fn open(root: BorrowedFd<'_>, path: &str) -> Result<File, Errno> {
 }
 
 fn is_program(root: BorrowedFd<'_>, path: &str) -> Result<bool, Errno> {
-    // Before root exists only /usr is there, without the links that lead into it.
-    let stat = match open(root, path)
-        .or_else(|errno| below_usr(path).map_or(Err(errno), |path| open(root, &path)))
-    {
+    let stat = match open(root, path).or_else(|errno| open_below_usr(root, path).ok_or(errno)) {
         Ok(file) => fstat(&file)?,
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(false),
         Err(errno) => return Err(errno),
     };
     let mode = Mode::from_raw_mode(stat.st_mode);
     Ok(rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() && mode.intersects(Mode::XUSR))
+}
+
+/// Before root exists only /usr is there, without the links that lead into it; a link in /usr may go through one.
+fn open_below_usr(root: BorrowedFd<'_>, path: &str) -> Option<File> {
+    let path = below_usr(path).unwrap_or_else(|| path.to_owned());
+    open(root, &path).ok().or_else(|| {
+        let target = readlinkat(root, path.trim_start_matches('/'), Vec::new()).ok()?;
+        open(root, &below_usr(target.to_str().ok()?)?).ok()
+    })
 }
 
 /// `/sbin/init` as merged-usr systems mean it: `/usr/sbin/init`.
@@ -114,6 +139,19 @@ mod tests {
         // An absolute link is followed inside the tree, not on the machine.
         std::os::unix::fs::symlink("/usr/lib/systemd/systemd", root.join("usr/sbin/abs")).unwrap();
         assert_eq!(find(Some("/usr/sbin/abs"), None), Ok("/usr/sbin/abs".into()));
+        // Also through a link of the root that is not there yet.
+        std::os::unix::fs::symlink("/lib/systemd/systemd", root.join("usr/sbin/old")).unwrap();
+        assert_eq!(find(Some("/usr/sbin/old"), None), Ok("/usr/sbin/old".into()));
+        assert_eq!(find(Some("/sbin/old"), None), Ok("/sbin/old".into()));
+
+        // After the hand-over whatever is ourselves is passed over, by whichever word it is named.
+        let another = |ours: Option<&str>, kernel: Option<&str>| {
+            Wish { ours: ours.map(Into::into), kernel: kernel.map(Into::into) }.find_another(fd.as_fd())
+        };
+        std::os::unix::fs::symlink("/usr/lib/systemd/systemd", root.join("usr/sbin/hermetic-init")).unwrap();
+        assert_eq!(another(Some("/usr/sbin/hermetic-init"), None), systemd);
+        assert_eq!(another(None, Some("/usr/sbin/hermetic-init")), systemd);
+        assert_eq!(another(Some("/usr/sbin/init"), None), Ok("/usr/sbin/init".into()));
         fs::remove_file(root.join("usr/lib/systemd/systemd")).unwrap();
         assert!(find(None, None).is_err());
         fs::remove_dir_all(root).unwrap();

@@ -16,12 +16,17 @@ const LONGEST: u64 = 8 << 20;
 const BY_NAME: &str = super::unlock::KEY_DIRECTORIES[0];
 
 /// The key file, wherever the command line says it is.
-pub struct Key(PathBuf);
+pub struct Key {
+    path: PathBuf,
+    /// Those that the command line gives to a volume of its choice.
+    others: Vec<PathBuf>,
+}
 
 impl Key {
-    /// The key file that `config` names.
+    /// The key files that `config` names.
     pub fn new(config: &Config) -> Self {
-        Self(config.key_file.clone().into())
+        let others = config.luks.key_files().map(PathBuf::from).collect();
+        Self { path: config.key_file.clone().into(), others }
     }
 
     /// Its content, whole: cryptsetup's `--key-file` also takes every byte, a newline at the end included.
@@ -29,8 +34,8 @@ impl Key {
     /// # Errors
     /// There is none, or it is empty, or longer than cryptsetup would take.
     pub fn read(&self, stage: &'static str) -> Result<Secret, Failure> {
-        let path = self.0.display();
-        match read(&self.0, 0, None) {
+        let path = self.path.display();
+        match read(&self.path, 0, None) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Failure::new(
                 stage,
                 format!("key file {path} is missing; build the initramfs with --key-file"),
@@ -39,8 +44,9 @@ impl Key {
         }
     }
 
-    /// Overwrites the file in place, then unlinks it: the initramfs is page cache, and pages go back to the kernel as they
-    /// are. On a root= partition (`init=` without initramfs) there is only this one, and the next boot needs it.
+    /// Overwrites every key file of the initramfs in place, then unlinks it: the initramfs is page cache, and pages go back
+    /// to the kernel as they are. On a root= partition (`init=` without initramfs) there is only this one, and the next boot
+    /// needs it.
     ///
     /// # Errors
     /// It can be neither overwritten nor ignored.
@@ -51,12 +57,12 @@ impl Key {
         for entry in fs::read_dir(BY_NAME).into_iter().flatten() {
             shred(&entry?.path())?;
         }
-        shred(&self.0)
+        [&self.path].into_iter().chain(&self.others).try_for_each(|path| shred(path))
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 }
 
@@ -82,9 +88,14 @@ pub fn read(path: &Path, offset: u64, size: Option<u64>) -> io::Result<Secret> {
 
 fn shred(path: &Path) -> io::Result<()> {
     let mut file = match OpenOptions::new().write(true).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory) => {
+            return Ok(());
+        }
         other => other?,
     };
+    if !file.metadata()?.is_file() {
+        return Ok(());
+    }
     let zeroes = [0; 4096];
     let mut left = file.metadata()?.len();
     while left > 0 {
@@ -95,4 +106,28 @@ fn shred(path: &Path) -> io::Result<()> {
     file.sync_data()?;
     drop(file);
     fs::remove_file(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shredded_is_overwritten_before_it_is_gone() {
+        let directory = std::env::temp_dir().join(format!("hermetic-init-shred-{}", std::process::id()));
+        fs::create_dir_all(directory.join("inside")).unwrap();
+        let path = directory.join("root.key");
+        fs::write(&path, [0x5a; 10_000]).unwrap();
+        let mut still_open = File::open(&path).unwrap();
+        shred(&path).unwrap();
+        assert!(!path.exists());
+        let mut left = Vec::new();
+        still_open.read_to_end(&mut left).unwrap();
+        assert_eq!(left, [0; 10_000]);
+        // What is no file is nobody's key, and what is gone needs nothing.
+        shred(&directory.join("inside")).unwrap();
+        shred(&path).unwrap();
+        assert!(directory.join("inside").is_dir());
+        fs::remove_dir_all(directory).unwrap();
+    }
 }

@@ -28,7 +28,11 @@ mod unlock;
 mod usr;
 mod volatile;
 
-use std::{io, mem};
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    mem,
+};
 
 use crate::info;
 use devices::Devices;
@@ -84,6 +88,16 @@ fn boot() -> Result<(Ready, Borrowed, Timeline), Failure> {
     // Whatever is sealed to the phase before cannot be had from here on.
     measurements.phase("leave-initrd")?;
     Ok((Ready { usr, root, key, wish }, borrowed, timeline))
+}
+
+/// The text of a small file, at most 1 MiB of it.
+fn text_of(file: File) -> io::Result<String> {
+    const LIMIT: u64 = 1 << 20;
+    let mut text = String::new();
+    if file.take(LIMIT).read_to_string(&mut text)? as u64 == LIMIT {
+        return Err(io::Error::other("it has more than 1 MiB"));
+    }
+    Ok(text)
 }
 
 /// Fills `bytes` from the kernel's generator, waiting until it has been seeded.

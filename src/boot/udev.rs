@@ -67,11 +67,25 @@ mod tests {
             number: DeviceNumber { major: 253, minor: 0 },
         };
         let text = entry(&mapping, 7);
-        for line in
-            ["E:DM_UDEV_PRIMARY_SOURCE_FLAG=1", "E:DM_NAME=usr", "S:mapper/usr", "I:7", "G:systemd", "V:1"]
-        {
-            assert!(text.lines().any(|l| l == line), "{line} not in {text}");
-        }
-        assert!(text.lines().all(|l| l.as_bytes()[1] == b':'));
+        let mut lines: Vec<&str> = text.lines().collect();
+        lines.sort_unstable();
+        // What 10-dm.rules reads back and what udevd itself keeps of a device, no more and no less.
+        let expected = [
+            "E:DM_ACTIVATION=1",
+            "E:DM_NAME=usr",
+            "E:DM_SUSPENDED=0",
+            "E:DM_UDEV_DISABLE_LIBRARY_FALLBACK_FLAG=1",
+            "E:DM_UDEV_PRIMARY_SOURCE_FLAG=1",
+            "E:DM_UDEV_RULES_VSN=3",
+            "E:DM_UUID=CRYPT-VERITY-0123-usr",
+            "G:systemd",
+            "I:7",
+            "Q:systemd",
+            "S:disk/by-id/dm-name-usr",
+            "S:disk/by-id/dm-uuid-CRYPT-VERITY-0123-usr",
+            "S:mapper/usr",
+            "V:1",
+        ];
+        assert_eq!(lines, expected);
     }
 }

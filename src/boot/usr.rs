@@ -151,18 +151,15 @@ fn find(config: &Config, devices: &mut Devices) -> Result<Found, Failure> {
             let (disk, slot) = boot_disk::choose(devices, Some(&verity.root_hash))?;
             from_slot(disk, &slot, true)
         }
-        (Some(data), Some(hash)) => {
-            let (data, hash) = (wait_for(devices, data)?, wait_for(devices, hash)?);
+        // The one that is not named is the partition that the root hash names.
+        (data, hash) => {
+            let named = |spec: &Option<DeviceSpec>, guid: uuid::Uuid| {
+                spec.clone().unwrap_or_else(|| DeviceSpec::PartUuid(guid.to_string()))
+            };
+            let data = wait_for(devices, &named(data, verity.root_hash.data_guid()))?;
+            let hash = wait_for(devices, &named(hash, verity.root_hash.verity_guid()))?;
             Ok(Found { disk: disk_of(&data)?, data, hash: Some(hash) })
         }
-        (Some(_), None) => Err(Failure::new(
-            STAGE,
-            "the verity data device is named, its hash device is not; add systemd.verity_usr_hash=",
-        )),
-        (None, Some(_)) => Err(Failure::new(
-            STAGE,
-            "the verity hash device is named, its data device is not; add systemd.verity_usr_data=",
-        )),
     }
 }
 
@@ -244,7 +241,11 @@ fn verify(
     };
     let mut block = vec![0; superblock.data_block_size as usize];
     Node::open(mapping.node())
-        .and_then(|node| node.file().read_exact_at(Bytes(0), &mut block))
+        .and_then(|node| {
+            // Without it the kernel reads ahead, and a corrupt block behind the first would count or not as it happens.
+            node.expect_random_reads()?;
+            node.file().read_exact_at(Bytes(0), &mut block)
+        })
         .map_err(|error| corrupt(error.to_string()))?;
     let status = mapper.status(&mapping).or_fail(STAGE, || "dm-verity".into())?;
     if !status.starts_with('V') {

@@ -80,6 +80,7 @@ pub(super) fn decide(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<Config> {
         },
         modules_load: modules(&raw.modules_load),
         modules_blocked: modules(&raw.modules_blocked),
+        module_parameters: raw.module_parameters.clone(),
         device_timeout: seconds(raw.hermetic("hermetic.device-timeout"))?
             .unwrap_or(Duration::from_secs(options::DEVICE_TIMEOUT.into())),
         failure: failure(raw, warnings)?,
@@ -128,8 +129,13 @@ fn usr(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<Usr> {
         }
         (None, _) => None,
     };
+    // Type or options alone mean a part of the root's device (a subvolume), unless a root hash means another.
+    let of_root = (raw.usrfstype.is_some() || !raw.usrflags.is_empty()) && hash.is_none();
     let source = match filled(&raw.usr) {
-        None => UsrSource::Auto,
+        None => match filled(&raw.root).filter(|_| of_root).map(source).transpose()? {
+            Some(Source::Device(device)) => UsrSource::Device(device),
+            _ => UsrSource::Auto,
+        },
         Some(word) => match source(word)? {
             Source::Auto { .. } => UsrSource::Auto,
             Source::Mapper(name) if name == "usr" && hash.is_some() => UsrSource::Auto,

@@ -135,6 +135,11 @@ impl Luks {
         latest(&self.keys, uuid).map(String::as_str)
     }
 
+    /// All key files that are named, for whatever volume.
+    pub fn key_files(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().map(|(_, path)| path.as_str())
+    }
+
     /// The key file that is for every volume.
     pub fn common_key_file(&self) -> Option<&str> {
         self.keys.iter().rev().find(|(scope, _)| scope.is_none()).map(|(_, path)| path.as_str())

@@ -74,6 +74,8 @@ pub struct Config {
     pub modules_load: Vec<String>,
     /// Modules not to load, `-` folded to `_`.
     pub modules_blocked: Vec<String>,
+    /// Parameters of modules, in the order of the words: the module's name, `-` folded to `_`, and `NAME=VALUE`.
+    pub module_parameters: Vec<(String, String)>,
     /// How long a disk may take to appear.
     pub device_timeout: Duration,
     /// What happens when the boot has failed.

@@ -69,7 +69,7 @@ pub const TABLE: [Hermetic; 12] = [
         name: "hermetic.log",
         values: "err|info|debug",
         default: "debug with `debug`, err with `quiet`, else info",
-        help: "What goes to the kernel log.",
+        help: "What goes to the kernel log; err: failures and warnings.",
     },
     Hermetic {
         name: "hermetic.measure",

@@ -42,6 +42,8 @@ pub(super) struct Raw {
     pub masks: Vec<String>,
     pub modules_load: Vec<String>,
     pub modules_blocked: Vec<String>,
+    /// Module, `-` folded to `_`, and what `PARAMETER=VALUE` it gets, as the kernel parses it.
+    pub module_parameters: Vec<(String, String)>,
     /// The last of `quiet`, `debug`, `loglevel=` and `systemd.log_level=`.
     pub verbosity: Option<Word>,
     /// The last word for every option of [`options::TABLE`], in the table's order.
@@ -115,8 +117,10 @@ impl Raw {
             }
             (_, "quiet" | "debug") if word.value.is_none() => self.verbosity = Some(word),
             (_, "loglevel" | "systemd.log_level") => needs_value(&mut self.verbosity, word, warnings),
-            // Everything else is the kernel's, systemd's or nobody's.
-            _ => {}
+            // Everything else is the kernel's, systemd's or nobody's. What looks like a parameter of a module is kept for
+            // the case that there is one of that name.
+            (false, _) => self.module_parameters.extend(parameter(&word)),
+            (true, _) => {}
         }
     }
 
@@ -137,6 +141,22 @@ impl Raw {
     pub fn hermetic(&self, name: &str) -> Option<&Word> {
         options::TABLE.iter().zip(&self.hermetic).find(|(option, _)| option.name == name)?.1.as_ref()
     }
+}
+
+/// `MODULE.PARAMETER[=VALUE]`: the module's name and the rest. The kernel gives these words to what is built in; to a module
+/// they come through whoever loads it (kernel-parameters.rst; modprobe does the same).
+fn parameter(word: &Word) -> Option<(String, String)> {
+    let (module, name) = word.key.split_once('.')?;
+    // systemd's own words look alike.
+    if module.is_empty() || name.is_empty() || module == "systemd" {
+        return None;
+    }
+    let value = match &word.value {
+        None => String::new(),
+        Some(value) if value.contains(char::is_whitespace) => format!("=\"{value}\""),
+        Some(value) => format!("={value}"),
+    };
+    Some((module.replace('-', "_"), format!("{name}{value}")))
 }
 
 /// A word that says nothing without a value is left out with a warning, as in systemd.

@@ -62,6 +62,7 @@ fn nothing_said() {
             kernel_init: None,
             modules_load: vec![],
             modules_blocked: vec![],
+            module_parameters: vec![],
             device_timeout: Duration::from_secs(30),
             failure: Failure { action: FailureAction::Reboot, delay: Some(Duration::from_secs(30)) },
             log: LogLevel::Info,
@@ -244,6 +245,10 @@ fn the_smaller_words() {
         config("module_blacklist=a rd.driver.blacklist=b-c modprobe.blacklist=d").modules_blocked,
         ["a", "b_c", "d"]
     );
+    let parameters =
+        config("nvme-core.ps_max=0 dm_verity.require_signatures rd.a.b=c a.b=\"c d\" loop.=1 .x=2");
+    let expected = [("nvme_core", "ps_max=0"), ("dm_verity", "require_signatures"), ("a", "b=\"c d\"")];
+    assert_eq!(parameters.module_parameters, expected.map(|(module, text)| (module.into(), text.into())));
     assert_eq!(config("rd.luks.key=/etc/key").key_file, "/etc/key");
     assert_eq!(config("hermetic.key-file=/k rd.luks.key=/etc/key").key_file, "/k");
     assert_eq!(config("hermetic.root-policy=existing").root_policy, RootPolicy::Existing);

@@ -26,6 +26,18 @@ pub struct Slot {
     pub label: String,
 }
 
+/// What decides among the slots.
+#[derive(Clone, Copy, Debug)]
+pub enum Choice<'a> {
+    /// The pair of partitions that this hash names.
+    RootHash(&'a RootHash),
+    /// The label with this version, IMAGE_VERSION of the kernel image that was booted: a boot loader that falls back to an
+    /// older kernel falls back to its /usr as well. Where no label has it, the newest.
+    Version(&'a str),
+    /// The newest label.
+    Newest,
+}
+
 /// Why no slot was chosen.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SlotError {
@@ -73,29 +85,36 @@ impl core::error::Error for SlotError {}
 /// Chooses the /usr to boot among the partitions of one disk.
 ///
 /// With a root hash it is the pair that the hash names, by GUID alone: attributes and labels steer automatic discovery
-/// only, and there is no fallback to another version. Without one it is the highest label version among the native usr
-/// partitions that discovery may use; of equal ones the first.
+/// only, and there is no fallback to another version. Without one it is, among the native usr partitions that discovery may
+/// use, the label of the given version, or else the highest label version; of equal ones the first.
 ///
 /// # Errors
 /// See [`SlotError`].
-pub fn select_usr(partitions: &[Partition], root_hash: Option<&RootHash>) -> Result<Slot, SlotError> {
-    match root_hash {
-        Some(hash) => {
+pub fn select_usr(partitions: &[Partition], choice: Choice<'_>) -> Result<Slot, SlotError> {
+    let version = match choice {
+        Choice::RootHash(hash) => {
             let data = by_guid(partitions, "usr", hash.data_guid())?;
             let verity = by_guid(partitions, "usr-verity", hash.verity_guid())?;
-            Ok(Slot { data: data.number, verity: Some(verity.number), label: data.label.clone() })
+            return Ok(Slot { data: data.number, verity: Some(verity.number), label: data.label.clone() });
         }
-        None => {
-            let newest = newest(partitions, Role::Usr).ok_or(SlotError::None)?;
-            let verity = candidates(partitions, Role::UsrVerity)
-                .find(|partition| compare(version_of_hash(&partition.label), &newest.label).is_eq());
-            Ok(Slot {
-                data: newest.number,
-                verity: verity.map(|partition| partition.number),
-                label: newest.label.clone(),
-            })
-        }
-    }
+        Choice::Version(version) => Some(version),
+        Choice::Newest => None,
+    };
+    let same = version
+        .and_then(|version| candidates(partitions, Role::Usr).find(|slot| has_version(&slot.label, version)));
+    let data = same.or_else(|| newest(partitions, Role::Usr)).ok_or(SlotError::None)?;
+    let verity = candidates(partitions, Role::UsrVerity)
+        .find(|partition| compare(version_of_hash(&partition.label), &data.label).is_eq());
+    Ok(Slot {
+        data: data.number,
+        verity: verity.map(|partition| partition.number),
+        label: data.label.clone(),
+    })
+}
+
+/// Whether a label is `VERSION` or `NAME_VERSION`.
+pub fn has_version(label: &str, version: &str) -> bool {
+    label.strip_suffix(version).is_some_and(|name| name.is_empty() || name.ends_with('_'))
 }
 
 /// Chooses the root among the partitions of one disk: of those of the native root type that discovery may use, the one
@@ -185,9 +204,13 @@ mod tests {
             (Usr, "PND#os_9", "", 0),
             (Root, "os_9", "", 0),
         ]);
-        assert_eq!(numbers(select_usr(&table, None)), (4, Some(5)));
-        assert_eq!(numbers(select_usr(&table[..1], None)), (1, None));
-        assert_eq!(select_usr(&table[6..], None), Err(SlotError::None));
+        assert_eq!(numbers(select_usr(&table, Choice::Newest)), (4, Some(5)));
+        assert_eq!(numbers(select_usr(&table[..1], Choice::Newest)), (1, None));
+        assert_eq!(select_usr(&table[6..], Choice::Newest), Err(SlotError::None));
+        // The kernel's own version goes before a newer one; a version that is no slot's changes nothing.
+        assert_eq!(numbers(select_usr(&table, Choice::Version("1.9"))), (1, Some(2)));
+        assert_eq!(numbers(select_usr(&table, Choice::Version("9"))), (4, Some(5)));
+        assert_eq!(numbers(select_usr(&table, Choice::Version("2"))), (4, Some(5)));
     }
 
     #[test]
@@ -200,12 +223,12 @@ mod tests {
             (UsrVerity, "os_1", TREE, types::NO_AUTO),
             (Usr, "_empty", DATA, types::NO_AUTO),
         ]);
-        assert_eq!(numbers(select_usr(&table, Some(&hash))), (4, Some(3)));
+        assert_eq!(numbers(select_usr(&table, Choice::RootHash(&hash))), (4, Some(3)));
         let missing = |role, guid: &str| SlotError::Missing { role, guid: Uuid::try_parse(guid).unwrap() };
-        assert_eq!(select_usr(&table[..3], Some(&hash)), Err(missing("usr", DATA)));
-        assert_eq!(select_usr(&table[3..], Some(&hash)), Err(missing("usr-verity", TREE)));
+        assert_eq!(select_usr(&table[..3], Choice::RootHash(&hash)), Err(missing("usr", DATA)));
+        assert_eq!(select_usr(&table[3..], Choice::RootHash(&hash)), Err(missing("usr-verity", TREE)));
         table.extend_from_within(3..);
         table[4].number = PartitionNumber(5);
-        assert!(matches!(select_usr(&table, Some(&hash)), Err(SlotError::Ambiguous { .. })));
+        assert!(matches!(select_usr(&table, Choice::RootHash(&hash)), Err(SlotError::Ambiguous { .. })));
     }
 }

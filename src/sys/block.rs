@@ -148,6 +148,14 @@ impl Node {
         Ok(Self { file: OpenOptions::new().read(true).write(true).open(&path)?, path })
     }
 
+    /// Turns read-ahead off: what is read is what was asked for.
+    ///
+    /// # Errors
+    /// What posix_fadvise(2) says.
+    pub fn expect_random_reads(&self) -> io::Result<()> {
+        Ok(rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::Random)?)
+    }
+
     /// The path it was opened by.
     pub fn path(&self) -> &Path {
         &self.path

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io,
+    io::{self, Read as _},
 };
 
 use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
@@ -19,6 +19,9 @@ pub const LOADER: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 /// The vendor of systemd's variables.
 pub const SYSTEMD: &str = "8cf2644b-4b0b-428f-9387-6d876050dc67";
 
+/// More than any variable of text has, bytes.
+const LONGEST: u64 = 64 << 10;
+
 /// Whether the machine was started by EFI firmware whose variables can be asked for.
 pub fn is_available() -> bool {
     super::mount::is_mount_point(MOUNT)
@@ -30,11 +33,15 @@ pub fn is_available() -> bool {
 /// The firmware fails to give it, or it is no text.
 pub fn text(name: &str, vendor: &str) -> io::Result<Option<String>> {
     let path = format!("{MOUNT}/{name}-{vendor}");
-    match fs::read(path) {
-        Ok(bytes) => decode(&bytes).map(Some).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut bytes = Vec::new();
+    if file.take(LONGEST).read_to_end(&mut bytes)? as u64 == LONGEST {
+        return Err(io::ErrorKind::InvalidData.into());
     }
+    decode(&bytes).map(Some).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// Removes a variable. One that is not there is removed.

@@ -51,14 +51,26 @@ pub fn log(priority: Priority, text: fmt::Arguments<'_>) {
     if priority as u8 > LEVEL.load(Ordering::Relaxed) {
         return;
     }
-    let line = format!("<{}>hermetic-init[{}]: {text}\n", DAEMON | priority as u8, std::process::id());
-    let (body, end) = line.split_at(line.len() - 1);
-    let line = body.replace('\n', " | ") + end;
+    let line = record(priority, &text.to_string());
     // There is nobody left to tell when the log itself fails.
     match KMSG.get() {
         Some(mut file) => drop(file.write_all(line.as_bytes())),
         None => drop(std::io::stderr().write_all(line.as_bytes())),
     }
+}
+
+/// The kernel refuses a record of more than 1024 bytes (PRINTKRB_RECORD_MAX, kernel/printk/printk.c), prefix and end included.
+const LONGEST: usize = 1000;
+
+fn record(priority: Priority, text: &str) -> String {
+    let mut line = format!("<{}>hermetic-init[{}]: {text}", DAEMON | priority as u8, std::process::id());
+    line = line.replace('\n', " | ");
+    if line.len() > LONGEST {
+        line.truncate(line.floor_char_boundary(LONGEST));
+        line.push('…');
+    }
+    line.push('\n');
+    line
 }
 
 /// Logs what was done.
@@ -76,3 +88,18 @@ macro_rules! notice { ($($a:tt)*) => { $crate::sys::kmsg::log($crate::sys::kmsg:
 /// Logs why the boot cannot go on.
 #[macro_export]
 macro_rules! error { ($($a:tt)*) => { $crate::sys::kmsg::log($crate::sys::kmsg::Priority::Error, format_args!($($a)*)) } }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_one_line_and_never_longer_than_the_kernel_takes() {
+        assert!(record(Priority::Error, "a\nb").ends_with("]: a | b\n"));
+        for length in 900..1100 {
+            let line = record(Priority::Info, &format!("{}é", "x".repeat(length)));
+            assert!(line.len() <= 1024 && line.ends_with('\n'), "{} bytes", line.len());
+        }
+        assert!(record(Priority::Info, &"x".repeat(5000)).ends_with("x…\n"));
+    }
+}

@@ -11,6 +11,7 @@
 
 use std::{
     collections::HashSet,
+    ffi::CString,
     fmt, fs,
     fs::File,
     io,
@@ -45,7 +46,11 @@ pub struct Modules {
     load: Vec<String>,
     alias: Vec<Entry>,
     demand: Vec<Entry>,
+    blocked: Vec<String>,
+    parameters: Vec<(String, String)>,
     loaded: HashSet<String>,
+    /// Drivers that would not load when their device announced itself: said once.
+    failed: HashSet<String>,
 }
 
 /// A line of a table: what is asked for, and the files that answer, dependencies first.
@@ -84,8 +89,18 @@ impl Modules {
             load: load.lines().map(str::to_owned).filter(|line| !line.is_empty()).collect(),
             alias: entries(alias),
             demand: entries(demand),
-            loaded: HashSet::new(),
+            ..Self::default()
         }
+    }
+
+    /// What the command line says of modules by their names, `-` folded to `_`: those that no device may ask for, and
+    /// `NAME=VALUE` parameters. The kernel leaves both to whoever loads a module (modprobe.d(5), kernel-parameters.rst);
+    /// `module_blacklist=` it carries out itself besides.
+    #[must_use]
+    pub fn with(mut self, blocked: &[String], parameters: &[(String, String)]) -> Self {
+        self.blocked = blocked.to_vec();
+        self.parameters = parameters.to_vec();
+        self
     }
 
     /// Loads what every boot needs.
@@ -112,6 +127,22 @@ impl Modules {
         Ok(true)
     }
 
+    /// Loads the module of that name (`-` folded to `_`) and what it needs. False if no table has it.
+    ///
+    /// # Errors
+    /// The first module that would not load.
+    pub fn load_named(&mut self, name: &str) -> Result<bool, ModuleError> {
+        let is_it = |path: &String| module_name(path) == name;
+        let entries = self.alias.iter().chain(&self.demand).map(|entry| &entry.paths);
+        let Some(paths) = entries.filter_map(|paths| paths.get(..=paths.iter().position(is_it)?)).next()
+        else {
+            return Ok(self.loaded.iter().any(is_it));
+        };
+        let paths = paths.to_vec();
+        self.load_all(&paths)?;
+        Ok(true)
+    }
+
     fn on_demand(&self, name: &str) -> Option<Vec<String>> {
         self.demand.iter().find(|entry| entry.key == name).map(|entry| entry.paths.clone())
     }
@@ -126,9 +157,17 @@ impl Modules {
             .iter()
             .filter(|entry| glob(entry.key.as_bytes(), modalias.as_bytes()))
             .map(|entry| entry.paths.clone())
+            .filter(|paths| !paths.last().is_some_and(|driver| self.is_blocked(driver)))
+            .filter(|paths| !paths.iter().any(|path| self.failed.contains(path)))
             .collect();
         let before = self.loaded.len();
-        let errors = matching.iter().filter_map(|paths| self.load_all(paths).err()).collect();
+        let mut errors = Vec::new();
+        for paths in &matching {
+            if let Err(error) = self.load_all(paths) {
+                self.failed.insert(error.path.clone());
+                errors.push(error);
+            }
+        }
         (self.loaded.len() > before, errors)
     }
 
@@ -158,13 +197,39 @@ impl Modules {
             if self.loaded.contains(path) {
                 continue;
             }
-            let loaded = load(Path::new(path)).map_err(|error| ModuleError { path: path.clone(), error })?;
+            let loaded = match self.load(path) {
+                // The kernel obeys module_blacklist= itself. Whoever gave it knows that the machine does without.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied && self.is_blocked(path) => {
+                    Outcome::Unsupported
+                }
+                other => other.map_err(|error| ModuleError { path: path.clone(), error })?,
+            };
             self.loaded.insert(path.clone());
             if loaded == Outcome::Unsupported {
                 outcome = loaded;
             }
         }
         Ok(outcome)
+    }
+
+    fn is_blocked(&self, path: &str) -> bool {
+        self.blocked.iter().any(|name| *name == module_name(path))
+    }
+
+    /// Loads one module file. One that the kernel has already is fine.
+    fn load(&self, path: &str) -> io::Result<Outcome> {
+        let parameters = CString::new(self.parameters_of(path)).map_err(io::Error::other)?;
+        match rustix::system::finit_module(File::open(path)?, &parameters, 0) {
+            Ok(()) | Err(Errno::EXIST) => Ok(Outcome::Loaded),
+            Err(Errno::NODEV) => Ok(Outcome::Unsupported),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn parameters_of(&self, path: &str) -> String {
+        let name = module_name(path);
+        let own = self.parameters.iter().filter(|(module, _)| *module == name);
+        own.map(|(_, parameter)| parameter.as_str()).collect::<Vec<_>>().join(" ")
     }
 
     /// How many modules have been loaded so far.
@@ -182,13 +247,10 @@ enum Outcome {
     Unsupported,
 }
 
-/// Loads one module file. One that the kernel has already is fine.
-fn load(path: &Path) -> io::Result<Outcome> {
-    match rustix::system::finit_module(File::open(path)?, c"", 0) {
-        Ok(()) | Err(Errno::EXIST) => Ok(Outcome::Loaded),
-        Err(Errno::NODEV) => Ok(Outcome::Unsupported),
-        Err(errno) => Err(errno.into()),
-    }
+/// The kernel's name of the module in a file: that of the file, `-` folded to `_`.
+fn module_name(path: &str) -> String {
+    let file = path.rsplit_once('/').map_or(path, |(_, file)| file);
+    file.split_once(".ko").map_or(file, |(name, _)| name).replace('-', "_")
 }
 
 /// What the devices of every bus announce.
@@ -286,6 +348,33 @@ mod tests {
         ] {
             assert_eq!(glob(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
         }
+    }
+
+    #[test]
+    fn what_the_command_line_says_of_modules() {
+        let modules = Modules::parse("/m/loop.ko\n", "pci:* /m/core.ko /m/nvme-core.ko\n", "").with(
+            &["nvme_core".into()],
+            &[
+                ("nvme_core".into(), "latency=0".into()),
+                ("loop".into(), "max_loop=1".into()),
+                ("nvme_core".into(), "poll".into()),
+            ],
+        );
+        assert_eq!(modules.parameters_of("/m/nvme-core.ko"), "latency=0 poll");
+        assert_eq!(modules.parameters_of("/m/core.ko"), "");
+        assert!(modules.is_blocked("/m/nvme-core.ko") && !modules.is_blocked("/m/loop.ko"));
+    }
+
+    #[test]
+    fn a_blocked_driver_is_not_loaded_for_its_device_and_a_broken_one_is_named_once() {
+        // No such files: loading them fails, so that an attempt is seen.
+        let parse = || Modules::parse("", "pci:* /nowhere/a.ko /nowhere/nvme.ko\n", "");
+        let mut broken = parse();
+        assert_eq!(broken.announce("pci:1").1.len(), 1);
+        assert_eq!(broken.announce("pci:1").1.len(), 0);
+        assert_eq!(parse().with(&["nvme".into()], &[]).announce("pci:1").1.len(), 0);
+        assert_eq!(parse().load_named("nvme").unwrap_err().path, "/nowhere/a.ko");
+        assert!(!parse().load_named("loop").unwrap());
     }
 
     proptest! {

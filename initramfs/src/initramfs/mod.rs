@@ -47,7 +47,7 @@ const KEY: &str = "/hermetic/root.key";
 /// A key file is not larger than what cryptsetup reads of one (its limit for key files).
 const LARGEST_KEY: u64 = 8 << 20;
 /// What PID 1 mounts over; a read-only root= partition cannot make them at boot.
-const MOUNT_POINTS: [&str; 6] = ["/proc", "/sys", "/dev", "/run", "/sysusr", "/sysroot"];
+const MOUNT_POINTS: [&str; 5] = ["/proc", "/sys", "/dev", "/run", "/sysroot"];
 
 /// The words of `hermetic initramfs`.
 #[derive(clap::Args)]
@@ -194,9 +194,11 @@ fn plant(
     for path in MOUNT_POINTS {
         tree.directory(path).map_err(own)?;
     }
-    // The kernel opens it for the first three descriptors before it starts /init.
-    let console = Kind::CharDevice { major: 5, minor: 1 };
-    tree.add("/dev/console", Entry { mode: 0o600, kind: console }).map_err(own)?;
+    // The kernel opens the console for the first three descriptors before it starts /init. On a machine that has none they
+    // stay closed, and Rust's start opens /dev/null in their place, or aborts.
+    for (path, mode, major, minor) in [("/dev/console", 0o600, 5, 1), ("/dev/null", 0o666, 1, 3)] {
+        tree.add(path, Entry { mode, kind: Kind::CharDevice { major, minor } }).map_err(own)?;
+    }
     tree.file(PROGRAM, 0o755, program).map_err(own)?;
     let link = Kind::Symlink(PROGRAM.trim_start_matches('/').into());
     tree.add("/init", Entry { mode: 0o777, kind: link }).map_err(own)?;

@@ -8,7 +8,6 @@ pub use users::facts_of;
 
 use std::{
     fs::{self, File},
-    io,
     os::{
         fd::{AsFd as _, BorrowedFd},
         unix::fs::PermissionsExt as _,
@@ -70,7 +69,7 @@ fn head(config: &Config, usr: BorrowedFd<'_>) -> Head {
 
 fn os_release(usr: BorrowedFd<'_>) -> Option<String> {
     let file = openat(usr, "lib/os-release", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    io::read_to_string(File::from(file)).ok()
+    super::text_of(File::from(file)).ok()
 }
 
 /// Makes an empty root one that systemd can start on. Nothing is flushed: the root counts only when the caller has flushed

@@ -22,9 +22,10 @@ use super::{
     usr::Usr,
 };
 use crate::{
-    config::{Config, Uses},
+    config::{Config, RootSource, Uses},
     disk::{
         gpt,
+        slot::select_root,
         transaction::Transaction,
         types::{self, Role},
     },
@@ -127,6 +128,13 @@ pub fn provision(
     let entries: Vec<_> = plan.new.iter().map(|new| (new.number, entry(new))).collect();
     let grown: Vec<_> = plan.grown().map(|old| (old.number, last(old, disk.block_size()))).collect();
     let transaction = Transaction::make(&disk.gpt, &entries, &grown).or_fail(STAGE, || name.clone())?;
+    if config.root.source == RootSource::Auto && select_root(transaction.after.partitions()).is_none() {
+        let reason = format!(
+            "{name}: after all that repart.d asks for there would still be no root: define one with Type=root, without \
+             NoAuto=yes and without a Label= that begins with _, PRT# or PND#"
+        );
+        return Err(Failure::new(STAGE, reason));
+    }
 
     let image =
         Image { above: above.as_fd(), usr: tree.as_fd(), mounts: &mounts(&definitions), identity: &identity };

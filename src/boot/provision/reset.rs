@@ -111,7 +111,7 @@ fn asked(config: &Config, usr: BorrowedFd<'_>) -> Result<Reset, Failure> {
 
 fn os_release(usr: BorrowedFd<'_>) -> io::Result<OsRelease> {
     let file = openat(usr, "lib/os-release", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    Ok(OsRelease::parse(&io::read_to_string(File::from(file))?))
+    Ok(OsRelease::parse(&crate::boot::text_of(File::from(file))?))
 }
 
 /// The partitions that go: those that an earlier boot gave up, and with a request all that a definition lets go. A label

@@ -9,7 +9,7 @@ use hermetic_init::{
         label_version::{compare, names_a_slot},
         partition::Partition,
         probe::{self, probe},
-        slot::{select_root, select_usr},
+        slot::{Choice, select_root, select_usr},
         transaction::{RESET, Step, Transaction},
         types::{self, Role},
     },
@@ -37,8 +37,9 @@ pub fn gpt(data: &[u8]) {
         Err(error) => return crate::one_line(&error),
     };
     sound(&table);
-    for hash in [None, Some("5a".repeat(32).parse::<RootHash>().unwrap())] {
-        if let Err(error) = select_usr(table.partitions(), hash.as_ref()) {
+    let hash = "5a".repeat(32).parse::<RootHash>().unwrap();
+    for choice in [Choice::Newest, Choice::Version("1"), Choice::RootHash(&hash)] {
+        if let Err(error) = select_usr(table.partitions(), choice) {
             crate::one_line(&error);
         }
     }
