@@ -18,7 +18,7 @@ cargo prove                     every check; at most 40 minutes on two cores
 cargo prove --quick             without the machines
 cargo prove --long              with the series that are too long for CI
     [--machines]                only the machines and what they run
-    [--only WORD]               only checks whose name contains the word
+    [--only 'WORDS|WORDS']      only checks whose name contains the words, or these
     [--jobs N]                  machines at the same time (default: the processors, at most 2)
     [--times N]                 boots of each series of --long, power failures of the 200
     [--list]                    names the machine tests and the series";
@@ -129,7 +129,7 @@ impl Proof {
     }
 
     fn wants(&self, name: &str) -> bool {
-        self.only.as_ref().is_none_or(|word| name.contains(word.as_str()))
+        self.only.as_ref().is_none_or(|only| only.split('|').any(|words| name.contains(words)))
     }
 
     /// What the source alone decides.

@@ -30,9 +30,16 @@ struct Count {
 }
 
 /// Collects verdicts; may be shared by checks that run at the same time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Report {
     count: Mutex<Count>,
+    start: Instant,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        Self { count: Mutex::default(), start: Instant::now() }
+    }
 }
 
 impl Report {
@@ -68,8 +75,9 @@ impl Report {
         }
     }
 
-    /// Prints what failed and what was skipped, and as the last line the count. True: nothing failed.
+    /// Prints what failed and what was skipped, the time of all, and as the last line the count. True: nothing failed.
     pub fn close(self) -> bool {
+        let time = progress::seconds(self.start.elapsed());
         let count = self.count.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         println!();
         for name in &count.failed {
@@ -78,6 +86,7 @@ impl Report {
         for name in &count.skipped {
             println!("skipped: {name}");
         }
+        println!("all of it took {time}");
         println!("{} passed, {} failed, {} skipped", count.passed, count.failed.len(), count.skipped.len());
         count.failed.is_empty()
     }

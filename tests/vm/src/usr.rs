@@ -32,6 +32,8 @@ pub enum UsrFs {
     Squashfs,
     /// ext4 without a journal, never written.
     Ext4,
+    /// btrfs, never written.
+    Btrfs,
 }
 
 impl UsrFs {
@@ -42,18 +44,19 @@ impl UsrFs {
             Self::Erofs => "erofs",
             Self::Squashfs => "squashfs",
             Self::Ext4 => "ext4",
+            Self::Btrfs => "btrfs",
         }
     }
 
     /// Reads a name.
     ///
     /// # Errors
-    /// It is none of the three.
+    /// It is none of the four.
     pub fn parse(name: &str) -> Result<Self> {
-        [Self::Erofs, Self::Squashfs, Self::Ext4]
+        [Self::Erofs, Self::Squashfs, Self::Ext4, Self::Btrfs]
             .into_iter()
             .find(|fs| fs.name() == name)
-            .with_context(|| format!("`{name}` is no file system for /usr: erofs, squashfs or ext4"))
+            .with_context(|| format!("`{name}` is no file system for /usr: erofs, squashfs, ext4 or btrfs"))
     }
 }
 
@@ -225,6 +228,12 @@ impl Recipe {
                         .arg(stage)
                         .arg(image),
                 )
+            }
+            UsrFs::Btrfs => {
+                // The smallest that mkfs.btrfs makes without mixed block groups, and room for a small tree.
+                fs::File::create(image)?.set_len(256 << 20)?;
+                let mut mkfs = tools.tool("mkfs.btrfs")?;
+                command::run(mkfs.args(["-q", "--shrink", "-U", &uuid, "--rootdir"]).arg(stage).arg(image))
             }
         }
     }

@@ -18,7 +18,7 @@ cargo vm tools                  prints where the tool root is
 cargo vm appliance              prints where the appliance's kernel, modules and /usr are
 cargo vm references             prints where systemd's and cryptsetup's test files and the packages' fragments are
 cargo vm image -o FILE          makes a disk with a verified /usr and free space, prints its root hash
-    [--usr-fs erofs|squashfs|ext4] [--unverified] [--repart FILE] [--add FILE=PATH-BELOW-USR]
+    [--usr-fs erofs|squashfs|ext4|btrfs] [--unverified] [--repart FILE] [--add FILE=PATH-BELOW-USR]
     [--remove PATH-BELOW-USR] [--size MIB] [--sector-size 512|4096] [--label NAME]
 cargo vm boot                   boots anything and shows its console; Debian's kernel unless told
     [--kernel FILE] [--initramfs FILE] [--cmdline WORDS] [--disk FILE]... [--interface virtio|nvme|scsi|sata]

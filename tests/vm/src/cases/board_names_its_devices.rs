@@ -34,7 +34,14 @@ fn unverified(context: &Context<'_>) -> Result<()> {
     let named = machine.clone().cmdline("mount.usr=/dev/vda1 root=LABEL=board");
     let first = lasting::boots_first(context, &named)?;
     let root = lasting::root_on(context, &disk, 512)?;
-    let number = first.pointer("/block/vda2/device").and_then(Value::as_str).context("no vda2")?;
+    let number = |name: &str| {
+        let number = first.pointer(&format!("/block/{name}/device")).and_then(Value::as_str);
+        number.with_context(|| format!("no {name}"))
+    };
+    let (number, usr_number) = (number("vda2")?, number("vda1")?);
+    let mut blkid = context.bench.tools.tool("blkid")?;
+    let usr_uuid = command::output(blkid.args(["-p", "-o", "value", "-s", "UUID"]).arg(usr.data()))?;
+    let usr_uuid = usr_uuid.trim();
     for words in [
         format!("mount.usr=PARTUUID={USR} root=UUID={FILE_SYSTEM}"),
         format!("mount.usr=PARTUUID={} root=PARTUUID={ROOT} ro rw", USR.to_uppercase()),
@@ -42,15 +49,23 @@ fn unverified(context: &Context<'_>) -> Result<()> {
             .to_owned(),
         format!("mount.usr=/dev/disk/by-partlabel/board\\x20usr root=/dev/block/{number}"),
         format!("mount.usr=/dev/disk/by-partuuid/{USR} root=/dev/disk/by-uuid/{FILE_SYSTEM}"),
+        format!("mount.usr=UUID={} root=/dev/vda2", usr_uuid.to_uppercase()),
+        format!("mount.usr=/dev/disk/by-uuid/{usr_uuid} root=/dev/disk/by-partlabel/root"),
+        format!("mount.usr=/dev/block/{usr_number} root=/dev/disk/by-partuuid/{ROOT} ro"),
     ] {
         let again = lasting::boots_again(context, &machine.clone().cmdline(&words), &first);
         let state = again.with_context(|| words.clone())?;
         lasting::mounted(&state, "/usr", "/dev/vda1 erofs")?;
         lasting::mounted(&state, "/", "/dev/vda2 ext4")?;
+        let read_only = words.ends_with(" ro");
+        ensure!(lasting::is_read_only(&state, "/")? == read_only, "{words}: / is read-only or not");
     }
     ensure!(lasting::root_on(context, &disk, 512)? == root, "the root is another one");
     Ok(())
 }
+
+/// For a module: the kernel gives it to nobody but what is built in.
+const PARAMETER: &str = "dm-verity.prefetch_cluster=8192";
 
 /// dm-verity between partitions whose GUIDs say nothing about the root hash.
 fn verified(context: &Context<'_>) -> Result<()> {
@@ -67,11 +82,16 @@ fn verified(context: &Context<'_>) -> Result<()> {
         context,
         [
             &words("systemd.verity_usr_data=/dev/vda1 systemd.verity_usr_hash=PARTLABEL=hashes"),
-            &words(&format!("mount.usr=PARTUUID={USR} systemd.verity_usr_hash=PARTUUID={HASHES}")),
+            &words(&format!(
+                "mount.usr=PARTUUID={USR} systemd.verity_usr_hash=PARTUUID={HASHES} {PARAMETER}"
+            )),
         ],
         &disk,
         512,
     )?;
+    let parameter = |state: &Value| state.pointer("/module_parameters/dm_verity.prefetch_cluster").cloned();
+    ensure!(parameter(&boots.first).is_some_and(|value| value != "8192"), "the test's premise does not hold");
+    ensure!(parameter(&boots.second) == Some("8192".into()), "the module did not get its parameter");
     for state in [&boots.first, &boots.second] {
         lasting::mounted(state, "/usr", "/dev/mapper/usr erofs")?;
         let below = lasting::below_mapping(state, "usr").unwrap_or_default();

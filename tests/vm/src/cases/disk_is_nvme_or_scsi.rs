@@ -1,5 +1,5 @@
-//! The generic preset on an NVMe disk, whose driver Debian's kernel has built in, and on a SCSI disk, whose drivers are
-//! modules that are loaded for the hardware that is found. The first boot is on one and the second on the other: nothing
+//! The generic preset on an NVMe disk, whose driver Debian's kernel has built in, and on SCSI and SATA disks, whose drivers
+//! are modules that are loaded for the hardware that is found. The first boot is on one and the second on the other: nothing
 //! in the root depends on the name of its disk.
 
 use super::small::{ENCRYPTED, Small};
@@ -15,7 +15,10 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     let (nvme, scsi) = (on(Interface::Nvme), on(Interface::Scsi));
     let boots = lasting::boots_two_ways(context, [&nvme, &scsi], &small.disk, 512)?;
     let again = lasting::boots_again(context, &nvme, &boots.first)?;
-    for (state, root) in [(&boots.first, "nvme0n1p3"), (&boots.second, "sda3"), (&again, "nvme0n1p3")] {
+    let sata = lasting::boots_again(context, &on(Interface::Sata), &boots.first)?;
+    for (state, root) in
+        [(&boots.first, "nvme0n1p3"), (&boots.second, "sda3"), (&again, "nvme0n1p3"), (&sata, "sda3")]
+    {
         lasting::mounted(state, "/", "/dev/mapper/root ext4")?;
         let below = lasting::below_mapping(state, "root").unwrap_or_default();
         ensure!(below == [root], "root is on {below:?}, not on {root}");

@@ -217,6 +217,18 @@ pub fn mounted(state: &Value, at: &str, expected: &str) -> Result<()> {
     Ok(())
 }
 
+/// Whether what is mounted there is read-only.
+///
+/// # Errors
+/// Nothing is.
+pub fn is_read_only(state: &Value, at: &str) -> Result<bool> {
+    let mounts = state.get("mounts").and_then(Value::as_array).context("no mounts in the state")?;
+    let there = |mount: &&Value| mount.get("mountpoint").and_then(Value::as_str) == Some(at);
+    let mount = mounts.iter().rev().find(there).with_context(|| format!("nothing is mounted at {at}"))?;
+    let options = mount.get("super_options").and_then(Value::as_array).context("a mount without options")?;
+    Ok(options.iter().any(|option| option == "ro"))
+}
+
 /// The kernel names of the devices below the mapping of this name, sorted; None without such a mapping.
 #[must_use]
 pub fn below_mapping(state: &Value, name: &str) -> Option<Vec<String>> {

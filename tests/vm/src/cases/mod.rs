@@ -51,6 +51,7 @@ mod root_is_plain;
 mod root_was_made_by_cryptsetup;
 mod starts_without_initramfs;
 mod systemd_runs_beside_init_word;
+mod systemd_runs_on_every_kind;
 mod two_disks_look_the_same;
 mod usr_is_not_verified;
 mod usr_is_squashfs_or_ext4;
@@ -107,6 +108,13 @@ pub const ALL: &[Case] = &[
     normal("a power failure during a first boot or a factory reset does no harm", power_fails::few),
     Case { name: "200 power failures do no harm", level: Level::Long, run: power_fails::many },
     normal("systemd comes up twice on an encrypted root", systemd_comes_up_twice::run),
+    normal(
+        "systemd comes up twice on a plain root and a /usr of squashfs",
+        systemd_runs_on_every_kind::plain_root,
+    ),
+    normal("systemd comes up twice on an unverified /usr", systemd_runs_on_every_kind::unverified_usr),
+    normal("systemd comes up twice on a /usr of ext4", systemd_runs_on_every_kind::ext4_usr),
+    normal("systemd comes up twice without an initramfs", systemd_runs_on_every_kind::no_initramfs),
     normal("/etc follows an update of /usr and a rollback", etc_follows_usr::run),
     normal(
         "users, passwords and credentials are what the image and the machine ask for",
@@ -133,9 +141,9 @@ pub const ALL: &[Case] = &[
     normal("an encrypted btrfs root grows with its partition", btrfs_root_grows::encrypted),
     normal("a kernel fills, scrubs, balances and snapshots our btrfs", btrfs_is_used_hard::run),
     normal("an unverified /usr boots", usr_is_not_verified::run),
-    normal("a /usr of squashfs or ext4 boots", usr_is_squashfs_or_ext4::run),
+    normal("a /usr of squashfs, ext4 or btrfs boots", usr_is_squashfs_or_ext4::run),
     normal("a disk with sectors of 4096 bytes boots", disk_has_large_sectors::run),
-    normal("NVMe and SCSI disks boot", disk_is_nvme_or_scsi::run),
+    normal("NVMe, SCSI and SATA disks boot", disk_is_nvme_or_scsi::run),
     normal("a disk larger than its image is used whole", disk_is_larger_than_the_image::run),
     normal("a destroyed primary table is no obstacle", primary_table_is_destroyed::run),
     normal("a disk that is plugged in late boots", disk_comes_late::run),

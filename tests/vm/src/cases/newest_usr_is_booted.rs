@@ -1,6 +1,7 @@
 //! A disk with an old and a new version of /usr, as updates leave it, between partitions that systemd-sysupdate has
 //! emptied or not finished. `usrhash=` names the old pair; without it the newest label is taken, by the numbers in it, and
-//! the others are passed over, though they would come last in every order.
+//! the others are passed over, though they would come last in every order; and a kernel image that says which version it is
+//! of (sd-stub unpacks that) gets the /usr of its version.
 
 use super::small::{self, PLAIN};
 use super::{Context, TEST_INIT, lasting};
@@ -8,6 +9,7 @@ use crate::disk::Disk;
 use crate::image::{self, Image, Partition, types};
 use crate::initramfs::Initramfs;
 use anyhow::{Result, ensure};
+use std::fs;
 
 pub fn run(context: &Context<'_>) -> Result<()> {
     let old = context.usr(&small::recipe(context, PLAIN)?.file("lib/version", "9", 0o644))?;
@@ -33,7 +35,15 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     let by_label = by_label.cmdline(&words).deadline(small::DEADLINE);
     let third = lasting::boots_again(context, &by_label, &boots.first)?;
     lasting::mounted(&third, "/usr", "/dev/vda2 erofs")?;
-    lasting::mounted(&third, "/", "/dev/vda7 ext4")
+    lasting::mounted(&third, "/", "/dev/vda7 ext4")?;
+
+    let os_release = context.file("os-release");
+    fs::write(&os_release, "IMAGE_ID=appliance\nIMAGE_VERSION=9\n")?;
+    let image = Initramfs::new("virtio").file(&os_release, "/.extra/os-release");
+    let by_image = context.machine().initramfs(&context.initramfs(&image)?).disk(Disk::new(&disk));
+    let by_image = by_image.cmdline(&words).deadline(small::DEADLINE);
+    let fourth = lasting::boots_again(context, &by_image, &boots.first)?;
+    lasting::mounted(&fourth, "/usr", "/dev/vda4 erofs")
 }
 
 const EMPTY: &str = "e1f7c3a5-0b2d-4e6f-9a8c-7d5b3f1e2c40";

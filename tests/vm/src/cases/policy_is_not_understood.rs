@@ -11,6 +11,10 @@ pub fn run(context: &Context<'_>) -> Result<()> {
         (PLAIN.replace("ext4", "xfs"), "50-root.conf:4: Format=xfs is not supported"),
         (PLAIN.replace("=ext4", "=vfat"), "50-root.conf:4: Format=vfat for the root partition"),
         (PLAIN.replace("=root\nLabel", "=lair\nLabel"), "50-root.conf:2: Type=lair is not supported"),
+        // Understood, and made in vain: nobody would find such a root.
+        (format!("{PLAIN}NoAuto=yes\n"), "there would still be no root"),
+        (PLAIN.replace("Label=root", "Label=_root"), "there would still be no root"),
+        ("[Partition]\nType=swap\nSizeMinBytes=16M\n".to_owned(), "there would still be no root"),
         ("\u{7f}ELF\nnot a definition".to_owned(), "50-root.conf:1: "),
     ] {
         let small = Small::new(context, &definition)?;

@@ -1,7 +1,8 @@
 //! A second disk with the same /usr, as an installer or a backup leaves it: the partitions have the same GUIDs, and its root
 //! is another one. With a boot loader's word (here the test init's, in an earlier boot) the firmware's disk is booted,
 //! although the other one comes first. Without it, or when a clone of the disk has the same EFI system partition too,
-//! nothing is guessed: the boot is refused, and both disks stay as they are.
+//! nothing is guessed: the boot is refused, and both disks stay as they are. A loader on a stick of its own finds /usr by its
+//! root hash.
 
 use super::small::{self, PLAIN};
 use super::{Context, lasting};
@@ -52,7 +53,15 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     image::copy(&ours, &other)?;
     let says = [OURS, "vda and vdb have one of that name", "remove all but one"];
     small::refuses(context, &impatient(&with_firmware), &ours, "usr", &says)?;
-    same(&ours, &other)
+    same(&ours, &other)?;
+
+    // A stick with nothing but the loader: the root hash names its /usr on the other disk.
+    let stick = vec![Partition::empty(types::ESP, OURS, "esp", 1 << 20)];
+    let stick = context.disk("stick.raw", &small::image(stick))?;
+    let apart = disk("apart.raw", OTHER)?;
+    let machine = with_firmware.disk(Disk::new(&stick)).disk(Disk::new(&apart));
+    let state = lasting::boots_first(context, &machine)?;
+    lasting::mounted(&state, "/", "/dev/vdb4 ext4")
 }
 
 /// The word that makes the test init set LoaderDevicePartUUID: UTF-16 with its end mark.

@@ -1,5 +1,5 @@
-//! A verified /usr of another file system than erofs: squashfs, whose module the virtio preset leaves out and a word of
-//! the builder adds, with an encrypted root; and ext4, which Debian's kernel has built in, with a plain one.
+//! A verified /usr of another file system than erofs: squashfs and btrfs, whose modules the virtio preset leaves out and a
+//! word of the builder adds, with an encrypted and a plain root; and ext4, which Debian's kernel has built in.
 
 use super::small::{self, ENCRYPTED, PLAIN, Small};
 use super::{Context, lasting};
@@ -12,6 +12,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     let virtio = Initramfs::new("virtio");
     for (fs, repart, root, initramfs) in [
         (UsrFs::Squashfs, ENCRYPTED, "/dev/mapper/root ext4", virtio.clone().module("squashfs")),
+        (UsrFs::Btrfs, PLAIN, "/dev/vda3 ext4", virtio.clone().module("btrfs")),
         (UsrFs::Ext4, PLAIN, "/dev/vda3 ext4", virtio),
     ] {
         let small = Small::of(context, &small::recipe(context, repart)?.fs(fs))?;

@@ -23,10 +23,12 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     {
         lasting::boots_again(context, &machine.clone().cmdline(words), &first).context(words)?;
     }
-    let circle = lasting::boots_again(context, &machine.cmdline("init=/sbin/init"), &first)?;
-    let log = circle.get("log").context("no log in the state")?.to_string();
-    ensure!(log.contains("started again by init="), "hermetic-init was not the real root's init: {log}");
-    let modprobe = circle.pointer("/sysctl/modprobe").and_then(Value::as_str);
-    ensure!(modprobe == Some("/sbin/modprobe"), "the second start leaves modprobe at {modprobe:?}");
+    for words in ["init=/sbin/init", "hermetic.init=/usr/sbin/init"] {
+        let circle = lasting::boots_again(context, &machine.clone().cmdline(words), &first).context(words)?;
+        let log = circle.get("log").context("no log in the state")?.to_string();
+        ensure!(log.contains("started again as"), "hermetic-init was not the real root's init: {log}");
+        let modprobe = circle.pointer("/sysctl/modprobe").and_then(Value::as_str);
+        ensure!(modprobe == Some("/sbin/modprobe"), "the second start leaves modprobe at {modprobe:?}");
+    }
     Ok(())
 }

@@ -91,6 +91,19 @@ pub fn modules() -> Vec<String> {
     text("/proc/modules").lines().filter_map(|line| line.split(' ').next()).map(String::from).collect()
 }
 
+/// The parameters of the loaded modules that can be read, `MODULE.NAME`.
+pub fn parameters() -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    for module in modules() {
+        let directory = format!("/sys/module/{module}/parameters");
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            all.insert(format!("{module}.{name}"), text(entry.path()).trim_end().to_owned());
+        }
+    }
+    all
+}
+
 /// /proc/meminfo by name, in KiB.
 pub fn meminfo() -> BTreeMap<String, u64> {
     text("/proc/meminfo")

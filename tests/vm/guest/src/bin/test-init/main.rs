@@ -101,6 +101,7 @@ fn state(missing: &[Value]) -> Value {
         "keys": machine::lines("/proc/keys"),
         "key_users": machine::lines("/proc/key-users"),
         "modules": machine::modules(),
+        "module_parameters": machine::parameters(),
         "meminfo": machine::meminfo(),
         "sysctl": machine::sysctl(),
         "log": machine::log(),
