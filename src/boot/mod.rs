@@ -126,6 +126,8 @@ impl Random {
         }
     }
 
+    /// Whether all that was filled since the last time is random.
+    ///
     /// # Errors
     /// The kernel gave no random bytes.
     fn check(&mut self, stage: &'static str) -> Result<(), Failure> {

@@ -93,8 +93,8 @@ impl Locks {
         new: &[NewPartition],
         devices: &mut Devices,
     ) -> Result<Self, Failure> {
-        let mut locks = Self::default();
-        locks.wishes = new.iter().map(|new| (new.number, Wish::of(new.definition.encrypt))).collect();
+        let wishes = new.iter().map(|new| (new.number, Wish::of(new.definition.encrypt))).collect();
+        let mut locks = Self { wishes, ..Self::default() };
         let first = new.iter().find(|new| Wish::of(new.definition.encrypt).tpm);
         if let Some(first) = first {
             let tpm = tpm::open(STAGE, devices)?;

@@ -138,10 +138,9 @@ impl Sealed {
         if let Ok(lockout) = tpm::ask(volume.stage, device, |tpm| tpm.lockout())?
             && lockout.locked
         {
-            let (locked, left) =
-                core::mem::take(&mut self.tokens).into_iter().partition(|c| c.token.policy.pin);
+            let tokens = core::mem::take(&mut self.tokens).into_iter();
+            let (locked, left): (Vec<_>, Vec<_>) = tokens.partition(|c| c.token.policy.pin);
             self.tokens = left;
-            let locked: Vec<Candidate> = locked;
             for candidate in locked {
                 volume.failed(&candidate.name, &lockout, tried);
             }
