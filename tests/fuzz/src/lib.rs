@@ -64,7 +64,7 @@ targets! {
     etc: manifest manifest_seeds 4096, users users_seeds 4096;
     machine: machine_id machine_id_seeds 128, uevent uevent_seeds 4096, modules modules_seeds 4096,
         efi_text efi_text_seeds 1024;
-    mkfs: ext4 ext4_seeds 128, btrfs btrfs_seeds 512;
+    mkfs: ext4 ext4_seeds 128, btrfs btrfs_seeds 512, vfat vfat_seeds 128, swap swap_seeds 128;
     tpm: tpm_token tpm_token_seeds 4096, tpm_signature tpm_signature_seeds 4096,
         tpm_response tpm_response_seeds 2048;
 }

@@ -1,8 +1,9 @@
-//! ext4 of any size.
+//! File systems of any size.
 
 use hermetic_init::{
     disk::probe::{self, Format, probe},
     mkfs::{
+        FileSystem, Params as Common,
         btrfs::{self, Choices, Profile, Subvolume},
         ext4::{BlockSize, Params, plan},
     },
@@ -135,4 +136,72 @@ pub(crate) fn btrfs_seeds() -> Vec<Vec<u8>> {
         seed(3, 8 << 40, "a label with ä\n/var"),
         seed(4, (60 << 30) + 12345, "x\n/../y\nz\n/a\n/a"),
     ]
+}
+
+/// FAT: sector, size, time, serial number, label.
+pub fn vfat(data: &[u8]) {
+    by_name(FileSystem::Vfat, data);
+}
+
+/// Swap space: size of a page, size, UUID, label.
+pub fn swap(data: &[u8]) {
+    by_name(FileSystem::Swap, data);
+}
+
+/// What takes the parameters that all share: no write leaves the device or overlaps a later one, the last step is a
+/// barrier, and what was made is recognised.
+fn by_name(system: FileSystem, data: &[u8]) {
+    let mut input = Input::new(data);
+    let options = input.byte();
+    let size = input.long() >> (options / 4 % 44);
+    let (now, uuid) = (input.long(), Uuid::from_u128(u128::from(input.long()) << 64 | 1));
+    let label = input.text();
+    let unit = 512u32 << (options & 3);
+    let params = Common {
+        size: Bytes(size),
+        sector_size: unit,
+        page_size: [4096, 16384, 65536, 4096][usize::from(options & 3)],
+        uuid,
+        label: &label,
+        random: [5; 16],
+        now,
+    };
+    let plan = match system.plan(&params) {
+        Ok(plan) => plan,
+        Err(error) => return crate::one_line(&error),
+    };
+    assert_eq!(plan.0.last(), Some(&Write::Barrier), "a plan ends with a barrier");
+    let mut start = vec![0xff; probe::LENGTH];
+    for (index, write) in plan.0.iter().enumerate() {
+        let (offset, length) = match write {
+            Write::Data { offset, data } => (offset.0, data.len() as u64),
+            Write::Zero { offset, length } => (offset.0, length.0),
+            Write::Barrier => continue,
+        };
+        let end = offset.checked_add(length).expect("a write has an end");
+        assert!(length > 0 && end <= size, "write {index} leaves the device");
+        let Some(place) = start.get_mut(offset as usize..) else { continue };
+        match write {
+            Write::Data { data, .. } => place.iter_mut().zip(data).for_each(|(to, from)| *to = *from),
+            _ => place.iter_mut().take(length as usize).for_each(|to| *to = 0),
+        }
+    }
+    let found = probe(&start).expect("no superblock");
+    assert_eq!(found.format.to_string(), system.name());
+}
+
+pub(crate) fn vfat_seeds() -> Vec<Vec<u8>> {
+    let sizes = [34 << 20, 64 << 20, 100 << 20, 512 << 20, (8 << 30) + 12345, 2 << 40];
+    let sectors = [0, 3, 0, 3, 0, 3];
+    sizes.iter().zip(sectors).map(|(&size, sector)| common_seed(sector, size, "Efi System ä")).collect()
+}
+
+pub(crate) fn swap_seeds() -> Vec<Vec<u8>> {
+    let sizes = [40 << 10, 1 << 20, (300 << 20) + 77, 16 << 40];
+    sizes.iter().map(|&size| common_seed(0, size, "swap space with a label too long")).collect()
+}
+
+fn common_seed(options: u8, size: u64, label: &str) -> Vec<u8> {
+    let now = 1_700_000_000u64.to_le_bytes();
+    [&[options][..], &size.to_le_bytes(), &now, &[7; 8], label.as_bytes()].concat()
 }
