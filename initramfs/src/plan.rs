@@ -11,9 +11,13 @@ use std::{
 };
 
 use hermetic_init::{
-    disk::gpt::Gpt,
+    disk::{
+        gpt::Gpt,
+        slot::{Choice, select_usr},
+        types::{self, Role},
+    },
     fragments::{Facts, facts},
-    repart::{self, Definitions, Maker, Plan, Reading, Search},
+    repart::{self, CopyBlocks, Definition, Definitions, Maker, Plan, Reading, Search},
     units::Bytes,
 };
 use uuid::Uuid;
@@ -70,10 +74,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let name = args.image.display();
     let gpt =
         Gpt::read(&disk.file, disk.geometry()).map_err(|error| Failure::new(format!("{name}: {error}")))?;
-    let definitions = definitions(args)?;
+    let mut definitions = definitions(args)?;
     for warning in &definitions.warnings {
         eprintln!("warning: {warning}");
     }
+    measure(&mut definitions.list, &gpt, args);
     let seed = args.machine_id.unwrap_or_default();
     let plan = repart::plan(&definitions.list, &gpt.layout(), seed)?;
     let rows = output::rows(&plan, &args.image);
@@ -96,6 +101,41 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         repart::refuse(&new.definition, Maker::Boot)?;
     }
     Ok(())
+}
+
+/// Tells the definitions how long what they copy is: a partition of the slot that boots, or a file of /usr.
+fn measure(definitions: &mut [Definition], gpt: &Gpt, args: &Args) {
+    let booted = select_usr(gpt.partitions(), Choice::Newest).ok();
+    let matched = repart::matched(definitions, &gpt.layout());
+    for (definition, existing) in definitions.iter_mut().zip(matched) {
+        let Some(copied) = definition.copy_blocks.clone().filter(|_| existing.is_none()) else { continue };
+        let slot = || {
+            let number = match (types::role(definition.type_guid), &booted) {
+                (Some(Role::Usr), Some(slot)) => Some(slot.data),
+                (Some(Role::UsrVerity), Some(slot)) => slot.verity,
+                _ => None,
+            };
+            gpt.partition(number?)
+        };
+        let length = match &copied {
+            CopyBlocks::Auto => slot().map(|partition| {
+                definition.uuid.get_or_insert(partition.guid);
+                partition.length(gpt.geometry().block_size).0
+            }),
+            CopyBlocks::Path(path) => {
+                let file =
+                    args.usr.as_ref().zip(path.strip_prefix("/usr/")).map(|(usr, rest)| usr.join(rest));
+                file.and_then(|file| Some(file.metadata().ok()?.len()))
+            }
+        };
+        if length.is_none() {
+            eprintln!(
+                "warning: {}: what CopyBlocks= copies is not here, its size is not counted",
+                definition.file
+            );
+        }
+        definition.copy_size = length;
+    }
 }
 
 /// What is done and why, in sentences.

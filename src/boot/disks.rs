@@ -231,8 +231,8 @@ pub fn file_system(
     }
 }
 
-/// The table's entry for a partition.
-fn entry(device: &BlockDevice, devices: &[BlockDevice]) -> Option<Partition> {
+/// The table's entry for a partition; None when its disk has no GPT.
+pub fn entry(device: &BlockDevice, devices: &[BlockDevice]) -> Option<Partition> {
     let Kind::Partition { disk, number, .. } = &device.kind else { return None };
     let disk = devices.iter().find(|candidate| candidate.name == *disk)?;
     Disk::read(disk).ok()??.gpt.partition(*number).cloned()

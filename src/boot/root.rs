@@ -102,7 +102,7 @@ pub fn open(
         let anything = Mount { read_write: true, ..Mount::default() };
         let wish = if config.root.source == RootSource::Tmpfs { &config.root.mount } else { &anything };
         volatile::tmpfs(STAGE, wish, &path)?;
-        volatile::record_origin(STAGE, usr.number())?;
+        volatile::record_origin(STAGE, usr.data().number)?;
         let summary = "root new on a tmpfs".to_owned();
         info!("{summary}");
         return Ok(Root { path, mapping: None, read_only: !wish.read_write, new: true, summary });

@@ -25,7 +25,7 @@ use crate::{
         dm::{Mapper, Mapping, Target},
         mount,
     },
-    units::{Bytes, DeviceNumber},
+    units::Bytes,
     verity::{self, Options, Superblock, Table, dm_uuid},
     warning,
     writes::ReadAt as _,
@@ -39,7 +39,8 @@ pub struct Usr {
     tree: PathBuf,
     mapping: Option<Mapping>,
     disk: Option<Disk>,
-    number: DeviceNumber,
+    data: BlockDevice,
+    hash: Option<BlockDevice>,
     summary: String,
 }
 
@@ -79,8 +80,13 @@ impl Usr {
     }
 
     /// The partition that holds it, below dm-verity.
-    pub fn number(&self) -> DeviceNumber {
-        self.number
+    pub fn data(&self) -> &BlockDevice {
+        &self.data
+    }
+
+    /// The partition with its hash tree; None when it is not verified.
+    pub fn hash(&self) -> Option<&BlockDevice> {
+        self.hash.as_ref()
     }
 
     /// One line about it.
@@ -120,7 +126,7 @@ pub fn open(config: &Config, wish: &Wish, devices: &mut Devices) -> Result<Usr, 
     })?;
     let summary = format!("{what} ({fstype})");
     info!("{summary}");
-    Ok(Usr { tree, mapping, number: found.data.number, disk: found.disk, summary })
+    Ok(Usr { tree, mapping, data: found.data, hash: found.hash, disk: found.disk, summary })
 }
 
 /// Where /usr is. Explicit devices are taken as named; otherwise the boot disk's table decides.

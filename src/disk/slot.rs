@@ -50,15 +50,6 @@ pub enum SlotError {
         /// The GUID that it would have.
         guid: Uuid,
     },
-    /// Two partitions have the GUID that the root hash names.
-    Ambiguous {
-        /// The GUID.
-        guid: Uuid,
-        /// The one with the lower number.
-        first: PartitionNumber,
-        /// The one with the higher number.
-        second: PartitionNumber,
-    },
 }
 
 impl fmt::Display for SlotError {
@@ -73,9 +64,6 @@ impl fmt::Display for SlotError {
                 f,
                 "no partition with PARTUUID {guid}, the {role} partition of usrhash=; boot the kernel that belongs to this image"
             ),
-            Self::Ambiguous { guid, first, second } => {
-                write!(f, "partitions {first} and {second} both have PARTUUID {guid}; remove one")
-            }
         }
     }
 }
@@ -85,8 +73,9 @@ impl core::error::Error for SlotError {}
 /// Chooses the /usr to boot among the partitions of one disk.
 ///
 /// With a root hash it is the pair that the hash names, by GUID alone: attributes and labels steer automatic discovery
-/// only, and there is no fallback to another version. Without one it is, among the native usr partitions that discovery may
-/// use, the label of the given version, or else the highest label version; of equal ones the first.
+/// only, and there is no fallback to another version. Of partitions with the same GUID, which `CopyBlocks=auto` makes, the
+/// first is taken: the root hash vouches for any of them. Without a root hash it is, among the native usr partitions that
+/// discovery may use, the label of the given version, or else the highest label version; of equal ones the first.
 ///
 /// # Errors
 /// See [`SlotError`].
@@ -151,14 +140,8 @@ fn by_guid<'a>(
     role: &'static str,
     guid: Uuid,
 ) -> Result<&'a Partition, SlotError> {
-    let mut found = partitions.iter().filter(|partition| partition.guid == guid);
-    match (found.next(), found.next()) {
-        (Some(partition), None) => Ok(partition),
-        (Some(first), Some(second)) => {
-            Err(SlotError::Ambiguous { guid, first: first.number, second: second.number })
-        }
-        (None, _) => Err(SlotError::Missing { role, guid }),
-    }
+    let found = partitions.iter().find(|partition| partition.guid == guid);
+    found.ok_or(SlotError::Missing { role, guid })
 }
 
 #[cfg(test)]
@@ -227,8 +210,9 @@ mod tests {
         let missing = |role, guid: &str| SlotError::Missing { role, guid: Uuid::try_parse(guid).unwrap() };
         assert_eq!(select_usr(&table[..3], Choice::RootHash(&hash)), Err(missing("usr", DATA)));
         assert_eq!(select_usr(&table[3..], Choice::RootHash(&hash)), Err(missing("usr-verity", TREE)));
+        // A copy behind it is not looked at.
         table.extend_from_within(3..);
         table[4].number = PartitionNumber(5);
-        assert!(matches!(select_usr(&table, Choice::RootHash(&hash)), Err(SlotError::Ambiguous { .. })));
+        assert_eq!(numbers(select_usr(&table, Choice::RootHash(&hash))), (4, Some(3)));
     }
 }

@@ -49,14 +49,13 @@ pub fn refuse(definition: &Definition, maker: Maker) -> Result<(), RepartError> 
     if let Some(format) = format.filter(|format| !FORMATS.contains(format)) {
         return unsupported("Format", format.word(), "say Format=ext4, btrfs, vfat, swap or empty");
     }
-    match (maker, &definition.copy_blocks) {
-        (_, None) | (Maker::Tool, _) => {}
-        (Maker::Boot, Some(CopyBlocks::Auto)) => {
-            return unsupported("CopyBlocks", "auto", "remove it: the first boot copies files, not blocks");
-        }
-        (Maker::Boot, Some(CopyBlocks::Path(path))) => {
-            return unsupported("CopyBlocks", path, "remove it: the first boot copies files, not blocks");
-        }
+    let booted = matches!(types::role(definition.type_guid), Some(Role::Usr | Role::UsrVerity));
+    if maker == Maker::Boot && definition.copy_blocks == Some(CopyBlocks::Auto) && !booted {
+        return unsupported(
+            "CopyBlocks",
+            "auto",
+            "name a path: the first boot has /usr and its hashes alone",
+        );
     }
     if !definition.subvolumes.is_empty() && format != Some(Format::Btrfs) {
         let what = "Subvolumes= without Format=btrfs";

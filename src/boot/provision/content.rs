@@ -16,7 +16,9 @@ use super::{
         failure::{Failure, OrFail},
         random,
     },
-    STAGE, apply, is_root,
+    STAGE, apply,
+    copies::Copies,
+    is_root,
     locks::Lock,
     volume::{SECTOR, encrypt},
 };
@@ -41,6 +43,8 @@ pub struct Image<'a> {
     pub above: BorrowedFd<'a>,
     /// /usr.
     pub usr: BorrowedFd<'a>,
+    /// What is copied block by block.
+    pub copies: &'a Copies,
     /// Where partitions are mounted, as paths from the root.
     pub mounts: &'a [&'static str],
     /// Which machine a root is made for.
@@ -114,7 +118,7 @@ pub fn fill(
         [first, further @ ..] => Some(encrypt(device, new, first, further, devices)?),
     };
     let node = mapping.as_ref().map_or_else(|| device.node(), Mapping::node);
-    let result = format(&node, new).and_then(|()| furnish(&node, new, image, devices));
+    let result = format(&node, new, image.copies).and_then(|()| furnish(&node, new, image, devices));
     // Also after a failure: a mapping that stays would hold the partition that is to go.
     let removed = match &mapping {
         Some(mapping) => {
@@ -128,8 +132,8 @@ pub fn fill(
     node.sync().and_then(|()| node.flush_cache()).or_fail(STAGE, || format!("cannot flush {}", device.name))
 }
 
-/// Writes an empty file system, or nothing where something could be recognised.
-fn format(node: &Path, new: &NewPartition) -> Result<(), Failure> {
+/// Writes what is copied, or an empty file system, or nothing where something could be recognised.
+fn format(node: &Path, new: &NewPartition, copies: &Copies) -> Result<(), Failure> {
     let node = Node::open_exclusive(node).or_fail(STAGE, || format!("cannot open {}", node.display()))?;
     let measured = node.size().and_then(|size| Ok((size, node.block_size()?)));
     let (size, sector_size) =
@@ -139,6 +143,10 @@ fn format(node: &Path, new: &NewPartition) -> Result<(), Failure> {
     wipe.zero(Bytes(0), Bytes(ends));
     wipe.zero(Bytes(size.0.saturating_sub(ends).max(ends)), Bytes(size.0.saturating_sub(ends).min(ends)));
     apply(&wipe, &node)?;
+    if let Some(source) = copies.of(new.position) {
+        source.copy(&node, size)?;
+        return node.sync().or_fail(STAGE, || format!("cannot write {}", node.path().display()));
+    }
     let Some(system) = file_system(new) else { return Ok(()) };
     let mut bytes = [0; 16];
     random(&mut bytes).or_fail(STAGE, || "no random bytes from the kernel".into())?;

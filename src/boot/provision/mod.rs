@@ -5,6 +5,7 @@
 //! all of them. Cut the power anywhere: the next boot starts over, or finds everything.
 
 mod content;
+mod copies;
 mod locks;
 mod reset;
 mod steps;
@@ -38,6 +39,7 @@ use crate::{
     writes::Writes,
 };
 use content::Image;
+use copies::Copies;
 use locks::Locks;
 
 const STAGE: &str = "provision";
@@ -55,7 +57,7 @@ pub struct Expectation {
 /// expected of the root.
 ///
 /// # Errors
-/// A definition that we do not understand, too little space, a missing key file, any write that fails. The disk's table
+/// A definition that we do not understand, too little space for a first root, a missing key file, any write that fails. The disk's table
 /// is then as it was.
 pub fn provision(
     config: &Config,
@@ -71,7 +73,7 @@ pub fn provision(
     for warning in &definitions.warnings {
         warning!("repart.d: {warning}");
     }
-    let definitions = definitions.list;
+    let mut definitions = definitions.list;
     let expectation = Expectation {
         encrypted: definitions.iter().any(asks_for_encrypted_root),
         grows: definitions.iter().any(asks_for_growing_root),
@@ -85,6 +87,10 @@ pub fn provision(
         info!("root is a tmpfs: no partition is made");
         return Ok(Expectation::default());
     }
+    let copies = match usr.disk() {
+        Some(disk) => Copies::open(&mut definitions, &disk.gpt.layout(), usr, above.as_fd())?,
+        None => Copies::default(),
+    };
     let Some(disk) = usr.disk_mut() else {
         if !definitions.is_empty() {
             notice!("/usr is on no disk with a GPT: repart.d is not applied");
@@ -115,7 +121,15 @@ pub fn provision(
             repart::refuse(definition, Maker::Boot).or_fail(STAGE, || name.clone())?;
         }
     }
-    let plan = plan.or_fail(STAGE, || name.clone())?;
+    let plan = match plan {
+        Ok(plan) => plan,
+        // What booted yesterday boots today: like systemd's initrd, which goes on when systemd-repart fails.
+        Err(error) if has_root(disk, &definitions) => {
+            warning!("{name}: repart.d is not applied, the disk stays as it is: {error}");
+            return Ok(expectation);
+        }
+        Err(error) => return Err(Failure::new(STAGE, format!("{name}: {error}"))),
+    };
 
     // Everything that can be refused is refused before the first write.
     for new in &plan.new {
@@ -136,8 +150,13 @@ pub fn provision(
         return Err(Failure::new(STAGE, reason));
     }
 
-    let image =
-        Image { above: above.as_fd(), usr: tree.as_fd(), mounts: &mounts(&definitions), identity: &identity };
+    let image = Image {
+        above: above.as_fd(),
+        usr: tree.as_fd(),
+        copies: &copies,
+        mounts: &mounts(&definitions),
+        identity: &identity,
+    };
     let mut unfilled = plan.new.len();
     steps::carry_out(disk, transaction, &mut |device, number| {
         let Some(new) = plan.new.iter().find(|new| new.number == number) else { return Ok(()) };
@@ -182,6 +201,12 @@ fn is_root(type_guid: uuid::Uuid) -> bool {
 /// Whether the disk has a partition that the definition may mean.
 fn exists(disk: &Disk, definition: &Definition) -> bool {
     disk.gpt.partitions().iter().any(|partition| partition.type_guid == definition.type_guid)
+}
+
+/// Whether the disk has all the roots that the definitions ask for.
+fn has_root(disk: &Disk, definitions: &[Definition]) -> bool {
+    let mut roots = definitions.iter().filter(|definition| is_root(definition.type_guid));
+    roots.all(|definition| exists(disk, definition))
 }
 
 fn asks_for_encrypted_root(definition: &Definition) -> bool {
