@@ -164,8 +164,15 @@ pub fn first_state(outcome: &Outcome) -> Result<Value> {
 /// # Errors
 /// The machine does not come up, or has another machine id or another root.
 pub fn boots_again(context: &Context<'_>, machine: &Machine, first: &Value) -> Result<Value> {
-    let outcome = context.run(machine)?;
-    let state = reached(&outcome)?;
+    same_machine(&context.run(machine)?, first)
+}
+
+/// The facts of a later boot, which found what the first one left.
+///
+/// # Errors
+/// As [`boots_again`].
+pub fn same_machine(outcome: &Outcome, first: &Value) -> Result<Value> {
+    let state = reached(outcome)?;
     let kept = file(&state, KEPT).with_context(|| format!("{KEPT} of the first boot is gone"))?;
     ensure!(kept.get("crc32").and_then(Value::as_str) == Some(KEPT_CRC), "{KEPT} was changed: {kept}");
     let (before, now) = (machine_id(first)?, machine_id(&state)?);

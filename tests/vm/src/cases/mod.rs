@@ -2,6 +2,7 @@
 //! purpose and what must come of it.
 
 mod all_partitions_are_made;
+mod blocks_are_copied;
 mod boot_is_measured;
 mod btrfs_is_used_hard;
 mod btrfs_root_grows;
@@ -12,7 +13,9 @@ mod driver_names_a_panic;
 mod etc_follows_usr;
 mod factory_reset;
 mod failure_is_acted_upon;
+mod file_systems_are_filled;
 mod first_boots;
+mod grown_disk_grows_root;
 mod image_is_sound;
 mod image_policy_is_violated;
 mod init_to_systemd;
@@ -23,10 +26,13 @@ mod passphrase_is_typed;
 mod policy_is_not_understood;
 mod power_fails;
 mod power_fails_in_an_update;
+mod repart_suite;
 mod root_hash_matches_nothing;
 mod root_is_damaged;
 mod root_is_not_encrypted;
 mod root_is_sealed;
+mod root_outlives_its_definition;
+mod script;
 mod small;
 mod systemd_comes_up_twice;
 mod systemd_seals_root;
@@ -103,6 +109,11 @@ pub const ALL: &[Case] = &[
         "all partitions of repart.d are made at once, and the last one grows",
         all_partitions_are_made::run,
     ),
+    normal("CopyBlocks= makes a second slot that boots", blocks_are_copied::run),
+    normal("a root outlives a definition that it cannot follow", root_outlives_its_definition::run),
+    normal("a grown disk grows root: partition, dm-crypt, ext4", grown_disk_grows_root::run),
+    normal("file systems of ours are filled by the kernel and stay sound", file_systems_are_filled::run),
+    normal("systemd's test of systemd-repart passes in a machine", repart_suite::run),
     normal("a damaged root is reported and never made anew", root_is_damaged::run),
     normal("a factory reset erases what it is to erase, once", factory_reset::run),
     normal("a power failure during a first boot or a factory reset does no harm", power_fails::few),
