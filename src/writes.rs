@@ -1,7 +1,8 @@
 //! What is written to a disk is first a value: a list of writes, zeroes and barriers that a test can look at, cut
 //! short and replay. Content first, pointer last, barrier between.
 
-use std::prelude::v1::*;
+use core::ops::Deref;
+use std::{prelude::v1::*, sync::Arc};
 
 use crate::units::Bytes;
 
@@ -13,7 +14,7 @@ pub enum Write {
         /// Where, in bytes from the start of the device.
         offset: Bytes,
         /// What.
-        data: Vec<u8>,
+        data: Data,
     },
     /// This range reads as zeroes afterwards, whatever stood there before.
     Zero {
@@ -24,6 +25,40 @@ pub enum Write {
     },
     /// Everything before this is on stable storage before anything after it is written.
     Barrier,
+}
+
+/// Bytes to be written. Clones share them, so that a plan that writes the same in twenty places holds it once.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Data(Arc<Vec<u8>>);
+
+impl Data {
+    /// Goes on with `more`.
+    pub fn append(&mut self, more: &[u8]) {
+        Arc::make_mut(&mut self.0).extend_from_slice(more);
+    }
+}
+
+impl From<Vec<u8>> for Data {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Arc::new(bytes))
+    }
+}
+
+impl Deref for Data {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl<'a> IntoIterator for &'a Data {
+    type Item = &'a u8;
+    type IntoIter = core::slice::Iter<'a, u8>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
 }
 
 /// A plan of writes, in the order in which they happen.
@@ -37,8 +72,8 @@ impl Writes {
     }
 
     /// Adds `data` at `offset`.
-    pub fn data(&mut self, offset: Bytes, data: Vec<u8>) {
-        self.0.push(Write::Data { offset, data });
+    pub fn data(&mut self, offset: Bytes, data: impl Into<Data>) {
+        self.0.push(Write::Data { offset, data: data.into() });
     }
 
     /// Adds a range of `length` zeroes at `offset`.

@@ -159,7 +159,7 @@ fn through_dm_crypt(plan: &Writes, key: &[u8]) -> Writes {
     let mut out = Writes::new();
     for write in &plan.0 {
         let (offset, mut data) = match write {
-            Write::Data { offset, data } => (offset.0, data.clone()),
+            Write::Data { offset, data } => (offset.0, data.to_vec()),
             Write::Zero { offset, length } => (offset.0, vec![0; length.0 as usize]),
             Write::Barrier => {
                 out.barrier();

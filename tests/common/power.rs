@@ -132,7 +132,7 @@ fn sectors(group: &[Write], base: usize) -> Vec<Sector> {
     let mut sectors = Vec::new();
     for write in group {
         let (offset, bytes) = match write {
-            Write::Data { offset, data } => (offset.0 as usize, data.clone()),
+            Write::Data { offset, data } => (offset.0 as usize, data.to_vec()),
             Write::Zero { offset, length } => (offset.0 as usize, vec![0; length.0 as usize]),
             Write::Barrier => continue,
         };

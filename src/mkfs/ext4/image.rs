@@ -6,7 +6,7 @@ use std::prelude::v1::*;
 use super::extent::Extents;
 use crate::{
     units::Bytes,
-    writes::{Write, Writes},
+    writes::{Data, Write, Writes},
 };
 
 /// Bytes at the end of the device that are wiped with what is before them up to a multiple of the same: software RAID
@@ -24,7 +24,7 @@ pub(super) struct Image {
 }
 
 enum Piece {
-    Data(Vec<u8>),
+    Data(Data),
     /// So many blocks.
     Zero(u64),
 }
@@ -43,8 +43,8 @@ impl Image {
     }
 
     /// Data from the start of `block` on.
-    pub fn data(&mut self, block: u64, data: Vec<u8>) {
-        self.pieces.push((block, Piece::Data(data)));
+    pub fn data(&mut self, block: u64, data: impl Into<Data>) {
+        self.pieces.push((block, Piece::Data(data.into())));
     }
 
     /// A file whose first block is the first one of `content` and all others the second.
@@ -88,7 +88,7 @@ impl Image {
                 (Piece::Data(more), Some(Write::Data { offset: start, data }))
                     if start.0 + data.len() as u64 == offset.0 && more.len() < LARGE =>
                 {
-                    data.extend_from_slice(&more);
+                    data.append(&more);
                 }
                 (Piece::Data(data), _) => writes.data(offset, data),
                 (Piece::Zero(blocks), _) => writes.zero(offset, Bytes(blocks * self.block)),

@@ -11,7 +11,7 @@ use super::{
     layout::Layout,
     record::Record,
 };
-use crate::mkfs::label;
+use crate::{mkfs::label, writes::Data};
 
 /// Bytes of the superblock, of which the last four are its checksum.
 const SIZE: u64 = 1024;
@@ -53,7 +53,7 @@ pub(super) fn write(
     layout: &Layout,
     seed: Seed,
     now: u64,
-    descriptors: &[u8],
+    descriptors: &Data,
 ) {
     // What stands before the superblock is zeroed: a boot sector that is no longer meant.
     if geometry.first > 0 {
@@ -80,7 +80,7 @@ pub(super) fn write(
             // The rest of the block belongs to nothing and stays as it is.
             image.data(geometry.start(group), superblock.into_bytes());
         }
-        image.data(geometry.start(group) + 1, descriptors.to_vec());
+        image.data(geometry.start(group) + 1, descriptors.clone());
     }
 }
 

@@ -21,7 +21,7 @@ impl Medium {
     /// The write leaves the disk.
     pub fn write(&mut self, write: &Write) {
         let (offset, bytes) = match write {
-            Write::Data { offset, data } => (offset.0, data.clone()),
+            Write::Data { offset, data } => (offset.0, data.to_vec()),
             Write::Zero { offset, length } => (offset.0, vec![0; length.0 as usize]),
             Write::Barrier => return,
         };

@@ -103,7 +103,7 @@ pub fn btrfs(data: &[u8]) {
     let mut written: Vec<(u64, u64)> = Vec::new();
     for (index, write) in plan.0.iter().enumerate() {
         let (offset, data) = match write {
-            Write::Data { offset, data } => (offset.0, data.clone()),
+            Write::Data { offset, data } => (offset.0, data.to_vec()),
             Write::Zero { offset, length } => (offset.0, vec![0; length.0 as usize]),
             Write::Barrier => continue,
         };
