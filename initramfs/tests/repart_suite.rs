@@ -1,6 +1,8 @@
 //! systemd 257's own test of systemd-repart (test/units/TEST-58-REPART.sh), function by function, with hermetic under the
 //! name of the original. It runs in the tool root, in a mount namespace with the devices of this machine: the functions
-//! that attach loop devices do so in earnest, and no other program is asked than those that the script asks.
+//! that attach loop devices do so in earnest, and no other program is asked than those that the script asks. All of them
+//! and testcase_exclude_files, which mounts the partitions of a loop device, run in a machine as well
+//! (tests/vm/src/cases/repart_suite.rs); what is left out, and why, is said there.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;

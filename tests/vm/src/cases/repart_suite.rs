@@ -1,8 +1,15 @@
 //! systemd 257's own test of systemd-repart (test/units/TEST-58-REPART.sh), function by function, with hermetic under the
 //! name of the original, in a machine with Debian's kernel: loop devices have nodes for their partitions there, which not
-//! every builder's kernel gives them. Left out are the functions of image builders, which are refused with a reason:
-//! verity*, minimize, compression, and free_area_calculation (Minimize=best and Verity=hash); make_symlinks asks
-//! systemd-dissect.
+//! every builder's kernel gives them.
+//!
+//! | left out | because |
+//! |---|---|
+//! | verity, verity_explicit_block_size, verity_hash_size_from_data_size | Verity=data and hash are refused: an image builder's |
+//! | free_area_calculation | a squashfs with Minimize=best, and its tree by Verity=hash with Minimize=best |
+//! | minimize | Minimize= is refused: an image builder's |
+//! | compression | Format=squashfs and erofs are refused: an image builder's |
+//! | make_symlinks | looks at the image with systemd-dissect |
+//! | basic, part 6 | files on an encrypted partition of an image are refused |
 
 use super::{Context, lasting, script, small};
 use crate::command;

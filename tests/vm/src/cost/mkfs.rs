@@ -1,5 +1,5 @@
 //! What making a file system costs: `hermetic mkfs`, whose plan is the one that PID 1 carries out, side by side with the
-//! tool of the format, at a small, a usual and a large size. Both get a new sparse file each time. Bytes are those of the
+//! tool of the format, at sizes from small to large. Both get a new sparse file each time. Bytes are those of the
 //! calls that write to it, zeroes that the kernel is asked for included; time is that of the whole process, the shortest of
 //! interleaved runs. Ours may never write more and never be slower.
 
@@ -17,7 +17,8 @@ use std::process::Command;
 const ROUNDS: usize = 5;
 
 /// The sizes that are compared, in bytes, and their names.
-const SIZES: [(u64, &str); 3] = [(256 << 20, "256 MiB"), (64 << 30, "64 GiB"), (1 << 40, "1 TiB")];
+const SIZES: [(u64, &str); 4] =
+    [(256 << 20, "256 MiB"), (8 << 30, "8 GiB"), (64 << 30, "64 GiB"), (1 << 40, "1 TiB")];
 
 /// What writes to a file. A tool that finds another way would be seen to write less, so all of them are here.
 const CALLS: &str = "trace=write,writev,pwrite64,pwritev,pwritev2,sendfile,copy_file_range,fallocate";
@@ -35,12 +36,32 @@ pub struct Format {
 }
 
 /// Every format that is compared.
-pub const FORMATS: &[Format] = &[Format {
-    check: "cost of mkfs btrfs beside mkfs.btrfs",
-    name: "btrfs",
-    tool: "mkfs.btrfs",
-    words: &["-q", "--nodiscard"],
-}];
+pub const FORMATS: &[Format] = &[
+    Format {
+        check: "cost of mkfs btrfs beside mkfs.btrfs",
+        name: "btrfs",
+        tool: "mkfs.btrfs",
+        words: &["-q", "--nodiscard"],
+    },
+    Format {
+        check: "cost of mkfs ext4 beside mkfs.ext4",
+        name: "ext4",
+        tool: "mkfs.ext4",
+        words: &[
+            "-q",
+            "-I",
+            "256",
+            "-m",
+            "0",
+            "-E",
+            "nodiscard,lazy_itable_init=1",
+            "-b",
+            "4096",
+            "-T",
+            "default",
+        ],
+    },
+];
 
 impl Format {
     /// Compares both.
