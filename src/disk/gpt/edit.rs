@@ -50,7 +50,9 @@ impl Gpt {
             Some(number) => number,
             None => self.layout().lowest_free_number().ok_or(GptError::Full { entries: self.table.count })?,
         };
-        if new.guid.is_nil() || self.partitions.iter().any(|partition| partition.guid == new.guid) {
+        // A partition of the same type may be copied with its identity, as systemd-repart does for CopyBlocks=auto.
+        let taken = |other: &Partition| other.guid == new.guid && other.type_guid != new.type_guid;
+        if new.guid.is_nil() || self.partitions.iter().any(taken) {
             return Err(GptError::Guid(new.guid));
         }
         if new.type_guid.is_nil() {

@@ -107,7 +107,7 @@ pub enum GptError {
         /// Its number.
         number: PartitionNumber,
     },
-    /// A new partition's GUID is nil, its type is nil, or another partition has its GUID.
+    /// A new partition's GUID is nil, its type is nil, or a partition of another type has its GUID.
     Guid(Uuid),
     /// A new partition's label has more than 36 UTF-16 units.
     Label(String),
@@ -140,7 +140,7 @@ impl fmt::Display for GptError {
             }
             Self::Taken { number } => write!(f, "entry {number} of the GPT cannot take a new partition"),
             Self::Missing { number } => write!(f, "the GPT has no partition {number}"),
-            Self::Guid(guid) => write!(f, "a new partition cannot have the GUID {guid}: nil or already in use"),
+            Self::Guid(guid) => write!(f, "a new partition cannot have the GUID {guid}: nil, or in use by a partition of another type"),
             Self::Label(label) => write!(f, "the label {label:?} has more than the 36 characters that a GPT keeps"),
         }
     }
