@@ -27,7 +27,7 @@ sync
 test "$(stat --file-system --format=%a btrfs)" -lt 512
 btrfs scrub start -B btrfs
 rm btrfs/var/fill
-for n in $(seq 1 100); do head -c 100000 /dev/urandom >btrfs/files/$n; done
+head -c 10M /dev/urandom | split -b 100000 - btrfs/files/
 btrfs balance start --full-balance btrfs
 btrfs subvolume snapshot -r btrfs/var btrfs/var-snapshot
 btrfs subvolume snapshot btrfs btrfs/all-snapshot

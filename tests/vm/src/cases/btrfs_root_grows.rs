@@ -1,6 +1,7 @@
 //! A btrfs root on a disk that became larger, in its partition and in a LUKS2 volume: the next boot lengthens the partition
 //! and, without systemd-growfs in /usr, has the kernel grow the mounted file system by as much. What the first boot wrote is
-//! still there, and `btrfs check` finds no fault.
+//! still there, `btrfs check` finds no fault, and the subvolumes are those of the definition: the read-only one is so, the
+//! default one has the system in it.
 
 use super::{Context, lasting, small};
 use crate::command;
@@ -21,17 +22,16 @@ const MORE: u64 = 192 * MIB;
 
 /// In the partition itself.
 pub fn plain(context: &Context<'_>) -> Result<()> {
-    grows(context, "off")
+    grows(context, "off", "Subvolumes=/var /srv/fixed:ro\n")
 }
 
-/// In a LUKS2 volume, which becomes larger with its partition.
+/// In a LUKS2 volume, which becomes larger with its partition; the system stands in a subvolume of its own.
 pub fn encrypted(context: &Context<'_>) -> Result<()> {
-    grows(context, "key-file")
+    grows(context, "key-file", "Subvolumes=/system /system/var /srv/fixed:ro\nDefaultSubvolume=/system\n")
 }
 
-fn grows(context: &Context<'_>, encrypt: &str) -> Result<()> {
-    let text =
-        format!("[Partition]\nType=root\nLabel=root\nFormat=btrfs\nEncrypt={encrypt}\nSubvolumes=/var\n");
+fn grows(context: &Context<'_>, encrypt: &str, subvolumes: &str) -> Result<()> {
+    let text = format!("[Partition]\nType=root\nLabel=root\nFormat=btrfs\nEncrypt={encrypt}\n{subvolumes}");
     // The partition tells systemd to grow what is in it; only where nobody would is it left to us.
     let recipe = small::recipe(context, &text)?.without("lib/systemd/systemd-growfs");
     let usr = context.usr(&recipe)?;
@@ -80,7 +80,13 @@ fn check(context: &Context<'_>, disk: &Path, root: &lasting::Root, encrypted: bo
         ]);
         command::run(cryptsetup.arg(&key).arg("--header").arg(context.file("header")).arg(&image))?;
     }
-    let mut btrfs = tools.tool("btrfs")?;
-    command::run(btrfs.args(["check", "--readonly", "--check-data-csum"]).arg(&image))
-        .context("btrfs finds fault with root")
+    let btrfs = |words: &[&str]| command::output(tools.tool("btrfs")?.args(words).arg(&image));
+    btrfs(&["check", "--readonly", "--check-data-csum"]).context("btrfs finds fault with root")?;
+    let roots = btrfs(&["inspect-internal", "dump-tree", "-t", "root"])?;
+    // Subvolumes are numbered from 256, 5 is the top.
+    let (count, default) = if encrypted { (3, "(256 ROOT_ITEM") } else { (2, "(FS_TREE ROOT_ITEM") };
+    ensure!(roots.matches("ROOT_BACKREF").count() == count, "not {count} subvolumes:\n{roots}");
+    ensure!(roots.matches("(RDONLY)").count() == 1, "not one subvolume is read-only:\n{roots}");
+    ensure!(roots.contains(&format!("location key {default}")), "the default is not {default}:\n{roots}");
+    Ok(())
 }
