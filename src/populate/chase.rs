@@ -1,13 +1,13 @@
 //! Paths inside of a tree. The kernel follows links and `..` as a process would that had the tree for its root.
 
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::{
     fs::{self, Mode, OFlags, ResolveFlags, openat2},
     io::Errno,
 };
 
-use super::{Content, DIRECTORY, PopulateError, error::Side};
+use super::{DIRECTORY, PopulateError, error::Side};
 
 /// A tree and what it is to us.
 #[derive(Clone, Copy)]
@@ -41,7 +41,7 @@ impl<'fd> Tree<'fd> {
     }
 
     /// Makes a directory with all that leads to it, and opens it. What is there already stays as it is.
-    pub fn make_directories(&self, path: &str, content: &Content<'_>) -> Result<OwnedFd, PopulateError> {
+    pub fn make_directories(&self, path: &str) -> Result<OwnedFd, PopulateError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let mut here = self.open("/", flags).map_err(self.failed("open", "/"))?;
         let mut so_far = String::new();
@@ -50,7 +50,7 @@ impl<'fd> Tree<'fd> {
             so_far.push_str(name);
             here = match self.open(&so_far, flags) {
                 Err(Errno::NOENT) => {
-                    self.make_one(&here, name, &so_far, content)?;
+                    self.make_one(&here, name, &so_far)?;
                     let made = self.open(&so_far, flags).map_err(self.failed("open", &so_far))?;
                     fs::fchmod(&made, Mode::from_raw_mode(DIRECTORY))
                         .map_err(self.failed("set the mode of", &so_far))?;
@@ -62,20 +62,10 @@ impl<'fd> Tree<'fd> {
         Ok(here)
     }
 
-    /// Makes one directory, or a subvolume where one is asked for.
-    pub fn make_one(
-        &self,
-        parent: &OwnedFd,
-        name: &str,
-        path: &str,
-        content: &Content<'_>,
-    ) -> Result<(), PopulateError> {
-        match content.make_subvolume.filter(|_| content.subvolumes.iter().any(|subvolume| subvolume == path))
-        {
-            Some(make) => make(parent.as_fd(), name).map_err(self.failed("create subvolume", path)),
-            None => fs::mkdirat(parent, name, Mode::from_raw_mode(DIRECTORY))
-                .map_err(self.failed("create directory", path)),
-        }
+    /// Makes one directory.
+    pub fn make_one(&self, parent: &OwnedFd, name: &str, path: &str) -> Result<(), PopulateError> {
+        fs::mkdirat(parent, name, Mode::from_raw_mode(DIRECTORY))
+            .map_err(self.failed("create directory", path))
     }
 
     /// The directory in which `path` is, which must be there, and its name in it.

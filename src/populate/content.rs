@@ -1,9 +1,5 @@
 //! What is asked for, as values.
 
-use std::os::fd::BorrowedFd;
-
-use rustix::io::Errno;
-
 use uuid::Uuid;
 
 use crate::disk::types::{self, Role};
@@ -26,9 +22,6 @@ pub struct Symlink {
     pub target: String,
 }
 
-/// Makes a subvolume of this name in a directory, with the mode of a new directory.
-pub type MakeSubvolume = fn(BorrowedFd<'_>, &str) -> Result<(), Errno>;
-
 /// What a definition puts into its file system. Paths are absolute and simplified.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Content<'a> {
@@ -45,10 +38,6 @@ pub struct Content<'a> {
     /// For a root: where the other partitions of the plan will be mounted ([`mount_points`]). What a source for `/` has
     /// there does not come along. None for any other partition.
     pub root_of: Option<&'a [&'a str]>,
-    /// `Subvolumes=`: directories of the new file system that are subvolumes, and how one is made.
-    pub subvolumes: &'a [String],
-    /// How a subvolume is made; without it they are plain directories, as in systemd on other file systems.
-    pub make_subvolume: Option<MakeSubvolume>,
 }
 
 impl Content<'_> {

@@ -14,7 +14,7 @@ use rustix::{
 };
 
 use super::{
-    Content, CopyFiles, PopulateError, Report,
+    CopyFiles, PopulateError, Report,
     chase::Tree,
     deny::{Denied, key},
     error::{Failed, Side},
@@ -32,7 +32,6 @@ pub(super) struct Copier<'a> {
     start: BorrowedFd<'a>,
     copy: &'a CopyFiles,
     denied: &'a Denied,
-    content: &'a Content<'a>,
     report: &'a mut Report,
     /// Where a source file with several names was written first, as a path from `start`.
     linked: BTreeMap<(u64, u64), CString>,
@@ -48,12 +47,11 @@ impl<'a> Copier<'a> {
         start: BorrowedFd<'a>,
         copy: &'a CopyFiles,
         denied: &'a Denied,
-        content: &'a Content<'a>,
         report: &'a mut Report,
     ) -> Result<Self, PopulateError> {
         let owners = file::has_owners(start).map_err(|failed| failed.at(&copy.source, &copy.target))?;
         let (linked, path) = (BTreeMap::new(), Vec::new());
-        Ok(Self { start, copy, denied, content, report, linked, owners, path })
+        Ok(Self { start, copy, denied, report, linked, owners, path })
     }
 
     /// Copies what is in `from` into `to`, the start.
@@ -169,7 +167,7 @@ impl<'a> Copier<'a> {
     fn make(&self, parent: &OwnedFd, name: &CStr) -> Result<(), PopulateError> {
         let path = self.said(&self.copy.target, name);
         match name.to_str() {
-            Ok(text) => Tree::target(self.start).make_one(parent, text, &path, self.content),
+            Ok(text) => Tree::target(self.start).make_one(parent, text, &path),
             // No definition can name it, so it is no subvolume.
             Err(_) => fs::mkdirat(parent, name, Mode::RWXU).map_err(self.failed("create directory", name)),
         }

@@ -37,7 +37,7 @@ mod deny;
 mod error;
 mod file;
 
-pub use content::{Content, CopyFiles, MakeSubvolume, Report, Symlink, mount_points};
+pub use content::{Content, CopyFiles, Report, Symlink, mount_points};
 pub use error::{PopulateError, Side};
 
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -69,10 +69,10 @@ pub fn populate(
     top_directory(&target, &source, content)?;
     for copy in content.copy_files {
         let Some(denied) = Denied::of(&source, content, copy)? else { continue };
-        copy_files(&target, &source, content, copy, &denied, &mut report)?;
+        copy_files(&target, &source, copy, &denied, &mut report)?;
     }
     for path in content.make_directories {
-        target.make_directories(path, content)?;
+        target.make_directories(path)?;
     }
     for link in content.make_symlinks {
         let (parent, name) = target.parent(&link.path)?;
@@ -103,7 +103,6 @@ fn top_directory(target: &Tree<'_>, source: &Tree<'_>, content: &Content<'_>) ->
 fn copy_files(
     target: &Tree<'_>,
     source: &Tree<'_>,
-    content: &Content<'_>,
     copy: &CopyFiles,
     denied: &Denied,
     report: &mut Report,
@@ -121,10 +120,10 @@ fn copy_files(
         FileType::Directory => {
             let (to, made) = match target.open(&copy.target, OFlags::RDONLY | OFlags::DIRECTORY) {
                 Ok(there) => (there, false),
-                Err(Errno::NOENT) => (target.make_directories(&copy.target, content)?, true),
+                Err(Errno::NOENT) => (target.make_directories(&copy.target)?, true),
                 Err(errno) => return Err(target.failed("open directory", &copy.target)(errno)),
             };
-            let mut copier = Copier::new(to.as_fd(), copy, denied, content, report)?;
+            let mut copier = Copier::new(to.as_fd(), copy, denied, report)?;
             copier.tree(&from, &to)?;
             if made {
                 file::likeness(&from, &to, true, source, &copy.source, &copy.target)?;
@@ -140,8 +139,8 @@ fn copy_files(
                     to: copy.target.clone(),
                 });
             };
-            let parent = target.make_directories(above, content)?;
-            let mut copier = Copier::new(parent.as_fd(), copy, denied, content, report)?;
+            let parent = target.make_directories(above)?;
+            let mut copier = Copier::new(parent.as_fd(), copy, denied, report)?;
             copier.one(&from, &stat, name)
         }
         _ => Err(PopulateError::NeitherFileNorDirectory { path: copy.source.clone() }),
