@@ -34,7 +34,7 @@ impl Case {
             match (word, cases.last_mut()) {
                 ("", _) => {}
                 ("case", _) => cases.push(Self { name: rest.to_owned(), lines: BTreeMap::new() }),
-                ("conf" | "v1" | "etc" | "v2" | "now" | "back" | "kept", Some(case)) => {
+                ("conf" | "v1" | "etc" | "v2" | "now" | "back" | "kept" | "v3" | "skip", Some(case)) => {
                     assert!(case.lines.insert(word.to_owned(), rest.trim().to_owned()).is_none(), "{line}");
                 }
                 _ => panic!("{line}"),
@@ -65,6 +65,11 @@ impl Case {
         self.tree("back", &["etc", "v1"])
     }
 
+    /// What /etc must be when version 2 was skipped on the way to version 3, if there is one.
+    pub fn skipped(&self) -> Option<Tree> {
+        self.lines.contains_key("v3").then(|| self.tree("skip", &[]))
+    }
+
     /// Why what does not follow.
     pub fn kept(&self) -> String {
         self.lines.get("kept").cloned().unwrap_or_default()
@@ -88,7 +93,7 @@ impl Machine {
         let place = place.join(format!("hermetic-{name}-{}-{count}", std::process::id()));
         let conf = case.lines.get("conf").cloned().unwrap_or_default().replace("\\n", "\n");
         let machine = Self { place, conf };
-        for version in ["v1", "v2"] {
+        for version in ["v1", "v2", "v3"].into_iter().filter(|version| case.lines.contains_key(*version)) {
             let tree = case.tree(version, &[]);
             let usr = machine.usr(version);
             fs::create_dir_all(usr.join("lib/hermetic-init")).unwrap();
