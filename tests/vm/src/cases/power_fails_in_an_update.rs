@@ -14,6 +14,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 const FACTORY: &str = "share/factory/etc/hermetic-test";
 
@@ -23,15 +25,15 @@ const EDITS: &str = "hermetic.test.write=/etc/hermetic-test/changed:me hermetic.
 
 /// Ten cuts.
 pub fn run(context: &Context<'_>) -> Result<()> {
-    cuts(context, 10)
+    cuts(context, 10, 1)
 }
 
-/// Fifty cuts.
+/// Fifty cuts, or as many as `--times` says.
 pub fn run_long(context: &Context<'_>) -> Result<()> {
-    cuts(context, 50)
+    cuts(context, context.times.map_or(50, |times| times as usize), context.jobs)
 }
 
-fn cuts(context: &Context<'_>, count: usize) -> Result<()> {
+fn cuts(context: &Context<'_>, count: usize, jobs: usize) -> Result<()> {
     let one = version(context, &["changed", "dropped", "pristine", "removed"], "one")?;
     let two = version(context, &["changed", "pristine", "removed", "new", "directory/new"], "two")?;
     let mut partitions = image::usr_partitions(&one, "appliance_1")?;
@@ -42,14 +44,14 @@ fn cuts(context: &Context<'_>, count: usize) -> Result<()> {
         let words = format!("usrhash={hash} hermetic.init={TEST_INIT}");
         Ok(small::machine(context, None)?.cmdline(&words))
     };
-    let boot = |usr: &Usr, words: &str| -> Result<Vec<String>> {
-        let outcome = context.run(&machine(usr)?.cmdline(words).disk(Disk::new(&disk)))?;
+    let boot = |usr: &Usr, disk: &Path, words: &str| -> Result<Vec<String>> {
+        let outcome = context.run(&machine(usr)?.cmdline(words).disk(Disk::new(disk)))?;
         let state = outcome.expect(&Exit::PowerOff)?.state()?;
         ensure!(lasting::file(&state, "/var/lib/hermetic-init/etc.journal").is_none(), "the journal is left");
         power_fails::etc(&state)
     };
-    boot(&one, EDITS)?;
-    let old = boot(&one, "")?;
+    boot(&one, &disk, EDITS)?;
+    let old = boot(&one, &disk, "")?;
     let (before, log) = (context.file("before.raw"), context.file("writes.log"));
     image::copy(&disk, &before)?;
     File::create(&log)?;
@@ -65,27 +67,46 @@ fn cuts(context: &Context<'_>, count: usize) -> Result<()> {
     let recording = Recording::open(&log)?;
     let writes = recording.entries.len();
     ensure!(writes > 10, "the update has {writes} writes");
-    let mut unfinished = 0;
-    for cut in 0..count {
+    let converges = |cut: usize, disk: &Path| -> Result<()> {
         let after = (cut + 1) * writes / (count + 1);
-        let what = || format!("after {after} of {writes} writes");
-        for (usr, expected) in [(&two, &new), (&one, &old)].into_iter().skip(cut % 2).take(1) {
-            image::copy(&before, &disk)?;
-            // Every other time the drive's cache goes as well.
-            let lost = if cut % 4 < 2 { 0 } else { cut as u64 + 1 };
-            recording.replay(&disk, &Cut { count: after, torn: 0, lost })?;
-            let now = boot(usr, "").with_context(what)?;
+        let (usr, expected) = if cut % 2 == 0 { (&two, &new) } else { (&one, &old) };
+        image::copy(&before, disk)?;
+        // Every other time the drive's cache goes as well.
+        let lost = if cut % 4 < 2 { 0 } else { cut as u64 + 1 };
+        recording.replay(disk, &Cut { count: after, torn: 0, lost })?;
+        let same = || -> Result<()> {
+            let now = boot(usr, disk, "")?;
             if let Some(line) = now.iter().find(|line| !expected.contains(line)) {
-                bail!("{}: /etc has {line}", what());
+                bail!("/etc has {line}");
             }
             if let Some(line) = expected.iter().find(|line| !now.contains(line)) {
-                bail!("{}: /etc lacks {line}", what());
+                bail!("/etc lacks {line}");
             }
-            check(context, &disk).with_context(what)?;
-            unfinished += 1;
+            check(context, disk)
+        };
+        same().with_context(|| format!("after {after} of {writes} writes"))
+    };
+    let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for job in 0..jobs {
+            let (next, failures, converges) = (&next, &failures, &converges);
+            scope.spawn(move || {
+                let disk = context.file(&format!("cut{job}.raw"));
+                loop {
+                    let cut = next.fetch_add(1, Ordering::Relaxed);
+                    if cut >= count {
+                        break;
+                    }
+                    if let Err(error) = converges(cut, &disk) {
+                        failures.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{error:#}"));
+                    }
+                }
+            });
         }
-    }
-    context.say(format!("{unfinished} power failures over {writes} writes"));
+    });
+    let failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
+    ensure!(failures.is_empty(), "{} of {count}: {}", failures.len(), failures.join("\n"));
+    context.say(format!("{count} power failures over {writes} writes"));
     Ok(())
 }
 
@@ -100,7 +121,7 @@ fn version(context: &Context<'_>, files: &[&str], text: &str) -> Result<Usr> {
 /// What e2fsck says about the root.
 fn check(context: &Context<'_>, disk: &Path) -> Result<()> {
     let root = lasting::root_on(context, disk, 512)?;
-    let image = context.file("root.img");
+    let image = disk.with_extension("root");
     let mut source = File::open(disk)?;
     source.seek(SeekFrom::Start(root.start))?;
     std::io::copy(&mut source.take(root.length), &mut File::create(&image)?)?;
