@@ -3,6 +3,9 @@
 
 pub mod cat;
 pub mod log;
+pub mod machine;
+pub mod root;
+pub mod source;
 pub mod words;
 
 use std::{ffi::OsString, path::Path, process::ExitCode};

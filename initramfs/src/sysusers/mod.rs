@@ -2,8 +2,8 @@
 //!
 //! | file | what belongs there |
 //! |---|---|
-//! | [`source`] | which lines count: the search path, files, stdin, arguments, credentials |
-//! | [`machine`] | what specifiers and name services say on this machine |
+//! | [`source`] | which lines count, and what is told of them |
+//! | [`machine`] | what name services say on this machine |
 //!
 //! Where it differs from the original: no pager, `--image=` is refused as in the original's stand-alone build, and what the
 //! [engine](hermetic_init::sysusers) does differently.
@@ -14,9 +14,7 @@ mod source;
 use std::{
     env,
     ffi::OsString,
-    fs, io,
-    os::fd::{AsFd as _, OwnedFd},
-    path::{Path, PathBuf},
+    path::{Component, PathBuf},
     process::ExitCode,
     time::SystemTime,
 };
@@ -24,7 +22,6 @@ use std::{
 use clap::Parser;
 use hermetic_init::{
     config::ImagePolicy,
-    etc::{base, tree::Tree},
     sysusers::{Definitions, Flush, Level, Options, Report, SysusersError, apply::Sentence, furnish},
 };
 
@@ -32,7 +29,8 @@ use self::source::Source;
 use crate::mirror::{
     self,
     log::{self, Log},
-    words,
+    root::Root,
+    source as files, words,
 };
 
 /// The words of systemd-sysusers.
@@ -82,32 +80,6 @@ Creates system user accounts.
      --no-pager             Do not pipe output into a pager
 
 See the systemd-sysusers.service(8) man page for details.";
-
-/// The root that is furnished.
-struct Root {
-    /// As messages name it; empty for the machine's own.
-    path: String,
-    directory: OwnedFd,
-}
-
-impl Root {
-    fn tree(&self) -> Tree<'_> {
-        Tree::whole(self.directory.as_fd())
-    }
-
-    /// A path of the root as messages name it.
-    fn label(&self, path: &str) -> String {
-        match self.path.as_str() {
-            "/" => path.to_owned(),
-            root => format!("{root}{path}"),
-        }
-    }
-
-    /// Whether it is that of the machine we run on.
-    fn is_own(&self) -> bool {
-        self.path.is_empty()
-    }
-}
 
 /// Runs it.
 pub fn run(words: Vec<OsString>) -> ExitCode {
@@ -164,31 +136,25 @@ fn check(args: &Args) -> Result<(), String> {
 }
 
 fn act(args: &Args, log: Log) -> Result<(), String> {
-    let root = open(args)?;
-    if args.cat_config || args.tldr {
-        return source::cat(&root, args.tldr);
+    let shows = args.cat_config || args.tldr;
+    let root = Root::open(args.root.as_deref(), !shows && !args.dry_run)?;
+    let directories = files::system("sysusers.d");
+    let replace = args.replace.as_deref();
+    let files = files::Source { root: &root, directories: &directories, words: &args.configuration, replace };
+    if shows {
+        return files.cat(args.tldr, |error| failure(&root, error.into()));
     }
-    let facts = machine::facts(&root);
-    let credentials = machine::credentials()?;
-    let source = Source {
-        root: &root,
-        facts: &facts,
-        inline: args.inline,
-        words: &args.configuration,
-        replace: args.replace.as_deref(),
-        credentials: credentials.as_ref(),
-    };
+    check_credentials()?;
+    let (facts, credentials) = (mirror::machine::facts(&root), mirror::machine::credentials());
+    let source = Source { files, facts: &facts, inline: args.inline, credentials: &credentials };
     let mut definitions = Definitions::new();
     if let Err(reason) = source.read(&mut definitions) {
         say(log, definitions.messages());
         return Err(reason);
     }
     let options = Options {
-        credentials: match &credentials {
-            Some(credentials) => &credentials.room,
-            None => &(),
-        },
-        service: if root.is_own() { &machine::NameService } else { &() },
+        credentials: &credentials,
+        service: if root.is_named() { &() } else { &machine::NameService },
         today: today(),
         flush: Flush::Here,
         dry_run: args.dry_run,
@@ -199,25 +165,13 @@ fn act(args: &Args, log: Log) -> Result<(), String> {
     done.map_err(|error| failure(&root, error))
 }
 
-/// Opens the root; as the original, which makes /etc with all that is above it.
-fn open(args: &Args) -> Result<Root, String> {
-    let path = match args.root.as_deref().filter(|path| !path.as_os_str().is_empty()) {
-        None => PathBuf::new(),
-        Some(path) => simplified(path)?,
-    };
-    let place = if path.as_os_str().is_empty() { Path::new("/") } else { &path };
-    let reads_only = args.cat_config || args.tldr || args.dry_run;
-    let made = if reads_only { Ok(()) } else { fs::create_dir_all(place) };
-    made.and_then(|()| base::open(place).map_err(io::Error::from))
-        .map(|directory| Root { path: path.to_string_lossy().into_owned(), directory })
-        .map_err(|error| format!("Failed to open {}: {}", place.display(), log::sentence(&error)))
-}
-
-/// The path from /, without doubled slashes and dots.
-fn simplified(path: &Path) -> Result<PathBuf, String> {
-    std::path::absolute(path).map_err(|error| {
-        format!("Failed to parse path \"{}\" and make it absolute: {}", path.display(), log::sentence(&error))
-    })
+/// Credentials lie below an absolute path, or nowhere.
+fn check_credentials() -> Result<(), String> {
+    let Some(place) = env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from) else { return Ok(()) };
+    match place.is_absolute() && !place.components().any(|part| part == Component::ParentDir) {
+        true => Ok(()),
+        false => Err("Failed to get credentials directory: Invalid argument".to_owned()),
+    }
 }
 
 fn failure(root: &Root, error: SysusersError) -> String {

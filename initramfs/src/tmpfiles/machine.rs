@@ -1,18 +1,18 @@
 //! What specifiers and names stand for on this machine.
 
-use std::{collections::BTreeMap, env, fs, io::Read as _};
+use std::{env, fs};
 
-use hermetic_init::{
-    fragments::{Facts, facts},
-    tmpfiles::Specifiers,
+use hermetic_init::tmpfiles::Specifiers;
+
+use crate::mirror::{
+    machine::{facts, text},
+    root::Root,
 };
-
-use super::Root;
 
 /// The values of specifiers. As the original: the root says who it is and what runs in it, the machine the rest.
 pub(super) fn specifiers(root: &Root, is_user: bool) -> Specifiers {
     let tmp = temporary().filter(|_| root.is_own());
-    let mut specifiers = Specifiers { home: home(), ..Specifiers::of_system(facts_of(root)) };
+    let mut specifiers = Specifiers { home: home(), ..Specifiers::of_system(facts(root)) };
     if let Some(tmp) = tmp {
         specifiers.temporary.clone_from(&tmp);
         specifiers.large_temporary = tmp;
@@ -34,33 +34,6 @@ pub(super) fn specifiers(root: &Root, is_user: bool) -> Specifiers {
         specifiers.runtime = directory("XDG_RUNTIME_DIR");
     }
     specifiers
-}
-
-fn facts_of(root: &Root) -> Facts {
-    let in_root = |path: &str| text(root, path);
-    let here = |path: &str| Some(fs::read_to_string(path).ok()?.trim().to_owned());
-    let os_release = in_root("/etc/os-release").or_else(|| in_root("/usr/lib/os-release"));
-    let is_id = |id: &String| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let uname = rustix::system::uname();
-    let machine_info = fs::read_to_string("/etc/machine-info").ok();
-    let pretty = machine_info.and_then(|text| facts::parse_os_release(&text).remove("PRETTY_HOSTNAME"));
-    Facts {
-        machine_id: in_root("/etc/machine-id").map(|id| id.trim().to_ascii_lowercase()).filter(is_id),
-        boot_id: here("/proc/sys/kernel/random/boot_id").map(|id| id.replace('-', "")),
-        kernel_release: uname.release().to_str().ok().map(Into::into),
-        hostname: uname.nodename().to_str().ok().map(Into::into),
-        pretty_hostname: pretty.filter(|name| !name.is_empty()),
-        architecture: Some(facts::architecture(env::consts::ARCH).to_owned()),
-        os_release: os_release.as_deref().map(facts::parse_os_release),
-    }
-}
-
-/// A small file of the root.
-fn text(root: &Root, path: &str) -> Option<String> {
-    let mut text = String::new();
-    let file = root.tree().open_read(path).ok()?;
-    fs::File::from(file).take(1 << 20).read_to_string(&mut text).ok()?;
-    Some(text)
 }
 
 /// The name of an id in a database; without one the id itself.
@@ -91,13 +64,4 @@ pub(super) fn home() -> Option<String> {
 fn temporary() -> Option<String> {
     let named = ["TMPDIR", "TEMP", "TMP"].iter().find_map(|name| env::var(name).ok());
     named.filter(|path| path.starts_with('/') && fs::metadata(path).is_ok_and(|found| found.is_dir()))
-}
-
-/// The credentials that `$CREDENTIALS_DIRECTORY` holds. What cannot be read is none, as for the original.
-pub(super) fn credentials() -> BTreeMap<String, Vec<u8>> {
-    let directory = env::var_os("CREDENTIALS_DIRECTORY").and_then(|place| fs::read_dir(place).ok());
-    let entries = directory.into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| Some((entry.file_name().into_string().ok()?, fs::read(entry.path()).ok()?)))
-        .collect()
 }

@@ -2,8 +2,8 @@
 //!
 //! | file | what belongs there |
 //! |---|---|
-//! | [`source`] | which lines count: the search path, files, stdin, credentials |
-//! | [`machine`] | what specifiers stand for on this machine, credentials |
+//! | [`source`] | which lines count, and what is told of them |
+//! | [`machine`] | what specifiers stand for on this machine |
 //!
 //! Where it differs from the original: no pager, `--image=` is refused as in the original's stand-alone build, `--clean` and
 //! `--purge` are refused because the engine removes nothing by age or by `$`, and what the [engine](hermetic_init::tmpfiles)
@@ -14,28 +14,21 @@ mod source;
 
 use std::{
     ffi::OsString,
-    fs,
-    os::{
-        fd::{AsFd as _, OwnedFd},
-        unix::ffi::OsStrExt as _,
-    },
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use clap::Parser;
-use hermetic_init::{
-    etc::{base, tree::Tree},
-    tmpfiles::{
-        Definitions, Level, Operation, Selection,
-        line::Context,
-        root::Root as Surroundings,
-        run::{Request, apply},
-    },
+use hermetic_init::tmpfiles::{
+    Definitions, Level, Operation, Selection,
+    line::Context,
+    root::Root as Surroundings,
+    run::{Request, apply},
 };
 
 use self::source::Source;
-use crate::mirror::{log, words};
+use crate::mirror::{log, machine::credentials, root::Root, source as files, words};
 
 /// Lines are wrong (`EX_DATAERR` of sysexits.h).
 const DATA_ERROR: u8 = 65;
@@ -196,35 +189,14 @@ fn check(args: &Args) -> Result<(), String> {
     Err(error.to_owned())
 }
 
-/// The root that is worked on.
-struct Root {
-    /// As messages name it; empty for the machine's own.
-    path: String,
-    directory: OwnedFd,
-}
-
-impl Root {
-    fn tree(&self) -> Tree<'_> {
-        Tree::whole(self.directory.as_fd())
-    }
-
-    /// Whether it is that of the machine we run on.
-    fn is_own(&self) -> bool {
-        self.path.is_empty() || self.path == "/"
-    }
-
-    /// A path of the root as messages name it.
-    fn label(&self, path: &str) -> String {
-        if self.is_own() { path.to_owned() } else { format!("{}{path}", self.path) }
-    }
-}
-
 fn act(args: &Args, log: log::Log) -> Result<ExitCode, String> {
     let mut log = Stderr(log);
-    let root = open(args)?;
+    let root = Root::open(args.root.as_deref(), args.create && !args.dry_run)?;
     let directories = source::directories(args.user);
+    let replace = args.replace.as_deref();
+    let files = files::Source { root: &root, directories: &directories, words: &args.configuration, replace };
     if args.cat_config || args.tldr {
-        source::cat(&root, &directories, args.tldr)?;
+        files.cat(args.tldr, |error| source::failure(&root, error))?;
         return Ok(ExitCode::SUCCESS);
     }
     if !Path::new("/proc/self").exists() {
@@ -232,18 +204,12 @@ fn act(args: &Args, log: log::Log) -> Result<ExitCode, String> {
             .to_owned());
     }
     let specifiers = machine::specifiers(&root, args.user);
-    let credentials = machine::credentials();
+    let credentials = credentials();
     let selection = selection(args);
     let surroundings = Surroundings::new(root.tree(), &credentials);
     let context = Context { specifiers: &specifiers, surroundings: &surroundings, selection: &selection };
     let mut definitions = Definitions::new();
-    let source = Source {
-        root: &root,
-        directories: &directories,
-        words: &args.configuration,
-        replace: args.replace.as_deref(),
-        credentials: &credentials,
-    };
+    let source = Source { files, credentials: &credentials };
     source.read(&mut definitions, &context, &mut log)?;
     let mut operations = Vec::new();
     if args.remove {
@@ -282,22 +248,4 @@ fn selection(args: &Args) -> Selection {
         excluded,
         kinds: Vec::new(),
     }
-}
-
-/// Opens the root, and makes it as the original does with all parents.
-fn open(args: &Args) -> Result<Root, String> {
-    let path = match args.root.as_deref().filter(|path| !path.as_os_str().is_empty()) {
-        None => PathBuf::new(),
-        Some(path) => std::path::absolute(path).map_err(|error| {
-            format!("Failed to parse path \"{}\" and make it absolute: {error}", path.display())
-        })?,
-    };
-    let place = if path.as_os_str().is_empty() { Path::new("/") } else { &path };
-    if args.create && !args.dry_run {
-        fs::create_dir_all(place)
-            .map_err(|error| format!("Failed to create {}: {error}", place.display()))?;
-    }
-    base::open(place)
-        .map(|directory| Root { path: path.to_string_lossy().into_owned(), directory })
-        .map_err(|errno| format!("Failed to open {}: {errno}", place.display()))
 }

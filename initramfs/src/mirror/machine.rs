@@ -1,0 +1,51 @@
+//! What this machine says: specifiers' values, credentials of this process.
+
+use std::{collections::BTreeMap, env, fs, io::Read as _};
+
+use hermetic_init::fragments::{Facts, facts};
+
+use super::root::Root;
+
+/// The largest file of the root that is read for it, in bytes.
+const LARGEST: u64 = 1 << 20;
+
+/// The values of specifiers. As the originals: the root says who it is and what runs in it, the machine the rest.
+pub fn facts(root: &Root) -> Facts {
+    let here = |path: &str| Some(fs::read_to_string(path).ok()?.trim().to_owned());
+    let os_release = text(root, "/etc/os-release").or_else(|| text(root, "/usr/lib/os-release"));
+    let is_id = |id: &String| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let uname = rustix::system::uname();
+    let machine_info = fs::read_to_string("/etc/machine-info").ok();
+    let pretty = machine_info.and_then(|text| facts::parse_os_release(&text).remove("PRETTY_HOSTNAME"));
+    Facts {
+        machine_id: text(root, "/etc/machine-id").map(|id| id.trim().to_ascii_lowercase()).filter(is_id),
+        boot_id: here("/proc/sys/kernel/random/boot_id").map(|id| id.replace('-', "")),
+        kernel_release: uname.release().to_str().ok().map(Into::into),
+        hostname: uname.nodename().to_str().ok().map(Into::into),
+        pretty_hostname: pretty.filter(|name| !name.is_empty()),
+        architecture: Some(facts::architecture(env::consts::ARCH).to_owned()),
+        os_release: os_release.as_deref().map(facts::parse_os_release),
+    }
+}
+
+/// A small file of the root.
+pub fn text(root: &Root, path: &str) -> Option<String> {
+    let mut text = String::new();
+    let file = root.tree().open_read(path).ok()?;
+    fs::File::from(file).take(LARGEST).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+/// The credentials that `$CREDENTIALS_DIRECTORY` holds. What cannot be read is none, as for the originals.
+pub fn credentials() -> BTreeMap<String, Vec<u8>> {
+    let directory = env::var_os("CREDENTIALS_DIRECTORY").and_then(|place| fs::read_dir(place).ok());
+    let entries = directory.into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| Some((entry.file_name().into_string().ok()?, fs::read(entry.path()).ok()?)))
+        .collect()
+}
+
+/// How messages call a credential.
+pub fn label(credential: &str) -> String {
+    format!("{}/{credential}", env::var("CREDENTIALS_DIRECTORY").unwrap_or_default().trim_end_matches('/'))
+}
