@@ -23,7 +23,12 @@ use super::{
 };
 use crate::{
     config::{Config, Mount, RootPolicy, RootSource, Uses, Volatile, VolumeOptions},
-    disk::{probe::Format, slot::select_root},
+    disk::{
+        partition::Partition,
+        probe::Format,
+        slot::select_root,
+        validatefs::{Constraint, Place},
+    },
     info,
     luks::{Flags, Header, VolumeKey},
     notice,
@@ -107,7 +112,7 @@ pub fn open(
         info!("{summary}");
         return Ok(Root { path, mapping: None, read_only: !wish.read_write, new: true, summary });
     }
-    let device = find(config, usr, devices)?;
+    let (device, partition) = find(config, usr, devices)?;
     let found =
         disks::superblock(&device.node()).or_fail(STAGE, || format!("cannot read {}", device.name))?;
     let outside = found.map(|superblock| superblock.format);
@@ -137,6 +142,11 @@ pub fn open(
     let target = overlay.as_ref().map_or(path.as_path(), volatile::Overlay::lower);
     mount::device(&source, name, target, options.flags, &options.data)
         .or_fail(STAGE, || format!("cannot mount {} as {name}", source.display()))?;
+    if let Err(failure) = belongs_here(target, &device, partition.as_ref()) {
+        // The reason is what counts; the machine is about to end.
+        let _ = mount::unmount(target);
+        return Err(failure);
+    }
     if !options.flags.contains(MountFlags::RDONLY) {
         grow::root(name, expectation, usr, &device, &source, &path);
     }
@@ -153,14 +163,21 @@ pub fn open(
     Ok(Root { path, mapping, read_only, new: false, summary })
 }
 
-/// The partition or device that holds the root.
-fn find(config: &Config, usr: &Usr, devices: &mut Devices) -> Result<BlockDevice, Failure> {
+/// The partition or device that holds the root, and what the table says of it.
+fn find(
+    config: &Config,
+    usr: &Usr,
+    devices: &mut Devices,
+) -> Result<(BlockDevice, Option<Partition>), Failure> {
     match &config.root.source {
         RootSource::Device(spec) => {
             let preferred = usr.disk().map(|disk| disk.device.name.clone());
             devices.wait(STAGE, &format!("root={spec}"), |there| {
                 Ok(match disks::resolve(STAGE, spec, there, preferred.as_deref())? {
-                    Some(device) => Look::Found(device),
+                    Some(device) => {
+                        let partition = disks::entry(&device, there);
+                        Look::Found((device, partition))
+                    }
                     None => Look::NotYet("no device answers to that".into()),
                 })
             })
@@ -175,7 +192,7 @@ fn find(config: &Config, usr: &Usr, devices: &mut Devices) -> Result<BlockDevice
                     format!("{}: no root partition, and /usr's repart.d makes none", disk.device.name);
                 Failure::new(STAGE, reason + "; add a definition, or name the root by root=")
             })?;
-            disk.partition(STAGE, partition)
+            Ok((disk.partition(STAGE, partition)?, Some(partition.clone())))
         }
         RootSource::Tmpfs => Err(Failure::new(STAGE, "root=tmpfs is on no device")),
     }
@@ -218,6 +235,20 @@ fn admit(
         }
         _ => Ok(()),
     }
+}
+
+/// Whether the mounted file system was made to be the root on this partition, as far as it says so.
+fn belongs_here(at: &Path, device: &BlockDevice, partition: Option<&Partition>) -> Result<(), Failure> {
+    let place = Place { mount_point: "/", partition };
+    for constraint in Constraint::ALL {
+        let value = mount::attribute(at, constraint.attribute())
+            .or_fail(STAGE, || format!("{}: cannot read {}", device.name, constraint.attribute()))?;
+        if let Some(Err(reason)) = value.map(|value| constraint.admits(&value, &place)) {
+            let line = format!("{}: its file system belongs elsewhere: {reason}", device.name);
+            return Err(Failure::new(STAGE, line + "; was the partition table changed?"));
+        }
+    }
+    Ok(())
 }
 
 /// Opens the LUKS2 volume on `device` and maps it. A damaged copy of the header is mended once the volume has opened: before,

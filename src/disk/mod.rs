@@ -13,3 +13,4 @@ pub mod slot;
 pub mod transaction;
 mod type_table;
 pub mod types;
+pub mod validatefs;

@@ -2,7 +2,10 @@
 
 use std::{ffi::CString, io, path::Path};
 
-use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::{
+    io::Errno,
+    mount::{MountFlags, UnmountFlags},
+};
 
 /// A file system of the kernel's own: no device behind it.
 pub struct Api {
@@ -14,6 +17,25 @@ pub struct Api {
     pub flags: MountFlags,
     /// Options of the file system.
     pub data: &'static str,
+}
+
+/// The longest value of an extended attribute (XATTR_SIZE_MAX of linux/limits.h).
+const ATTRIBUTE_MAX: usize = 64 << 10;
+
+/// An extended attribute of a mounted file system's root; None when it has none of that name, or none at all.
+///
+/// # Errors
+/// It cannot be read.
+pub fn attribute(at: &Path, name: &str) -> io::Result<Option<Vec<u8>>> {
+    let mut value = vec![0; ATTRIBUTE_MAX];
+    match rustix::fs::getxattr(at, name, value.as_mut_slice()) {
+        Ok(length) => {
+            value.truncate(length);
+            Ok(Some(value))
+        }
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// The API file systems every boot needs, in mount order (systemd: src/shared/mount-setup.c).

@@ -27,6 +27,7 @@ mod policy_is_not_understood;
 mod power_fails;
 mod power_fails_in_an_update;
 mod repart_suite;
+mod root_belongs_elsewhere;
 mod root_hash_matches_nothing;
 mod root_is_damaged;
 mod root_is_not_encrypted;
@@ -114,6 +115,7 @@ pub const ALL: &[Case] = &[
     normal("a grown disk grows root: partition, dm-crypt, ext4", grown_disk_grows_root::run),
     normal("file systems of ours are filled by the kernel and stay sound", file_systems_are_filled::run),
     normal("systemd's test of systemd-repart passes in a machine", repart_suite::run),
+    normal("a root whose file system belongs elsewhere is refused", root_belongs_elsewhere::run),
     normal("a damaged root is reported and never made anew", root_is_damaged::run),
     normal("a factory reset erases what it is to erase, once", factory_reset::run),
     normal("a power failure during a first boot or a factory reset does no harm", power_fails::few),
