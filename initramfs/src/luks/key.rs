@@ -85,16 +85,21 @@ impl Derivation {
 /// It cannot be read, is empty, or longer than cryptsetup would take.
 pub fn read(path: &Path) -> Result<Secret, Error> {
     let fail = |error| Error::Io { what: format!("cannot read key file {}", path.display()), error };
-    let mut source: Box<dyn io::Read> = match path.to_str() {
-        Some("-") => Box::new(io::stdin()),
-        _ => Box::new(File::open(path).map_err(fail)?),
+    let (mut source, length): (Box<dyn io::Read>, u64) = match path.to_str() {
+        Some("-") => (Box::new(io::stdin()), LONGEST),
+        _ => {
+            let file = File::open(path).map_err(fail)?;
+            let metadata = file.metadata().map_err(fail)?;
+            let length = if metadata.is_file() { metadata.len().min(LONGEST) } else { LONGEST };
+            (Box::new(file), length)
+        }
     };
     // Sized before it is filled: a buffer that grows would leave copies behind.
-    let mut bytes = Vec::with_capacity(LONGEST as usize + 1);
-    source.by_ref().take(LONGEST + 1).read_to_end(&mut bytes).map_err(fail)?;
+    let mut bytes = Vec::with_capacity(length as usize + 1);
+    source.by_ref().take(length + 1).read_to_end(&mut bytes).map_err(fail)?;
     match bytes.len() as u64 {
         0 => Err(Error::Key(format!("key file {} is empty", path.display()))),
-        1..=LONGEST => Ok(Secret::new(bytes)),
+        read if read <= length => Ok(Secret::new(bytes)),
         _ => Err(Error::Key(format!("key file {} is longer than 8 MiB", path.display()))),
     }
 }

@@ -10,6 +10,7 @@
 //! What file systems cost is compared in [`mkfs`].
 
 pub mod mkfs;
+pub mod unlock;
 
 use crate::bench::Bench;
 use crate::cargo::Products;

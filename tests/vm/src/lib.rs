@@ -42,6 +42,7 @@ pub mod image;
 pub mod initramfs;
 pub mod inside;
 pub mod machine;
+pub mod memory;
 pub mod numbers;
 pub mod progress;
 pub mod prove;

@@ -183,6 +183,7 @@ impl Proof {
         for format in cost::mkfs::FORMATS {
             self.check(format.check, || format.compare(bench, &products));
         }
+        self.check("cost of an unlock beside cryptsetup", || cost::unlock::compare(bench, &products));
         if level == Level::Long {
             self.check("the same source gives the same bytes", || reproducible(bench, &products));
         }

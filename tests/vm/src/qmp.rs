@@ -7,7 +7,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// QEMU answers orders at once.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -100,11 +100,19 @@ impl Qmp {
     /// # Errors
     /// QEMU is gone or refuses.
     pub fn execute(&mut self, order: &str, arguments: &Value) -> Result<Value> {
+        self.execute_within(order, arguments, DEADLINE)
+    }
+
+    /// As [`Qmp::execute`], for an order that takes its time.
+    ///
+    /// # Errors
+    /// As [`Qmp::execute`].
+    pub fn execute_within(&mut self, order: &str, arguments: &Value, deadline: Duration) -> Result<Value> {
         let stream = self.stream.as_mut().context("QEMU's control channel is not open")?;
         writeln!(stream, "{}", json!({ "execute": order, "arguments": arguments }))
             .with_context(|| format!("cannot give QEMU the order {order}"))?;
         loop {
-            let Ok(message) = self.messages.recv_timeout(DEADLINE) else {
+            let Ok(message) = self.messages.recv_timeout(deadline) else {
                 bail!("QEMU does not answer the order {order}");
             };
             let Message::Said(value) = message else { continue };
@@ -116,6 +124,25 @@ impl Qmp {
             }
             self.note(&value);
         }
+    }
+
+    /// Waits until the machine has switched itself off. QEMU itself goes on when it was told to (`-action shutdown=pause`), and
+    /// the memory is what it was at that moment.
+    ///
+    /// # Errors
+    /// It did not within that time.
+    pub fn switched_off(&mut self, deadline: Duration) -> Result<()> {
+        let end = Instant::now() + deadline;
+        while self.reason.is_none() {
+            let left = end.saturating_duration_since(Instant::now());
+            let Ok(message) = self.messages.recv_timeout(left) else {
+                bail!("the machine has not switched itself off within {} s", deadline.as_secs());
+            };
+            if let Message::Said(value) = message {
+                self.note(&value);
+            }
+        }
+        Ok(())
     }
 
     /// Why the machine stopped (`guest-shutdown`, `guest-reset`, `host-signal` …), when QEMU has ended.

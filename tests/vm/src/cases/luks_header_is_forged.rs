@@ -1,9 +1,9 @@
 //! The LUKS2 header of the root is rewritten by a stranger who does not have the key: with the null cipher, so that the
-//! system would write its secrets in plain text; cut off behind its first block; and gone. All three are refused. With one
-//! copy of the header left it boots.
+//! system would write its secrets in plain text; cut off behind its first block; gone; and of LUKS1. All are refused. With one
+//! copy of the header left it boots, and writes the other again.
 
 use super::Context;
-use super::small::{self, ENCRYPTED, Small};
+use super::small::{self, ENCRYPTED, KEY, Small};
 use crate::command;
 use crate::image;
 use anyhow::{Context as _, Result, bail};
@@ -48,11 +48,38 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     image::overwrite(&small.disk, place, &vec![0; 2 * HEADER])?;
     small::refuses(context, &machine, &small.disk, "root", &["vda3", "not encrypted"]).context("gone")?;
 
+    // One that our own key opens, so that nothing but its version speaks against it.
+    image::overwrite(&small.disk, place, &luks1(context)?)?;
+    small::refuses(context, &machine, &small.disk, "root", &["vda3", "a LUKS1 header"]).context("LUKS1")?;
+
     let mut half = sound;
-    half.split_at_mut(HEADER).0.split_at_mut(BINARY).1.fill(0);
+    half.split_at_mut(HEADER).0.fill(0);
     image::overwrite(&small.disk, place, &half)?;
-    small.boot(context, "").context("the first copy damaged, the second whole")?;
+    small.boot(context, "").context("the first copy gone, the second whole")?;
+    let mut mended = vec![0; 2 * HEADER];
+    File::open(&small.disk)?.read_exact_at(&mut mended, place)?;
+    if mended.split_at(BINARY).0.starts_with(&[0]) {
+        bail!("the first copy was not written again");
+    }
     Ok(())
+}
+
+/// The start of a LUKS1 volume, which cryptsetup opens with the key of the root.
+fn luks1(context: &Context<'_>) -> Result<Vec<u8>> {
+    let (key, volume) = (context.file("key"), context.file("luks1.raw"));
+    std::fs::write(&key, KEY)?;
+    File::create(&volume)?.set_len(8 << 20)?;
+    let words: [&[&str]; 2] = [
+        &["luksFormat", "--batch-mode", "--type", "luks1", "--pbkdf-force-iterations", "1000"],
+        &["open", "--test-passphrase"],
+    ];
+    for words in words {
+        let mut cryptsetup = context.bench.tools.tool("cryptsetup")?;
+        command::run(cryptsetup.args(words).arg("--key-file").arg(&key).arg(&volume))?;
+    }
+    let mut start = vec![0; 2 * HEADER];
+    File::open(&volume)?.read_exact_at(&mut start, 0)?;
+    Ok(start)
 }
 
 /// Where the root partition begins, bytes.

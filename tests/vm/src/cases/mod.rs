@@ -55,7 +55,9 @@ mod newest_usr_is_booted;
 mod primary_table_is_destroyed;
 mod root_is_btrfs;
 mod root_is_plain;
+mod root_is_reencrypted;
 mod root_was_made_by_cryptsetup;
+mod secrets_are_gone;
 mod starts_without_initramfs;
 mod systemd_runs_beside_init_word;
 mod systemd_runs_on_every_kind;
@@ -163,6 +165,8 @@ pub const ALL: &[Case] = &[
     normal("the newest /usr is booted, or the one that the root hash names", newest_usr_is_booted::run),
     normal("a board that names its devices boots", board_names_its_devices::run),
     normal("a root made by cryptsetup and mkfs.ext4 is opened", root_was_made_by_cryptsetup::run),
+    normal("a root that cryptsetup has encrypted anew is opened", root_is_reencrypted::run),
+    normal("no secret is left in memory but the volume key where dm-crypt has it", secrets_are_gone::run),
     normal("of two disks that look the same the firmware's boots, or none", two_disks_look_the_same::run),
     normal("every way into the initramfs ends in systemd, once", ways_in::run),
     normal("init=/hermetic-init works without an initramfs", starts_without_initramfs::run),

@@ -1,0 +1,161 @@
+//! What of a root's secrets is in the machine's memory once hermetic-init has handed over: the volume key as often as after
+//! cryptsetup has opened the same volume on the same kernel, which is where dm-crypt needs it, after a boot that made the root and
+//! after one for which the passphrase was typed; of what was typed, right or wrong, nothing. No keyring has a key, and
+//! dm-crypt's table names its own.
+
+use super::lasting;
+use super::small::{self, DEADLINE, ENCRYPTED};
+use super::{Context, TEST_INIT};
+use crate::command;
+use crate::disk::Disk;
+use crate::image::Image;
+use crate::initramfs::Initramfs;
+use crate::machine::{Machine, Outcome};
+use crate::memory::{self, Memory};
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+/// Short enough to get Argon2id, and like nothing else that a machine has in its memory.
+const PASSPHRASE: &str = "Wq7-tangerine-0451-Zx8";
+/// What is typed first.
+const WRONG: &str = "Vp3-marmalade-1984-Ky6";
+
+/// MiB.
+const MEMORY: u32 = 384;
+
+/// Bytes of a key that is looked for: AES-256 takes half of the volume key, and a machine moves 16 bytes at a time.
+const PARTS: [usize; 3] = [64, 32, 16];
+
+pub fn run(context: &Context<'_>) -> Result<()> {
+    let usr = context.usr(&context.recipe()?.repart(ENCRYPTED))?;
+    let disk =
+        context.disk("disk.raw", &Image { size: 384 << 20, ..small::image(context.partitions(&usr)?) })?;
+    let to_test_init = format!("hermetic.init={TEST_INIT}");
+    let bare = lasting::bare(context, &usr).cmdline(&to_test_init).disk(Disk::new(&disk));
+
+    let initramfs = context.initramfs(&Initramfs::new("virtio").key(PASSPHRASE.as_bytes()))?;
+    let made = after(context, &bare.clone().initramfs(&initramfs), |_| Ok(()))?;
+    let volume = partition(context, &disk)?;
+    let key = volume_key(context, &volume)?;
+
+    let initramfs = context.initramfs(&Initramfs::new("virtio"))?;
+    let asking = bare.initramfs(&initramfs).cmdline("rd.luks.options=tries=3,timeout=100");
+    let typed = after(context, &asking, |running| {
+        for (text, what) in
+            [(WRONG, "passphrase: no keyslot opens"), (PASSPHRASE, "passphrase opens keyslot 0")]
+        {
+            running.wait_for("the question", "Passphrase for root on vda3", DEADLINE)?;
+            running.type_in(&format!("{text}\r"))?;
+            running.wait_for("its answer", what, DEADLINE)?;
+        }
+        Ok(())
+    })?;
+
+    let theirs = cryptsetup_opens(context, &volume)?;
+
+    let parts: Vec<&[u8]> = PARTS.iter().flat_map(|size| key.chunks(*size)).collect();
+    let expected = theirs.0.count(&parts);
+    // The halves are where dm-crypt has them, and the search finds what is there.
+    ensure!(
+        expected.iter().skip(1).take(2).all(|count| *count > 0),
+        "cryptsetup's key is nowhere: {expected:?}"
+    );
+    ensure!(theirs.0.count(&[PASSPHRASE.as_bytes()]) > vec![0], "/run/key is not found in the memory");
+    for (what, (memory, outcome)) in [("the root was made", &made), ("a passphrase was typed", &typed)] {
+        let found = memory.count(&parts);
+        ensure!(
+            found.iter().zip(&expected).all(|(ours, theirs)| ours <= theirs),
+            "after {what} the volume key and its parts occur {found:?} times, after cryptsetup {expected:?} times"
+        );
+        nothing_to_read(&outcome.state()?).context(what)?;
+    }
+    for secret in [PASSPHRASE, WRONG] {
+        let (begin, end) = secret.as_bytes().split_at(secret.len() / 2);
+        let found = typed.0.count(&[begin, end]);
+        ensure!(
+            found == [0, 0],
+            "the halves of `{secret}` occur {found:?} times after it was typed:\n{}\n{}",
+            typed.0.surroundings(begin).join("\n"),
+            typed.0.surroundings(end).join("\n")
+        );
+    }
+    context.say(format!("the volume key's halves occur {:?} times", expected.get(1..3).unwrap_or_default()));
+    Ok(())
+}
+
+/// Runs a machine until it switches itself off, and takes its memory.
+fn after(
+    context: &Context<'_>,
+    machine: &Machine,
+    meanwhile: impl FnOnce(&mut crate::machine::Running) -> Result<()>,
+) -> Result<(Memory, Outcome)> {
+    let mut running = context.start(&memory::outliving(machine, MEMORY))?;
+    meanwhile(&mut running)?;
+    Memory::take(running, MEMORY, &context.file("memory"), DEADLINE)
+}
+
+/// The root partition in a file of its own.
+fn partition(context: &Context<'_>, disk: &Path) -> Result<PathBuf> {
+    let root = lasting::root_on(context, disk, 512)?;
+    let mut bytes = vec![0; usize::try_from(root.length)?];
+    File::open(disk)?.read_exact_at(&mut bytes, root.start)?;
+    let path = context.file("volume.raw");
+    fs::write(&path, bytes)?;
+    Ok(path)
+}
+
+/// The volume key, as cryptsetup knows it.
+fn volume_key(context: &Context<'_>, volume: &Path) -> Result<Vec<u8>> {
+    let (passphrase, key) = (context.file("passphrase"), context.file("volume-key"));
+    fs::write(&passphrase, PASSPHRASE)?;
+    let mut dump = context.bench.tools.tool("cryptsetup")?;
+    dump.args(["luksDump", "--batch-mode", "--dump-volume-key", "--key-file"]).arg(&passphrase);
+    command::run(dump.arg("--volume-key-file").arg(&key).arg(volume))?;
+    let key = fs::read(key)?;
+    ensure!(key.len() == 64, "the volume key has {} bytes", key.len());
+    Ok(key)
+}
+
+/// A machine with a root of its own, in which cryptsetup opens the volume.
+fn cryptsetup_opens(context: &Context<'_>, volume: &Path) -> Result<(Memory, Outcome)> {
+    let usr = context.usr(&context.recipe()?.repart(ENCRYPTED))?;
+    let disk =
+        context.disk("other.raw", &Image { size: 384 << 20, ..small::image(context.partitions(&usr)?) })?;
+    let text: String = PASSPHRASE.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    // There is no udev to wait for.
+    let words = format!(
+        "hermetic.test.write=/run/key:{text} \
+         hermetic.test.run=/usr/bin/env+DM_DISABLE_UDEV=1+cryptsetup+open+--key-file+/run/key+/dev/vdb+volume"
+    );
+    let machine = lasting::machine(context, Initramfs::new("virtio"), &usr)?;
+    let machine = machine.disk(Disk::new(&disk)).disk(Disk::new(volume)).cmdline(&words);
+    let (memory, outcome) = after(context, &machine, |_| Ok(()))?;
+    let state = outcome.state()?;
+    let status = state.pointer("/runs/0/status").and_then(Value::as_i64);
+    ensure!(status == Some(0), "cryptsetup does not open the volume: {:?}", state.get("runs"));
+    Ok((memory, outcome))
+}
+
+/// No key in any keyring that root can see, and none in dm-crypt's table.
+fn nothing_to_read(state: &Value) -> Result<()> {
+    let keys = state.get("keys").and_then(Value::as_array).context("no /proc/keys in the state")?;
+    for key in keys.iter().filter_map(Value::as_str) {
+        // ID, flags, usage, expiry, permissions, UID, GID, type, description (keyrings(7)).
+        let mut words = key.split_whitespace().skip(7);
+        let kind = words.next().unwrap_or_default();
+        // Which the kernel makes for self-encrypting disks, empty (block/sed-opal.c).
+        let own = words.next() == Some("opal-boot-pin:");
+        if ["logon", "user", "encrypted", "trusted"].contains(&kind) && !own {
+            bail!("a key is left: {key}");
+        }
+    }
+    let table = state.pointer("/dm_table/stdout").and_then(Value::as_str).context("no table of dmsetup")?;
+    let root =
+        table.lines().find(|line| line.starts_with("root:")).with_context(|| format!("no root: {table}"))?;
+    let named = root.split_whitespace().any(|word| word.starts_with(":64:logon:cryptsetup:"));
+    ensure!(named && root.contains(" crypt aes-xts-plain64 "), "the table of the root is `{root}`");
+    Ok(())
+}
