@@ -69,7 +69,7 @@ fn cuts(context: &Context<'_>, count: usize, jobs: usize) -> Result<()> {
     ensure!(writes > 10, "the update has {writes} writes");
     let converges = |cut: usize, disk: &Path| -> Result<()> {
         let after = (cut + 1) * writes / (count + 1);
-        let (usr, expected) = if cut % 2 == 0 { (&two, &new) } else { (&one, &old) };
+        let (usr, expected) = if cut.is_multiple_of(2) { (&two, &new) } else { (&one, &old) };
         image::copy(&before, disk)?;
         // Every other time the drive's cache goes as well.
         let lost = if cut % 4 < 2 { 0 } else { cut as u64 + 1 };
