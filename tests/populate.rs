@@ -79,7 +79,6 @@ impl Asked {
             make_directories: &self.make_directories,
             make_symlinks: &self.make_symlinks,
             root_of: Some(&["/home"]),
-            ..Content::default()
         }
     }
 }

@@ -203,7 +203,6 @@ impl Work<'_> {
             make_directories: &definition.make_directories,
             make_symlinks: &make_symlinks,
             root_of: (types::role(new.type_guid) == Some(Role::Root)).then_some(mounted.as_slice()),
-            ..populate::Content::default()
         };
         let root = self.choices.copy_source.as_deref().or(self.choices.root.as_deref());
         let root = root.unwrap_or(Path::new("/"));

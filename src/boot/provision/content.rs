@@ -202,7 +202,6 @@ fn put_in(
             make_directories: &definition.make_directories,
             make_symlinks: &make_symlinks,
             root_of: is_root(new.type_guid).then_some(image.mounts),
-            ..Content::default()
         };
         let report = populate(top, image.above, &content).or_fail(STAGE, || definition.file.clone())?;
         debug!("{}: {} files, {} directories copied", new.label, report.files, report.directories);
