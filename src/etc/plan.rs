@@ -20,13 +20,10 @@ use std::{
 use super::{
     entry::{Entry, Kind, Snapshot, name, parent},
     manifest::{DATABASES, Head, Journal, Manifest},
-    rules::{Rules, Strategy},
+    rules::{BESIDE, Rules, Strategy, is_beside},
     users::{self, Contents, Kept},
 };
 use crate::sysusers::database::DatabaseError;
-
-/// What is put beside the root's own gets this behind its name.
-pub const BESIDE: &[u8] = b".hermetic-new";
 
 /// What a plan is made from.
 #[derive(Clone, Copy)]
@@ -179,7 +176,7 @@ fn desired(factory: &Snapshot, rules: &Rules, place: &str) -> BTreeMap<Vec<u8>, 
         {
             continue;
         }
-        let strategy = rules.strategy(path);
+        let strategy = rules.of_factory(path);
         let entry = match strategy {
             Strategy::None => continue,
             Strategy::Symlink => link(place, path),
@@ -401,9 +398,4 @@ impl Planner<'_> {
     fn may_be(&mut self, path: &[u8], state: Option<Entry>) {
         self.plan.journal.paths.entry(path.to_vec()).or_default().insert(state);
     }
-}
-
-/// Whether this stands beside something of the root's, or below what does.
-fn is_beside(path: &[u8]) -> bool {
-    path.split(|&byte| byte == b'/').any(|name| name.ends_with(BESIDE))
 }

@@ -55,6 +55,9 @@ impl Strategy {
 /// would make systemd believe that the root is an initramfs.
 const OF_THE_MACHINE: [&[u8]; 4] = [b"machine-id", b".updated", b".pwd.lock", b"initrd-release"];
 
+/// What is put beside the root's own gets this behind its name.
+pub const BESIDE: &[u8] = b".hermetic-new";
+
 /// The strategy for every path.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Rules {
@@ -107,6 +110,12 @@ impl Rules {
         errors
     }
 
+    /// The strategy for a path of the factory: as [`Rules::strategy`], but a name that is kept for what stands beside something
+    /// of the root's is not the factory's to give.
+    pub fn of_factory(&self, path: &[u8]) -> Strategy {
+        if is_beside(path) { Strategy::None } else { self.strategy(path) }
+    }
+
     /// The strategy for a path below /etc. What lies below something that is linked or left out has no say: it is not
     /// asked for.
     pub fn strategy(&self, path: &[u8]) -> Strategy {
@@ -121,6 +130,11 @@ impl Rules {
             None => self.default,
         }
     }
+}
+
+/// Whether this stands beside something of the root's, or below what does.
+pub(super) fn is_beside(path: &[u8]) -> bool {
+    path.split(|&byte| byte == b'/').any(|name| name.ends_with(BESIDE))
 }
 
 fn exception(line: &[u8]) -> Result<(Vec<u8>, Strategy), &'static str> {
@@ -199,7 +213,11 @@ mod tests {
             ("x/machine-id", Strategy::Track),
         ] {
             assert_eq!(rules.strategy(path.as_bytes()), strategy, "{path}");
+            assert_eq!(rules.of_factory(path.as_bytes()), strategy, "{path}");
         }
+        // Names that are kept for what stands beside something of the root's.
+        assert_eq!(rules.strategy(b"b.hermetic-new/x"), Strategy::Track);
+        assert_eq!(rules.of_factory(b"b.hermetic-new/x"), Strategy::None);
     }
 
     #[test]

@@ -177,7 +177,7 @@ impl<'a> Copier<'a> {
                 inherits: level.inherits,
             };
             let path = path.strip_suffix(b"\0").unwrap_or(&path);
-            let track = match self.rules.strategy(path) {
+            let track = match self.rules.of_factory(path) {
                 Strategy::None => continue,
                 Strategy::Symlink => {
                     self.link(route, &[self.place.as_bytes(), path].join(&b'/'), true)?;
