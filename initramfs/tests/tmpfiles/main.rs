@@ -8,6 +8,7 @@
 //! | [`random`] | a thousand files that nobody thought of |
 //! | [`packages`] | what Debian's packages ship |
 //! | [`safety`] | what users could put in the way |
+//! | [`subvolumes`] | the lines that make subvolumes |
 //! | [`words`] | the command line |
 //! | [`suite`] | systemd's own test suites |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -16,6 +17,7 @@ mod bench;
 mod packages;
 mod random;
 mod safety;
+mod subvolumes;
 mod suite;
 mod words;
 
