@@ -132,8 +132,14 @@ fn usr(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<Usr> {
     // Type or options alone mean a part of the root's device (a subvolume), unless a root hash means another.
     let of_root = (raw.usrfstype.is_some() || !raw.usrflags.is_empty()) && hash.is_none();
     let source = match filled(&raw.usr) {
-        None => match filled(&raw.root).filter(|_| of_root).map(source).transpose()? {
-            Some(Source::Device(device)) => UsrSource::Device(device),
+        None => match (filled(&raw.root).and_then(|word| source(word).ok()), &raw.gpt_auto) {
+            (Some(Source::Device(device)), _) if of_root => UsrSource::Device(device),
+            // As for the root: root=gpt-auto was said on purpose. A root hash names its partitions by itself.
+            (Some(Source::Auto { .. }), _) => UsrSource::Auto,
+            (_, Some(word)) if hash.is_none() && !flag(word)? => {
+                let reason = "then /usr must be named; add usrhash= or mount.usr=";
+                return Err(ConfigError::conflict(word, reason));
+            }
             _ => UsrSource::Auto,
         },
         Some(word) => match source(word)? {
