@@ -75,7 +75,8 @@ fn content(all: &Credentials) -> Vec<(String, Vec<u8>)> {
 pub(crate) fn credentials_seeds() -> Vec<Vec<u8>> {
     let table = b"\x00\x05\x00\x00\x01BIOS\0\0\x0b\x05\x01\x00\x02io.systemd.credential:a=b\0\
         io.systemd.credential.binary:c=AAEC\0\0\x7f\x04\x02\x00\0\0";
-    let line = b"systemd.set_credential=a:x systemd.set_credential_binary=d:AAEC systemd.import_credentials=no";
+    let line =
+        b"systemd.set_credential=a:x systemd.set_credential_binary=d:AAEC systemd.import_credentials=no";
     vec![join(&[table, line]), join(&[table, b""]), join(&[b"", line])]
 }
 
@@ -86,9 +87,15 @@ pub fn command_line(data: &[u8]) {
     if let Err(error) = &decided {
         assert!(!error.to_string().is_empty());
     }
-    // What is not ours changes nothing.
-    let more = format!("zzz.unknown=1 {line}");
-    assert_eq!(Config::from_cmdline(&line, None), Config::from_cmdline(&more, None));
+    // What is not ours changes nothing; with a dot in it, it may be meant for a module, and goes to nobody else.
+    let plain = Config::from_cmdline(&line, None);
+    assert_eq!(plain, Config::from_cmdline(&format!("unknown=1 {line}"), None));
+    if let (Ok((config, _)), Ok((mut more, _))) =
+        (plain, Config::from_cmdline(&format!("zzz.unknown=1 {line}"), None))
+    {
+        assert_eq!(more.module_parameters.remove(0), ("zzz".into(), "unknown=1".into()));
+        assert_eq!(more, config);
+    }
     for word in cmdline::words(&line) {
         assert!(!word.folded().contains('-'));
     }
