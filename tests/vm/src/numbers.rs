@@ -21,7 +21,7 @@ use std::time::Duration;
 /// that. A third of it is modules, which are signed and so must stay as they are.
 const LARGEST_INITRAMFS: u64 = 1_000_000 + TPM;
 /// TPM 2.0 with its elliptic curve, compressed.
-const TPM: u64 = 40_000;
+const TPM: u64 = 20_000;
 
 /// A processor that waits for a disk goes on counting. One that slept would, with instructions as its clock, wake at its
 /// next timer, wherever that is: waits of a millisecond would count as seconds.
