@@ -11,7 +11,7 @@
 //! image      GPT, partitions, sectors → a disk image
 //! disk, tpm, machine, console, qmp, accel     a machine under QEMU and how it ended
 //! recording  what a machine wrote to its disk, and replaying a part of it
-//! volume     what an encrypted volume holds
+//! volume     what an encrypted volume holds            bare_tpm    what a machine's TPM keeps
 //! bench      all of this made ready
 //! cargo      the other packages, built        initramfs   what `hermetic initramfs` makes of them
 //! floor      the initramfs that does the least        numbers     time and size against it
@@ -25,6 +25,7 @@ pub mod accel;
 pub mod appliance;
 pub mod apt;
 pub mod arguments;
+pub mod bare_tpm;
 pub mod base64;
 pub mod bench;
 pub mod cache;

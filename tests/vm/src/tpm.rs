@@ -22,6 +22,15 @@ impl Tpm {
     /// # Errors
     /// It cannot be started, or does not listen.
     pub fn start(tools: &ToolRoot, directory: &Path) -> Result<Self> {
+        Self::listening(tools, directory, "--ctrl", &[])
+    }
+
+    /// The same, for commands from outside of any machine.
+    pub(crate) fn start_bare(tools: &ToolRoot, directory: &Path) -> Result<Self> {
+        Self::listening(tools, directory, "--server", &["--flags", "not-need-init,startup-clear"])
+    }
+
+    fn listening(tools: &ToolRoot, directory: &Path, channel: &str, options: &[&str]) -> Result<Self> {
         std::fs::create_dir_all(directory)
             .with_context(|| format!("cannot make the TPM's directory {}", directory.display()))?;
         let socket = directory.join("socket");
@@ -33,8 +42,9 @@ impl Tpm {
             .leashed("swtpm")?
             .args(["socket", "--tpm2", "--tpmstate"])
             .arg(format!("dir={}", directory.display()))
-            .arg("--ctrl")
+            .arg(channel)
             .arg(format!("type=unixio,path={}", socket.display()))
+            .args(options)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -56,6 +66,12 @@ impl Tpm {
             std::thread::sleep(Duration::from_millis(10));
         }
         Ok(tpm)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// What QEMU needs to know.

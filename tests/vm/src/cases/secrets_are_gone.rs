@@ -1,11 +1,14 @@
 //! What of a root's secrets is in the machine's memory once hermetic-init has handed over: the volume key as often as after
-//! cryptsetup has opened the same volume on the same kernel, which is where dm-crypt needs it, after a boot that made the root and
-//! after one for which the passphrase was typed; of what was typed, right or wrong, nothing. No keyring has a key, and
-//! dm-crypt's table names its own.
+//! cryptsetup has opened the same volume on the same kernel, which is where dm-crypt needs it, after a boot that made the root,
+//! after one for which the passphrase was typed and after one that a TPM opened; of what was typed, right or wrong, and of what
+//! the TPM released, nothing. No keyring has a key, and dm-crypt's table names its own.
 
 use super::lasting;
+use super::root_is_sealed::percent;
 use super::small::{self, DEADLINE, ENCRYPTED};
 use super::{Context, TEST_INIT};
+use crate::bare_tpm::BareTpm;
+use crate::base64;
 use crate::command;
 use crate::disk::Disk;
 use crate::image::Image;
@@ -17,6 +20,12 @@ use serde_json::Value;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+
+const SEALED: &str =
+    "[Partition]\nType=root\nLabel=root\nFormat=ext4\nEncrypt=key-file+tpm2\nSizeMinBytes=64M\n";
+
+/// Sealed to this TPM and to no state of it: it is asked for the secret without the machine.
+const UNBOUND: &str = "hermetic.tpm2-pcrs=";
 
 /// Short enough to get Argon2id, and like nothing else that a machine has in its memory.
 const PASSPHRASE: &str = "Wq7-tangerine-0451-Zx8";
@@ -30,18 +39,27 @@ const MEMORY: u32 = 384;
 const PARTS: [usize; 3] = [64, 32, 16];
 
 pub fn run(context: &Context<'_>) -> Result<()> {
-    let usr = context.usr(&context.recipe()?.repart(ENCRYPTED))?;
+    let usr = context.usr(&context.recipe()?.repart(SEALED))?;
     let disk =
         context.disk("disk.raw", &Image { size: 384 << 20, ..small::image(context.partitions(&usr)?) })?;
     let to_test_init = format!("hermetic.init={TEST_INIT}");
     let bare = lasting::bare(context, &usr).cmdline(&to_test_init).disk(Disk::new(&disk));
 
     let initramfs = context.initramfs(&Initramfs::new("virtio").key(PASSPHRASE.as_bytes()))?;
-    let made = after(context, &bare.clone().initramfs(&initramfs), |_| Ok(()))?;
+    let tpm = context.file("tpm");
+    let making = bare.clone().initramfs(&initramfs).tpm(&tpm).cmdline(UNBOUND);
+    let made = after(context, &making, |_| Ok(()))?;
+    made.1.line("root: sealed to")?;
     let volume = partition(context, &disk)?;
     let key = volume_key(context, &volume)?;
+    let secret = BareTpm::start(&context.bench.tools, &tpm)?.unseal(&blob(context, &volume)?)?;
+    // The passphrase of the keyslot (systemd: src/cryptsetup/cryptsetup-tokens/luks2-tpm2.c).
+    let text = base64::encode(&secret);
+    opens(context, &volume, &text)?;
 
     let initramfs = context.initramfs(&Initramfs::new("virtio"))?;
+    let released = after(context, &bare.clone().initramfs(&initramfs).tpm(&tpm), |_| Ok(()))?;
+    released.1.line("TPM2 token 0 opens keyslot 1")?;
     let asking = bare.initramfs(&initramfs).cmdline("rd.luks.options=tries=3,timeout=100");
     let typed = after(context, &asking, |running| {
         for (text, what) in
@@ -54,7 +72,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
         Ok(())
     })?;
 
-    let theirs = cryptsetup_opens(context, &volume)?;
+    let theirs = cryptsetup_opens(context, &volume, &secret)?;
 
     let parts: Vec<&[u8]> = PARTS.iter().flat_map(|size| key.chunks(*size)).collect();
     let expected = theirs.0.count(&parts);
@@ -64,7 +82,9 @@ pub fn run(context: &Context<'_>) -> Result<()> {
         "cryptsetup's key is nowhere: {expected:?}"
     );
     ensure!(theirs.0.count(&[PASSPHRASE.as_bytes()]) > vec![0], "/run/key is not found in the memory");
-    for (what, (memory, outcome)) in [("the root was made", &made), ("a passphrase was typed", &typed)] {
+    let outcomes =
+        [("the root was made", &made), ("a TPM opened it", &released), ("a passphrase was typed", &typed)];
+    for (what, (memory, outcome)) in outcomes {
         let found = memory.count(&parts);
         ensure!(
             found.iter().zip(&expected).all(|(ours, theirs)| ours <= theirs),
@@ -72,17 +92,29 @@ pub fn run(context: &Context<'_>) -> Result<()> {
         );
         nothing_to_read(&outcome.state()?).context(what)?;
     }
-    for secret in [PASSPHRASE, WRONG] {
-        let (begin, end) = secret.as_bytes().split_at(secret.len() / 2);
-        let found = typed.0.count(&[begin, end]);
-        ensure!(
-            found == [0, 0],
-            "the halves of `{secret}` occur {found:?} times after it was typed:\n{}\n{}",
-            typed.0.surroundings(begin).join("\n"),
-            typed.0.surroundings(end).join("\n")
-        );
+    for typed_in in [PASSPHRASE, WRONG] {
+        gone(&typed.0, typed_in.as_bytes()).with_context(|| format!("`{typed_in}` was typed"))?;
+    }
+    for (form, bytes) in [("the bytes", secret.as_slice()), ("the text", text.as_bytes())] {
+        ensure!(theirs.0.count(&[bytes]) > vec![0], "{form} of the secret are not found where they are");
+        for (what, memory) in [("sealed", &made.0), ("released", &released.0)] {
+            gone(memory, bytes).with_context(|| format!("{form} of the secret, once it was {what}"))?;
+        }
     }
     context.say(format!("the volume key's halves occur {:?} times", expected.get(1..3).unwrap_or_default()));
+    Ok(())
+}
+
+/// Neither half of it is anywhere.
+fn gone(memory: &Memory, secret: &[u8]) -> Result<()> {
+    let (begin, end) = secret.split_at(secret.len() / 2);
+    let found = memory.count(&[begin, end]);
+    ensure!(
+        found == [0, 0],
+        "its halves occur {found:?} times:\n{}\n{}",
+        memory.surroundings(begin).join("\n"),
+        memory.surroundings(end).join("\n")
+    );
     Ok(())
 }
 
@@ -119,15 +151,34 @@ fn volume_key(context: &Context<'_>, volume: &Path) -> Result<Vec<u8>> {
     Ok(key)
 }
 
-/// A machine with a root of its own, in which cryptsetup opens the volume.
-fn cryptsetup_opens(context: &Context<'_>, volume: &Path) -> Result<(Memory, Outcome)> {
+/// What the TPM keeps for the volume, as cryptsetup prints the volume's only token.
+fn blob(context: &Context<'_>, volume: &Path) -> Result<Vec<u8>> {
+    let mut dump = context.bench.tools.tool("cryptsetup")?;
+    let metadata = command::output(dump.args(["luksDump", "--dump-json-metadata"]).arg(volume))?;
+    let metadata: Value = serde_json::from_str(&metadata)?;
+    let blob = metadata.pointer("/tokens/0/tpm2-blob").and_then(Value::as_str);
+    base64::decode(blob.context("no token of a TPM2 in the header")?)
+}
+
+/// Checks by cryptsetup that this is the passphrase of the TPM's keyslot.
+fn opens(context: &Context<'_>, volume: &Path, passphrase: &str) -> Result<()> {
+    let file = context.file("secret");
+    fs::write(&file, passphrase)?;
+    let mut open = context.bench.tools.tool("cryptsetup")?;
+    open.args(["open", "--test-passphrase", "--key-slot", "1", "--key-file"]).arg(&file).arg(volume);
+    command::run(&mut open).context("what the TPM released is no passphrase of the volume")
+}
+
+/// A machine with a root of its own, in which cryptsetup opens the volume, and what the TPM released lies in files.
+fn cryptsetup_opens(context: &Context<'_>, volume: &Path, secret: &[u8]) -> Result<(Memory, Outcome)> {
     let usr = context.usr(&context.recipe()?.repart(ENCRYPTED))?;
     let disk =
         context.disk("other.raw", &Image { size: 384 << 20, ..small::image(context.partitions(&usr)?) })?;
-    let text: String = PASSPHRASE.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let text = percent(PASSPHRASE.as_bytes());
+    let (bytes, coded) = (percent(secret), percent(base64::encode(secret).as_bytes()));
     // There is no udev to wait for.
     let words = format!(
-        "hermetic.test.write=/run/key:{text} \
+        "hermetic.test.write=/run/key:{text} hermetic.test.write=/run/bytes:{bytes} hermetic.test.write=/run/text:{coded} \
          hermetic.test.run=/usr/bin/env+DM_DISABLE_UDEV=1+cryptsetup+open+--key-file+/run/key+/dev/vdb+volume"
     );
     let machine = lasting::machine(context, Initramfs::new("virtio"), &usr)?;
