@@ -3,6 +3,7 @@
 //! | room | what belongs there |
 //! |---|---|
 //! | [`units`] | bytes, sectors, LBAs, partition and device numbers |
+//! | [`arrange`] | sorting, compiled once |
 //! | [`writes`] | what is to be written to a disk, as a value: writes, zeroes, barriers |
 //! | [`secret`] | keys and passphrases: wiped on drop, never printed |
 //! | [`config`] | kernel command line and credentials → one checked `Config` |
@@ -28,6 +29,7 @@
 #[cfg(not(feature = "std"))]
 extern crate no_std_compat as std;
 
+pub mod arrange;
 pub mod config;
 pub mod disk;
 pub mod etc;

@@ -1,6 +1,7 @@
 //! Credentials of this boot: where they come from, and how the real systemd gets those that only an initramfs sees (contract §8.4).
 //! Nothing is taken away; it imports all others again.
 
+use crate::arrange::Arrange as _;
 use std::{
     fs::{self, DirBuilder, File},
     io::{self, Write as _},
@@ -64,7 +65,7 @@ fn add_fw_cfg(credentials: &mut Credentials) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other?.collect::<io::Result<Vec<_>>>()?,
     };
-    entries.sort_by_key(fs::DirEntry::file_name);
+    entries.arrange_by_key(fs::DirEntry::file_name);
     for entry in entries {
         match (entry.file_name().to_str(), read(&entry.path().join("raw"), LARGEST)) {
             (Some(name), Ok(value)) => credentials.add(name, value),
@@ -100,7 +101,7 @@ fn sealed() -> Credentials {
     for place in SEALED {
         let Ok(entries) = fs::read_dir(place) else { continue };
         let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
-        paths.sort();
+        paths.arrange();
         for path in paths {
             let name = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".cred"));
             match (name, read(&path, LARGEST)) {

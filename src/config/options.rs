@@ -3,6 +3,7 @@
 //! An option of our own exists only where the world has none. Words that begin with `hermetic.test.` belong to the
 //! init of the tests and are nobody's business here.
 
+use crate::arrange::Arrange as _;
 use core::fmt::Write as _;
 use std::prelude::v1::*;
 
@@ -120,7 +121,7 @@ pub fn near(name: &str) -> Vec<&'static str> {
     let folded = name.replace('-', "_");
     let mut names: Vec<_> =
         TABLE.iter().map(|option| (distance(&folded, &option.name.replace('-', "_")), option.name)).collect();
-    names.sort();
+    names.arrange();
     if names.first().is_some_and(|(distance, _)| *distance <= 3) {
         names.retain(|(distance, _)| *distance <= 3);
     }

@@ -1,5 +1,6 @@
 //! A partition as the table describes it, and the table's layout as a planner sees it.
 
+use crate::arrange::Arrange as _;
 use std::prelude::v1::*;
 
 use uuid::Uuid;
@@ -81,7 +82,7 @@ impl Layout {
         let grain = grain.max(1);
         let block = u64::from(self.block_size);
         let mut sorted: Vec<&Partition> = self.partitions.iter().collect();
-        sorted.sort_by_key(|partition| partition.first);
+        sorted.arrange_by_key(|partition| partition.first);
         let mut areas = Vec::new();
         let mut add = |after: Option<PartitionNumber>, from: u64, to: u64| {
             let Some(offset) = from.checked_mul(block).and_then(|at| at.checked_next_multiple_of(grain))

@@ -1,5 +1,6 @@
 //! Extended attributes: read from an open file, told apart by a digest.
 
+use crate::arrange::Arrange as _;
 use std::{ffi::CStr, os::fd::AsFd};
 
 use rustix::{fs, io::Errno};
@@ -37,7 +38,7 @@ impl Xattrs {
             let value = space.get(..length).unwrap_or_default();
             attributes.0.push((name.to_vec(), value.to_vec()));
         }
-        attributes.0.sort();
+        attributes.0.arrange();
         Ok(attributes)
     }
 

@@ -2,6 +2,7 @@
 //! with the next sequence number, the primary before the secondary, a barrier behind each. Whenever the power fails, one of
 //! them is whole. Members that are unknown here stay what they are.
 
+use crate::arrange::Arrange as _;
 use std::prelude::v1::*;
 
 use serde_json::{Map, Value, json};
@@ -144,7 +145,7 @@ impl Header {
     /// Where `size` bytes of the keyslots area are free, in bytes from the start of the device.
     fn gap(&self, size: u64) -> Option<u64> {
         let mut areas: Vec<_> = self.metadata.keyslots.values().map(|keyslot| &keyslot.area).collect();
-        areas.sort_by_key(|area| area.start);
+        areas.arrange_by_key(|area| area.start);
         let mut start = self.metadata.area.start;
         for area in areas {
             if start.checked_add(size)? <= area.start {

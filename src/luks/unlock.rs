@@ -1,5 +1,6 @@
 //! From a key to the volume key: keyslots are tried in their order until one opens.
 
+use crate::arrange::Arrange as _;
 use std::prelude::v1::*;
 
 use core::fmt::Display;
@@ -116,7 +117,7 @@ impl Header {
             .map(|(number, keyslot)| (*number, keyslot))
             .collect();
         // Stable: by number among those of one priority.
-        candidates.sort_by_key(|(_, keyslot)| keyslot.priority);
+        candidates.arrange_by_key(|(_, keyslot)| keyslot.priority);
         candidates
     }
 }

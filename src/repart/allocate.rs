@@ -3,6 +3,7 @@
 //!
 //! Source: the behaviour of systemd-repart 257, which the tests compare with.
 
+use crate::arrange::Arrange as _;
 use std::prelude::v1::*;
 
 use super::{
@@ -53,7 +54,7 @@ impl Areas {
             .enumerate()
             .filter_map(|(index, element)| Some((element.existing?.index, index)))
             .collect();
-        existing.sort_unstable();
+        existing.arrange();
         for (_, index) in existing {
             let Some(element) = elements.list.get_mut(index) else { continue };
             let size = element.existing.map_or(0, |existing| existing.padding);
@@ -103,7 +104,7 @@ impl Areas {
         }
         let sizes: Vec<u64> =
             self.list.iter().map(|area| self.available(elements, area).unwrap_or(0)).collect();
-        self.order.sort_by_key(|index| sizes.get(*index));
+        self.order.arrange_by_key(|index| sizes.get(*index));
         for area in &self.list {
             self.available(elements, area)?;
         }

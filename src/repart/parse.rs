@@ -4,6 +4,7 @@
 //! that systemd refuses; what systemd reads over with a warning (a label that is too long, a path that is not absolute, an
 //! unknown key) is read over with a warning here.
 
+use crate::arrange::Arrange as _;
 use std::prelude::v1::*;
 
 use uuid::Uuid;
@@ -79,7 +80,7 @@ impl Definitions {
     /// The first word of policy that is not understood or contradicts another one, with its file and line.
     pub fn parse(files: &[Source], reading: Reading<'_>) -> Result<Self, RepartError> {
         let mut files: Vec<&Source> = files.iter().filter(|file| !file.text.is_empty()).collect();
-        files.sort_by(|a, b| a.name.cmp(&b.name));
+        files.arrange_by(|a, b| a.name.cmp(&b.name));
         let mut definitions = Self::default();
         for file in files {
             let mut parser = Parser::new(reading, &mut definitions.warnings);

@@ -1,5 +1,6 @@
 //! Block devices: what sysfs says of them, and the ioctls on their nodes.
 
+use crate::arrange::Arrange as _;
 use std::{
     fs::{self, File, OpenOptions},
     io,
@@ -85,7 +86,7 @@ impl BlockDevice {
             // A device may be gone between the listing and the look: then it is not there.
             devices.extend(name.to_str().and_then(Self::look));
         }
-        devices.sort_by(|a, b| a.name.cmp(&b.name));
+        devices.arrange_by(|a, b| a.name.cmp(&b.name));
         Ok(devices)
     }
 

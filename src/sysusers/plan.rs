@@ -1,5 +1,6 @@
 //! The new content of the four databases, as a value.
 
+use crate::arrange::Arrange as _;
 use std::{collections::BTreeMap, prelude::v1::*};
 
 use super::{
@@ -164,7 +165,7 @@ fn with_members(text: &[u8], name: &[u8], definitions: &Definitions) -> Option<V
     if all.len() == count {
         return None;
     }
-    all.sort_unstable();
+    all.arrange();
     all.dedup();
     Some(with_field(text, FIELD, &all.join(&b',')))
 }

@@ -1,5 +1,6 @@
 //! The pool that free ids come from: disjoint ranges, walked from the top down.
 
+use crate::arrange::Arrange as _;
 use std::prelude::v1::*;
 
 use super::names::parse_id;
@@ -41,7 +42,7 @@ impl IdRanges {
     /// Adds all of `other`.
     pub fn merge(&mut self, other: &Self) {
         self.0.extend_from_slice(&other.0);
-        self.0.sort_unstable();
+        self.0.arrange();
         self.0.dedup_by(|next, last| {
             let touches = next.0 <= last.1.saturating_add(1);
             if touches {

@@ -1,6 +1,7 @@
 //! POSIX access control lists: the text form of `a` and `A` lines (acl(5)), and the form in which the kernel keeps them as
 //! extended attributes (linux/posix_acl_xattr.h: version 2, then tag, permissions and id of each entry, little-endian).
 
+use crate::arrange::Arrange as _;
 use std::prelude::v1::*;
 
 /// The attribute that holds the access list.
@@ -171,7 +172,7 @@ impl Acl {
     /// What the kernel takes: entries in its order.
     pub fn encode(&self) -> Vec<u8> {
         let mut entries = self.0.clone();
-        entries.sort_by_key(|entry| entry.tag);
+        entries.arrange_by_key(|entry| entry.tag);
         let mut value = VERSION.to_le_bytes().to_vec();
         for entry in entries {
             let (tag, id) = entry.tag.encoded();

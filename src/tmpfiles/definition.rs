@@ -1,5 +1,6 @@
 //! The lines of all files together: which count, and in which order they are carried out.
 
+use crate::arrange::Arrange as _;
 use std::{collections::BTreeMap, prelude::v1::*};
 
 use super::{
@@ -92,7 +93,7 @@ impl Definitions {
             return;
         }
         group.items.push(item);
-        group.items.sort_by_key(Item::rank);
+        group.items.arrange_by_key(Item::rank);
     }
 
     /// All items.

@@ -1,6 +1,7 @@
 //! What others must know of what was done to /etc: people, by the log and a list below /run; SELinux, by a list of what is
 //! not labelled yet.
 
+use crate::arrange::Arrange as _;
 use std::{fmt::Write as _, fs, os::fd::BorrowedFd};
 
 use rustix::{
@@ -86,7 +87,7 @@ pub(super) fn relabel_all(root: BorrowedFd<'_>) -> Result<(), Failure> {
 
 /// The lines for everything at the top of a root that has these names.
 fn all(mut names: Vec<Vec<u8>>) -> String {
-    names.sort();
+    names.arrange();
     let wanted = names.iter().filter(|name| !MOUNTED.contains(&name.as_slice()) && !name.starts_with(b"."));
     let lines = wanted.filter_map(|name| std::str::from_utf8(name).ok()).filter(|name| !name.contains('\n'));
     lines.map(|name| format!("/{name}\n")).collect()

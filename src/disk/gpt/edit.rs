@@ -3,6 +3,7 @@
 //! At every moment at least one copy on the disk is valid: first the copy that is not the source of what we know (or,
 //! when both are good, the backup), barrier, then the other, barrier. A power cut leaves the old table or the new one.
 
+use crate::arrange::Arrange as _;
 use uuid::Uuid;
 
 use super::{Copy, Gpt, GptError, Partition, check, mbr};
@@ -72,7 +73,7 @@ impl Gpt {
             attributes: new.attributes,
             label: new.label,
         });
-        partitions.sort_by_key(|partition| partition.number);
+        partitions.arrange_by_key(|partition| partition.number);
         check(&self.table, &partitions)?;
         let entry = self.entry(number).ok_or(GptError::Taken { number })?;
         entry.fill(0);

@@ -17,6 +17,7 @@ mod error;
 mod mbr;
 mod table;
 
+use crate::arrange::Arrange as _;
 use std::{fmt::Display, io::Cursor};
 
 use gpt::{disk::LogicalBlockSize, header::Header};
@@ -245,7 +246,7 @@ fn check(table: &Table, partitions: &[Partition]) -> Result<(), GptError> {
         }
     }
     let mut sorted: Vec<&Partition> = partitions.iter().collect();
-    sorted.sort_by_key(|partition| partition.first);
+    sorted.arrange_by_key(|partition| partition.first);
     for (one, next) in sorted.iter().zip(sorted.iter().skip(1)) {
         if next.first <= one.last {
             return Err(GptError::Overlap { first: one.number, second: next.number });

@@ -2,6 +2,7 @@
 //! chunks as mkfs.btrfs makes for the same size, so that the kernel's allocator begins where it would have begun.
 //! btrfs documentation, "On-disk format", and `kernel-shared/volumes.c` of btrfs-progs for the sizes.
 
+use crate::arrange::Arrange as _;
 use std::prelude::v1::*;
 
 use uuid::Uuid;
@@ -114,7 +115,7 @@ impl Chunks {
     /// All of them, by address.
     pub fn by_address(&self) -> [&Chunk; 3] {
         let mut all = [&self.data, &self.system, &self.metadata];
-        all.sort_by_key(|chunk| chunk.start);
+        all.arrange_by_key(|chunk| chunk.start);
         all
     }
 

@@ -1,6 +1,7 @@
 //! How many: blocks, groups, inodes, descriptor blocks, journal blocks. Pure arithmetic on the size, with mke2fs's rules,
 //! so that the result is what the same disk would have got from it.
 
+use crate::arrange::Arrange as _;
 use std::prelude::v1::*;
 
 use super::{BlockSize, Ext4Error};
@@ -125,7 +126,7 @@ impl Geometry {
             );
         }
         backups.retain(|group| *group < self.groups);
-        backups.sort_unstable();
+        backups.arrange();
         backups
     }
 

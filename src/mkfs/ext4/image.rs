@@ -1,6 +1,7 @@
 //! What is written, gathered in any order and handed out as one sweep from the start of the device to its end, with
 //! neighbours joined: few, large, sequential writes.
 
+use crate::arrange::Arrange as _;
 use std::prelude::v1::*;
 
 use super::extent::Extents;
@@ -81,7 +82,7 @@ impl Image {
         if let Some((start, length)) = self.wiped {
             writes.zero(Bytes(start * self.block), Bytes(length * self.block));
         }
-        self.pieces.sort_by_key(|&(block, _)| block);
+        self.pieces.arrange_by_key(|&(block, _)| block);
         for (block, piece) in self.pieces {
             let offset = Bytes(block * self.block);
             match (piece, writes.0.last_mut()) {

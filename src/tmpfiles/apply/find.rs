@@ -1,5 +1,6 @@
 //! What patterns match in the root, and what lies below it.
 
+use crate::arrange::Arrange as _;
 use std::os::fd::OwnedFd;
 
 use rustix::{
@@ -170,6 +171,6 @@ pub(super) fn names(directory: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
             names.push(name);
         }
     }
-    names.sort_unstable();
+    names.arrange();
     Ok(names)
 }

@@ -17,11 +17,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The most that the `virtio` initramfs may weigh, bytes: 1 MB with all that booting takes, and what the TPM brought it over
-/// that. A third of it is modules, which are signed and so must stay as they are.
-const LARGEST_INITRAMFS: u64 = 1_000_000 + TPM;
-/// TPM 2.0 with its elliptic curve, compressed.
-const TPM: u64 = 20_000;
+/// The most that the `virtio` initramfs may weigh, bytes. A third of it is modules, which are signed and so must stay as
+/// they are.
+const LARGEST_INITRAMFS: u64 = 1_000_000;
 
 /// A processor that waits for a disk goes on counting. One that slept would, with instructions as its clock, wake at its
 /// next timer, wherever that is: waits of a millisecond would count as seconds.
