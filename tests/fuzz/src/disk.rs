@@ -121,7 +121,7 @@ fn disk_of(data: &[u8]) -> (Medium, Geometry) {
         correct(&mut content, block_size as usize, 1);
         correct(&mut content, block_size as usize, blocks.saturating_sub(1));
     }
-    (Medium { data: content, size }, geometry)
+    (Medium::new(content, size), geometry)
 }
 
 /// Puts the right checksums into the header at `lba`, if there is something like one.

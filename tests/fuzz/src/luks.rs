@@ -43,10 +43,10 @@ fn volume() -> &'static (Medium, Vec<u8>) {
             device_size: Bytes(SIZE),
         })
         .expect("the parameters are right");
-        let mut disk = Medium { data: Vec::new(), size: SIZE };
+        let mut disk = Medium::new(Vec::new(), SIZE);
         writes.0.iter().for_each(|write| disk.write(write));
         // Behind the first keyslot are zeroes alone.
-        disk.data.truncate(1 << 19);
+        disk.truncate(1 << 19);
         (disk, key.key.expose().to_vec())
     })
 }
@@ -55,7 +55,7 @@ fn volume() -> &'static (Medium, Vec<u8>) {
 pub fn luks_header(data: &[u8]) {
     let mut input = Input::new(data);
     let correct = input.byte() & 1 == 0;
-    let mut disk = Medium { data: input.rest().to_vec(), size: SIZE };
+    let mut disk = Medium::new(input.rest().to_vec(), SIZE);
     if correct && let Some(size) = disk.data.get(8..16) {
         let size = u64::from_be_bytes(size.try_into().expect("eight bytes")) as usize;
         for at in [0, size] {
