@@ -23,8 +23,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         let script = PathBuf::from(env::var("OUT_DIR")?).join("no-unwind-tables.ld");
         fs::write(&script, NO_UNWIND_TABLES)?;
         println!("cargo:rustc-link-arg-bins=-T{}", script.display());
-        println!("cargo:rustc-link-arg-bins=--icf=all");
-        println!("cargo:rustc-link-arg-bins=-zpack-relative-relocs");
+        for argument in ["--icf=all", "-zpack-relative-relocs"] {
+            println!("cargo:rustc-link-arg-bins={argument}");
+            println!("cargo:rustc-link-arg-examples={argument}");
+        }
     }
     Ok(())
 }

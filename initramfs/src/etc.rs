@@ -167,7 +167,7 @@ fn follow_usr(open: &Open) -> Result<String, String> {
             for problem in problems {
                 eprintln!("warning: {problem}");
             }
-            (plan.manifest, Durable::Here, Flush::Here)
+            (plan.manifest.text(), Durable::Here, Flush::Here)
         }
     };
     let facts = Facts {

@@ -73,12 +73,15 @@ pub fn create(root: BorrowedFd<'_>, usr: BorrowedFd<'_>) -> Result<usize, EtcErr
 /// [`create`] for a named architecture.
 fn create_for(root: BorrowedFd<'_>, usr: BorrowedFd<'_>, architecture: &str) -> Result<usize, EtcError> {
     let mut made = 0;
+    let umask = umask();
     for (name, mode) in DIRECTORIES {
         match fs::mkdirat(root, name, Mode::from_raw_mode(mode)) {
             Ok(()) => {
-                // The process may have a umask; nothing is followed, the directory is ours.
-                fs::chmodat(root, name, Mode::from_raw_mode(mode), AtFlags::empty())
-                    .map_err(EtcError::call("set the mode of", format_args!("/{name}")))?;
+                if mode & umask != 0 {
+                    // Nothing is followed, the directory is ours.
+                    fs::chmodat(root, name, Mode::from_raw_mode(mode), AtFlags::empty())
+                        .map_err(EtcError::call("set the mode of", format_args!("/{name}")))?;
+                }
                 made += 1;
             }
             Err(Errno::EXIST) => {
@@ -114,6 +117,14 @@ fn create_for(root: BorrowedFd<'_>, usr: BorrowedFd<'_>, architecture: &str) -> 
         }
     }
     Ok(made)
+}
+
+/// The bits that creation takes away.
+pub(super) fn umask() -> u32 {
+    // There is no way to ask for it alone.
+    let umask = rustix::process::umask(Mode::empty());
+    rustix::process::umask(umask);
+    umask.as_raw_mode()
 }
 
 /// Where `/NAME` leads: usually `usr/NAME`; where /usr/sbin is itself a link to bin (merged sbin), there, as that

@@ -44,17 +44,21 @@ impl Digest {
         }
         Some(Self(digest))
     }
+
+    /// As `sha256sum` prints it, in ASCII. A manifest has hundreds of them.
+    pub fn digits(&self) -> [u8; 64] {
+        let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble };
+        let mut digits = [0; 64];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
+            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+        }
+        digits
+    }
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A manifest has hundreds of them: one call each, not 32.
-        let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble };
-        let mut text = [0; 64];
-        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
-            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
-        }
-        f.write_str(core::str::from_utf8(&text).unwrap_or_default())
+        f.write_str(core::str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 

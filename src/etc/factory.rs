@@ -14,9 +14,8 @@ use rustix::{
 
 use super::{
     EtcError,
-    copy::Copier,
-    entry::Snapshot,
-    manifest::{DATABASES, Head, Manifest, Users},
+    copy::{Copied, Copier},
+    manifest::{DATABASES, Head, Lines, Text},
     rules::{CONF, RuleError, Rules},
     tree::{open_below, open_directory},
     users::{self, Contents},
@@ -131,7 +130,7 @@ fn read(at: BorrowedFd<'_>, path: &str) -> Result<Option<Vec<u8>>, Errno> {
 }
 
 /// Copies the image's factory tree to `/etc` of the root: modes, owners, times, extended attributes, links as they are. Makes
-/// /etc when it is missing. Returns what was done, and what is to be remembered of it.
+/// /etc when it is missing. Returns what was done, and the manifest of it.
 ///
 /// # Errors
 /// `/etc` that is no directory, and the first entry that could not be copied whole; what came before it stays.
@@ -140,28 +139,20 @@ pub fn populate(
     usr: BorrowedFd<'_>,
     head: &Head,
     rules: &Rules,
-) -> Result<(Report, Manifest), EtcError> {
-    let mut manifest = Manifest::new(head.clone());
-    let Some(factory) = Factory::find(usr)? else { return Ok((Report::default(), manifest)) };
+) -> Result<(Report, Text), EtcError> {
+    let Some(factory) = Factory::find(usr)? else { return Ok((Report::default(), head.text(Lines::new()))) };
     let target = etc(root)?;
     let place = factory.place();
-    let (mut report, tree) = Copier::new(target.as_fd(), rules, &place).tree(&factory.tree)?;
+    let Copied { mut report, mut lines, databases } =
+        Copier::new(target.as_fd(), rules, &place).tree(&factory.tree)?;
     report.source = Some(factory.source.to_owned());
-    manifest.users = digests(&factory.users()?, &tree)?;
-    manifest.tree = tree;
-    Ok((report, manifest))
-}
-
-/// The digests of the entries of those databases that are tracked.
-fn digests(
-    contents: &Contents,
-    tracked: &Snapshot,
-) -> Result<std::collections::BTreeMap<&'static str, Users>, EtcError> {
-    let kinds = DATABASES.iter().filter(|(file, _)| tracked.contains_key(file.as_bytes()));
-    kinds
-        .filter_map(|(file, kind)| Some((file, kind, contents.get(file)?)))
-        .map(|(file, kind, content)| Ok((*file, users::digests(*kind, content)?)))
-        .collect()
+    let contents = factory.users()?;
+    for (file, kind) in databases {
+        if let Some(content) = contents.get(file) {
+            lines.users(file, &users::digests(kind, content)?);
+        }
+    }
+    Ok((report, head.text(lines)))
 }
 
 /// Opens /etc of the root, and makes it when it is missing.

@@ -15,7 +15,7 @@ use rustix::{
 use super::{
     EtcError, STAGED, Side,
     entry::{Digest, Digester, Entry, Kind, Snapshot},
-    xattr::{self, Xattrs},
+    xattr::Xattrs,
 };
 
 /// Files are read in pieces of this size.
@@ -35,7 +35,7 @@ pub fn scan(top: BorrowedFd<'_>, side: Side, wanted: &dyn Fn(&[u8]) -> bool) -> 
         side,
         wanted,
         buffer: vec![0; CHUNK],
-        xattrs: vec![0; xattr::MAX],
+        xattrs: Vec::new(),
         path: Vec::new(),
         tree: Snapshot::new(),
     };

@@ -11,7 +11,7 @@ use rustix::{
 use super::{
     EtcError,
     atomic::{self, Durable, Watch},
-    manifest::{HEAD, Head, Journal, LARGEST, Manifest},
+    manifest::{HEAD, Head, Journal, LARGEST, Manifest, Text},
     tree::{open_below, open_directory},
 };
 
@@ -35,6 +35,9 @@ pub(super) fn find(root: BorrowedFd<'_>) -> Result<Option<OwnedFd>, EtcError> {
 
 /// Opens the directory, and makes it when it is missing.
 pub(super) fn make(root: BorrowedFd<'_>) -> Result<OwnedFd, EtcError> {
+    if let Some(directory) = find(root)? {
+        return Ok(directory);
+    }
     let mut at = rustix::io::fcntl_dupfd_cloexec(root, 0).map_err(EtcError::call("open", "/"))?;
     for name in DIRECTORY.split('/') {
         match fs::mkdirat(&at, name, Mode::from_raw_mode(0o755)) {
@@ -115,13 +118,13 @@ pub(super) fn begin(
 /// What the file system says.
 pub fn commit(
     root: BorrowedFd<'_>,
-    manifest: &Manifest,
+    manifest: &Text,
     durable: Durable,
     watch: &mut dyn Watch,
 ) -> Result<(), EtcError> {
     let directory = make(root)?;
     // This flushes what the manifest tells of as well.
-    atomic::write(directory.as_fd(), MANIFEST, &manifest.text(), MODE, durable, watch)?;
+    atomic::write(directory.as_fd(), MANIFEST, manifest, MODE, durable, watch)?;
     if durable == Durable::Here {
         atomic::flush(directory.as_fd(), watch)?;
     }

@@ -186,6 +186,22 @@ impl<'fd> Tree<'fd> {
         }
     }
 
+    /// Opens the directory at `path` for reading, all links followed inside the tree.
+    ///
+    /// # Errors
+    /// As [`Tree::open_read`].
+    pub fn open_directory(&self, path: &str) -> Result<OwnedFd, Errno> {
+        let (at, below) = match path.strip_prefix("/usr/") {
+            Some(below) if self.has_usr_elsewhere() => (self.usr, below),
+            _ => (self.root, path.trim_start_matches('/')),
+        };
+        // Mostly there is no link on the way, and one call says it all.
+        match open_below(at, below) {
+            Err(errno) if errno != Errno::NOENT || below.is_empty() => self.open_read(path),
+            opened => opened,
+        }
+    }
+
     /// What lies at `path`, all links followed inside the tree.
     ///
     /// # Errors

@@ -23,14 +23,16 @@ pub(super) fn is_label(name: &CStr) -> bool {
 pub(super) struct Xattrs(Vec<(Vec<u8>, Vec<u8>)>);
 
 impl Xattrs {
-    /// Reads all attributes of an open file; a file system without attributes has none. `space` has [`MAX`] bytes.
-    pub(super) fn read(file: impl AsFd, space: &mut [u8]) -> Result<Self, Errno> {
+    /// Reads all attributes of an open file; a file system without attributes has none. `space` grows to [`MAX`] bytes when
+    /// there is one.
+    pub(super) fn read(file: impl AsFd, space: &mut Vec<u8>) -> Result<Self, Errno> {
         let mut attributes = Self::default();
         // Nearly none has any, and the kernel makes room for as much as it is offered: so it is asked for the length first.
         match fs::flistxattr_query(&file) {
             Err(Errno::NOTSUP) | Ok(0) => return Ok(attributes),
             length => length?,
         };
+        space.resize(MAX, 0);
         let length = fs::flistxattr(&file, &mut *space)?;
         for name in space.get(..length).unwrap_or_default().to_vec().split_inclusive(|&byte| byte == 0) {
             let Ok(text) = CStr::from_bytes_with_nul(name) else { continue };

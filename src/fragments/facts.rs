@@ -57,7 +57,7 @@ pub fn expand<'a>(
     value: &dyn Fn(char) -> Result<&'a str, ExpandError>,
 ) -> Result<Vec<u8>, ExpandError> {
     let limit = limit.min(MAX_LENGTH);
-    let mut expanded = Vec::new();
+    let mut expanded = Vec::with_capacity(text.len().min(limit));
     let mut bytes = text.iter();
     while let Some(&byte) = bytes.next() {
         match (byte, byte == b'%') {
@@ -85,7 +85,7 @@ impl Facts {
     pub fn expand(&self, text: &str, limit: usize) -> Result<String, ExpandError> {
         let expanded = expand(text.as_bytes(), limit, &|letter| self.value(letter))?;
         // Text with texts in the place of ASCII is text.
-        Ok(String::from_utf8_lossy(&expanded).into_owned())
+        Ok(String::from_utf8(expanded).unwrap_or_default())
     }
 
     /// The value of one specifier.

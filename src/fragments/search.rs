@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, io::Read, os::fd::OwnedFd, rc::Rc};
 
 use rustix::{
-    fs::{self, FileType, Mode, OFlags},
+    fs::{self, FileType, Mode, OFlags, RawDir},
     io::Errno,
 };
 
@@ -13,6 +13,8 @@ use crate::etc::tree::Tree;
 pub const DIRECTORIES: [&str; 4] = ["/etc", "/run", "/usr/local/lib", "/usr/lib"];
 /// The largest file that is read, in bytes.
 const MAX_FILE: usize = 4 << 20;
+/// Directories are read in pieces of this size.
+const ENTRIES: usize = 4 << 10;
 /// The most files that are read.
 const MAX_FILES: usize = 4096;
 
@@ -53,14 +55,16 @@ pub fn find(tree: &Tree<'_>, kind: &str) -> Result<Vec<Found>, SearchError> {
 /// A directory that exists and cannot be read.
 pub fn find_in(tree: &Tree<'_>, directories: &[String]) -> Result<Vec<Found>, SearchError> {
     let mut files = BTreeMap::new();
+    let mut space: Vec<u8> = Vec::with_capacity(ENTRIES);
     for path in directories {
         let failed = |step| move |errno| SearchError { step, path: path.clone(), errno };
-        let directory = match tree.open_read(path) {
+        let directory = match tree.open_directory(path) {
             Ok(directory) => Rc::new(directory),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::INVAL) => continue,
             Err(errno) => return Err(failed("open")(errno)),
         };
-        for entry in fs::Dir::read_from(&*directory).map_err(failed("read"))? {
+        let mut entries = RawDir::new(&*directory, space.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
             let entry = entry.map_err(failed("read"))?;
             let Ok(name) = entry.file_name().to_str() else { continue };
             if name.ends_with(".conf") && files.len() < MAX_FILES {

@@ -11,6 +11,9 @@ use super::escape;
 /// What separates columns.
 const WHITESPACE: &[u8] = b" \t\n\r";
 
+/// Room for nearly every word, in bytes.
+const USUAL: usize = 32;
+
 /// What a backslash means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Backslash {
@@ -61,7 +64,7 @@ fn behind_space(line: &[u8]) -> &[u8] {
 
 /// Takes the first word off a line that does not begin with white space.
 fn first(line: &[u8], backslash: Backslash) -> Result<(Vec<u8>, &[u8]), Unbalanced> {
-    let mut word = Vec::new();
+    let mut word = Vec::with_capacity(USUAL);
     let mut quote = None;
     let mut rest = line;
     while let Some((&byte, behind)) = rest.split_first() {

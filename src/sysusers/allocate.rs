@@ -1,6 +1,7 @@
 //! Who gets which id, in systemd's order: first every group, then every user, both as they were defined; free ids come from
 //! one pool, from the top down, and a cursor never goes back.
 
+use core::fmt;
 use std::{collections::BTreeMap, prelude::v1::*};
 
 use super::{
@@ -125,6 +126,8 @@ struct Allocator<'a> {
     new_uids: BTreeMap<u32, String>,
     new_gids: BTreeMap<u32, String>,
     result: Allocation,
+    /// What is done and why is not said.
+    is_terse: bool,
 }
 
 /// What was to be made and is not; the reason has been said.
@@ -153,6 +156,7 @@ pub fn allocate(
         new_uids: BTreeMap::new(),
         new_gids: BTreeMap::new(),
         result: Allocation::default(),
+        is_terse: definitions.is_terse(),
     };
     let implicit = allocator.implicit(definitions);
     let owner = |path: &Option<String>| path.as_ref().and_then(|path| owners.get(path).copied());
@@ -211,14 +215,14 @@ impl Allocator<'_> {
         for membership in definitions.members() {
             for user in &membership.users {
                 if !definitions.has_user(user) && named.insert(user, ()).is_none() {
-                    self.debug(format!("Adding implicit user '{user}' due to m line"));
+                    self.debug(format_args!("Adding implicit user '{user}' due to m line"));
                     implicit.users.push(User { name: user.clone(), ..User::default() });
                 }
             }
             let group = &membership.group;
             let is_asked_for = definitions.has_user(group) || definitions.has_group(group);
             if !is_asked_for && !named.contains_key(group.as_str()) {
-                self.debug(format!("Adding implicit group '{group}' due to m line"));
+                self.debug(format_args!("Adding implicit group '{group}' due to m line"));
                 implicit.groups.push(Group { name: group.clone(), ..Group::default() });
             }
         }
@@ -229,7 +233,7 @@ impl Allocator<'_> {
     fn group_of(&mut self, item: &mut Item, user: &User) -> Result<(), Failed> {
         let Some(name) = &user.group else { return self.group(item, false) };
         let Some(gid) = self.existing_group(name) else {
-            return self.fail(format!("Group {name} not found."));
+            return self.fail(format_args!("Group {name} not found."));
         };
         (item.gid, item.strict) = (Some(gid), true);
         Ok(())
@@ -242,21 +246,22 @@ impl Allocator<'_> {
     /// Finds or makes the group that has the item's name.
     fn group(&mut self, item: &mut Item, explicit: bool) -> Result<(), Failed> {
         if let Some(gid) = self.existing_group(&item.name) {
-            self.debug(format!("Group {} already exists.", item.name));
+            self.debug(format_args!("Group {} already exists.", item.name));
             item.gid = Some(gid);
             return Ok(());
         }
         if let Some(gid) = item.gid {
             match (item.strict, self.gid_is_free(gid, &item.name, false)) {
                 (true, true) => {
-                    return self.fail(format!("Failed to create {}: please create GID {gid}", item.name));
+                    return self
+                        .fail(format_args!("Failed to create {}: please create GID {gid}", item.name));
                 }
                 (true, false) => return Ok(()),
                 (false, true) => {}
                 (false, false) => {
                     self.say(
                         Level::Info,
-                        format!("Suggested group ID {gid} for {} already used.", item.name),
+                        format_args!("Suggested group ID {gid} for {} already used.", item.name),
                     );
                     item.gid = None;
                 }
@@ -266,12 +271,12 @@ impl Allocator<'_> {
             Some(gid) => gid,
             None => match self.next(|this, gid| this.gid_is_free(gid, &item.name, true)) {
                 Some(gid) => gid,
-                None => return self.fail(format!("No free group ID available for {}.", item.name)),
+                None => return self.fail(format_args!("No free group ID available for {}.", item.name)),
             },
         };
         (item.gid, item.made_group) = (Some(gid), true);
         self.new_gids.insert(gid, item.name.clone());
-        self.say(Level::Info, format!("Creating group '{}' with GID {gid}.", item.name));
+        self.say(Level::Info, format_args!("Creating group '{}' with GID {gid}.", item.name));
         self.result.groups.push(NewGroup { name: item.name.clone(), gid, explicit });
         Ok(())
     }
@@ -284,11 +289,11 @@ impl Allocator<'_> {
         }
         let gid = item.owner?.gid;
         if !self.suits(gid) {
-            self.debug(format!("Group ID {gid} of file not suitable for {}.", item.name));
+            self.debug(format_args!("Group ID {gid} of file not suitable for {}.", item.name));
         } else if self.gid_is_free(gid, &item.name, true) {
             return Some(gid);
         } else {
-            self.debug(format!("Group ID {gid} of file for {} already used.", item.name));
+            self.debug(format_args!("Group ID {gid} of file for {} already used.", item.name));
         }
         None
     }
@@ -297,20 +302,20 @@ impl Allocator<'_> {
     fn user(&mut self, item: &mut Item, user: &User) -> Result<(), Failed> {
         let name = &user.name;
         if self.users.by_name.contains_key(name.as_bytes()) || self.service.uid_of(name).is_some() {
-            self.debug(format!("User {name} already exists."));
+            self.debug(format_args!("User {name} already exists."));
             return Ok(());
         }
         if let Some(uid) = item.uid
             && !self.uid_is_free(uid, name, !item.strict)
         {
-            self.say(Level::Info, format!("Suggested user ID {uid} for {name} already used."));
+            self.say(Level::Info, format_args!("Suggested user ID {uid} for {name} already used."));
             item.uid = None;
         }
         let uid = match item.uid.or_else(|| self.uid_like(item)) {
             Some(uid) => uid,
             None => match self.next(|this, uid| this.uid_is_free(uid, name, true)) {
                 Some(uid) => uid,
-                None => return self.fail(format!("No free user ID available for {name}.")),
+                None => return self.fail(format_args!("No free user ID available for {name}.")),
             },
         };
         item.uid = Some(uid);
@@ -319,7 +324,7 @@ impl Allocator<'_> {
         let description = user.description.as_deref().unwrap_or("n/a");
         self.say(
             Level::Info,
-            format!("Creating user '{name}' ({description}) with UID {uid} and GID {gid}."),
+            format_args!("Creating user '{name}' ({description}) with UID {uid} and GID {gid}."),
         );
         self.result.users.push(NewUser { user: user.clone(), uid, gid });
         Ok(())
@@ -329,11 +334,11 @@ impl Allocator<'_> {
     fn uid_like(&mut self, item: &Item) -> Option<u32> {
         if let Some(Owner { uid, .. }) = item.owner {
             if !self.suits(uid) {
-                self.debug(format!("User ID {uid} of file not suitable for {}.", item.name));
+                self.debug(format_args!("User ID {uid} of file not suitable for {}.", item.name));
             } else if self.uid_is_free(uid, &item.name, true) {
                 return Some(uid);
             } else {
-                self.debug(format!("User ID {uid} of file for {} is already used.", item.name));
+                self.debug(format_args!("User ID {uid} of file for {} is already used.", item.name));
             }
         }
         item.gid.filter(|gid| self.uid_is_free(*gid, &item.name, true))
@@ -378,15 +383,17 @@ impl Allocator<'_> {
         !taken
     }
 
-    fn say(&mut self, level: Level, text: String) {
-        self.result.messages.push(Message::new(level, text));
+    fn say(&mut self, level: Level, text: fmt::Arguments<'_>) {
+        if level <= Level::Warning || !self.is_terse {
+            self.result.messages.push(Message::new(level, text.to_string()));
+        }
     }
 
-    fn debug(&mut self, text: String) {
+    fn debug(&mut self, text: fmt::Arguments<'_>) {
         self.say(Level::Debug, text);
     }
 
-    fn fail(&mut self, text: String) -> Result<(), Failed> {
+    fn fail(&mut self, text: fmt::Arguments<'_>) -> Result<(), Failed> {
         self.say(Level::Error, text);
         Err(Failed)
     }

@@ -120,14 +120,14 @@ impl From<DatabaseError> for SysusersError {
     }
 }
 
-/// Adds to the root's databases all users and groups that its sysusers.d asks for. What could not be had is in the report; the rest
-/// is done all the same.
+/// Adds to the root's databases all users and groups that its sysusers.d asks for. What could not be had is in the report, in warnings
+/// and errors; the rest is done all the same.
 ///
 /// # Errors
 /// A database that cannot be read, understood or replaced. Databases are then as before, or newer ones stand beside
 /// older ones, each whole.
 pub fn populate(tree: Tree<'_>, facts: &Facts, options: Options<'_>) -> Result<Report, SysusersError> {
-    let mut definitions = Definitions::new();
+    let mut definitions = Definitions::terse();
     for found in search::list(&tree)? {
         read_found(&tree, &mut definitions, &found, &found.path, facts);
     }

@@ -102,8 +102,8 @@ impl Kind {
     /// # Errors
     /// The first line that is neither entry nor comment.
     pub fn lines(self, content: &[u8]) -> Result<Vec<Line<'_>>, DatabaseError> {
-        let mut lines = Vec::new();
         let content = content.strip_suffix(b"\n").unwrap_or(content);
+        let mut lines = Vec::with_capacity(content.iter().filter(|&&byte| byte == b'\n').count() + 1);
         if content.is_empty() {
             return Ok(lines);
         }

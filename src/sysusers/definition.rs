@@ -104,6 +104,7 @@ pub struct Definitions {
     /// Messages that do not count if two shells turn out to be one file: number in `messages`, the shells.
     doubts: Vec<(usize, [Shell; 2])>,
     files: Vec<String>,
+    is_terse: bool,
 }
 
 /// Which shell a user gets.
@@ -121,6 +122,16 @@ impl Definitions {
     /// Nothing yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Nothing yet, for somebody who hears of warnings and errors alone: what is done, and why, need not be put into words.
+    pub fn terse() -> Self {
+        Self { is_terse: true, ..Self::default() }
+    }
+
+    /// Whether only warnings and errors are said.
+    pub fn is_terse(&self) -> bool {
+        self.is_terse
     }
 
     /// Users of `u` lines.

@@ -122,7 +122,7 @@ fn populate(root: &Path, usr: &Path) -> Result<Report, EtcError> {
     let head = Head { usr: "test".into(), strategy: Strategy::Track };
     let (report, manifest) =
         factory::populate(root.as_fd(), usr.as_fd(), &head, &Rules::new(Strategy::Track))?;
-    agrees(&manifest, usr.as_fd(), &report);
+    agrees(&Manifest::parse(&manifest).unwrap(), usr.as_fd(), &report);
     Ok(report)
 }
 

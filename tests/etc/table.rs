@@ -138,7 +138,7 @@ impl Machine {
         let done = follow::update(root.as_fd(), usr.as_fd(), &head, &rules, Durable::Here, watch);
         let (plan, problems) = done.map_err(|error| error.to_string())?;
         assert_eq!(problems, [""; 0]);
-        store::commit(root.as_fd(), &plan.manifest, Durable::Here, watch)
+        store::commit(root.as_fd(), &plan.manifest.text(), Durable::Here, watch)
             .map_err(|error| error.to_string())?;
         Ok(Some(plan))
     }

@@ -185,7 +185,7 @@ fn follow(
         machine_id::keep(root, *machine, Durable::Here).or_fail(STAGE, || "keeping the machine id".into())?;
         machine_id::initialize(root, Durable::Here).or_fail(STAGE, || "/etc/machine-id".into())?;
     }
-    store::commit(root, &plan.manifest, Durable::Here, &mut Unwatched)
+    store::commit(root, &plan.manifest.text(), Durable::Here, &mut Unwatched)
         .or_fail(STAGE, || "the manifest of /etc".into())?;
     tell::deviations(&plan)?;
     info!(

@@ -44,8 +44,8 @@ impl Copier<'_> {
         {
             let digest = *digest;
             match fs::linkat(self.target, first.as_c_str(), route.target, route.new_name, AtFlags::empty()) {
-                Ok(()) => self.report.hard_links += 1,
-                Err(Errno::EXIST) => self.report.kept += 1,
+                Ok(()) => self.copied.report.hard_links += 1,
+                Err(Errno::EXIST) => self.copied.report.kept += 1,
                 Err(errno) => return Err(self.failed("link", name, errno)),
             }
             return Ok((digest, self.read_xattrs(from, route)?));
@@ -55,7 +55,7 @@ impl Copier<'_> {
         let to = match fs::openat(route.target, route.new_name, create, Mode::from_raw_mode(mode & 0o777)) {
             Ok(to) => to,
             Err(Errno::EXIST) => {
-                self.report.kept += 1;
+                self.copied.report.kept += 1;
                 return Ok((self.content(from, None, stat, name)?, self.read_xattrs(from, route)?));
             }
             Err(errno) => return Err(self.failed("create", name, errno)),
@@ -73,7 +73,7 @@ impl Copier<'_> {
                 .map_err(|errno| self.failed("set the mode of", name, errno))?;
         }
         fs::futimens(&to, &times(stat)).map_err(|errno| self.failed("set the times of", name, errno))?;
-        self.report.files += 1;
+        self.copied.report.files += 1;
         if stat.st_nlink > 1 {
             let path = if self.flat { b"" } else { self.path.as_slice() };
             let own = if self.flat { route.new_name } else { name };
@@ -107,7 +107,7 @@ impl Copier<'_> {
             left = left.saturating_sub(read as u64);
             if let Some(to) = to {
                 write_all(to.as_fd(), piece).map_err(|errno| self.failed("write", name, errno))?;
-                self.report.bytes += read as u64;
+                self.copied.report.bytes += read as u64;
             }
         }
         Ok(digester.finish())

@@ -24,19 +24,21 @@ use rustix::{
 };
 
 use super::{
-    EtcError,
-    entry::{Digest, Entry, Kind, Snapshot},
+    EtcError, base,
+    entry::{Digest, Entry, Kind},
     error::Side,
     factory::Report,
+    manifest::{DATABASES, Lines},
     rules::{Rules, Strategy},
     scan::entry,
-    xattr::{self, Xattrs},
+    xattr::Xattrs,
 };
+use crate::sysusers::database;
 
 /// Files are copied in pieces of this size; nearly all of a factory fit into one.
 const CHUNK: usize = 128 << 10;
 /// Directories are read in pieces of this size.
-const ENTRIES: usize = 16 << 10;
+const ENTRIES: usize = 4 << 10;
 /// How deep directories may be nested; every level holds up to two descriptors.
 const MAX_DEPTH: usize = 64;
 /// Beyond this many bytes of path a directory is opened, also one of our own making: the kernel takes 4095.
@@ -78,8 +80,17 @@ pub(super) struct Copier<'a> {
     path: Vec<u8>,
     /// Whether all new files lie directly in the target.
     flat: bool,
-    report: Report,
-    tree: Snapshot,
+    copied: Copied,
+}
+
+/// What was copied.
+pub(super) struct Copied {
+    /// How much.
+    pub(super) report: Report,
+    /// What the factory gave of what is tracked.
+    pub(super) lines: Lines,
+    /// The user databases that are tracked.
+    pub(super) databases: Vec<(&'static str, database::Kind)>,
 }
 
 /// The directory that is being filled.
@@ -98,32 +109,28 @@ struct Level<'fd> {
 impl<'a> Copier<'a> {
     /// A copy into the directory `target`, by these rules; links into the factory go to `place`.
     pub(super) fn new(target: BorrowedFd<'a>, rules: &'a Rules, place: &'a str) -> Self {
-        // There is no way to ask for the umask alone.
-        let umask = rustix::process::umask(Mode::empty());
-        rustix::process::umask(umask);
         Self {
             rules,
             place,
             target,
             buffer: vec![0; CHUNK],
             spaces: Vec::new(),
-            xattrs: vec![0; xattr::MAX],
+            xattrs: Vec::new(),
             linked: BTreeMap::new(),
             owner: (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
-            umask: umask.as_raw_mode(),
+            umask: base::umask(),
             path: Vec::new(),
             flat: false,
-            report: Report::default(),
-            tree: Snapshot::new(),
+            copied: Copied { report: Report::default(), lines: Lines::new(), databases: Vec::new() },
         }
     }
 
     /// Copies what is in `source` into the target, and tells what the factory gave of what is tracked. The target
     /// directory itself, which exists, keeps its mode.
-    pub(super) fn tree(mut self, source: &OwnedFd) -> Result<(Report, Snapshot), EtcError> {
+    pub(super) fn tree(mut self, source: &OwnedFd) -> Result<Copied, EtcError> {
         let inherits = self.inherits(self.target)?;
         self.directory(source, Level { at: self.target, base: 0, inherits, depth: 0 })?;
-        Ok((self.report, self.tree))
+        Ok(self.copied)
     }
 
     /// Copies one file directly into the target, or makes an empty directory like the source's. Nothing may have the new
@@ -160,13 +167,16 @@ impl<'a> Copier<'a> {
         // A new one for each directory would be a new mapping for each.
         let mut space = self.spaces.pop().unwrap_or_else(|| Vec::with_capacity(ENTRIES));
         let mut entries = RawDir::new(source, space.spare_capacity_mut());
+        let mut path = self.path.clone();
+        let above = path.len();
         while let Some(entry) = entries.next() {
             let entry = entry.map_err(|errno| self.unread("read directory", c"", errno))?;
             let name = entry.file_name();
             if name == c"." || name == c".." {
                 continue;
             }
-            let path = [&self.path, name.to_bytes_with_nul()].concat();
+            path.truncate(above);
+            path.extend_from_slice(name.to_bytes_with_nul());
             let way = path.get(level.base..).and_then(|way| CStr::from_bytes_with_nul(way).ok());
             let route = Route {
                 source: source.as_fd(),
@@ -176,11 +186,11 @@ impl<'a> Copier<'a> {
                 new_name: way.unwrap_or(name),
                 inherits: level.inherits,
             };
-            let path = path.strip_suffix(b"\0").unwrap_or(&path);
-            let track = match self.rules.of_factory(path) {
+            let bare = path.strip_suffix(b"\0").unwrap_or(&path);
+            let track = match self.rules.of_factory(bare) {
                 Strategy::None => continue,
                 Strategy::Symlink => {
-                    self.link(route, &[self.place.as_bytes(), path].join(&b'/'), true)?;
+                    self.link(route, &[self.place.as_bytes(), bare].join(&b'/'), true)?;
                     continue;
                 }
                 Strategy::Copy => false,
@@ -219,15 +229,15 @@ impl<'a> Copier<'a> {
             false => match self.open_there(route) {
                 // Whoever put a file or a link there keeps it, and nothing is written through it.
                 Err(Errno::NOTDIR | Errno::LOOP) if !made => {
-                    self.report.kept += 1;
+                    self.copied.report.kept += 1;
                     return Ok(());
                 }
                 opened => Some(opened.map_err(|errno| self.failed("open", route.name, errno))?),
             },
         };
         match made {
-            true => self.report.directories += 1,
-            false => self.report.kept += 1,
+            true => self.copied.report.directories += 1,
+            false => self.copied.report.kept += 1,
         }
         self.path.extend_from_slice(route.name.to_bytes());
         self.path.push(b'/');
@@ -323,7 +333,12 @@ impl<'a> Copier<'a> {
 
     /// Keeps in mind what the factory gave.
     fn remember(&mut self, route: Route<'_>, given: Entry) {
-        self.tree.insert([&self.path, route.name.to_bytes()].concat(), given);
+        let name = route.name.to_bytes();
+        self.copied.lines.entry([&self.path, name], &given);
+        if self.path.is_empty() {
+            let databases = DATABASES.into_iter().filter(|(file, _)| file.as_bytes() == name);
+            self.copied.databases.extend(databases);
+        }
     }
 
     fn open(&self, route: Route<'_>, flags: OFlags) -> Result<OwnedFd, EtcError> {

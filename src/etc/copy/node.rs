@@ -11,7 +11,7 @@ use rustix::{
 };
 
 use super::{Copier, Route, times};
-use crate::etc::{EtcError, entry::Kind, scan::entry};
+use crate::etc::{EtcError, entry::Kind, scan::entry, xattr};
 
 impl Copier<'_> {
     /// Makes a link, with the owner and the time of what the factory has under its name.
@@ -20,13 +20,13 @@ impl Copier<'_> {
         let is_ours = FileType::from_raw_mode(stat.st_mode) != FileType::Symlink;
         match fs::symlinkat(leads_to, route.target, route.new_name) {
             Ok(()) => {
-                self.report.symlinks += 1;
+                self.copied.report.symlinks += 1;
                 if !is_ours {
                     self.chown_by_name(route, &stat)?;
                     self.set_times(route, &stat)?;
                 }
             }
-            Err(Errno::EXIST) => self.report.kept += 1,
+            Err(Errno::EXIST) => self.copied.report.kept += 1,
             Err(errno) => return Err(self.failed("create link", route.name, errno)),
         }
         if track {
@@ -55,12 +55,12 @@ impl Copier<'_> {
         match fs::mknodat(route.target, route.new_name, kind, mode, stat.st_rdev) {
             Ok(()) => {}
             Err(Errno::EXIST) => {
-                self.report.kept += 1;
+                self.copied.report.kept += 1;
                 return Ok(());
             }
             Err(errno) => return Err(self.failed("create special file", route.name, errno)),
         }
-        self.report.specials += 1;
+        self.copied.report.specials += 1;
         self.chown_by_name(route, stat)?;
         self.attributes_by_name(route)?;
         self.set_times(route, stat)?;
@@ -76,6 +76,7 @@ impl Copier<'_> {
         Route { source, name, target, new_name, .. }: Route<'_>,
     ) -> Result<(), EtcError> {
         let from = by_proc(source, name);
+        self.xattrs.resize(xattr::MAX, 0);
         let length = match fs::llistxattr(&from, &mut self.xattrs) {
             Err(Errno::NOTSUP | Errno::NOENT) => 0,
             length => length.map_err(|errno| self.unread("list the attributes of", name, errno))?,

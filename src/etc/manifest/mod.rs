@@ -28,11 +28,15 @@
 //! Who can write the root can write the manifest, so it is a stranger's: without its checksum it counts for nothing, and
 //! it can name nothing outside of /etc.
 
-use core::fmt::{self, Write as _};
+mod text;
+
+use core::fmt;
 use std::{
     collections::{BTreeMap, BTreeSet},
     prelude::v1::*,
 };
+
+pub use text::{Lines, Text};
 
 use super::{
     entry::{Digest, Entry, Kind, Snapshot, is_path},
@@ -69,6 +73,20 @@ impl Head {
     pub fn parse(text: &[u8]) -> Option<Self> {
         let mut lines = text.strip_prefix(MANIFEST.as_bytes())?.split(|&byte| byte == b'\n');
         Self::lines(&mut lines)
+    }
+
+    /// The whole manifest, when these are its lines.
+    pub(super) fn text(&self, lines: Lines) -> Text {
+        let mut usr = Vec::new();
+        text::escape(&mut usr, self.usr.as_bytes());
+        lines.finish(&[
+            MANIFEST.as_bytes(),
+            b"usr ",
+            &usr,
+            b"\nstrategy ",
+            self.strategy.name().as_bytes(),
+            b"\n",
+        ])
     }
 
     fn lines<'a>(lines: &mut impl Iterator<Item = &'a [u8]>) -> Option<Self> {
@@ -157,20 +175,11 @@ impl Manifest {
     }
 
     /// The manifest as its file holds it.
-    pub fn text(&self) -> Vec<u8> {
-        let mut text = String::from(MANIFEST);
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "usr {}", Escaped(self.head.usr.as_bytes()));
-        let _ = writeln!(text, "strategy {}", self.head.strategy.name());
-        for (path, entry) in &self.tree {
-            write_entry(&mut text, path, entry);
-        }
-        for (file, users) in &self.users {
-            for (name, digest) in users {
-                write_user(&mut text, file, name, digest);
-            }
-        }
-        finish(text)
+    pub fn text(&self) -> Text {
+        let mut lines = Lines::new();
+        self.tree.iter().for_each(|(path, entry)| lines.entry([b"", path], entry));
+        self.users.iter().for_each(|(file, users)| lines.users(file, users));
+        self.head.text(lines)
     }
 }
 
@@ -202,25 +211,22 @@ impl Journal {
     }
 
     /// The journal as its file holds it.
-    pub fn text(&self) -> Vec<u8> {
-        let mut text = String::from(JOURNAL);
-        for (path, states) in &self.paths {
-            for state in states {
-                match state {
-                    Some(entry) => write_entry(&mut text, path, entry),
-                    // Writing to a String cannot fail.
-                    None => drop(writeln!(text, "- {}", Escaped(path))),
-                }
+    pub fn text(&self) -> Text {
+        let mut lines = Lines::new();
+        for (path, state) in
+            self.paths.iter().flat_map(|(path, states)| states.iter().map(move |state| (path, state)))
+        {
+            match state {
+                Some(entry) => lines.entry([b"", path], entry),
+                None => lines.absence(path),
             }
         }
         for (file, users) in &self.users {
             for (name, digests) in users {
-                for digest in digests {
-                    write_user(&mut text, file, name, digest);
-                }
+                digests.iter().for_each(|digest| lines.user(file, name, digest));
             }
         }
-        finish(text)
+        lines.finish(&[JOURNAL.as_bytes()])
     }
 
     /// Whether the update may have left `path` in this state.
@@ -251,39 +257,6 @@ fn body<'a>(text: &'a [u8], first: &str) -> Result<&'a [u8], ManifestError> {
     let length = rest.len().saturating_sub(end.len());
     let body = rest.get(..length).unwrap_or_default();
     Ok(body.strip_suffix(b"\n").unwrap_or(body))
-}
-
-fn finish(mut text: String) -> Vec<u8> {
-    let sum = Digest::of(text.as_bytes());
-    // Writing to a String cannot fail.
-    let _ = writeln!(text, "end {sum}");
-    text.into_bytes()
-}
-
-fn write_entry(text: &mut String, path: &[u8], entry: &Entry) {
-    let mut line = |kind: char, value: &dyn fmt::Display| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{kind} {:o} {} {} {value} ", entry.mode, entry.uid, entry.gid);
-        let _ = match entry.xattrs {
-            Some(digest) => write!(text, "{digest} "),
-            None => write!(text, "- "),
-        };
-        let _ = writeln!(text, "{}", Escaped(path));
-    };
-    match &entry.kind {
-        Kind::Directory => line('d', &'-'),
-        Kind::File(digest) => line('f', digest),
-        Kind::Link(target) => line('l', &Escaped(target)),
-        Kind::Fifo => line('p', &'-'),
-        Kind::Socket => line('s', &'-'),
-        Kind::Character(device) => line('c', device),
-        Kind::Block(device) => line('b', device),
-    }
-}
-
-fn write_user(text: &mut String, file: &str, name: &[u8], digest: &Digest) {
-    // Writing to a String cannot fail.
-    let _ = writeln!(text, "u {file} {digest} {}", Escaped(name));
 }
 
 fn parse_entry(line: &[u8]) -> Option<(Vec<u8>, Entry)> {
@@ -331,21 +304,6 @@ pub const DATABASES: [(&str, database::Kind); 4] = [
 fn number<N: TryFrom<u64>>(digits: &[u8], radix: u32) -> Option<N> {
     let digits = core::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?;
     u64::from_str_radix(digits, radix).ok().and_then(|number| N::try_from(number).ok())
-}
-
-/// Bytes as a field of a line.
-struct Escaped<'a>(&'a [u8]);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_plain = |byte: &u8| matches!(byte, b'!'..=b'~') && *byte != b'\\';
-        self.0.chunk_by(|one, next| is_plain(one) && is_plain(next)).try_for_each(|piece| {
-            match core::str::from_utf8(piece) {
-                Ok(text) if piece.iter().all(is_plain) => f.write_str(text),
-                _ => piece.iter().try_for_each(|byte| write!(f, "\\x{byte:02x}")),
-            }
-        })
-    }
 }
 
 fn unescape(text: &[u8]) -> Option<Vec<u8>> {
@@ -403,7 +361,7 @@ mod tests {
             Digest::of(b"root:*:")
         );
         let whole = format!("{text}end {}\n", Digest::of(text.as_bytes()));
-        assert_eq!(String::from_utf8(sample().text()).unwrap(), whole);
+        assert_eq!(std::str::from_utf8(&sample().text()), Ok(&*whole));
         assert_eq!(Manifest::parse(whole.as_bytes()), Ok(sample()));
         assert_eq!(Head::parse(whole.as_bytes()), Some(sample().head));
     }
@@ -415,7 +373,7 @@ mod tests {
             assert!(Manifest::parse(&text[..cut]).is_err(), "{cut}");
         }
         for at in 0..text.len() {
-            let mut other = text.clone();
+            let mut other = text.to_vec();
             other[at] ^= 1;
             assert!(Manifest::parse(&other).is_err(), "{at}");
         }
@@ -423,7 +381,10 @@ mod tests {
 
     #[test]
     fn lines_that_lead_astray_are_refused() {
-        let sealed = |lines: &str| finish(format!("{MANIFEST}usr x\nstrategy copy\n{lines}"));
+        let sealed = |lines: &str| {
+            let text = format!("{MANIFEST}usr x\nstrategy copy\n{lines}");
+            format!("{text}end {}\n", Digest::of(text.as_bytes())).into_bytes()
+        };
         let good = "f 644 0 0 e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 -";
         assert!(Manifest::parse(&sealed(&format!("{good} a\n"))).is_ok());
         assert!(Manifest::parse(&sealed("")).is_ok());
@@ -464,9 +425,10 @@ mod tests {
     proptest! {
         #[test]
         fn bytes_survive_as_a_field(bytes: Vec<u8>) {
-            let text = Escaped(&bytes).to_string();
-            prop_assert!(!text.contains([' ', '\n']));
-            prop_assert_eq!(unescape(text.as_bytes()), Some(bytes));
+            let mut text = Vec::new();
+            text::escape(&mut text, &bytes);
+            prop_assert!(text.iter().all(u8::is_ascii_graphic));
+            prop_assert_eq!(unescape(&text), Some(bytes));
         }
 
         #[test]
