@@ -95,7 +95,7 @@ impl Selection {
     }
 
     /// Records for something that the boot uses by name. The best variant that the kernel has goes with it, the others
-    /// into the fallback; without any, the portable one is what the boot runs on.
+    /// into the fallback; without any, or with one that is built in, the portable one is loaded in any case.
     fn used(&mut self, index: &Index, used: &Use) {
         let known = index.by_name(used.module).is_some();
         let module = self.have(index, used.module);
@@ -108,14 +108,12 @@ impl Selection {
             self.left_out.push(format!("{} (any of: {})", used.name, used.accelerated.join(", ")));
         }
         let mut first: Vec<_> = best.and_then(|name| self.have(index, name)).into_iter().collect();
-        let fallback: Vec<_> =
+        let mut fallback: Vec<_> =
             variants.chain(used.portable).filter_map(|name| self.have(index, name)).collect();
-        let fallback = if best.is_none() {
-            first.extend(fallback);
-            Vec::new()
-        } else {
-            fallback
-        };
+        // What is built in answers nothing when the processor lacks the feature.
+        if first.is_empty() {
+            first.append(&mut fallback);
+        }
         // A target that is built in still asks for algorithms that may be modules.
         first.extend(module);
         self.demand(index, used.name, &first, &fallback);
@@ -207,5 +205,13 @@ mod tests {
         let index = Index::from_texts("dm-crypt.ko:\nxts.ko:\naes_generic.ko:\n", "", "", "");
         let selection = Selection::new(&index, Preset::Virtio, &[]).unwrap();
         assert_eq!(show(&selection.tables), "--\n--\ndm-crypt aes_generic xts dm_crypt\n");
+    }
+
+    #[test]
+    fn beside_a_built_in_variant_the_portable_algorithm_is_loaded_at_once() {
+        let index =
+            Index::from_texts("dm-crypt.ko:\nxts.ko:\n", "", "", "a/aesni-intel.ko\na/aes_generic.ko\n");
+        let selection = Selection::new(&index, Preset::Virtio, &[]).unwrap();
+        assert_eq!(show(&selection.tables), "--\n--\ndm-crypt xts dm_crypt\n");
     }
 }

@@ -36,8 +36,7 @@
 //!   Go on with the next path, and when the whole record is done, load `NAME.fallback` if there is such a record;
 //! - anything else is an error to report, with the path.
 //!
-//! When an accelerated variant is built into the kernel, nothing answers `ENODEV`; so a use that fails with `ENOENT`
-//! (an algorithm is missing) is worth the `.fallback` record and one more try.
+//! A variant that is built into the kernel answers nothing: then the record itself has the portable modules.
 
 use std::collections::BTreeMap;
 

@@ -256,6 +256,22 @@ impl Numbers {
         (!floor.is_zero()).then(|| way.median().as_secs_f64() / floor.as_secs_f64())
     }
 
+    /// Fails when a way takes more of the floor's time than it may: counted instructions of one run, no wall-clock time.
+    ///
+    /// # Errors
+    /// It does, or nothing was measured.
+    pub fn check_ratios(&self) -> Result<()> {
+        for way in &self.ways {
+            let Some(limit) = way.way.limit() else { continue };
+            let ratio = self.ratio(way).with_context(|| format!("no floor beside: {}", way.way.name()))?;
+            let limit = f64::from(limit) / 10.0;
+            if ratio > limit {
+                bail!("{} takes {ratio:.2} times the floor's time, more than {limit:.1}", way.way.name());
+            }
+        }
+        Ok(())
+    }
+
     /// Fails when the initramfs is larger than it may be.
     ///
     /// # Errors
@@ -352,5 +368,9 @@ mod tests {
         assert!((numbers.ratio(&numbers.ways[1]).unwrap() - 1.6).abs() < 1e-9);
         assert!(numbers.to_string().contains(" 1.60  ABOVE the limit 1.5"), "{numbers}");
         assert!(numbers.check_sizes().is_err());
+        assert_eq!(
+            numbers.check_ratios().unwrap_err().to_string(),
+            "later boot, verity, plain root takes 1.60 times the floor's time, more than 1.5"
+        );
     }
 }

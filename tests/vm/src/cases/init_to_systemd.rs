@@ -1,5 +1,6 @@
 //! How long it takes from /init to systemd, on the first and on later boots, plain and encrypted, against an init that
-//! does nothing but load modules, mount and execute. Nothing is broken here; what is too large fails.
+//! does nothing but load modules, mount and execute. Nothing is broken here; what is too large or too slow
+//! fails.
 
 use super::Context;
 use crate::numbers::{Way, measure};
@@ -11,5 +12,6 @@ const ROUNDS: u32 = 5;
 pub fn run(context: &Context<'_>) -> Result<()> {
     let numbers = measure(context, &Way::ALL, ROUNDS)?;
     context.say(format!("median of {ROUNDS}\n{numbers}"));
-    numbers.check_sizes()
+    numbers.check_sizes()?;
+    numbers.check_ratios()
 }

@@ -26,6 +26,7 @@ mod passphrase_is_typed;
 mod policy_is_not_understood;
 mod power_fails;
 mod power_fails_in_an_update;
+mod processor_has_no_aes;
 mod repart_suite;
 mod root_belongs_elsewhere;
 mod root_hash_matches_nothing;
@@ -159,6 +160,7 @@ pub const ALL: &[Case] = &[
     normal("a /usr of squashfs, ext4 or btrfs boots", usr_is_squashfs_or_ext4::run),
     normal("a disk with sectors of 4096 bytes boots", disk_has_large_sectors::run),
     normal("NVMe, SCSI and SATA disks boot", disk_is_nvme_or_scsi::run),
+    normal("a processor without AES instructions boots", processor_has_no_aes::run),
     normal("a disk larger than its image is used whole", disk_is_larger_than_the_image::run),
     normal("a destroyed primary table is no obstacle", primary_table_is_destroyed::run),
     normal("a disk that is plugged in late boots", disk_comes_late::run),
