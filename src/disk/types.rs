@@ -172,6 +172,21 @@ pub fn knows_no_auto(guid: Uuid) -> bool {
     knows_read_only(guid) || guid == SWAP
 }
 
+/// Where a partition of this type is mounted beside the root, as paths from there (systemd:
+/// `gpt_partition_type_mountpoint_nulstr`). Empty for what is mounted nowhere, and for the root itself.
+pub fn mount_points(guid: Uuid) -> &'static [&'static str] {
+    match guid {
+        ESP => &["/efi", "/boot"],
+        XBOOTLDR => &["/boot"],
+        HOME => &["/home"],
+        SRV => &["/srv"],
+        VAR => &["/var"],
+        TMP => &["/var/tmp"],
+        other if role(other) == Some(Role::Usr) => &["/usr"],
+        _ => &[],
+    }
+}
+
 /// Parses what a person writes for a type: an identifier (`root-x86-64`, `esp`; `root` and `usr-verity` are those of
 /// this architecture) or a GUID.
 pub fn parse(text: &str) -> Option<Uuid> {
@@ -282,6 +297,24 @@ mod tests {
             parse("usr-arm64-verity").unwrap()
         );
         assert_eq!(of_architecture(ESP, "arm64"), ESP);
+    }
+
+    #[test]
+    fn types_are_mounted_where_systemd_mounts_them() {
+        // The table of gpt_partition_type_mountpoint_nulstr (systemd 257: src/shared/gpt.c), which goes by designator.
+        for (text, places) in [
+            ("usr", "/usr"),
+            ("usr-arm64", "/usr"),
+            ("usr-alpha", "/usr"),
+            ("usr-arm64-verity", ""),
+            ("root-arm64", ""),
+            ("esp", "/efi /boot"),
+            ("var", "/var"),
+            ("tmp", "/var/tmp"),
+            ("swap", ""),
+        ] {
+            assert_eq!(mount_points(parse(text).unwrap()).join(" "), places, "{text}");
+        }
     }
 
     #[test]

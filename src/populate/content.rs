@@ -1,9 +1,5 @@
 //! What is asked for, as values.
 
-use uuid::Uuid;
-
-use crate::disk::types::{self, Role};
-
 /// A tree or file to be copied in: `CopyFiles=SOURCE:TARGET`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CopyFiles {
@@ -45,23 +41,6 @@ impl Content<'_> {
     pub fn is_empty(&self) -> bool {
         self.copy_files.is_empty() && self.make_directories.is_empty() && self.make_symlinks.is_empty()
     }
-}
-
-/// Where a partition of this type is mounted, as paths from the root (systemd: `gpt_partition_type_mountpoint_nulstr`).
-/// Empty for what is mounted nowhere.
-pub fn mount_points(type_guid: Uuid) -> &'static [&'static str] {
-    const TABLE: [(Uuid, &[&str]); 6] = [
-        (types::ESP, &["/efi", "/boot"]),
-        (types::XBOOTLDR, &["/boot"]),
-        (types::HOME, &["/home"]),
-        (types::SRV, &["/srv"]),
-        (types::VAR, &["/var"]),
-        (types::TMP, &["/var/tmp"]),
-    ];
-    if type_guid == types::native(Role::Usr) {
-        return &["/usr"];
-    }
-    TABLE.iter().find(|(guid, _)| *guid == type_guid).map_or(&[], |(_, paths)| paths)
 }
 
 /// What was done.

@@ -37,15 +37,21 @@ mod deny;
 mod error;
 mod file;
 
-pub use content::{Content, CopyFiles, Report, Symlink, mount_points};
+pub use crate::disk::types::mount_points;
+pub use content::{Content, CopyFiles, Report, Symlink};
 pub use error::{PopulateError, Side};
 
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::{
+    io,
+    os::fd::{AsFd as _, BorrowedFd},
+};
 
 use rustix::{
-    fs::{self, FileType, OFlags},
+    fs::{self, FileType, OFlags, XattrFlags},
     io::Errno,
 };
+
+use crate::disk::validatefs::Constraint;
 
 use chase::Tree;
 use copy::Copier;
@@ -80,6 +86,17 @@ pub fn populate(
             .map_err(target.failed("create link", &link.path))?;
     }
     Ok(report)
+}
+
+/// Has the file system whose top directory is open say what it was made for ([`crate::repart::constraints`]).
+///
+/// # Errors
+/// The attributes cannot be set.
+pub fn constrain(top: BorrowedFd<'_>, constraints: &[(Constraint, String)]) -> io::Result<()> {
+    constraints.iter().try_for_each(|(constraint, value)| {
+        fs::fsetxattr(top, constraint.attribute(), value.as_bytes(), XattrFlags::empty())
+            .map_err(io::Error::from)
+    })
 }
 
 /// The top directory was made by mkfs: it takes after the first source that goes there, except in its owner.

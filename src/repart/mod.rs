@@ -25,6 +25,7 @@ mod plan;
 mod read;
 mod size;
 mod support;
+mod validate;
 
 pub use definition::{
     CopyBlocks, CopyFiles, Definition, Definitions, Encrypt, EncryptedVolume, Format, MountPoint, Place,
@@ -39,6 +40,7 @@ pub use plan::{Adopted, Dropped, Foreign, NewPartition, Plan, Reason, least_disk
 pub use read::Search;
 pub use size::parse as parse_size;
 pub use support::{Maker, refuse};
+pub use validate::constraints;
 
 #[cfg(test)]
 mod tests;

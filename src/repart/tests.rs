@@ -137,6 +137,40 @@ fn a_supplement_is_merged_where_it_fits() {
 }
 
 #[test]
+fn a_file_system_says_where_it_belongs() {
+    use crate::disk::validatefs::{Constraint, Place};
+    // As systemd-repart 258 has it: label and type of the partition, MountPoint= or else where the type is mounted, with NULs
+    // between alternatives and none at the end; not on FAT, swap or what is copied.
+    const HOME: &str = "933ac7e1-2eb4-4f13-b844-0e14e2aef915";
+    const LINUX: &str = "0fc63daf-8483-4772-8e79-3d69d8477de4";
+    for (text, expected) in [
+        ("Type=home\nFormat=ext4", vec!["home", HOME, "/home"]),
+        ("Type=home\nFormat=btrfs\nLabel=mine\nEncrypt=key-file", vec!["mine", HOME, "/home"]),
+        ("Type=home\nFormat=ext4\nMountPoint=/a\nMountPoint=/b:ro", vec!["home", HOME, "/a\0/b"]),
+        ("Type=linux-generic\nFormat=ext4", vec!["linux-generic", LINUX]),
+        ("Type=root-x86-64\nFormat=ext4", vec!["root-x86-64", "4f68bce3-e8cd-4db1-96e7-fbcaf984b709", "/"]),
+        ("Type=esp\nFormat=ext4", vec!["esp", "c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "/efi\0/boot"]),
+        ("Type=esp\nFormat=vfat", vec![]),
+        ("Type=swap", vec![]),
+        ("Type=usr\nFormat=empty", vec![]),
+        ("Type=home\nCopyBlocks=/a", vec![]),
+        ("Type=home", vec![]),
+        ("Type=home\nFormat=ext4\nAddValidateFS=no", vec![]),
+    ] {
+        let plan = plan(&definitions(&[("60", text)]), &empty(), Uuid::nil()).unwrap();
+        let said = constraints(&plan.new[0]);
+        assert_eq!(said.iter().map(|(_, value)| value.as_str()).collect::<Vec<_>>(), expected, "{text}");
+        let kinds = [Constraint::Label, Constraint::Type, Constraint::MountPoint];
+        assert!(said.iter().map(|(kind, _)| kind).eq(&kinds[..said.len()]), "{text}");
+        // What is written is what the check of the boot reads.
+        let partition = partition(1, 2048, 4095, plan.new[0].type_guid, &plan.new[0].label);
+        let mount_point = expected.get(2).map_or("/", |places| places.split('\0').next().unwrap());
+        let place = Place { mount_point, partition: Some(&partition) };
+        assert!(said.iter().all(|(kind, value)| kind.admits(value.as_bytes(), &place).is_ok()), "{text}");
+    }
+}
+
+#[test]
 fn lack_of_space_names_the_definition_and_a_full_table_says_so() {
     let wanted = definitions(&[("10-a", "Type=home\n"), ("50-root", "Type=root\nSizeMinBytes=2G\n")]);
     let error = plan(&wanted, &empty(), Uuid::nil()).unwrap_err().to_string();

@@ -26,7 +26,7 @@ use crate::{
     debug, luks,
     mkfs::{FileSystem, Params, btrfs},
     populate::{self, Content, populate},
-    repart::{Encrypt, Format, NewPartition},
+    repart::{self, Encrypt, Format, NewPartition},
     sys::{
         block::{BlockDevice, Node},
         btrfs as mounted, clock,
@@ -78,7 +78,7 @@ fn file_system(new: &NewPartition) -> Option<FileSystem> {
 
 /// Whether anything is to be put into it.
 fn is_filled(new: &NewPartition) -> bool {
-    is_root(new.type_guid) || new.definition.populates()
+    is_root(new.type_guid) || new.definition.populates() || !repart::constraints(new).is_empty()
 }
 
 fn plan(
@@ -210,11 +210,17 @@ fn put_in(
         let path = target.join(path.trim_start_matches('/'));
         File::open(&path).or_fail(STAGE, || format!("cannot open {}", path.display()))
     };
+    let default = definition.default_subvolume.as_deref().filter(|_| system == FileSystem::Btrfs);
+    let default = default.map(volume).transpose()?;
+    // What is mounted later without further words.
+    let mounted_later = default.as_ref().map_or(top, |default| default.as_fd());
     if is_root(new.type_guid) {
-        match definition.default_subvolume.as_deref().filter(|_| system == FileSystem::Btrfs) {
-            Some(path) => etc::populate(STAGE, volume(path)?.as_fd(), image.usr, image.identity)?,
-            None => etc::populate(STAGE, top, image.usr, image.identity)?,
-        }
+        etc::populate(STAGE, mounted_later, image.usr, image.identity)?;
+    }
+    let constraints = repart::constraints(new);
+    for top in [top, mounted_later] {
+        populate::constrain(top, &constraints)
+            .or_fail(STAGE, || format!("cannot set attributes of {}", target.display()))?;
     }
     for path in definition.read_only_subvolumes().filter(|_| system == FileSystem::Btrfs) {
         mounted::make_read_only(&volume(path)?)

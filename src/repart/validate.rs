@@ -1,0 +1,35 @@
+//! What a new file system is to say about the place that it was made for (`AddValidateFS=`, as systemd-repart 258 carries it
+//! out): the attributes that [`crate::disk::validatefs`] checks.
+
+use std::prelude::v1::*;
+
+use super::{Format, NewPartition};
+use crate::disk::{
+    types::{self, Role},
+    validatefs::Constraint,
+};
+
+/// The attributes of the top directory of a new partition's file system: its label, its type, and where MountPoint= or else
+/// the type says that it is mounted; alternatives stand between NULs. Empty for a file system that keeps no attributes, for
+/// copied blocks, and for `AddValidateFS=no`.
+pub fn constraints(new: &NewPartition) -> Vec<(Constraint, String)> {
+    let definition = &new.definition;
+    let format = definition.format.filter(|_| definition.add_validate_fs && definition.copy_blocks.is_none());
+    if !format.is_some_and(Format::holds_a_root) {
+        return Vec::new();
+    }
+    let said: Vec<&str> = definition.mount_points.iter().map(|point| point.path.as_str()).collect();
+    let places = match types::role(new.type_guid) {
+        _ if !said.is_empty() => said.join("\0"),
+        Some(Role::Root) => "/".into(),
+        _ => types::mount_points(new.type_guid).join("\0"),
+    };
+    [
+        (Constraint::Label, new.label.clone()),
+        (Constraint::Type, new.type_guid.to_string()),
+        (Constraint::MountPoint, places),
+    ]
+    .into_iter()
+    .filter(|(_, value)| !value.is_empty())
+    .collect()
+}
