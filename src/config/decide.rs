@@ -41,7 +41,11 @@ pub(super) fn decide(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<Config> {
             Some(word) => ImagePolicy::parse(value(word)).map_err(|error| ConfigError::value(word, error))?,
             None => ImagePolicy::default(),
         },
-        repart: !raw.masks.iter().any(|unit| unit == "systemd-repart.service"),
+        // Without a suffix a service is meant (systemd: unit_name_mangle).
+        repart: !raw
+            .masks
+            .iter()
+            .any(|unit| unit.strip_suffix(".service").unwrap_or(unit) == "systemd-repart"),
         factory_reset: raw.factory_reset.as_ref().map(flag).transpose()?,
         root_policy: choice(
             raw.hermetic("hermetic.root-policy"),

@@ -233,6 +233,8 @@ fn the_smaller_words() {
     }
     assert_eq!(config("systemd.machine-id=firmware").machine_id, Some(MachineId::Firmware));
     assert!(!config("rd.systemd.mask=systemd-repart.service").repart);
+    assert!(!config("rd.systemd.mask=systemd-repart").repart, "systemd adds the suffix");
+    assert!(config("rd.systemd.mask=systemd-repart.socket").repart);
     assert!(
         config("systemd.mask=systemd-repart.service rd.systemd.mask=x.service").repart,
         "the host's word"

@@ -37,6 +37,8 @@ pub enum RepartError {
     },
     /// Every entry of the partition table is used.
     TableFull {
+        /// The file of the definition that finds none.
+        file: String,
         /// How many there are.
         entries: u32,
     },
@@ -54,9 +56,10 @@ impl fmt::Display for RepartError {
                 f,
                 "{file}: the partition needs {needed} and the largest free area of the disk has {largest}; use a larger disk or a smaller SizeMinBytes="
             ),
-            Self::TableFull { entries } => {
-                write!(f, "all {entries} entries of the partition table are used; remove a partition")
-            }
+            Self::TableFull { file, entries } => write!(
+                f,
+                "{file}: the partition needs an entry and all {entries} of the partition table are used; remove a partition"
+            ),
         }
     }
 }

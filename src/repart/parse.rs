@@ -112,17 +112,32 @@ enum Unread {
     Refused(&'static str),
 }
 
+impl From<&'static str> for Unread {
+    /// What makes no sense is read over.
+    fn from(why: &'static str) -> Self {
+        Self::Value(why)
+    }
+}
+
 /// A definition while it is read.
 struct Parser<'a> {
     reading: Reading<'a>,
     warnings: &'a mut Vec<Warning>,
     definition: Definition,
     type_said: bool,
+    /// Words of the value at hand that make no sense, and why: systemd goes on with the next word, and so do we.
+    bad: Vec<(String, &'static str)>,
 }
 
 impl<'a> Parser<'a> {
     fn new(reading: Reading<'a>, warnings: &'a mut Vec<Warning>) -> Self {
-        Self { reading, warnings, definition: Definition::of_type(Uuid::nil()), type_said: false }
+        Self {
+            reading,
+            warnings,
+            definition: Definition::of_type(Uuid::nil()),
+            type_said: false,
+            bad: Vec::new(),
+        }
     }
 
     fn text(&mut self, file: &str, text: &str) -> Result<(), RepartError> {
@@ -142,7 +157,12 @@ impl<'a> Parser<'a> {
                     }
                 }
                 Item::Assignment(key, value) if ours => match self.assign(&key, &value) {
-                    Ok(()) => self.definition.places.push(Place { key, file: file.into(), line }),
+                    Ok(()) => {
+                        for (word, why) in core::mem::take(&mut self.bad) {
+                            self.warn(file, line, format!("{key}={word} ({why})"));
+                        }
+                        self.definition.places.push(Place { key, file: file.into(), line });
+                    }
                     Err(Unread::Key) => self.warn(file, line, format!("the unknown key {key}=")),
                     Err(Unread::Value(why)) => self.warn(file, line, format!("{key}={value} ({why})")),
                     Err(Unread::Refused(advice)) => {
@@ -251,8 +271,9 @@ impl<'a> Parser<'a> {
             "GrowFileSystem" => mine.grow_file_system = tristate(value)?,
             "AddValidateFS" => mine.add_validate_fs = boolean(value)?,
             "SupplementFor" => mine.supplement_for = Some(value.into()).filter(|_| !value.is_empty()),
+            // Kept as a place: what cannot be made without it asks.
             "SplitName" | "Compression" | "CompressionLevel" => {
-                return Err(Unread::Value("for image builders only"));
+                self.bad.push((value.into(), "for image builders only"));
             }
             _ => return self.assign_content(key, value),
         }
@@ -282,29 +303,40 @@ impl<'a> Parser<'a> {
             "ExcludeFilesTarget" => exclude(&mut mine.exclude_files_target, value, facts)?,
             "MakeDirectories" => {
                 for word in list(value)? {
-                    let path = expanded_path(&word, facts, false)?;
-                    if !mine.make_directories.contains(&path) {
-                        push(&mut mine.make_directories, path)?;
+                    match expanded_path(&word, facts, false) {
+                        Ok(path) if mine.make_directories.contains(&path) => {}
+                        Ok(path) => push(&mut mine.make_directories, path)?,
+                        Err(why) => self.bad.push((word, why)),
                     }
                 }
             }
             "MakeSymlinks" => {
                 for word in list(value)? {
-                    let (path, target) = word.split_once(':').ok_or(Unread::Value("say PATH:TARGET"))?;
-                    let path = expanded_path(path, facts, false)?;
-                    push(&mut mine.make_symlinks, Symlink { path, target: target.into() })?;
+                    let link = word.split_once(':').ok_or("say PATH:TARGET").and_then(|(path, target)| {
+                        Ok(Symlink { path: expanded_path(path, facts, false)?, target: target.into() })
+                    });
+                    match link {
+                        Ok(link) => push(&mut mine.make_symlinks, link)?,
+                        Err(why) => self.bad.push((word, why)),
+                    }
                 }
             }
             "Subvolumes" => {
                 for word in list(value)? {
                     let (path, flags) =
                         word.split_once(':').map_or((word.as_str(), None), |(p, f)| (p, Some(f)));
-                    let path = expanded_path(path, facts, false)?;
                     let read_only = match flags {
                         None => None,
                         Some("") => Some(false),
                         Some("ro") => Some(true),
-                        Some(_) => return Err(Unread::Value("the only flag is ro")),
+                        Some(_) => return Err(Unread::Refused("the only flag of a subvolume is ro")),
+                    };
+                    let path = match expanded_path(path, facts, false) {
+                        Ok(path) => path,
+                        Err(why) => {
+                            self.bad.push((word, why));
+                            continue;
+                        }
                     };
                     match mine.subvolumes.iter_mut().find(|subvolume| subvolume.path == path) {
                         Some(known) => known.read_only = read_only.unwrap_or(known.read_only),
@@ -391,10 +423,10 @@ fn parts(value: &str, most: usize) -> Result<impl Iterator<Item = String> + use<
     }
 }
 
-fn expanded_path(text: &str, facts: &Facts, keep_trailing_slash: bool) -> Result<String, Unread> {
-    let text =
-        facts.expand(text, PATH_MAX).map_err(|_| Unread::Value("a specifier that has no value here"))?;
-    fields::path(&text, keep_trailing_slash).ok_or(Unread::Value("no absolute path"))
+/// A path with its specifiers expanded, or why it is none.
+fn expanded_path(text: &str, facts: &Facts, keep_trailing_slash: bool) -> Result<String, &'static str> {
+    let text = facts.expand(text, PATH_MAX).map_err(|_| "a specifier that has no value here")?;
+    fields::path(&text, keep_trailing_slash).ok_or("no absolute path")
 }
 
 /// A label with its specifiers expanded.

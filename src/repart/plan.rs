@@ -340,7 +340,10 @@ fn assemble(
                 });
             }
             (None, Some(definition)) => {
-                let number = element.number.ok_or(RepartError::TableFull { entries: layout.entries })?;
+                let number = element.number.ok_or_else(|| RepartError::TableFull {
+                    file: definition.file.clone(),
+                    entries: layout.entries,
+                })?;
                 let offset = element.offset.unwrap_or(0);
                 let first = offset / block;
                 plan.new.push(NewPartition {

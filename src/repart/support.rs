@@ -49,6 +49,14 @@ pub fn refuse(definition: &Definition, maker: Maker) -> Result<(), RepartError> 
     if let Some(format) = format.filter(|format| !FORMATS.contains(format)) {
         return unsupported("Format", format.word(), "say Format=ext4, btrfs, vfat, swap or empty");
     }
+    let compresses = definition.places.iter().any(|place| place.key.starts_with("Compression"));
+    if format == Some(Format::Btrfs) && compresses {
+        return Err(definition.refuse(
+            "Compression",
+            "Compression= beside Format=btrfs is not supported",
+            "leave it to who builds the image",
+        ));
+    }
     let booted = matches!(types::role(definition.type_guid), Some(Role::Usr | Role::UsrVerity));
     if maker == Maker::Boot && definition.copy_blocks == Some(CopyBlocks::Auto) && !booted {
         return unsupported(

@@ -134,6 +134,41 @@ fn what_systemd_reads_over_is_read_over_with_file_and_line() {
 }
 
 #[test]
+fn a_bad_word_takes_no_good_one_with_it() {
+    // As config_parse_make_dirs, _make_symlinks and _subvolumes of 257 go on with the next word.
+    let text = "[Partition]\nType=root\nFormat=btrfs\nMakeDirectories=relative /var %Q/x /srv\n\
+         MakeSymlinks=/none b:c /a:b\nSubvolumes=var /srv\n";
+    let found = parse(text).unwrap();
+    let definition = &found.list[0];
+    assert_eq!(definition.make_directories, ["/var", "/srv"]);
+    assert_eq!(definition.make_symlinks, [Symlink { path: "/a".into(), target: "b".into() }]);
+    assert_eq!(definition.subvolumes, [Subvolume { path: "/srv".into(), read_only: false }]);
+    let warnings: Vec<_> = found.warnings.iter().map(Warning::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "50-root.conf:4: MakeDirectories=relative (no absolute path) is ignored",
+            "50-root.conf:4: MakeDirectories=%Q/x (a specifier that has no value here) is ignored",
+            "50-root.conf:5: MakeSymlinks=/none (say PATH:TARGET) is ignored",
+            "50-root.conf:5: MakeSymlinks=b:c (no absolute path) is ignored",
+            "50-root.conf:6: Subvolumes=var (no absolute path) is ignored",
+        ]
+    );
+}
+
+#[test]
+fn compression_is_an_image_builder_s_and_refuses_where_it_would_change_what_is_made() {
+    for (format, refused) in [("ext4", false), ("btrfs", true)] {
+        let found = parse(&format!("[Partition]\nType=root\nFormat={format}\nCompression=zstd\n")).unwrap();
+        let warning = "50-root.conf:4: Compression=zstd (for image builders only) is ignored";
+        assert_eq!(found.warnings[0].to_string(), warning);
+        let said = crate::repart::refuse(&found.list[0], crate::repart::Maker::Boot);
+        let text = "50-root.conf:4: Compression= beside Format=btrfs is not supported; leave it to who builds the image";
+        assert_eq!(said.err().map(|error| error.to_string()), refused.then(|| text.to_owned()));
+    }
+}
+
+#[test]
 fn policy_that_is_not_understood_refuses_with_file_line_and_advice() {
     for (line, expected) in [
         ("Type=lair", ":3: Type=lair is not supported; say a type"),
@@ -162,6 +197,10 @@ fn policy_that_is_not_understood_refuses_with_file_line_and_advice() {
         ("Verity=data\nVerityMatchKey=x", ":3: no definition says Verity=hash and"),
         ("Verity=signature\nVerityMatchKey=x", ":3: Verity=signature is not supported"),
         ("VerityHashBlockSizeBytes=500", ":3: VerityHashBlockSizeBytes=500 is not supported"),
+        (
+            "Subvolumes=/a /b:nodatacow /c",
+            ":3: Subvolumes=/a /b:nodatacow /c is not supported; the only flag",
+        ),
         ("DefaultSubvolume=/a", ":3: DefaultSubvolume=/a is none of Subvolumes="),
         ("SupplementFor=50-root", ":3: SupplementFor=50-root names no definition"),
         ("SupplementFor=a/b", ":3: SupplementFor=a/b is no name"),
