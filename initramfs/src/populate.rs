@@ -21,6 +21,8 @@ use hermetic_init::{
 /// What stopped us.
 #[derive(Debug)]
 pub enum Error {
+    /// No loop device to mount it with.
+    Loop(PathBuf, io::Error),
     /// No place to mount at.
     Place(PathBuf, io::Error),
     /// mount(8) is not there.
@@ -50,6 +52,11 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Loop(path, error) => write!(
+                f,
+                "cannot fill a file system with files: {}: {error}; it needs root and loop devices",
+                path.display()
+            ),
             Self::Place(path, error) => write!(f, "cannot make {} to mount at: {error}", path.display()),
             Self::NoMount(error) => write!(f, "cannot run mount(8): {error}; install util-linux"),
             Self::Mount { image, said } => write!(
@@ -84,6 +91,19 @@ pub struct Place<'a> {
     pub file_system: FileSystem,
     /// Subvolumes that are made read-only when they are filled.
     pub read_only: &'a [&'a str],
+}
+
+/// Whether [`populate_image`] can work at all, asked before anything is written.
+///
+/// # Errors
+/// No loop devices, or no right to mount.
+pub fn can_populate() -> Result<(), Error> {
+    let control = Path::new("/dev/loop-control");
+    let open = || File::options().read(true).write(true).open(control).map(drop);
+    match rustix::process::geteuid().is_root() {
+        true => open().map_err(|error| Error::Loop(control.to_owned(), error)),
+        false => Err(Error::Loop(control.to_owned(), io::ErrorKind::PermissionDenied.into())),
+    }
 }
 
 /// Mounts the file system, puts `content` of the tree `source` into it, and unmounts it.

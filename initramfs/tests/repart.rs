@@ -335,3 +335,55 @@ fn a_first_boot_is_shown_and_nothing_is_changed() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("50-root.conf:3: Format=xfs is not supported"));
     assert!(fs::read(&disk).unwrap() == before);
 }
+
+#[test]
+fn what_cannot_be_done_is_refused_before_anything_is_written() {
+    let scratch = common::Scratch::here("refused");
+    let (disk, defs) = (scratch.host("disk"), scratch.host("defs"));
+    fs::create_dir_all(&defs).unwrap();
+    let program = scratch.host("hermetic");
+    fs::copy(env!("CARGO_BIN_EXE_hermetic"), &program).unwrap();
+    let repart = |words: &[&str]| {
+        let mut command = Command::new(&program);
+        command.args(["repart", "--dry-run=no"]).arg(format!("--definitions={}", defs.display())).args(words);
+        command
+    };
+    let definition =
+        |text: &str| fs::write(defs.join("50-root.conf"), format!("[Partition]\nType=root\n{text}")).unwrap();
+    let before = vec![0_u8; 64 << 20];
+    fs::write(&disk, &before).unwrap();
+    fs::set_permissions(&disk, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    let refuses = |mut command: Command, says: &str| {
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && said.contains(says), "{says:?}: {output:?}");
+        assert!(fs::read(&disk).unwrap() == before, "{says:?}: the disk was changed");
+    };
+    let path = disk.display().to_string();
+    let image = format!("--image={path}");
+    definition("");
+    refuses(repart(&["--empty=force", &image]), "say --seed=ID or --seed=random with --image=");
+    definition("CopyFiles=/etc\n");
+    refuses(
+        repart(&["--empty=force", "--seed=random", &image]),
+        "50-root.conf: CopyFiles= would copy from the image",
+    );
+    // Who may not mount learns it before the disk is cleared.
+    let mut nobody = repart(&["--empty=force", "--seed=random", &path]);
+    std::os::unix::process::CommandExt::uid(&mut nobody, 65_534);
+    refuses(nobody, "cannot fill a file system with files");
+    // Facts of the host are none of the image's.
+    definition("Label=of-%m\n");
+    let output = repart(&["--empty=force", "--seed=random", "--json=short", &image]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("50-root.conf:3:"), "{output:?}");
+    // A lock that somebody holds for a moment is waited for.
+    fs::write(&disk, &before).unwrap();
+    let held = fs::File::open(&disk).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockShared).unwrap();
+    let mut waits = repart(&["--empty=force", "--seed=random", &path]).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert!(waits.try_wait().unwrap().is_none(), "the lock was not waited for");
+    drop(held);
+    assert!(waits.wait().unwrap().success());
+}

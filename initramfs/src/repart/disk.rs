@@ -5,15 +5,23 @@ use std::{
     io::{self, Seek, SeekFrom},
     os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use hermetic_init::{disk::gpt::Geometry, sys::block::Node, units::Bytes, writes};
-use rustix::fs::{FallocateFlags, FlockOperation, OFlags, fallocate, flock};
+use rustix::{
+    fs::{FallocateFlags, FlockOperation, OFlags, fallocate, flock},
+    io::Errno,
+};
 
 use super::{
     Failure,
     args::{Choices, Empty},
 };
+
+/// How long another's lock is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// An open disk, locked against udev and other tools.
 pub struct Disk {
@@ -64,7 +72,14 @@ impl Disk {
         } else {
             FlockOperation::NonBlockingLockExclusive
         };
-        flock(&disk.file, lock).map_err(|errno| failure("lock", errno.into()))?;
+        // udev's probe holds its lock for a moment after each change of a device.
+        let patience = Instant::now() + PATIENCE;
+        while let Err(errno) = flock(&disk.file, lock) {
+            if errno != Errno::WOULDBLOCK || Instant::now() >= patience {
+                return Err(failure("lock", errno.into()));
+            }
+            thread::sleep(PATIENCE / 100);
+        }
         disk.size = (&disk.file).seek(SeekFrom::End(0)).map_err(|error| failure("measure", error))?;
         disk.block_size = match choices.sector_size {
             Some(size) => size,

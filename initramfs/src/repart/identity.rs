@@ -34,8 +34,12 @@ pub fn seed(choices: &Choices, log: Log) -> Result<Uuid, Failure> {
         Seed::Fixed(seed) if !seed.is_nil() => return Ok(seed),
         Seed::Random => {}
         Seed::Fixed(_) | Seed::Machine => {
-            // The machine that works on an image is not the one that it will be.
-            if let Some(id) = machine_id(root).filter(|_| choices.image.is_none()) {
+            if choices.image.is_some() {
+                return Err(Failure::new(
+                    "The file systems of an image are not opened here, nor is its machine ID read: say --seed=ID or --seed=random with --image=.",
+                ));
+            }
+            if let Some(id) = machine_id(root) {
                 return Ok(id);
             }
             log.say(Level::Info, "No machine ID set, using randomized partition UUIDs.");
@@ -44,8 +48,13 @@ pub fn seed(choices: &Choices, log: Log) -> Result<Uuid, Failure> {
     Ok(Builder::from_random_bytes(random()?).into_uuid())
 }
 
-/// What specifiers in definitions stand for.
+/// What specifiers in definitions stand for. The machine that works on an image is not the one that it will be: of an image
+/// the architecture alone is known.
 pub fn known(choices: &Choices) -> Facts {
+    let architecture = Some(facts::architecture(std::env::consts::ARCH).into());
+    if choices.image.is_some() {
+        return Facts { architecture, ..Facts::default() };
+    }
     let root = choices.root.as_deref().unwrap_or(Path::new("/"));
     let read = |path: &str| fs::read_to_string(root.join(path)).ok();
     let os_release = read("etc/os-release").or_else(|| read("usr/lib/os-release"));
@@ -58,7 +67,7 @@ pub fn known(choices: &Choices) -> Facts {
         kernel_release: own(uname.release()),
         hostname: own(uname.nodename()),
         pretty_hostname: None,
-        architecture: Some(facts::architecture(std::env::consts::ARCH).into()),
+        architecture,
         os_release: os_release.as_deref().map(facts::parse_os_release),
     }
 }

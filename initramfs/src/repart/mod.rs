@@ -35,7 +35,7 @@ use hermetic_init::{
         gpt::{Gpt, GptError},
         partition::Layout,
     },
-    repart::{self, Definition, Definitions, Plan, Reading, RepartError, Search, disk_uuid},
+    repart::{self, CopyBlocks, Definition, Definitions, Plan, Reading, RepartError, Search, disk_uuid},
     secret::Secret,
     units::Lba,
 };
@@ -252,7 +252,28 @@ fn read(choices: &Choices, log: Log) -> Result<Vec<Definition>, Failure> {
     for warning in &found.warnings {
         log.say(Level::Warning, warning);
     }
+    if choices.image.is_some() {
+        of_an_image(&found.list, choices)?;
+    }
     Ok(found.list)
+}
+
+/// Refuses what would have to come from the file systems of the image: the host has other files.
+fn of_an_image(definitions: &[Definition], choices: &Choices) -> Result<(), Failure> {
+    let refuse = |file: &str, key: &str, say: &str| {
+        Failure::new(format!(
+            "{file}: {key} would copy from the image, whose file systems are not opened here: {say}."
+        ))
+    };
+    for Definition { file, copy_files, copy_blocks, .. } in definitions {
+        if !copy_files.is_empty() && choices.copy_source.is_none() {
+            return Err(refuse(file, "CopyFiles=", "say --copy-source= with --image="));
+        }
+        if matches!(copy_blocks, Some(CopyBlocks::Path(_))) {
+            return Err(refuse(file, "CopyBlocks=", "name the image as DEVICE instead of --image="));
+        }
+    }
+    Ok(())
 }
 
 /// What opens encrypted partitions: nothing, unless a file says otherwise.

@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     mirror::log::{Level, Log},
-    populate::{Place, populate_image},
+    populate::{Place, can_populate, populate_image},
 };
 
 /// What is wiped at either end of a range that cannot be discarded: superblocks stand there.
@@ -90,6 +90,14 @@ impl Work<'_> {
             // A backup that differs could name a range that is about to be written.
             None => gpt.repair().map_err(|error| Failure::new(format!("{name}: {error}")))?,
         };
+
+        if let Some(new) = mine().find(|new| new.definition.populates() && file_system(new).is_some()) {
+            let refuse = |error: &dyn std::fmt::Display| {
+                Failure::new(format!("{}: {error}; nothing was changed", new.definition.file))
+            };
+            can_populate().map_err(|error| refuse(&error))?;
+            self.copied().map_err(|error| refuse(&error))?;
+        }
 
         self.log.say(Level::Info, format!("Applying changes to {name}."));
         self.disk.resize(self.choices.discard).map_err(failed)?;
@@ -204,10 +212,7 @@ impl Work<'_> {
             make_symlinks: &make_symlinks,
             root_of: (types::role(new.type_guid) == Some(Role::Root)).then_some(mounted.as_slice()),
         };
-        let root = self.choices.copy_source.as_deref().or(self.choices.root.as_deref());
-        let root = root.unwrap_or(Path::new("/"));
-        let source =
-            File::open(root).map_err(|error| Failure::new(format!("{}: {error}", root.display())))?;
+        let source = self.copied()?;
         let read_only: Vec<&str> = definition.read_only_subvolumes().collect();
         let place = Place {
             image: &self.disk.path,
@@ -216,9 +221,25 @@ impl Work<'_> {
             file_system,
             read_only: &read_only,
         };
-        populate_image(&place, source.as_fd(), &content)
-            .map(drop)
-            .map_err(|error| Failure::new(format!("{}: {error}", definition.file)))
+        let report = populate_image(&place, source.as_fd(), &content)
+            .map_err(|error| Failure::new(format!("{}: {error}", definition.file)))?;
+        for path in &report.missing {
+            self.log
+                .say(Level::Notice, format!("{}: {path} is not there, nothing is copied.", definition.file));
+        }
+        for path in &report.skipped {
+            let name = file_system.name();
+            self.log
+                .say(Level::Warning, format!("{}: {name} cannot hold {path}, left out.", definition.file));
+        }
+        Ok(())
+    }
+
+    /// The tree that files are copied from.
+    fn copied(&self) -> Result<File, Failure> {
+        let root = self.choices.copy_source.as_deref().or(self.choices.root.as_deref());
+        let root = root.unwrap_or(Path::new("/"));
+        File::open(root).map_err(|error| Failure::new(format!("{}: {error}", root.display())))
     }
 
     /// The table as it is to be.
