@@ -72,6 +72,16 @@ pub fn find(name: &str) -> Result<Option<(Vec<u8>, String)>, String> {
     Ok(None)
 }
 
+/// The file at this path, which somebody named, and the path.
+///
+/// # Errors
+/// As [`find`]; also when there is none.
+pub fn named(path: &str) -> Result<(Vec<u8>, String), String> {
+    read(Path::new(path))
+        .map(|content| (content, path.to_owned()))
+        .map_err(|error| format!("{path}: {error}"))
+}
+
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     File::open(path)?.take(LARGEST + 1).read_to_end(&mut content)?;

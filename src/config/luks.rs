@@ -52,6 +52,8 @@ pub struct VolumeOptions {
     pub key_file_offset: u64,
     /// `keyfile-size=`, in bytes; None: all of it.
     pub key_file_size: Option<u64>,
+    /// `tpm2-signature=`: the file with PCR signatures; None: where systemd's tools look for it.
+    pub tpm2_signature: Option<String>,
 }
 
 impl Default for VolumeOptions {
@@ -68,6 +70,7 @@ impl Default for VolumeOptions {
             timeout: Some(Duration::from_secs(TIMEOUT)),
             key_file_offset: 0,
             key_file_size: None,
+            tpm2_signature: None,
         }
     }
 }
@@ -185,6 +188,13 @@ impl VolumeOptions {
                 | "_netdev" => {}
                 // A header's own tokens are asked whatever stands here, and say what they need.
                 "tpm2-device" if matches!(value, Some("auto" | "/dev/tpmrm0")) => {}
+                "tpm2-device" => {
+                    warnings.push(Warning::new(word, "tpm2-device is ignored: /dev/tpmrm0 is asked"));
+                }
+                "tpm2-signature" => {
+                    let path = value.filter(|path| path.starts_with('/') && !path.ends_with('/'));
+                    options.tpm2_signature = Some(path.ok_or_else(wrong)?.into());
+                }
                 "tpm2-pin" | "token-timeout" => {}
                 "header" | "plain" | "tcrypt" | "tcrypt-hidden" | "tcrypt-system" | "tcrypt-veracrypt"
                 | "bitlk" | "swap" | "tmp" => {
@@ -313,14 +323,26 @@ mod tests {
             ("luks,x-initrd.attach,password-echo=no", 0),
             ("tpm2-device=auto,tpm2-pin=yes,tries=0,timeout=0", 0),
             ("tpm2-pcrs=7", 1),
+            ("tpm2-device=/dev/tpmrm7", 1),
+            ("tpm2-signature=/etc/signatures.json", 0),
             ("from-the-future", 1),
         ] {
             assert_eq!(luks(&format!("luks.options={list}")).1, warnings, "{list}");
         }
         assert_eq!(luks("luks.options=tries=0,timeout=0").0.options(Uuid::nil()).tries, None);
-        for list in
-            ["tries=x", "timeout=soon", "headless=perhaps", "keyfile-size=-1", "header=/x", "plain", "swap"]
-        {
+        let signature = luks("luks.options=tpm2-signature=/a/b").0.options(Uuid::nil()).tpm2_signature;
+        assert_eq!(signature.as_deref(), Some("/a/b"));
+        for list in [
+            "tries=x",
+            "timeout=soon",
+            "headless=perhaps",
+            "keyfile-size=-1",
+            "header=/x",
+            "plain",
+            "swap",
+            "tpm2-signature=x",
+            "tpm2-signature",
+        ] {
             assert!(Config::from_cmdline(&format!("luks.options={list}"), None).is_err(), "{list}");
         }
     }

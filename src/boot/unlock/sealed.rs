@@ -186,7 +186,11 @@ impl Volume<'_> {
 
 /// The signature file. One that cannot be used is as good as none; the tokens that need it will say so.
 fn signatures(volume: &Volume<'_>, tried: &mut Vec<String>) -> Option<Signatures> {
-    let read = stub::find(stub::PCR_SIGNATURES).and_then(|found| match found {
+    let found = match &volume.options.tpm2_signature {
+        Some(path) => stub::named(path).map(Some),
+        None => stub::find(stub::PCR_SIGNATURES),
+    };
+    let read = found.and_then(|found| match found {
         Some((content, path)) => {
             let parsed = Signatures::parse(&content);
             parsed.map(Some).map_err(|error: TpmError| format!("{path}: {error}"))
