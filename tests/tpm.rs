@@ -217,22 +217,58 @@ fn raw(simulator: &Simulator, code: u32, handles: &[u32], params: &[u8]) -> Zero
     response
 }
 
-#[test]
-fn a_storage_root_key_that_is_rsa_is_refused_by_name() {
-    let Some(simulator) = Simulator::new() else { return };
-    // TCG EK Credential Profile, template L-1: RSA 2048, AES-128-CFB, as an SRK has it.
-    #[rustfmt::skip]
-    let public = [
-        0, 1, 0, 11, 0, 3, 4, 0x72, 0, 0, // RSA, SHA-256, attributes, no policy
-        0, 6, 0, 0x80, 0, 0x43, 0, 0x10, 8, 0, 0, 0, 0, 0, 0, 0,
-    ];
-    let public = [&[0, public.len() as u8], &public[..]].concat();
+/// TCG EK Credential Profile, templates L-1 (RSA 2048) and L-2 (P-256), as a storage root key has them: AES-128-CFB.
+#[rustfmt::skip]
+const RSA: [u8; 26] = [
+    0, 1, 0, 11, 0, 3, 4, 0x72, 0, 0, // RSA, SHA-256, attributes, no policy
+    0, 6, 0, 0x80, 0, 0x43, 0, 0x10, 8, 0, 0, 0, 0, 0, 0, 0,
+];
+#[rustfmt::skip]
+const RSA_1024: [u8; 26] = [
+    0, 1, 0, 11, 0, 3, 4, 0x72, 0, 0,
+    0, 6, 0, 0x80, 0, 0x43, 0, 0x10, 4, 0, 0, 0, 0, 0, 0, 0,
+];
+#[rustfmt::skip]
+const ELLIPTIC: [u8; 26] = [
+    0, 0x23, 0, 11, 0, 3, 4, 0x72, 0, 0, // ECC
+    0, 6, 0, 0x80, 0, 0x43, 0, 0x10, 0, 3, 0, 0x10, 0, 0, 0, 0,
+];
+
+/// Has the TPM make a key by this template and keep it there; its `TPM2B_PUBLIC`.
+fn keep(simulator: &Simulator, template: &[u8], place: u32) -> Vec<u8> {
+    let public = [&[0, template.len() as u8], template].concat();
     let params = [&[0, 4, 0, 0, 0, 0], &public[..], &[0, 0, 0, 0, 0, 0]].concat();
-    let made = raw(&simulator, 0x131, &[0x4000_0001], &params);
+    let made = raw(simulator, 0x131, &[0x4000_0001], &params);
     let handle = u32::from_be_bytes(made[10..14].try_into().unwrap());
-    raw(&simulator, 0x120, &[0x4000_0001, handle], &0x8100_0001_u32.to_be_bytes());
+    raw(simulator, 0x120, &[0x4000_0001, handle], &place.to_be_bytes());
+    // No resource manager makes room for what comes: TPM2_FlushContext.
+    let flush = [&[0x80, 1, 0, 0, 0, 14, 0, 0, 1, 0x65][..], &handle.to_be_bytes()].concat();
+    assert_eq!(Wire(simulator.port).transmit(&flush).unwrap()[6..], [0; 4]);
+    let size = usize::from(u16::from_be_bytes(made[18..20].try_into().unwrap()));
+    made[18..20 + size].to_vec()
+}
+
+#[test]
+fn a_storage_root_key_of_another_kind_is_refused_by_name() {
+    let Some(simulator) = Simulator::new() else { return };
+    keep(&simulator, &RSA_1024, 0x8100_0001);
     let error = simulator.with(|tpm| tpm.enrol(&policy("7", false), None, None).err().unwrap());
-    assert!(matches!(error, TpmError::Unsupported(_)) && error.to_string().contains("an RSA key"), "{error}");
+    let text = error.to_string();
+    assert!(matches!(error, TpmError::Unsupported(_)) && text.contains("an RSA key of 2048 bits"), "{text}");
+}
+
+#[test]
+fn an_rsa_storage_root_key_seals_and_releases() {
+    let Some(simulator) = Simulator::new() else { return };
+    keep(&simulator, &RSA, 0x8100_0001);
+    simulator.with(|tpm| {
+        let word = Secret::new(b"1234".to_vec());
+        let pin = Pin::new(&word, None);
+        let (token, passphrase) = tpm.enrol(&policy("7", true), Some(&pin), None).unwrap();
+        let token = Token::parse(&token.to_json(0)).unwrap();
+        assert!(tpm.open(&token, &pin, None).unwrap().expose() == passphrase.expose());
+        assert!(tpm.open(&token, &Pin::none(), None).err().unwrap().is_wrong_pin());
+    });
 }
 
 #[test]
@@ -265,6 +301,72 @@ fn whoever_changes_a_response_on_the_bus_is_found_out() {
         !heard.windows(16).any(|window| window == &secret[..16]),
         "the secret crosses the bus in the clear"
     );
+}
+
+/// A TPM behind something that does as it likes with each command: the response, or None to pass the command on.
+struct Between<'a>(Wire, &'a mut dyn FnMut(&[u8]) -> Option<Vec<u8>>);
+
+impl Transport for Between<'_> {
+    fn transmit(&mut self, command: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
+        match (self.1)(command) {
+            Some(response) => Ok(Zeroizing::new(response)),
+            None => self.0.transmit(command),
+        }
+    }
+}
+
+const UNSEAL: [u8; 4] = 0x15e_u32.to_be_bytes();
+
+#[test]
+fn a_pcr_that_changes_meanwhile_is_looked_at_again() {
+    let Some(simulator) = Simulator::new() else { return };
+    let (token, passphrase) = simulator.with(|tpm| tpm.enrol(&policy("7", false), None, None).unwrap());
+    for changes in [3, 100] {
+        let mut unseals = 0;
+        // Between what the policy looks at and the secret somebody extends a PCR, not one of the policy's.
+        let mut meddle = |command: &[u8]| {
+            if command[6..10] == UNSEAL {
+                unseals += 1;
+                if unseals <= changes {
+                    simulator.with(|tpm| extend(tpm, 8, "the boot loader's"));
+                }
+            }
+            None
+        };
+        let mut bus = Between(Wire(simulator.port), &mut meddle);
+        let opened = Tpm::new(&mut bus, &mut random).open(&token, &Pin::none(), None);
+        if changes == 3 {
+            assert!(opened.unwrap().expose() == passphrase.expose());
+            assert_eq!(unseals, 4);
+        } else {
+            // As often as systemd tries.
+            let error = opened.err().unwrap();
+            assert!(error.is_pcr_changed() && unseals == 30, "{error} after {unseals}");
+        }
+    }
+}
+
+#[test]
+fn a_tpm_that_is_busy_is_asked_again() {
+    let Some(simulator) = Simulator::new() else { return };
+    let (token, passphrase) = simulator.with(|tpm| tpm.enrol(&policy("7", false), None, None).unwrap());
+    // TPM_RC_YIELDED, TPM_RC_TESTING, TPM_RC_RETRY; some times in a row, and then for ever.
+    for (code, busy) in [(0x908_u16, 4), (0x90a, 4), (0x922, 19), (0x922, 1000)] {
+        let mut unseals = 0;
+        let mut yielding = |command: &[u8]| {
+            let is_unseal = command[6..10] == UNSEAL;
+            unseals += u32::from(is_unseal);
+            let [high, low] = code.to_be_bytes();
+            (is_unseal && unseals <= busy).then(|| vec![0x80, 1, 0, 0, 0, 10, 0, 0, high, low])
+        };
+        let mut bus = Between(Wire(simulator.port), &mut yielding);
+        let opened = Tpm::new(&mut bus, &mut random).open(&token, &Pin::none(), None);
+        match opened {
+            Ok(opened) => assert!(busy < 20 && opened.expose() == passphrase.expose()),
+            Err(error) => assert!(busy == 1000 && error.to_string().contains("TPM_RC_RETRY"), "{error}"),
+        }
+        assert_eq!(unseals, (busy + 1).min(20), "{code:#x}");
+    }
 }
 
 /// What openssl of the tool root says, with its files in the scratch directory.
@@ -331,7 +433,9 @@ fn enroll(simulator: &Simulator, words: &[&str]) -> std::process::Output {
     command.args(["--mount", "sh", "-c", script, &root, "systemd-cryptenroll"]);
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C").env("NEWPIN", "1234");
     command.arg(format!("--unlock-key-file={}", simulator.scratch.inside("key")));
-    command.arg(format!("--tpm2-device=swtpm:host=127.0.0.1,port={}", simulator.port));
+    if !words.iter().any(|word| word.starts_with("--tpm2-device-key=")) {
+        command.arg(format!("--tpm2-device=swtpm:host=127.0.0.1,port={}", simulator.port));
+    }
     command.args(words).arg(simulator.scratch.inside("disk")).output().unwrap()
 }
 
@@ -371,39 +475,67 @@ fn tokens_of_systemd_cryptenroll_open_their_keyslots() {
         (&["--tpm2-pcrs=7", "--tpm2-with-pin=yes"], Some("1234")),
         (&["--tpm2-pcrs=7", &public, "--tpm2-public-key-pcrs=11"], None),
     ] {
-        volume(&simulator);
-        let without_key = words.iter().all(|word| !word.contains("public-key"));
-        let words = if without_key { [words, &["--tpm2-public-key="]].concat() } else { words.to_vec() };
-        let output = enroll(&simulator, &words);
-        assert!(output.status.success(), "{words:?}: {output:?}");
-        let tokens = tokens(&simulator);
-        let token = Token::parse(&tokens[0]).unwrap_or_else(|error| panic!("{words:?}: {error}: {tokens:?}"));
-        let typed = pin.map(|pin: &str| Secret::new(pin.as_bytes().to_vec()));
-        let pin = typed.map_or_else(Pin::none, |pin| Pin::new(&pin, token.salt.as_deref()));
-        let signatures = token.policy.signed.as_ref().map(|signed| {
-            let approved = simulator.with(|tpm| tpm.pcr_policy(Bank::Sha256, signed.pcrs).unwrap());
-            fs::write(scratch.host("approved"), approved).unwrap();
-            openssl(scratch, &["dgst", "-sha256", "-sign", "@key.pem", "-out", "@signature", "@approved"]);
-            let text = openssl(scratch, &["base64", "-A", "-in", "@signature"]);
-            let file = serde_json::json!({ "sha256": [{
-                "pcrs": [11], "pkfp": hex(&signed.key.fingerprint()), "pol": hex(&approved),
-                "sig": String::from_utf8(text).unwrap(),
-            }]});
-            signature::Signatures::parse(file.to_string().as_bytes()).unwrap()
-        });
-        let passphrase = simulator
-            .with(|tpm| tpm.open(&token, &pin, signatures.as_ref()))
-            .unwrap_or_else(|error| panic!("{words:?}: {error}"));
-        let disk = fs::File::open(scratch.host("disk")).unwrap();
-        let header = Header::read(&disk).unwrap();
-        let key = header.unlock(&disk, &passphrase, Limits::with_memory(128 << 10)).unwrap();
-        assert_eq!(key.keyslot, 1, "{words:?}");
-        // What we would write for the same key has the same members.
-        let ours = token.to_json(1);
-        let members = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-        let theirs = &tokens[0];
-        for member in members(&ours) {
-            assert_eq!(ours[&member], theirs[&member], "{words:?}: {member} of {theirs}");
-        }
+        opens_what_it_enrols(&simulator, words, pin);
+    }
+}
+
+/// The storage root key may be an RSA key, the key another persistent one, and the TPM somewhere else when it is sealed.
+#[test]
+fn tokens_of_other_keys_open_their_keyslots() {
+    let Some(simulator) = Simulator::new() else { return };
+    let public = keep(&simulator, &RSA, 0x8100_0001);
+    opens_what_it_enrols(&simulator, &["--tpm2-pcrs=7"], None);
+    opens_what_it_enrols(&simulator, &["--tpm2-pcrs=7", "--tpm2-with-pin=yes"], Some("1234"));
+    let pcr7 = format!("--tpm2-pcrs=7:sha256={}", "00".repeat(32));
+    fs::write(simulator.scratch.host("srk"), public).unwrap();
+    let key = format!("--tpm2-device-key={}", simulator.scratch.inside("srk"));
+    opens_what_it_enrols(&simulator, &[&key, &pcr7], None);
+
+    let simulator = Simulator::new().unwrap();
+    let public = keep(&simulator, &ELLIPTIC, 0x8100_0001);
+    fs::write(simulator.scratch.host("srk"), public).unwrap();
+    let key = format!("--tpm2-device-key={}", simulator.scratch.inside("srk"));
+    opens_what_it_enrols(&simulator, &[&key, &pcr7], None);
+    opens_what_it_enrols(&simulator, &[&key, &pcr7, "--tpm2-with-pin=yes"], Some("1234"));
+    keep(&simulator, &ELLIPTIC, 0x8100_0002);
+    opens_what_it_enrols(&simulator, &["--tpm2-pcrs=7", "--tpm2-seal-key-handle=0x81000002"], None);
+}
+
+/// Enrols by these words, in place of what was there, and opens the keyslot.
+fn opens_what_it_enrols(simulator: &Simulator, words: &[&str], pin: Option<&str>) {
+    let scratch = &simulator.scratch;
+    volume(simulator);
+    let without_key = words.iter().all(|word| !word.contains("public-key"));
+    let words = if without_key { [words, &["--tpm2-public-key="]].concat() } else { words.to_vec() };
+    let output = enroll(simulator, &words);
+    assert!(output.status.success(), "{words:?}: {output:?}");
+    let tokens = tokens(simulator);
+    let token = Token::parse(&tokens[0]).unwrap_or_else(|error| panic!("{words:?}: {error}: {tokens:?}"));
+    let typed = pin.map(|pin| Secret::new(pin.as_bytes().to_vec()));
+    let pin = typed.map_or_else(Pin::none, |pin| Pin::new(&pin, token.salt.as_deref()));
+    let signatures = token.policy.signed.as_ref().map(|signed| {
+        let approved = simulator.with(|tpm| tpm.pcr_policy(Bank::Sha256, signed.pcrs).unwrap());
+        fs::write(scratch.host("approved"), approved).unwrap();
+        openssl(scratch, &["dgst", "-sha256", "-sign", "@key.pem", "-out", "@signature", "@approved"]);
+        let text = openssl(scratch, &["base64", "-A", "-in", "@signature"]);
+        let file = serde_json::json!({ "sha256": [{
+            "pcrs": [11], "pkfp": hex(&signed.key.fingerprint()), "pol": hex(&approved),
+            "sig": String::from_utf8(text).unwrap(),
+        }]});
+        signature::Signatures::parse(file.to_string().as_bytes()).unwrap()
+    });
+    let passphrase = simulator
+        .with(|tpm| tpm.open(&token, &pin, signatures.as_ref()))
+        .unwrap_or_else(|error| panic!("{words:?}: {error}"));
+    let disk = fs::File::open(scratch.host("disk")).unwrap();
+    let header = Header::read(&disk).unwrap();
+    let key = header.unlock(&disk, &passphrase, Limits::with_memory(128 << 10)).unwrap();
+    assert_eq!(key.keyslot, 1, "{words:?}");
+    // What we would write for the same key has the same members.
+    let ours = token.to_json(1);
+    let members = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let theirs = &tokens[0];
+    for member in members(&ours) {
+        assert_eq!(ours[&member], theirs[&member], "{words:?}: {member} of {theirs}");
     }
 }

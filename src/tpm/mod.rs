@@ -3,6 +3,7 @@
 //! | file | noun |
 //! |---|---|
 //! | `command` | one command with its authorizations, one response, checked |
+//! | `salt` | what a session's key is made of, told to the storage root key alone |
 //! | `session` | an HMAC or policy session: salted, bound, its parameters encrypted |
 //! | `kdf` | the key derivations of the specification |
 //! | `object` | public areas, names, the storage root key |
@@ -28,6 +29,7 @@ pub mod measure;
 mod object;
 mod pcr;
 mod policy;
+mod salt;
 mod seal;
 mod session;
 pub mod signature;

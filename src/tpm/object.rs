@@ -26,6 +26,8 @@ const STORAGE_ROOT: u32 = 0x8100_0001;
 const OWNER: u32 = 0x4000_0001;
 /// `TPM_RH_NULL`.
 pub(super) const NULL: u32 = 0x4000_0007;
+/// `TPM_HT_PERSISTENT`: the first byte of the handle of a key that is kept.
+const PERSISTENT: u32 = 0x81;
 /// tpm2-tss's type of a serialised key (`IESYSC_KEY_RSRC`).
 const KEY_RESOURCE: u32 = 1;
 
@@ -62,16 +64,44 @@ pub struct StorageKey {
     public: Vec<u8>,
 }
 
+/// The modulus of an RSA key of 2048 bits.
+pub(super) type Rsa = [u8; 256];
+
+/// To whom a secret is told.
+pub(super) enum Recipient {
+    /// A point of P-256.
+    Point { x: [u8; DIGEST], y: [u8; DIGEST] },
+    /// An RSA key.
+    Rsa(Rsa),
+}
+
 impl StorageKey {
-    /// Its point of P-256.
-    pub(super) fn point(&self) -> Result<([u8; DIGEST], [u8; DIGEST]), TpmError> {
+    /// What of it a secret is told with.
+    ///
+    /// # Errors
+    /// It is neither an elliptic key nor an RSA key of 2048 bits and the usual exponent.
+    pub(super) fn recipient(&self) -> Result<Recipient, TpmError> {
         let public = TpmtPublic::unmarshal(&self.public).ok().map(|(public, _)| public);
-        match public.map(|public| public.unique) {
-            Some(TpmuPublicId::Ecc(point)) => Ok((coordinate(&point.x)?, coordinate(&point.y)?)),
+        match public.map(|public| (public.unique, public.parameters)) {
+            Some((TpmuPublicId::Ecc(point), _)) => {
+                Ok(Recipient::Point { x: coordinate(&point.x)?, y: coordinate(&point.y)? })
+            }
+            Some((TpmuPublicId::Rsa(modulus), TpmuPublicParms::Rsa(parms)))
+                if matches!(parms.exponent.value(), 0 | 65537)
+                    && let Ok(modulus) = Rsa::try_from(modulus.as_ref()) =>
+            {
+                Ok(Recipient::Rsa(modulus))
+            }
             _ => Err(TpmError::Unsupported(
-                "the TPM's storage root key is an RSA key; only an elliptic one (P-256) is supported, use another key",
+                "the TPM's storage root key is neither a point of P-256 nor an RSA key of 2048 bits, use another key",
             )),
         }
+    }
+
+    /// What `tpm2-primary-alg` of a token calls its kind.
+    pub(super) fn algorithm(&self) -> &'static str {
+        // A TPMT_PUBLIC begins with it.
+        if self.public.starts_with(&(TpmAlgId::Rsa as u16).to_be_bytes()) { "rsa" } else { "ecc" }
     }
 
     /// The key as tpm2-tss serialises it (`Esys_TR_Serialize`), which is what tokens keep of it.
@@ -88,14 +118,20 @@ impl StorageKey {
 /// Handle and name out of a serialised key.
 ///
 /// # Errors
-/// It is none.
+/// It is none, or of one that the TPM does not keep.
 pub(super) fn serialized_entity(bytes: &[u8]) -> Result<Entity, TpmError> {
     let entity = || -> Option<Entity> {
         let handle = u32::from_be_bytes(bytes.get(..4)?.try_into().ok()?);
         let length = usize::from(u16::from_be_bytes(bytes.get(4..6)?.try_into().ok()?));
         Some(Entity { handle, name: bytes.get(6..6 + length)?.into() })
     };
-    entity().ok_or_else(|| TpmError::Invalid("the token's tpm2_srk is cut short".into()))
+    let entity = entity().ok_or_else(|| TpmError::Invalid("the token's tpm2_srk is cut short".into()))?;
+    if entity.handle >> 24 != PERSISTENT {
+        return Err(TpmError::Unsupported(
+            "the token's tpm2_srk is no persistent key; enrol below the storage root key",
+        ));
+    }
+    Ok(entity)
 }
 
 fn sized(bytes: &mut Vec<u8>, part: &[u8]) {
@@ -146,18 +182,26 @@ impl Tpm<'_> {
     /// # Errors
     /// The TPM does not answer, or the key there is not of a kind that we can use.
     pub fn storage_key(&mut self) -> Result<Option<StorageKey>, TpmError> {
+        self.persistent_key(STORAGE_ROOT)
+    }
+
+    /// The key at this place of persistent ones, if there is one.
+    ///
+    /// # Errors
+    /// As [`Tpm::storage_key`].
+    pub(super) fn persistent_key(&mut self, handle: u32) -> Result<Option<StorageKey>, TpmError> {
         let code = TpmCc::ReadPublic;
-        let handle = Entity::permanent(STORAGE_ROOT);
-        let command = Command { code, handles: &[&handle], params: Params::new(), gives_handle: false };
+        let place = Entity::permanent(handle);
+        let command = Command { code, handles: &[&place], params: Params::new(), gives_handle: false };
         let mut response = match self.execute(command, &mut []) {
             Err(error) if error.code() == Some(TpmRcBase::Handle) => return Ok(None),
             other => other?,
         };
         let public = response.sized()?.to_vec();
         // The name is computed, not believed: it is what everything else hangs on.
-        let entity = Entity { handle: STORAGE_ROOT, name: name(&public) };
+        let entity = Entity { handle, name: name(&public) };
         let key = StorageKey { entity, public };
-        key.point()?;
+        key.recipient()?;
         Ok(Some(key))
     }
 

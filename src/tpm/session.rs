@@ -3,11 +3,10 @@
 //! Every session here is salted with a secret that only the storage root key can read, so that nobody between us and the
 //! TPM can compute its key.
 //!
-//! References: TPM 2.0 Library part 1, sections 19.6 (sessions) and C.6.1 (salt by elliptic Diffie-Hellman).
+//! Reference: TPM 2.0 Library part 1, section 19.6 (sessions).
 
 use std::prelude::v1::*;
 
-use p256::{PublicKey, SecretKey};
 use tpm2_protocol::{
     basic::TpmUint16,
     data::{TpmAlgId, TpmCc, TpmtSymDef, TpmuSymKeyBits, TpmuSymMode},
@@ -66,13 +65,6 @@ impl Session {
     }
 }
 
-/// A secret that only the storage root key can read, and how it is told.
-struct Salt {
-    secret: Zeroizing<[u8; DIGEST]>,
-    /// A `TPMS_ECC_POINT`: our half of the exchange.
-    told: Zeroizing<Vec<u8>>,
-}
-
 impl Tpm<'_> {
     /// Opens a session, salted with `key`.
     ///
@@ -108,26 +100,6 @@ impl Tpm<'_> {
         // The storage root key's own authorization value, which the key of a bound session also has in it, is empty.
         let key = kdf::kdfa(salt.secret.as_slice(), b"ATH", &nonce_tpm, &nonce_caller, 256);
         Ok(Session { handle, key, nonce_tpm, nonce_caller })
-    }
-
-    fn salt(&mut self, key: &StorageKey) -> Result<Salt, TpmError> {
-        let (x, y) = key.point()?;
-        let theirs = PublicKey::from_sec1_bytes(&[&[0x04], x.as_slice(), y.as_slice()].concat())
-            .map_err(|_| TpmError::Invalid("the TPM's storage root key is no point of P-256".into()))?;
-        let ours = loop {
-            let candidate = Zeroizing::new(self.nonce());
-            // All but one in 2^32 numbers are below the order of the curve.
-            if let Ok(secret) = SecretKey::from_slice(candidate.as_slice()) {
-                break secret;
-            }
-        };
-        let shared = ours.diffie_hellman(&theirs);
-        // 0x04, x, y.
-        let point = ours.public_key().to_sec1_bytes();
-        let (our_x, our_y) = point.get(1..).unwrap_or_default().split_at_checked(DIGEST).unwrap_or_default();
-        let secret = kdf::kdfe(shared.raw_secret_bytes(), b"SECRET", our_x, &x);
-        let told = Params::new().sized(our_x)?.sized(our_y)?.into_bytes();
-        Ok(Salt { secret, told })
     }
 
     /// Forgets a session or a loaded object.

@@ -35,6 +35,8 @@ pub struct Token {
     pub salt: Option<Vec<u8>>,
     /// The storage root key, serialised; tokens of old versions have none.
     pub storage_key: Option<Vec<u8>>,
+    /// What kind of key it is. What old versions make a key by, and newer ones only tell.
+    pub algorithm: &'static str,
 }
 
 /// A token where it stands.
@@ -116,6 +118,11 @@ impl Token {
             digest: digest.ok_or_else(|| invalid("tpm2-policy-hash"))?,
             salt: optional("tpm2_salt")?,
             storage_key: optional("tpm2_srk")?,
+            algorithm: if value.get("tpm2-primary-alg").and_then(Value::as_str) == Some("rsa") {
+                "rsa"
+            } else {
+                "ecc"
+            },
         })
     }
 
@@ -127,7 +134,7 @@ impl Token {
             "tpm2-blob": Base64::encode_string(&self.blob.to_bytes()),
             "tpm2-pcrs": self.policy.pcrs.numbers().collect::<Vec<_>>(),
             "tpm2-policy-hash": hex(&self.digest),
-            "tpm2-primary-alg": "ecc",
+            "tpm2-primary-alg": self.algorithm,
         });
         if let Some(members) = value.as_object_mut() {
             let mut add = |name: &str, member: Value| drop(members.insert(name.into(), member));
@@ -183,6 +190,7 @@ impl Tpm<'_> {
             digest,
             salt: salt.map(Into::into),
             storage_key: Some(key.serialize()),
+            algorithm: key.algorithm(),
         };
         Ok((token, passphrase(&secret)))
     }
@@ -203,7 +211,8 @@ impl Tpm<'_> {
         Ok(passphrase(&secret))
     }
 
-    /// The storage root key that a token was made with.
+    /// The storage root key that a token was made with, or another persistent key (`--tpm2-seal-key-handle=`). systemd before
+    /// 254 had the TPM compute a key for each unlock, by a template that is no storage root key's: such tokens are refused.
     fn storage_key_of(&mut self, token: &Token) -> Result<StorageKey, TpmError> {
         let Some(serialized) = &token.storage_key else {
             return Err(TpmError::Unsupported(
@@ -211,7 +220,7 @@ impl Tpm<'_> {
             ));
         };
         let known = object::serialized_entity(serialized)?;
-        match self.storage_key()? {
+        match self.persistent_key(known.handle)? {
             Some(key) if key.entity == known => Ok(key),
             _ => Err(TpmError::OtherStorageKey),
         }
@@ -258,6 +267,7 @@ mod tests {
             digest: [7; 32],
             salt: Some(vec![1, 2, 3]),
             storage_key: Some(vec![4, 5]),
+            algorithm: "rsa",
         };
         let json = token.to_json(3);
         assert!(Token::is_one(&json));
@@ -281,7 +291,11 @@ mod tests {
         json["tpm2-blob"] = json!(["AAEBAAEC", "AAEBAAEC"]);
         assert!(matches!(Token::parse(&json), Err(TpmError::Invalid(_))));
         json["tpm2_pcrlock"] = json!(true);
-        assert!(matches!(Token::parse(&json), Err(TpmError::Unsupported(_))));
+        let error = Token::parse(&json).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the TPM token is bound to systemd-pcrlock, which is not supported; enrol with PCRs or a signed policy"
+        );
     }
 
     proptest! {
