@@ -24,7 +24,9 @@ fn what_cryptsetup_formats_we_open() {
         &["--pbkdf", "argon2id", "--pbkdf-parallel", "3", "--hash", "sha512"],
     ] {
         let cost: &[&str] = if kdf.contains(&"pbkdf2") { &[] } else { &CHEAP };
-        for sector_size in ["512", "4096"] {
+        let sector_sizes: &[&str] =
+            if kdf.contains(&"pbkdf2") { &["512", "1024", "2048", "4096"] } else { &["512", "4096"] };
+        for sector_size in sector_sizes {
             for key_size in ["256", "512"] {
                 let more = [
                     "--sector-size",
@@ -44,7 +46,7 @@ fn what_cryptsetup_formats_we_open() {
                 assert_eq!((header.label(), header.subsystem(), header.complaint()), ("Röt", "s", None));
                 assert_eq!(header.uuid().to_string(), volume.print("luksUUID", &[]).trim());
                 assert_eq!((segment.offset, segment.size), (Bytes(16 << 20), SegmentSize::Dynamic));
-                assert_eq!((segment.sector_size.to_string(), segment.iv_tweak), (sector_size.into(), 0));
+                assert_eq!((segment.sector_size.to_string(), segment.iv_tweak), ((*sector_size).into(), 0));
                 let key = volume.unlock(KEY).unwrap();
                 assert!(key.key.expose() == volume.volume_key(), "{kdf:?} {more:?}");
                 assert_eq!((key.keyslot, key.digest), (0, 0));

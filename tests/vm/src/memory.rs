@@ -1,7 +1,7 @@
 //! The memory of a machine that has switched itself off, searched for secrets.
 
 use crate::machine::{Machine, Outcome, Running};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use std::fs;
 use std::path::Path;
@@ -65,6 +65,22 @@ impl Memory {
         counts
     }
 
+    /// Checks that neither half of a secret is anywhere.
+    ///
+    /// # Errors
+    /// One is; with its surroundings.
+    pub fn lacks(&self, secret: &[u8]) -> Result<()> {
+        let (begin, end) = secret.split_at(secret.len() / 2);
+        let found = self.count(&[begin, end]);
+        ensure!(
+            found == [0, 0],
+            "its halves occur {found:?} times:\n{}\n{}",
+            self.surroundings(begin).join("\n"),
+            self.surroundings(end).join("\n")
+        );
+        Ok(())
+    }
+
     /// The surroundings of every occurrence, for somebody who wants to know who left it there.
     #[must_use]
     pub fn surroundings(&self, needle: &[u8]) -> Vec<String> {
@@ -88,5 +104,7 @@ mod tests {
         let memory = Memory(b"a secret, a second secret and a secre".to_vec());
         assert_eq!(memory.count(&[b"secret", b"a se", b"x"]), [2, 3, 0]);
         assert_eq!(memory.surroundings(b"second").len(), 1);
+        assert!(memory.lacks(b"sexond").is_err(), "half of it is there");
+        assert!(memory.lacks(b"public").is_ok());
     }
 }

@@ -86,9 +86,9 @@ fn by_firmware(context: &Context<'_>, machine: &Machine, disk: &Path) -> Result<
     let mut before = guid()?;
     // Each boot leaves the request for the next one. The first has none, and keeps the root.
     let boots = [
-        (variable("FactoryReset", "yes"), false),
-        (variable("FactoryResetRequest", &request("debian")), true),
-        (variable("FactoryResetRequest", &request("another")), true),
+        (small::efi("FactoryReset", SYSTEMD, "yes"), false),
+        (small::efi("FactoryResetRequest", SYSTEMD, &request("debian")), true),
+        (small::efi("FactoryResetRequest", SYSTEMD, &request("another")), true),
         (String::new(), false),
     ];
     for (count, (word, resets)) in boots.iter().enumerate() {
@@ -106,10 +106,4 @@ fn by_firmware(context: &Context<'_>, machine: &Machine, disk: &Path) -> Result<
         before = now;
     }
     Ok(())
-}
-
-/// The word that makes the test init set one of systemd's variables: UTF-16 with its end mark.
-fn variable(name: &str, text: &str) -> String {
-    let text: String = text.bytes().map(|byte| format!("{byte:02x}00")).collect();
-    format!("hermetic.test.efi={name}-{SYSTEMD}:{text}0000")
 }

@@ -20,6 +20,7 @@ mod image_is_sound;
 mod image_policy_is_violated;
 mod init_to_systemd;
 mod key_is_wrong_or_missing;
+mod keys_have_many_places;
 mod luks_header_is_forged;
 mod nothing_is_left;
 mod passphrase_is_typed;
@@ -98,6 +99,10 @@ pub const ALL: &[Case] = &[
     normal("a disk that is too small is refused", disk_is_too_small::run),
     normal("repart.d that is not understood is refused", policy_is_not_understood::run),
     normal("a wrong or missing key file is refused and destroys nothing", key_is_wrong_or_missing::run),
+    normal(
+        "a key comes from a credential, or from the file that luks.* words name",
+        keys_have_many_places::run,
+    ),
     normal("an unknown word of ours is refused", word_is_not_known::run),
     normal("every failure policy acts", failure_is_acted_upon::run),
     normal("a changed byte elsewhere acts when it is read", corruption_acts_when_it_is_read::run),

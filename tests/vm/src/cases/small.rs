@@ -134,6 +134,16 @@ pub fn machine(context: &Context<'_>, key: Option<&[u8]>) -> Result<Machine> {
     Ok(context.machine().initramfs(&initramfs).cmdline(IMPATIENT).deadline(DEADLINE))
 }
 
+/// The word that makes the test init set an EFI variable to a text: UTF-16 with its end mark.
+#[must_use]
+pub fn efi(name: &str, vendor: &str, text: &str) -> String {
+    let text: String = text.bytes().map(|byte| format!("{byte:02x}00")).collect();
+    format!("hermetic.test.efi={name}-{vendor}:{text}0000")
+}
+
+/// The vendor of what boot loaders tell (Boot Loader Interface).
+pub const LOADER: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+
 /// Runs a machine that must refuse: in this stage, with one reason that says all of `says`, by a reboot, and without a
 /// single byte of the disk changed.
 ///

@@ -1,11 +1,13 @@
 //! systemd's tools and ours on one header, a boot for each link of the chain: `Encrypt=key-file+tpm2` makes the root;
 //! systemd-cryptenroll in the running system lists its slots, wipes what we sealed and seals anew, and the next boot opens
-//! with that: PCR 7+14, a signed policy for the phase of the initrd (into the whole systemd), a PIN. systemd-cryptsetup opens
-//! what we sealed. Wrong PINs lock the TPM; then somebody types the passphrase.
+//! with that: PCR 7, PCR 7+14, a signed policy for the phase of the initrd (into the whole systemd), a PIN. systemd-cryptsetup
+//! opens what we sealed. Wrong PINs lock the TPM, or there are as many tries as the options say; then somebody types the
+//! passphrase. Of PINs that were typed, right or wrong, nothing is left in the machine's memory.
 
 use super::root_is_sealed::percent;
-use super::small::{self, DEADLINE, KEY};
+use super::small::{self, DEADLINE, KEY, Small};
 use super::{Context, lasting, tpm2};
+use crate::bare_tpm::BareTpm;
 use crate::base64;
 use crate::command;
 use crate::disk::Disk;
@@ -13,6 +15,7 @@ use crate::image::Image;
 use crate::initramfs::Initramfs;
 use crate::inside::Inside;
 use crate::machine::{Exit, Machine, Outcome, Running};
+use crate::memory::{self, Memory};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -22,8 +25,13 @@ use std::path::{Path, PathBuf};
 const BOTH: &str =
     "[Partition]\nType=root\nLabel=root\nFormat=ext4\nEncrypt=key-file+tpm2\nSizeMinBytes=64M\n";
 
-const PIN: &str = "2468";
+/// Like nothing else that a machine has in its memory.
+const PIN: &str = "Rk4-quince-7302-Wd9";
+const WRONG_PINS: [&str; 3] = ["Ht8-medlar-1066-Nj2", "Gz5-damson-1815-Bv3", "9999"];
 const PIN_QUESTION: &str = "TPM2 PIN for root on vda3 \"root\"";
+
+/// MiB, of the machine whose memory is looked at.
+const MEMORY: u32 = 384;
 
 pub fn run(context: &Context<'_>) -> Result<()> {
     let usr = context.usr(&tpm2::recipe(context, BOTH)?)?;
@@ -62,13 +70,45 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     let listed = tpm2::slots(tpm2::succeeded(&state, 2)?);
     ensure!(listed == ["0 password", "2 tpm2"], "systemd-cryptenroll leaves {listed:?}");
 
-    // The next seal is for whatever the image's signer approves; the key lies where sd-stub's was handed over.
-    let third = machine(&signed)?.cmdline(tpm2::UNATTENDED).cmdline(&enroll("--tpm2-pcrs="));
+    // With what systemd-cryptenroll does when it is told nothing.
+    let third = machine(&plain)?.cmdline(tpm2::UNATTENDED).cmdline(&enroll("--tpm2-pcrs=7"));
     let state = boots(&third, "opens keyslot 2")?;
+    tpm2::succeeded(&state, 0).context("systemd-cryptenroll, PCR 7")?;
+
+    // The next seal is for whatever the image's signer approves; the key lies where sd-stub's was handed over.
+    let fourth = machine(&signed)?.cmdline(tpm2::UNATTENDED).cmdline(&enroll("--tpm2-pcrs="));
+    let state = boots(&fourth, "TPM2 token 0 opens keyslot 1")?;
     tpm2::succeeded(&state, 0).context("systemd-cryptenroll, signed policy")?;
 
     into_systemd(context, &machine(&signed)?)?;
-    pins(context, &machine(&plain)?)
+    pins(context, &machine(&plain)?, &tpm)?;
+    ours_is_for_the_signer(context, &public, &signatures)
+}
+
+/// With a key in the image it is for the key's owner that `Encrypt=tpm2` seals; where the signatures are the options may say.
+fn ours_is_for_the_signer(context: &Context<'_>, public: &Path, signatures: &Path) -> Result<()> {
+    let small = Small::new(context, "[Partition]\nType=root\nFormat=ext4\nEncrypt=tpm2\nSizeMinBytes=64M\n")?;
+    let (tpm, keyed) = (
+        context.file("signer-tpm"),
+        Initramfs::new("virtio").file(public, "/.extra/tpm2-pcr-public-key.pem"),
+    );
+    let machine = |initramfs: &Initramfs| -> Result<Machine> {
+        Ok(tpm2::machine(context, initramfs, &small.usr, &tpm)?.cmdline(small::IMPATIENT))
+    };
+    let first = machine(&keyed.clone().file(signatures, "/.extra/tpm2-pcr-signature.json"))?;
+    let outcome = context.run(&first.disk(Disk::new(&small.disk)))?;
+    outcome.expect(&Exit::PowerOff)?.line("sealed to PCR 7 (sha256) and the key that signs for PCR 11")?;
+    outcome.line("TPM2 token 0 opens keyslot 0")?;
+
+    let elsewhere = "rd.luks.options=headless,tpm2-signature=/etc/approved.json";
+    let second = machine(&keyed.clone().file(signatures, "/etc/approved.json"))?.cmdline(elsewhere);
+    let outcome = context.run(&second.disk(Disk::new(&small.disk)))?;
+    outcome.expect(&Exit::PowerOff)?.line("TPM2 token 0 opens keyslot 0")?;
+
+    // Where they are looked for otherwise they do not count.
+    let third = machine(&keyed.file(signatures, "/.extra/tpm2-pcr-signature.json"))?.cmdline(elsewhere);
+    let says = ["vda3", "/etc/approved.json: No such file", "no signature for PCR 11", "headless"];
+    small::refuses(context, &third, &small.disk, "root", &says).map(drop)
 }
 
 /// Unattended by the signed policy into the whole of systemd, where a PIN is enrolled.
@@ -86,41 +126,64 @@ fn into_systemd(context: &Context<'_>, machine: &Machine) -> Result<()> {
         .ask("left", "systemd-cryptenroll /dev/vda3");
     let machine = machine.clone().cmdline(tpm2::UNATTENDED).cmdline("hermetic.init=/usr/lib/systemd/systemd");
     let outcome = context.run(&inside.equip(machine)?)?;
-    outcome.expect(&Exit::PowerOff)?.line("TPM2 token 0 opens keyslot 1")?;
+    outcome.expect(&Exit::PowerOff)?.line("TPM2 token 1 opens keyslot 2")?;
     let answers = inside.read()?;
     answers.expect("state", "running")?;
     ensure!(answers.json("failed")? == json!([]), "units failed: {}", answers.text("failed")?);
     let listed = tpm2::slots(answers.text("slots")?);
-    ensure!(listed == ["0 password", "1 tpm2"], "systemd-cryptenroll lists {listed:?}");
+    ensure!(listed == ["0 password", "2 tpm2"], "systemd-cryptenroll lists {listed:?}");
     answers.expect("stub", "/run/systemd/tpm2-pcr-public-key.pem\n/run/systemd/tpm2-pcr-signature.json")?;
     answers.text("pin").context("systemd-cryptenroll, PIN")?;
     let listed = tpm2::slots(answers.text("left")?);
-    ensure!(listed == ["0 password", "2 tpm2"], "systemd-cryptenroll leaves {listed:?}");
+    ensure!(listed == ["0 password", "1 tpm2"], "systemd-cryptenroll leaves {listed:?}");
     Ok(())
 }
 
-/// A PIN is typed, wrong and right; then wrong ones lock the TPM, and the passphrase is asked for.
-fn pins(context: &Context<'_>, machine: &Machine) -> Result<()> {
+/// A PIN is typed, wrong and right; then wrong ones lock the TPM, and the passphrase is asked for; then a TPM that takes more
+/// of them is shown as many as the options say.
+fn pins(context: &Context<'_>, machine: &Machine, tpm: &Path) -> Result<()> {
     let patient = machine.clone().cmdline("rd.luks.options=tries=3,timeout=100");
-    let mut running = context.start(&patient)?;
-    running.wait_for("the question for the PIN", PIN_QUESTION, DEADLINE)?;
-    running.type_in("1357\r")?;
-    running.wait_for("the wrong one's refusal", "the PIN is wrong", DEADLINE)?;
+    let [wrong, another, last] = WRONG_PINS;
+    let mut running = context.start(&memory::outliving(&patient, MEMORY))?;
+    type_wrong(&mut running, wrong)?;
     running.wait_for("the question for the PIN", PIN_QUESTION, DEADLINE)?;
     running.type_in(&format!("{PIN}\r"))?;
-    opened(&running.finish()?, "opens keyslot 2")?;
+    let (memory, outcome) = Memory::take(running, MEMORY, &context.file("memory"), DEADLINE)?;
+    opened_silently(&outcome, "opens keyslot 1")?;
+    // The test init's file is found.
+    ensure!(memory.count(&[KEY]) > vec![0], "/run/key is not found in the memory");
+    memory.lacks(PIN.as_bytes()).context("the PIN that was typed")?;
+    memory.lacks(wrong.as_bytes()).context("the wrong PIN that was typed")?;
 
     let credential = "systemd.set_credential=cryptsetup.tpm2-pin:";
     let unattended = machine.clone().cmdline(tpm2::UNATTENDED).cmdline(&format!("{credential}{PIN}"));
-    opened(&context.run(&unattended)?, "opens keyslot 2").context("the PIN is a credential")?;
+    opened(&context.run(&unattended)?, "opens keyslot 1").context("the PIN is a credential")?;
 
     // A TPM as it leaves the factory takes three; one was wrong above.
-    let mut running = context.start(&patient.cmdline(&format!("{credential}8642")))?;
+    let mut running = context.start(&patient.clone().cmdline(&format!("{credential}8642")))?;
     running.wait_for("the question for the PIN", PIN_QUESTION, DEADLINE)?;
-    running.type_in("9999\r")?;
+    running.type_in(&format!("{last}\r"))?;
     running.wait_for("the lockout", "the TPM is locked after 3 wrong PINs of 3", DEADLINE)?;
     passphrase(&mut running)?;
-    opened(&running.finish()?, "passphrase opens keyslot 0")
+    opened(&running.finish()?, "passphrase opens keyslot 0")?;
+
+    BareTpm::start(&context.bench.tools, tpm)?.allow_wrong_pins(30)?;
+    let mut running = context.start(&patient)?;
+    for pin in [wrong, another, last] {
+        type_wrong(&mut running, pin)?;
+    }
+    passphrase(&mut running)?;
+    let outcome = running.finish()?;
+    outcome.without("the TPM is locked")?;
+    let asked = outcome.lines.iter().filter(|line| line.text.contains(PIN_QUESTION)).count();
+    ensure!(asked == 3, "the PIN is asked for {asked} times");
+    opened(&outcome, "passphrase opens keyslot 0")
+}
+
+fn type_wrong(running: &mut Running, pin: &str) -> Result<()> {
+    running.wait_for("the question for the PIN", PIN_QUESTION, DEADLINE)?;
+    running.type_in(&format!("{pin}\r"))?;
+    running.wait_for("the wrong one's refusal", "the PIN is wrong", DEADLINE).map(drop)
 }
 
 fn passphrase(running: &mut Running) -> Result<()> {
@@ -129,8 +192,13 @@ fn passphrase(running: &mut Running) -> Result<()> {
 }
 
 fn opened(outcome: &Outcome, by: &str) -> Result<()> {
-    outcome.expect(&Exit::PowerOff)?.line(by)?;
-    for secret in [PIN, "9999", std::str::from_utf8(KEY)?] {
+    opened_silently(outcome.expect(&Exit::PowerOff)?, by)
+}
+
+/// However it ended: this opened the root, and the log has no secret.
+fn opened_silently(outcome: &Outcome, by: &str) -> Result<()> {
+    outcome.line(by)?;
+    for secret in WRONG_PINS.into_iter().chain([PIN, std::str::from_utf8(KEY)?]) {
         for line in outcome.lines.iter().filter(|line| line.text.contains("hermetic-init")) {
             ensure!(!line.text.contains(secret), "a line of the log has a secret: {}", line.text);
         }

@@ -29,7 +29,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     let with_firmware = machine.clone().firmware(&context.file("variables.fd"));
 
     // The disk alone, and the loader's word for the boots to come; in capitals, as some loaders write it.
-    let word = loader(&OURS.to_uppercase());
+    let word = small::efi("LoaderDevicePartUUID", small::LOADER, &OURS.to_uppercase());
     let first = lasting::boots_first(context, &with_firmware.clone().disk(Disk::new(&ours)).cmdline(&word))?;
     let failed = first.pointer("/actions/0/error").context("the loader's word was not carried out")?;
     anyhow::ensure!(failed.is_null(), "the loader's word was not written: {failed}");
@@ -62,12 +62,6 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     let machine = with_firmware.disk(Disk::new(&stick)).disk(Disk::new(&apart));
     let state = lasting::boots_first(context, &machine)?;
     lasting::mounted(&state, "/", "/dev/vdb4 ext4")
-}
-
-/// The word that makes the test init set LoaderDevicePartUUID: UTF-16 with its end mark.
-fn loader(guid: &str) -> String {
-    let text: String = guid.bytes().map(|byte| format!("{byte:02x}00")).collect();
-    format!("hermetic.test.efi=LoaderDevicePartUUID-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f:{text}0000")
 }
 
 fn same(before: &Path, now: &Path) -> Result<()> {
