@@ -26,6 +26,11 @@ for side in ours theirs; do
     echo "= $side"
     (cd "$at/$side" && find . -type d -printf '%p %m %U:%G %i\n' | sort | awk '$4 != 256 { $4 = "directory" } 1')
 done
+chroot "$HERMETIC_TOOLS" btrfs -q subvolume create "$inside/quotas"
+chroot "$HERMETIC_TOOLS" btrfs quota enable "$inside"
+"$program" tmpfiles --create --root="$at/quotas" - <"$lines" 2>"$at/said"
+echo "= quotas"
+grep quota "$at/said"
 umount "$at"
 "#;
 
@@ -53,6 +58,13 @@ fn subvolumes_are_made_where_the_tool_makes_them() {
     let output = script.env("LC_ALL", "C").output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{out}{err}");
+    let (out, quotas) = out.split_once("= quotas\n").unwrap();
+    // Only the two lines that ask for quota groups, and only where quotas are on.
+    let words = |path: &str| {
+        format!("Couldn't adjust quota for subvolume \"{path}\" (quota groups are not supported).\n")
+    };
+    assert_eq!(quotas, words("/q") + &words("/Q"));
+    assert!(!err.contains("quota"), "{err}");
     let (ours, theirs) = out.split_once("= theirs\n").unwrap();
     let ours = ours.strip_prefix("= ours\n").unwrap();
     assert_eq!(ours, theirs, "{err}");

@@ -60,6 +60,12 @@ fn words_as_the_tool_takes_them() {
         ("--cat-config --replace=/b.conf", Some("")),
         ("--purge", None),
         ("--create --user", Some("d /x\n")),
+        ("--create --exclude-prefix=/b", None),
+        ("--create --prefix=/b --exclude-prefix=/b/boot --boot", None),
+        ("--create --prefix=/a --prefix=/b --exclude-prefix=/a/none", Some("d /a/x\nd /b/x\nd /c/x\n")),
+        ("--create", Some("d /x - nobody-here\nd /y - - nobody-here\n")),
+        ("--create --graceful", Some("d /x - nobody-here\nd /y - - nobody-here\nd /z\n")),
+        ("--create --graceful", Some("nonsense\nd /z\n")),
         ("--cre --no-pager", Some("d /x\n")),
     ]);
 }

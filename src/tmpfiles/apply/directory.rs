@@ -1,8 +1,8 @@
 //! Directories and subvolumes: `d`, `D`, `v`, `q`, `Q`, `e`.
 //!
 //! As systemd-tmpfiles does, a subvolume is made where the root is itself one, a directory everywhere else. Quota groups
-//! (`q`, `Q`) are left to the system that comes up, whose systemd-tmpfiles carries out the same lines: they take effect only where
-//! somebody has switched quotas on, which nobody has on a root that was just made.
+//! (`q`, `Q`) are not made: they take effect only where somebody has switched quotas on, which nobody has on a root that was just
+//! made, and the system that comes up carries out the same lines. Where quotas are on, a line says so.
 
 use rustix::{
     fs::{self, FileType, Mode},
@@ -11,10 +11,21 @@ use rustix::{
 };
 
 use super::{
-    super::path::show, Applier, Creation, Done, Failed, IGNORING, Item, Level, node::READ_DIRECTORY,
+    super::{Kind, path::show},
+    Applier, Creation, Done, Failed, IGNORING, Item, Level,
+    node::READ_DIRECTORY,
     walk::Parent,
 };
 use crate::{etc::tree::Last, sys::btrfs};
+
+/// Where the kernel shows each btrfs that is mounted (Documentation/ABI/testing/sysfs-fs-btrfs).
+const MOUNTED: &str = "/sys/fs/btrfs";
+
+/// Whether quotas are on in any btrfs that is mounted: only then has it a directory of quota groups.
+fn has_quotas() -> bool {
+    let mut mounted = std::fs::read_dir(MOUNTED).into_iter().flatten().flatten();
+    mounted.any(|entry| entry.path().join("qgroups").exists())
+}
 
 /// Makes a subvolume, whose mode nothing but the umask decides.
 fn make_subvolume(parent: &Parent<'_>, mode: u32) -> Result<(), Errno> {
@@ -40,6 +51,11 @@ impl Applier<'_> {
             true => make_subvolume(&parent, item.creation_mode),
             false => Err(Errno::OPNOTSUPP),
         };
+        if made.is_ok() && item.kind != Kind::Subvolume && has_quotas() {
+            let message =
+                format!("Couldn't adjust quota for subvolume \"{shown}\" (quota groups are not supported).");
+            self.log.say(Level::Warning, message);
+        }
         let made = match made {
             // As systemd: this is no file system for subvolumes.
             Err(Errno::OPNOTSUPP | Errno::NOTTY | Errno::NOSYS | Errno::INVAL) => {
