@@ -36,6 +36,7 @@ mod root_is_not_encrypted;
 mod root_is_sealed;
 mod root_outlives_its_definition;
 mod script;
+mod selinux_is_told;
 mod small;
 mod systemd_comes_up_twice;
 mod systemd_seals_root;
@@ -141,6 +142,7 @@ pub const ALL: &[Case] = &[
         "users, passwords and credentials are what the image and the machine ask for",
         users_and_credentials::run,
     ),
+    normal("what is made on a root is listed for SELinux to label", selinux_is_told::run),
     normal("a power failure while /etc follows does no harm", power_fails_in_an_update::run),
     Case {
         name: "fifty power failures while /etc follows do no harm",
