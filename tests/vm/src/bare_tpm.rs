@@ -20,6 +20,7 @@ const PASSWORD: u32 = 0x4000_0009;
 const LOCKOUT: u32 = 0x4000_000a;
 const STORAGE_ROOT: u32 = 0x8100_0001;
 
+const CLEAR: u32 = 0x126;
 const DICTIONARY_ATTACK_LOCK_RESET: u32 = 0x139;
 const DICTIONARY_ATTACK_PARAMETERS: u32 = 0x13a;
 const LOAD: u32 = 0x157;
@@ -71,6 +72,14 @@ impl BareTpm {
         // How many; seconds until one is forgotten; seconds for the lockout's own authorization.
         let params = [count, 1000, 1000].map(u32::to_be_bytes).concat();
         self.execute(DICTIONARY_ATTACK_PARAMETERS, &[LOCKOUT], Some(PASSWORD), &params).map(drop)
+    }
+
+    /// Forgets its owner's keys, as a firmware's menu has it done.
+    ///
+    /// # Errors
+    /// The TPM refuses.
+    pub fn clear(&mut self) -> Result<()> {
+        self.execute(CLEAR, &[LOCKOUT], Some(PASSWORD), &[]).map(drop)
     }
 
     /// One command, its first handle authorized by a session without a secret; what follows the header of the response.

@@ -1,10 +1,11 @@
 //! `Encrypt=tpm2`: the first boot seals root to the TPM2 and shows a recovery key; the second opens it with nobody there.
-//! What breaks the seal is said in one line, and the next key has its turn: another state of the boot, another TPM, none.
+//! What breaks the seal is said in one line, and the next key has its turn: another state of the boot, a TPM that was cleared, none.
 //! After the initrd nobody unseals it again. A stranger's root that is sealed to the same TPM opens, but PCR 15 tells, and
 //! what the true system sealed to it stays closed.
 
 use super::small::{self, IMPATIENT, KEY, Small};
 use super::{Context, TEST_INIT, boot_is_measured, lasting, tpm2};
+use crate::bare_tpm::BareTpm;
 use crate::command;
 use crate::disk::Disk;
 use crate::image::Image;
@@ -94,9 +95,10 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     let outcome = running.finish()?;
     outcome.expect(&Exit::PowerOff)?.line("recovery key opens keyslot 1")?;
 
-    // Another TPM, as after TPM2_Clear; and none.
-    let other = bare(&context.file("other-tpm"))?.cmdline(IMPATIENT);
-    small::refuses(context, &other, &disk, "root", &["vda3", "cleared or replaced", "headless"])?;
+    // The TPM is cleared; and gone.
+    BareTpm::start(&context.bench.tools, &tpm)?.clear()?;
+    let cleared = bare(&tpm)?.cmdline(IMPATIENT);
+    small::refuses(context, &cleared, &disk, "root", &["vda3", "cleared or replaced", "headless"])?;
     let none = lasting::bare(context, &usr).initramfs(&context.initramfs(&Initramfs::new("virtio"))?);
     let none = none.cmdline(IMPATIENT);
     small::refuses(context, &none, &disk, "root", &["vda3", "there is no TPM 2.0", "headless"])?;
