@@ -19,7 +19,7 @@ use hermetic_init::{
         gpt::{Geometry, Gpt, NewPartition},
         partition::Partition,
         probe::{self, Format, probe},
-        transaction::{RESET, Step, Transaction},
+        transaction::{Change, RESET, Step, Transaction},
         types::{self, Role},
     },
     luks::{self, FormatParams, Header, Limits, NewKdf},
@@ -390,7 +390,8 @@ fn a_partition_that_grows_has_its_old_or_its_new_length() {
         let fixture = Fixture::new(&scratch, block, table);
         let (geometry, old) = (fixture.geometry, fixture.gpt());
         let last = Lba(7 * MIB / u64::from(block) - 1);
-        let transaction = Transaction::make(&old, &[], &[(PartitionNumber(3), last)]).unwrap();
+        let change = Change { number: PartitionNumber(3), last: Some(last), guid: None, label: None };
+        let transaction = Transaction::make(&old, &[], &[change]).unwrap();
         let (before, after) = (old.partitions().to_vec(), transaction.after.partitions().to_vec());
         assert_eq!(after[1], Partition { last, ..before[1].clone() });
         let mut power = Power::new(fixture.image.clone(), fixture.tables());

@@ -1,7 +1,7 @@
 //! Stage "devices": drivers for the hardware that is there, and the wait for the disks behind them.
 
 use std::{
-    io,
+    fs, io,
     os::fd::{AsFd as _, BorrowedFd},
     path::Path,
     time::Duration,
@@ -75,6 +75,17 @@ impl Devices {
             debug!("{name}: no module in the initramfs, taken to be built in");
         }
         Ok(())
+    }
+
+    /// Whether the kernel mounts this file system, once what the initramfs has for it is loaded.
+    ///
+    /// # Errors
+    /// As [`Devices::demand`].
+    pub fn can_mount(&mut self, file_system: &str) -> Result<bool, Failure> {
+        self.demand(&format!("fs-{file_system}"))?;
+        let known = fs::read_to_string("/proc/filesystems")
+            .or_fail(STAGE, || "cannot read /proc/filesystems".into())?;
+        Ok(known.lines().any(|line| line.split_ascii_whitespace().last() == Some(file_system)))
     }
 
     /// Waits until `look` finds `subject` among the block devices. It is asked once for what is there, then again

@@ -4,6 +4,8 @@
 //! named as such by the table first, so that the next boot finishes what this one began. In between stand steps on the
 //! partitions themselves, which the boot carries out through their own nodes and which end on the medium.
 
+use uuid::Uuid;
+
 use super::gpt::{Gpt, GptError, NewPartition};
 use crate::{
     units::{Lba, PartitionNumber},
@@ -26,6 +28,19 @@ pub enum Step {
     Erase(PartitionNumber),
 }
 
+/// What changes about a partition that exists.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Change {
+    /// Its entry.
+    pub number: PartitionNumber,
+    /// Its last block, when it grows.
+    pub last: Option<Lba>,
+    /// Its identity, when it had none.
+    pub guid: Option<Uuid>,
+    /// Its label, when it had none.
+    pub label: Option<String>,
+}
+
 /// The steps, and the table that the disk has when they are done.
 #[derive(Clone, Debug)]
 pub struct Transaction {
@@ -36,7 +51,8 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    /// Makes `new` partitions, each at its number, and lets others grow up to a last block: all by one write of the table.
+    /// Makes `new` partitions, each at its number, and changes others: all by one write of the table. The identity of a new
+    /// one is what it was told, also nil or that of another.
     ///
     /// Until then the table is the old one, and both copies of it are: a backup that differs could name the ranges that
     /// are about to be written. Grown partitions have their new length with the same write; what is in them grows later, or
@@ -47,16 +63,19 @@ impl Transaction {
     pub fn make(
         gpt: &Gpt,
         new: &[(PartitionNumber, NewPartition)],
-        grown: &[(PartitionNumber, Lba)],
+        changes: &[Change],
     ) -> Result<Self, GptError> {
         let mut after = gpt.clone();
-        for (number, last) in grown {
-            after.grow(*number, *last)?;
+        for Change { number, last, guid, label } in changes {
+            last.map(|last| after.grow(*number, last)).transpose()?;
+            guid.map(|guid| after.identify(*number, guid)).transpose()?;
+            label.as_deref().map(|label| after.rename(*number, label)).transpose()?;
         }
         for (number, new) in new {
-            after.add(Some(*number), new.clone())?;
+            after.add(Some(*number), NewPartition { guid: after.unused_guid(), ..new.clone() })?;
+            after.identify(*number, new.guid)?;
         }
-        if new.is_empty() && grown.is_empty() {
+        if new.is_empty() && changes.is_empty() {
             return Ok(Self { steps: Vec::new(), after });
         }
         let mut steps = table(gpt)?;
@@ -94,4 +113,44 @@ impl Transaction {
 fn table(gpt: &Gpt) -> Result<Vec<Step>, GptError> {
     let writes = gpt.repair()?;
     Ok(if writes.0.is_empty() { Vec::new() } else { vec![Step::Table(writes)] })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{gpt::Geometry, types};
+
+    fn entry(guid: Uuid, first: u64, label: &str) -> NewPartition {
+        let (first, last) = (Lba(first), Lba(first + 2047));
+        NewPartition { type_guid: types::HOME, guid, first, last, attributes: 0, label: label.into() }
+    }
+
+    #[test]
+    fn identities_and_labels_are_those_that_were_told() {
+        let (first, second) = (PartitionNumber(1), PartitionNumber(2));
+        let mut gpt = Gpt::create(Geometry { block_size: 512, blocks: 16384 }, Uuid::from_u128(9)).unwrap();
+        gpt.add(Some(first), entry(Uuid::from_u128(7), 2048, "")).unwrap();
+        gpt.identify(first, Uuid::nil()).unwrap();
+        let wish =
+            Change { number: first, last: None, guid: Some(Uuid::from_u128(5)), label: Some("home".into()) };
+        // UUID=null of repart.d(5).
+        let new = [(second, entry(Uuid::nil(), 8192, "second"))];
+        let after = Transaction::make(&gpt, &new, &[wish]).unwrap().after;
+        let seen: Vec<_> = after
+            .partitions()
+            .iter()
+            .map(|partition| (partition.number, partition.guid, partition.label.as_str()))
+            .collect();
+        assert_eq!(seen, [(first, Uuid::from_u128(5), "home"), (second, Uuid::nil(), "second")]);
+        // One UUID= for two.
+        let new = [(second, NewPartition { type_guid: types::SRV, ..entry(Uuid::from_u128(5), 8192, "") })];
+        let after = Transaction::make(&after_alone(&after, second), &new, &[]).unwrap().after;
+        assert!(after.partitions().iter().all(|partition| partition.guid == Uuid::from_u128(5)));
+    }
+
+    fn after_alone(gpt: &Gpt, without: PartitionNumber) -> Gpt {
+        let mut gpt = gpt.clone();
+        gpt.remove(without).unwrap();
+        gpt
+    }
 }

@@ -80,6 +80,19 @@ impl Mapper {
         })
     }
 
+    /// Whether the kernel has a target of this kind (`crypt`).
+    ///
+    /// # Errors
+    /// The kernel does not list its targets.
+    pub fn has(&self, kind: &str) -> Result<bool, MapperError> {
+        let all = self.0.list_versions().map_err(|error| MapperError {
+            step: "list targets",
+            name: kind.into(),
+            detail: detail(&error),
+        })?;
+        Ok(all.iter().any(|(name, ..)| name == kind))
+    }
+
     /// Creates a device, loads its table and brings it up. On failure nothing is left behind.
     ///
     /// # Errors

@@ -81,6 +81,11 @@ fn is_filled(new: &NewPartition) -> bool {
     is_root(new.type_guid) || new.definition.populates() || !repart::constraints(new).is_empty()
 }
 
+/// The file system that is mounted to be filled; None for what stays as it was formatted.
+pub fn filled(new: &NewPartition) -> Option<FileSystem> {
+    file_system(new).filter(|system| system.holds_files() && is_filled(new))
+}
+
 fn plan(
     system: FileSystem,
     new: &NewPartition,
@@ -155,10 +160,7 @@ fn format(node: &Path, new: &NewPartition, copies: &Copies) -> Result<(), Failur
 
 /// Mounts the new file system, fills it and unmounts it.
 fn furnish(node: &Path, new: &NewPartition, image: &Image<'_>, devices: &mut Devices) -> Result<(), Failure> {
-    let Some(system) = file_system(new).filter(|system| system.holds_files()) else { return Ok(()) };
-    if !is_filled(new) {
-        return Ok(());
-    }
+    let Some(system) = filled(new) else { return Ok(()) };
     let target = PathBuf::from(OURS).join("staging");
     devices.demand(&format!("fs-{system}"))?;
     fs::create_dir_all(&target).or_fail(STAGE, || format!("cannot create {}", target.display()))?;

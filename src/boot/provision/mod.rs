@@ -6,6 +6,7 @@
 
 mod content;
 mod copies;
+mod decision;
 mod locks;
 mod reset;
 mod steps;
@@ -15,7 +16,7 @@ use std::{fs::File, os::fd::AsFd as _};
 
 use super::{
     devices::Devices,
-    disks::{Disk, range},
+    disks::range,
     etc,
     failure::{Failure, OrFail},
     key::Key,
@@ -23,24 +24,18 @@ use super::{
     usr::Usr,
 };
 use crate::{
-    config::{Config, RootSource, Uses},
-    disk::{
-        gpt,
-        slot::select_root,
-        transaction::Transaction,
-        types::{self, Role},
-    },
+    config::Config,
+    disk::types::{self, Role},
     info, notice,
     populate::mount_points,
-    repart::{self, Adopted, Definition, Definitions, Encrypt, Maker, Reading, Search},
+    repart::{self, Definition, Definitions, Encrypt, Reading, Search},
     sys::block::Node,
-    units::Lba,
     warning,
     writes::Writes,
 };
 use content::Image;
 use copies::Copies;
-use locks::Locks;
+use decision::{Decision, Means, has_root};
 
 const STAGE: &str = "provision";
 
@@ -82,7 +77,7 @@ pub fn provision(
         notice!("systemd-repart.service is masked: the partition table stays as it is");
         return Ok(expectation);
     }
-    reset::reset(config, &definitions, tree.as_fd(), usr.disk_mut())?;
+    reset::reset(config, &definitions, above.as_fd(), tree.as_fd(), usr, key, devices)?;
     if config.root_is_new() {
         info!("root is a tmpfs: no partition is made");
         return Ok(Expectation::default());
@@ -114,41 +109,18 @@ pub fn provision(
     let seed = uuid::Uuid::from_bytes(id.bytes());
     // Before anything changes on a disk whose root is an attack.
     root::admit_existing(config, &expectation, disk)?;
-    let plan = repart::plan(&definitions, &disk.gpt.layout(), seed);
-    if plan.is_err() {
-        // What cannot be made at all is the better reason, whatever room it would need.
-        for definition in definitions.iter().filter(|definition| !exists(disk, definition)) {
-            repart::refuse(definition, Maker::Boot).or_fail(STAGE, || name.clone())?;
-        }
-    }
-    let plan = match plan {
+    let plan = match decision::plan(&definitions, &disk.gpt, &name, seed)? {
         Ok(plan) => plan,
         // What booted yesterday boots today: like systemd's initrd, which goes on when systemd-repart fails.
-        Err(error) if has_root(disk, &definitions) => {
+        Err(error) if has_root(&disk.gpt, &definitions) => {
             warning!("{name}: repart.d is not applied, the disk stays as it is: {error}");
             return Ok(expectation);
         }
         Err(error) => return Err(Failure::new(STAGE, format!("{name}: {error}"))),
     };
-
-    // Everything that can be refused is refused before the first write.
-    for new in &plan.new {
-        repart::refuse(&new.definition, Maker::Boot).or_fail(STAGE, || name.clone())?;
-        permitted(config, new)?;
-        content::rehearse(new, disk.block_size())?;
-    }
-    let locks = Locks::make(config, key, &plan.new, devices)?;
+    let mut means = Means { config, key, devices, name: &name };
+    let Decision { plan, locks, transaction } = Decision::make(&mut means, &disk.gpt, plan)?;
     let identity = etc::Identity::new(config, tree.as_fd(), id);
-    let entries: Vec<_> = plan.new.iter().map(|new| (new.number, entry(new))).collect();
-    let grown: Vec<_> = plan.grown().map(|old| (old.number, last(old, disk.block_size()))).collect();
-    let transaction = Transaction::make(&disk.gpt, &entries, &grown).or_fail(STAGE, || name.clone())?;
-    if config.root.source == RootSource::Auto && select_root(transaction.after.partitions()).is_none() {
-        let reason = format!(
-            "{name}: after all that repart.d asks for there would still be no root: define one with Type=root, without \
-             NoAuto=yes and without a Label= that begins with _, PRT# or PND#"
-        );
-        return Err(Failure::new(STAGE, reason));
-    }
 
     let image = Image {
         above: above.as_fd(),
@@ -183,12 +155,6 @@ pub fn provision(
     Ok(expectation)
 }
 
-/// The last block of a partition that grows.
-fn last(grown: &Adopted, block_size: u32) -> Lba {
-    let end = grown.offset.0.saturating_add(grown.new_length.0);
-    Lba((end / u64::from(block_size).max(1)).saturating_sub(1))
-}
-
 /// Where all defined partitions are mounted, as paths from the root: a root leaves these places empty.
 fn mounts(definitions: &[Definition]) -> Vec<&'static str> {
     definitions.iter().flat_map(|definition| mount_points(definition.type_guid)).copied().collect()
@@ -198,57 +164,12 @@ fn is_root(type_guid: uuid::Uuid) -> bool {
     types::role(type_guid) == Some(Role::Root)
 }
 
-/// Whether the disk has a partition that the definition may mean.
-fn exists(disk: &Disk, definition: &Definition) -> bool {
-    disk.gpt.partitions().iter().any(|partition| partition.type_guid == definition.type_guid)
-}
-
-/// Whether the disk has all the roots that the definitions ask for.
-fn has_root(disk: &Disk, definitions: &[Definition]) -> bool {
-    let mut roots = definitions.iter().filter(|definition| is_root(definition.type_guid));
-    roots.all(|definition| exists(disk, definition))
-}
-
 fn asks_for_encrypted_root(definition: &Definition) -> bool {
     definition.encrypt != Encrypt::Off && is_root(definition.type_guid)
 }
 
 fn asks_for_growing_root(definition: &Definition) -> bool {
     definition.grow_file_system == Some(true) && is_root(definition.type_guid)
-}
-
-/// Whether the image policy lets us make this partition: a root may be made where it may be absent, and must be made as
-/// it has to be found afterwards. Of other partitions that we make the policy says nothing.
-fn permitted(config: &Config, new: &repart::NewPartition) -> Result<(), Failure> {
-    if !is_root(new.type_guid) {
-        return Ok(());
-    }
-    let (needed, word) = match new.definition.encrypt {
-        Encrypt::Off => (Uses::UNPROTECTED, "unprotected"),
-        Encrypt::KeyFile | Encrypt::Tpm2 | Encrypt::KeyFileTpm2 => (Uses::ENCRYPTED, "encrypted"),
-    };
-    for (use_, word) in [(Uses::ABSENT, "absent"), (needed, word)] {
-        if !config.image_policy.root.allows(use_) {
-            let reason = format!(
-                "{}: systemd.image_policy= does not allow root to be {word}, so it may not be made; change one of them",
-                new.definition.file
-            );
-            return Err(Failure::new(STAGE, reason));
-        }
-    }
-    Ok(())
-}
-
-/// The entry of a planned partition.
-fn entry(new: &repart::NewPartition) -> gpt::NewPartition {
-    gpt::NewPartition {
-        type_guid: new.type_guid,
-        guid: new.guid,
-        first: new.first,
-        last: new.last,
-        attributes: new.attributes,
-        label: new.label.clone(),
-    }
 }
 
 /// Carries a plan out and waits until it is on the medium.

@@ -8,23 +8,38 @@ use std::{
 };
 
 use rustix::fs::{Mode, OFlags, openat};
+use uuid::Uuid;
 
 use super::{
     super::{
+        devices::Devices,
         disks::Disk,
         failure::{Failure, OrFail},
+        key::Key,
+        usr::Usr,
     },
-    STAGE, steps,
+    STAGE,
+    copies::Copies,
+    decision::{self, Decision, Means},
+    steps,
 };
 use crate::{
     config::{
         Config, OsRelease,
         factory_reset::{Asked, FLAG, REQUEST, Reset},
     },
-    disk::transaction::{RESET, Transaction},
+    disk::{
+        partition::Partition,
+        transaction::{RESET, Transaction},
+        types::{self, Role},
+    },
     notice,
     repart::Definition,
-    sys::{attribute, efi},
+    sys::{
+        attribute,
+        block::{BlockDevice, Kind},
+        efi,
+    },
     units::PartitionNumber,
     warning,
 };
@@ -34,18 +49,22 @@ const COMPLETE: &str = "/run/systemd/factory-reset-complete";
 
 /// Gives partitions up when that is asked for, or when an earlier boot began to. Afterwards the disk lacks them, and the
 /// boot goes on as a first boot; when it was the command line that asked, the boot ends instead, because the word would
-/// erase everything again the next time.
+/// erase everything again the next time. `above` is the directory whose `usr` is /usr, and `tree` is /usr.
 ///
 /// # Errors
-/// Any step that fails; the next boot finishes what has begun. A firmware that keeps the request.
+/// What is given up could not be made anew, or is what /usr is booted from: then nothing was erased. Any step that fails; the
+/// next boot finishes what has begun. A firmware that keeps the request.
 pub fn reset(
     config: &Config,
     definitions: &[Definition],
-    usr: BorrowedFd<'_>,
-    disk: Option<&mut Disk>,
+    above: BorrowedFd<'_>,
+    tree: BorrowedFd<'_>,
+    usr: &mut Usr,
+    key: &Key,
+    devices: &mut Devices,
 ) -> Result<(), Failure> {
-    let asked = asked(config, usr)?;
-    let Some(disk) = disk else {
+    let asked = asked(config, tree)?;
+    let Some(disk) = usr.disk() else {
         return match asked {
             Reset::No => Ok(()),
             _ => {
@@ -56,15 +75,45 @@ pub fn reset(
         };
     };
     let name = disk.device.name.clone();
-    let numbers = given_up(definitions, disk, asked != Reset::No);
+    let refused = |reason: String| {
+        Failure::new(STAGE, format!("{name}: no factory reset, and nothing was erased: {reason}"))
+    };
+    let mut numbers = Vec::new();
+    for (partition, definition) in given_up(definitions, disk, asked != Reset::No) {
+        let number = partition.number;
+        if is_booted(usr, disk, partition) {
+            let what = format!("partition {number} is a part of the /usr that is booted");
+            let why = definition.refuse("FactoryReset", what, "do not say FactoryReset=yes of it");
+            match asked {
+                Reset::No => warning!("{name}: {why}; it stays"),
+                _ => return Err(refused(why.to_string())),
+            }
+            continue;
+        }
+        numbers.push(number);
+    }
     if !numbers.is_empty() {
+        let transaction = Transaction::reset(&disk.gpt, &numbers).or_fail(STAGE, || name.clone())?;
+        let begun = |number: &PartitionNumber| disk.gpt.partition(*number).is_some_and(|p| p.label == RESET);
+        // What has begun is finished in any case: what it erases cannot be opened any more.
+        if !numbers.iter().all(begun) && !config.root_is_new() {
+            let mut definitions = definitions.to_vec();
+            let after = &transaction.after;
+            let mut means = Means { config, key, devices, name: &name };
+            Copies::open(&mut definitions, &after.layout(), usr, above)
+                .and_then(|_| decision::plan(&definitions, after, &name, Uuid::nil()))
+                .and_then(|plan| plan.or_fail(STAGE, || name.clone()))
+                .and_then(|plan| Decision::make(&mut means, after, plan))
+                .map_err(|failure| refused(failure.reason))?;
+        }
         let list = numbers.iter().map(PartitionNumber::to_string).collect::<Vec<_>>().join(", ");
         match asked {
             Reset::No => notice!("{name}: finishing the factory reset of partition {list}"),
             _ => notice!("{name}: factory reset of partition {list}"),
         }
-        let transaction = Transaction::reset(&disk.gpt, &numbers).or_fail(STAGE, || name.clone())?;
-        steps::carry_out(disk, transaction, &mut |_, _| Ok(()))?;
+        if let Some(disk) = usr.disk_mut() {
+            steps::carry_out(disk, transaction, &mut |_, _| Ok(()))?;
+        }
     }
     match asked {
         Reset::No => Ok(()),
@@ -78,6 +127,16 @@ pub fn reset(
         }
         Reset::ByFirmware(variables) => complete(&variables),
     }
+}
+
+/// Whether this boot runs from the partition. Which signature belongs to the booted /usr is not looked up: none is given up.
+fn is_booted(usr: &Usr, disk: &Disk, partition: &Partition) -> bool {
+    let is = |device: &BlockDevice| {
+        let Kind::Partition { disk: of, number, .. } = &device.kind else { return false };
+        *of == disk.device.name && *number == partition.number
+    };
+    let signs = types::role(partition.type_guid) == Some(Role::UsrVeritySig);
+    signs || is(usr.data()) || usr.hash().is_some_and(is)
 }
 
 /// Who asks, if anybody does.
@@ -114,21 +173,26 @@ fn os_release(usr: BorrowedFd<'_>) -> io::Result<OsRelease> {
     Ok(OsRelease::parse(&crate::boot::text_of(File::from(file))?))
 }
 
-/// The partitions that go: those that an earlier boot gave up, and with a request all that a definition lets go. A label
-/// alone does not decide: without a definition of its type the disk would say what is erased.
-fn given_up(definitions: &[Definition], disk: &Disk, asked: bool) -> Vec<PartitionNumber> {
-    let mut numbers = Vec::new();
+/// The partitions that go, with what lets them: those that an earlier boot gave up, and with a request all that a definition
+/// lets go. A label alone does not decide: without a definition of its type the disk would say what is erased.
+fn given_up<'a>(
+    definitions: &'a [Definition],
+    disk: &'a Disk,
+    asked: bool,
+) -> Vec<(&'a Partition, &'a Definition)> {
+    let mut found = Vec::new();
     // The first definition of a type means the first partition of that type (contract §4.3).
     let mut unmet: Vec<&Definition> = definitions.iter().collect();
     for partition in disk.gpt.partitions() {
         let same_type = |definition: &&Definition| definition.type_guid == partition.type_guid;
-        let begun = partition.label == RESET && definitions.iter().filter(same_type).any(|d| d.factory_reset);
+        let lets_go = |definition: &&Definition| definition.factory_reset;
         let met = unmet.iter().position(same_type).map(|index| unmet.remove(index));
-        if begun || asked && met.is_some_and(|definition| definition.factory_reset) {
-            numbers.push(partition.number);
-        }
+        let any = definitions.iter().filter(same_type).find(lets_go);
+        let begun = any.filter(|_| partition.label == RESET);
+        let definition = begun.or(met.filter(lets_go).filter(|_| asked));
+        found.extend(definition.map(|definition| (partition, definition)));
     }
-    numbers
+    found
 }
 
 /// Takes the request back, so that it is carried out once.

@@ -1,11 +1,13 @@
 //! An image that asks for a whole disk: /usr as it is and an empty second slot for it, an ESP, swap, an encrypted root, a
 //! /home with files in it, and a /srv that takes what is left. All of them appear by the first boot, each as blkid and the
-//! checkers want it; the second boot changes nothing; on a disk that grew the last one grows, and nothing else.
+//! checkers want it; the second boot changes nothing; on a disk that grew the last one grows, and nothing else. A partition
+//! that was there without a label gets the one of its definition with the same write, one may have no identity, and the log
+//! says what is taken for what.
 
 use super::{Context, lasting, small};
 use crate::command;
 use crate::disk::Disk;
-use crate::image::Image;
+use crate::image::{Image, Partition, types};
 use crate::initramfs::Initramfs;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -14,13 +16,14 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// Files of repart.d, in their order. A partition that exists is meant by its type alone, and must not grow.
-const DEFINITIONS: [(&str, &str); 9] = [
+const DEFINITIONS: [(&str, &str); 10] = [
+    ("05-data", "Type=linux-generic\nLabel=data\nSizeMinBytes=4K\nSizeMaxBytes=4K\n"),
     ("10-usr", "Type=usr\nSizeMinBytes=4K\nSizeMaxBytes=4K\n"),
     ("11-usr-verity", "Type=usr-verity\nSizeMinBytes=4K\nSizeMaxBytes=4K\n"),
     ("20-esp", "Type=esp\nFormat=vfat\nSizeMinBytes=40M\nSizeMaxBytes=40M\n"),
-    ("30-usr-b", "Type=usr\nLabel=_empty\nSizeMinBytes=8M\nSizeMaxBytes=8M\n"),
+    ("30-usr-b", "Type=usr\nFormat=empty\nSizeMinBytes=8M\nSizeMaxBytes=8M\n"),
     ("31-usr-verity-b", "Type=usr-verity\nLabel=_empty\nSizeMinBytes=1M\nSizeMaxBytes=1M\n"),
-    ("40-swap", "Type=swap\nFormat=swap\nSizeMinBytes=16M\nSizeMaxBytes=16M\n"),
+    ("40-swap", "Type=swap\nFormat=swap\nUUID=null\nSizeMinBytes=16M\nSizeMaxBytes=16M\n"),
     ("50-root", "Type=root\nLabel=root\nFormat=ext4\nEncrypt=key-file\nSizeMinBytes=96M\nSizeMaxBytes=96M\n"),
     (
         "60-home",
@@ -43,18 +46,29 @@ const MADE: [(&str, &str, Option<u64>); 7] = [
 
 const MIB: u64 = 1 << 20;
 
+/// The partition that was there.
+const DATA: &str = "0b5e7a11-1d2c-4b3a-8f4e-5d6c7b8a9f05";
+
 pub fn run(context: &Context<'_>) -> Result<()> {
     let recipe = DEFINITIONS.iter().fold(small::bare_recipe(context)?, |recipe, (name, text)| {
         let path = format!("lib/repart.d/{name}.conf");
         recipe.file(&path, format!("[Partition]\n{text}").into_bytes(), 0o644)
     });
     let usr = context.usr(&recipe)?;
-    let disk =
-        context.disk("disk.raw", &Image { size: 512 * MIB, ..Image::new(context.partitions(&usr)?) })?;
+    let content = context.file("data");
+    std::fs::write(&content, vec![7; 1 << 20])?;
+    let mut partitions = context.partitions(&usr)?;
+    partitions.push(Partition::of(types::LINUX, DATA, "", &content)?);
+    let disk = context.disk("disk.raw", &Image { size: 512 * MIB, ..Image::new(partitions) })?;
     let machine = lasting::machine(context, Initramfs::new("virtio"), &usr)?.disk(Disk::new(&disk));
 
-    let existing = table(context, &disk)?;
-    let first = lasting::boots_first(context, &machine)?;
+    let mut existing = table(context, &disk)?;
+    let last = existing.last_mut().context("an empty table")?;
+    ensure!(last.label.is_empty(), "{last:?} has a label before the first boot");
+    last.label = "data".into();
+    let outcome = context.run(&machine.clone().cmdline(lasting::WRITE).cmdline("hermetic.log=info"))?;
+    let first = lasting::first_state(&outcome)?;
+    outcome.line("is taken for 10-usr.conf: number 1 of type usr-x86-64 on the disk and among the")?;
     let made = table(context, &disk)?;
     ensure!(made.starts_with(&existing), "what was there is no longer:\n{existing:?}\n{made:?}");
     let new: Vec<&Row> = made.iter().skip(existing.len()).collect();
@@ -65,6 +79,8 @@ pub fn run(context: &Context<'_>) -> Result<()> {
         ensure!(row.kind == kind, "{row:?} instead of `{kind}`");
         check(context, &disk, row)?;
     }
+    let swap = new.get(3).context("no swap")?;
+    ensure!(swap.guid.bytes().all(|digit| matches!(digit, b'0' | b'-')), "UUID=null has become {swap:?}");
     let home = part(context, &disk, new.get(5).context("no home")?)?;
     let mut debugfs = context.bench.tools.tool("debugfs")?;
     let copied = command::output(debugfs.args(["-R", "cat /alice/os-release"]).arg(&home))?;

@@ -12,10 +12,12 @@ mod disk_is_too_small;
 mod driver_names_a_panic;
 mod etc_follows_usr;
 mod factory_reset;
+mod factory_reset_is_refused;
 mod failure_is_acted_upon;
 mod file_systems_are_filled;
 mod first_boots;
 mod grown_disk_grows_root;
+mod growth_is_left_to_systemd;
 mod image_is_sound;
 mod image_policy_is_violated;
 mod init_to_systemd;
@@ -122,11 +124,13 @@ pub const ALL: &[Case] = &[
     normal("CopyBlocks= makes a second slot that boots", blocks_are_copied::run),
     normal("a root outlives a definition that it cannot follow", root_outlives_its_definition::run),
     normal("a grown disk grows root: partition, dm-crypt, ext4", grown_disk_grows_root::run),
+    normal("growth is left to systemd, or to nobody", growth_is_left_to_systemd::run),
     normal("file systems of ours are filled by the kernel and stay sound", file_systems_are_filled::run),
     normal("systemd's test of systemd-repart passes in a machine", repart_suite::run),
     normal("a root whose file system belongs elsewhere is refused", root_belongs_elsewhere::run),
     normal("a damaged root is reported and never made anew", root_is_damaged::run),
     normal("a factory reset erases what it is to erase, once", factory_reset::run),
+    normal("a factory reset that leads nowhere is refused", factory_reset_is_refused::run),
     normal("a power failure during a first boot or a factory reset does no harm", power_fails::few),
     Case { name: "200 power failures do no harm", level: Level::Long, run: power_fails::many },
     normal("systemd comes up twice on an encrypted root", systemd_comes_up_twice::run),

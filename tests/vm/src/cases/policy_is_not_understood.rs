@@ -1,8 +1,10 @@
 //! /usr's repart.d says something that nobody can do, knows or can read. It refuses, with file and line, before the first
-//! write: to pass over a word of policy would be to make another disk than was asked for.
+//! write: to pass over a word of policy would be to make another disk than was asked for. So does a file system that this
+//! initramfs cannot mount. When systemd-repart is masked, nobody reads it, and there is no root.
 
 use super::Context;
 use super::small::{self, PLAIN, Small};
+use crate::image::Image;
 use anyhow::{Context as _, Result};
 
 pub fn run(context: &Context<'_>) -> Result<()> {
@@ -22,5 +24,26 @@ pub fn run(context: &Context<'_>) -> Result<()> {
         small::refuses(context, &machine, &small.disk, "provision", &[says])
             .with_context(|| format!("repart.d: {definition:?}"))?;
     }
-    Ok(())
+    masked(context)?;
+    without_module(context)
+}
+
+/// The unit may be named without its suffix.
+fn masked(context: &Context<'_>) -> Result<()> {
+    let small = Small::new(context, PLAIN)?;
+    let machine = small.machine(context)?.cmdline("rd.systemd.mask=systemd-repart");
+    let outcome = small::refuses(context, &machine, &small.disk, "root", &["no root partition"])?;
+    outcome.line("is masked: the partition table stays as it is").map(drop)
+}
+
+/// The `virtio` preset has no btrfs, and Debian's kernel has it as a module.
+fn without_module(context: &Context<'_>) -> Result<()> {
+    let usr = context.usr(&small::recipe(context, &PLAIN.replace("ext4", "btrfs"))?)?;
+    let image = Image { size: 448 << 20, ..Image::new(context.partitions(&usr)?) };
+    let small = Small { disk: context.disk("disk.raw", &image)?, usr };
+    let says = [
+        "50-root.conf:4: Format=btrfs, but neither the kernel nor the initramfs has btrfs",
+        "--add-module btrfs",
+    ];
+    small::refuses(context, &small.machine(context)?, &small.disk, "provision", &says).map(drop)
 }
