@@ -81,7 +81,8 @@ fn check(context: &Context<'_>, disk: &Path, root: &lasting::Root, encrypted: bo
         command::run(cryptsetup.arg(&key).arg("--header").arg(context.file("header")).arg(&image))?;
     }
     let btrfs = |words: &[&str]| command::output(tools.tool("btrfs")?.args(words).arg(&image));
-    btrfs(&["check", "--readonly", "--check-data-csum"]).context("btrfs finds fault with root")?;
+    let said = btrfs(&["check", "--readonly", "--check-data-csum"]).context("btrfs finds fault with root")?;
+    ensure!(said.contains("no error found"), "btrfs does not say that root is sound: {said}");
     let roots = btrfs(&["inspect-internal", "dump-tree", "-t", "root"])?;
     // Subvolumes are numbered from 256, 5 is the top.
     let (count, default) = if encrypted { (3, "(256 ROOT_ITEM") } else { (2, "(FS_TREE ROOT_ITEM") };

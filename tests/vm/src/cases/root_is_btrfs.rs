@@ -1,5 +1,5 @@
 //! `Format=btrfs`, in the partition itself and encrypted, with /var as a subvolume: Debian's whole systemd comes up twice
-//! from the same disk, the second time with what the first left, and btrfs finds no fault with what is not encrypted.
+//! from the same disk, the second time with what the first left, and btrfs finds no fault with either.
 
 use super::Context;
 use super::volatile::{came_up, questions};
@@ -10,11 +10,12 @@ use crate::image::Image;
 use crate::initramfs::Initramfs;
 use crate::inside::Inside;
 use crate::machine::Exit;
+use crate::volume;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A whole systemd under an emulated processor, beside other machines.
@@ -25,16 +26,18 @@ const SECTOR: u64 = 512;
 
 /// In the partition itself.
 pub fn plain(context: &Context<'_>) -> Result<()> {
-    let disk = twice(context, "off")?;
-    check(context, &disk)
+    let root = root(context, &twice(context, "off")?)?;
+    check(context, &root)
 }
 
 /// In a LUKS2 volume.
 pub fn encrypted(context: &Context<'_>) -> Result<()> {
-    twice(context, "key-file").map(drop)
+    let (root, plain) = (root(context, &twice(context, "key-file")?)?, context.file("plain.img"));
+    volume::decrypt(&context.bench.tools, &root, &definition::KEY, &plain)?;
+    check(context, &plain)
 }
 
-fn twice(context: &Context<'_>, encrypt: &str) -> Result<std::path::PathBuf> {
+fn twice(context: &Context<'_>, encrypt: &str) -> Result<PathBuf> {
     let text = format!("[Partition]\nType=root\nFormat=btrfs\nEncrypt={encrypt}\nSubvolumes=/var\n");
     let usr = context.usr(&context.recipe()?.repart(&text))?;
     let hash = usr.root_hash().context("the appliance's /usr is verified")?;
@@ -62,8 +65,8 @@ fn twice(context: &Context<'_>, encrypt: &str) -> Result<std::path::PathBuf> {
     Ok(disk)
 }
 
-/// `btrfs check` on the third partition.
-fn check(context: &Context<'_>, disk: &Path) -> Result<()> {
+/// What the third partition holds.
+fn root(context: &Context<'_>, disk: &Path) -> Result<PathBuf> {
     let tools = &context.bench.tools;
     let table: Value =
         serde_json::from_str(&command::output(tools.tool("sfdisk")?.arg("--json").arg(disk))?)?;
@@ -75,7 +78,14 @@ fn check(context: &Context<'_>, disk: &Path) -> Result<()> {
     let mut source = File::open(disk)?;
     source.seek(SeekFrom::Start(field("start")?))?;
     std::io::copy(&mut source.take(field("size")?), &mut File::create(&root)?)?;
-    let mut btrfs = tools.tool("btrfs")?;
-    command::run(btrfs.args(["check", "--readonly", "--check-data-csum"]).arg(&root))
-        .context("btrfs finds fault with root")
+    Ok(root)
+}
+
+/// `btrfs check`, which also reads what is in files.
+fn check(context: &Context<'_>, image: &Path) -> Result<()> {
+    let mut btrfs = context.bench.tools.tool("btrfs")?;
+    btrfs.args(["check", "--readonly", "--check-data-csum"]).arg(image);
+    let said = command::output(&mut btrfs).context("btrfs finds fault with root")?;
+    ensure!(said.contains("no error found"), "btrfs does not say that root is sound: {said}");
+    Ok(())
 }
