@@ -13,7 +13,8 @@ use std::{
 use hermetic_init::{
     disk::{
         gpt::Gpt,
-        slot::{Choice, select_usr},
+        partition::Partition,
+        slot::{Choice, select_root, select_usr},
         types::{self, Role},
     },
     fragments::{Facts, facts},
@@ -26,7 +27,7 @@ use crate::repart::{
     Failure,
     args::{Choices, Json},
     disk::Disk,
-    output,
+    output, write,
 };
 
 /// The words of `hermetic plan`.
@@ -80,7 +81,20 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     measure(&mut definitions.list, &gpt, args);
     let seed = args.machine_id.unwrap_or_default();
-    let plan = repart::plan(&definitions.list, &gpt.layout(), seed)?;
+    let plan = match repart::plan(&definitions.list, &gpt.layout(), seed) {
+        Ok(plan) => plan,
+        Err(error) if has_roots(&definitions.list, &gpt) => {
+            eprintln!("warning: {error}");
+            let text = if args.json {
+                "[]\n"
+            } else {
+                "\nnothing is changed: the disk has its root, and the boot goes on\n"
+            };
+            let _closed = std::io::stdout().lock().write_all(text.as_bytes());
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    };
     let rows = output::rows(&plan, &args.image);
     let style = output::Style {
         json: if args.json { Json::Pretty } else { Json::Off },
@@ -99,8 +113,35 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let _closed = std::io::stdout().lock().write_all(text.as_bytes());
     for new in &plan.new {
         repart::refuse(&new.definition, Maker::Boot)?;
+        write::empty(new, disk.block_size, [0; 16])?;
     }
-    Ok(())
+    match finds_root(&plan, &gpt) {
+        true => Ok(()),
+        false => Err(Failure::new(
+            "after all that repart.d asks for there would still be no root: define one with Type=root, without NoAuto=yes and without a Label= that begins with _, PRT# or PND#",
+        )),
+    }
+}
+
+/// Whether the disk has all the roots that the definitions ask for: then the boot goes on without what cannot be made.
+fn has_roots(definitions: &[Definition], gpt: &Gpt) -> bool {
+    let mut roots = definitions.iter().filter(|one| types::role(one.type_guid) == Some(Role::Root));
+    roots.all(|one| gpt.partitions().iter().any(|partition| partition.type_guid == one.type_guid))
+}
+
+/// Whether the boot finds a root on the disk as it is to be.
+fn finds_root(plan: &Plan, gpt: &Gpt) -> bool {
+    let new = plan.new.iter().map(|new| Partition {
+        number: new.number,
+        type_guid: new.type_guid,
+        guid: new.guid,
+        first: new.first,
+        last: new.last,
+        attributes: new.attributes,
+        label: new.label.clone(),
+    });
+    let all: Vec<Partition> = gpt.partitions().iter().cloned().chain(new).collect();
+    select_root(&all).is_some()
 }
 
 /// Tells the definitions how long what they copy is: a partition of the slot that boots, or a file of /usr.

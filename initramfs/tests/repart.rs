@@ -17,7 +17,8 @@ const SCRIPT: &str = r#"
 mount -t proc proc /proc
 mount -t tmpfs tmpfs /var/tmp
 head --bytes=3145728 /dev/zero | tr '\\0' x > /tmp/hermetic-blob
-for case in "$1"/case-*; do
+part() { # of the cases: every second one, beginning with the first or the second
+for case in "$1"/case-??[$2]; do
     cd "$case"
     truncate --size="$(cat size)" theirs
     if [ -e table ]; then sfdisk --quiet --sector-size="$(cat block)" theirs < table || exit 3; fi
@@ -33,6 +34,9 @@ for case in "$1"/case-*; do
     rm theirs ours
     cd ..
 done
+}
+part "$1" 02468 & even=$!
+part "$1" 13579 && wait $even
 "#;
 
 /// Runs the cases and says where they lie.
@@ -333,7 +337,29 @@ fn a_first_boot_is_shown_and_nothing_is_changed() {
     let refused = hermetic(&["plan", &disk, "--usr", &usr, "--size", "8G"]);
     assert!(!refused.status.success());
     assert!(String::from_utf8_lossy(&refused.stderr).contains("50-root.conf:3: Format=xfs is not supported"));
+    for (text, size, says) in [
+        ("Type=swap\n", "8G", "there would still be no root"),
+        ("Type=root\nFormat=ext4\n", "20T", "50-root.conf: "),
+    ] {
+        definition(text);
+        let refused = hermetic(&["plan", &disk, "--usr", &usr, "--size", size]);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && said.contains(says), "{text}: {refused:?}");
+    }
     assert!(fs::read(&disk).unwrap() == before);
+    // A disk that has its root boots whatever else has no room.
+    definition("Type=root\nFormat=ext4\nSizeMaxBytes=32M\n");
+    let defs = format!("--definitions={}", place.display());
+    let made = hermetic(&["repart", "--empty=allow", "--dry-run=no", "--seed=random", &defs, &disk]);
+    assert!(made.status.success(), "{made:?}");
+    fs::write(place.join("60-home.conf"), "[Partition]\nType=home\nSizeMinBytes=1G\n").unwrap();
+    let shown = hermetic(&["plan", &disk, "--usr", &usr]);
+    let said = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(
+        shown.status.success() && said.contains("the disk has its root, and the boot goes on"),
+        "{shown:?}"
+    );
+    assert!(String::from_utf8_lossy(&shown.stderr).contains("60-home.conf: the partition needs 1 GiB"));
 }
 
 #[test]

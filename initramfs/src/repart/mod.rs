@@ -18,7 +18,7 @@ mod identity;
 pub mod output;
 mod source;
 mod volume;
-mod write;
+pub mod write;
 
 use std::{
     ffi::OsString,

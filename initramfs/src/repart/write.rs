@@ -155,32 +155,10 @@ impl Work<'_> {
 
     /// What is written into a new partition.
     fn content(&self, new: &NewPartition) -> Result<Content, Failure> {
-        let definition = &new.definition;
-        let encrypted = definition.encrypt != Encrypt::Off;
-        let Some(system) = file_system(new) else { return Ok(Content::Plain(Writes::new())) };
-        // A clock before 1970 says nothing better than 1970.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let params = Params {
-            size: if encrypted { volume::room(new.length) } else { new.length },
-            sector_size: self.disk.block_size,
-            page_size: 4096,
-            uuid: new.fs_uuid,
-            label: &new.label,
-            random: identity::random()?,
-            now,
-        };
-        let subvolumes = definition.new_subvolumes(definition.populates());
-        let choices = btrfs::Choices {
-            subvolumes: &subvolumes,
-            default_subvolume: definition.default_subvolume.as_deref(),
-            ..btrfs::Choices::default()
-        };
-        let writes = system
-            .plan_with(&params, choices)
-            .map_err(|error| Failure::new(format!("{}: {error}", definition.file)))?;
-        match encrypted {
-            true => Volume::new(new, self.key, writes).map(Content::Encrypted),
-            false => Ok(Content::Plain(writes)),
+        match empty(new, self.disk.block_size, identity::random()?)? {
+            None => Ok(Content::Plain(Writes::new())),
+            Some(writes) if new.definition.encrypt == Encrypt::Off => Ok(Content::Plain(writes)),
+            Some(writes) => Volume::new(new, self.key, writes).map(Content::Encrypted),
         }
     }
 
@@ -372,6 +350,31 @@ impl Work<'_> {
         }
         Ok(())
     }
+}
+
+/// The empty file system of a new partition; None where none is made.
+pub fn empty(new: &NewPartition, sector_size: u32, random: [u8; 16]) -> Result<Option<Writes>, Failure> {
+    let definition = &new.definition;
+    let Some(system) = file_system(new) else { return Ok(None) };
+    // A clock before 1970 says nothing better than 1970.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let params = Params {
+        size: if definition.encrypt == Encrypt::Off { new.length } else { volume::room(new.length) },
+        sector_size,
+        page_size: 4096,
+        uuid: new.fs_uuid,
+        label: &new.label,
+        random,
+        now,
+    };
+    let subvolumes = definition.new_subvolumes(definition.populates());
+    let choices = btrfs::Choices {
+        subvolumes: &subvolumes,
+        default_subvolume: definition.default_subvolume.as_deref(),
+        ..btrfs::Choices::default()
+    };
+    let writes = system.plan_with(&params, choices);
+    writes.map(Some).map_err(|error| Failure::new(format!("{}: {error}", definition.file)))
 }
 
 /// What is made in it; None for a partition that stays empty, or whose blocks are copied.

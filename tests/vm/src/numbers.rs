@@ -37,16 +37,13 @@ pub enum Way {
     PlainLater,
     /// hermetic-init, the root is there and encrypted.
     EncryptedLater,
-    /// hermetic-init makes a plain root.
-    PlainFirst,
     /// hermetic-init makes an encrypted root.
     EncryptedFirst,
 }
 
 impl Way {
     /// In the order of the table.
-    pub const ALL: [Self; 5] =
-        [Self::Floor, Self::PlainLater, Self::EncryptedLater, Self::PlainFirst, Self::EncryptedFirst];
+    pub const ALL: [Self; 4] = [Self::Floor, Self::PlainLater, Self::EncryptedLater, Self::EncryptedFirst];
 
     /// What people call it.
     #[must_use]
@@ -55,7 +52,6 @@ impl Way {
             Self::Floor => "floor: plain root, no verity",
             Self::PlainLater => "later boot, verity, plain root",
             Self::EncryptedLater => "later boot, verity, LUKS root",
-            Self::PlainFirst => "first boot, verity, plain root",
             Self::EncryptedFirst => "first boot, verity, LUKS root",
         }
     }
@@ -64,7 +60,7 @@ impl Way {
     #[must_use]
     pub fn limit(self) -> Option<u32> {
         match self {
-            Self::Floor | Self::PlainFirst => None,
+            Self::Floor => None,
             Self::PlainLater => Some(15),
             Self::EncryptedLater => Some(20),
             Self::EncryptedFirst => Some(30),
@@ -72,7 +68,7 @@ impl Way {
     }
 
     fn is_first(self) -> bool {
-        matches!(self, Self::PlainFirst | Self::EncryptedFirst)
+        self == Self::EncryptedFirst
     }
 }
 
@@ -125,7 +121,7 @@ pub fn measure(context: &Context<'_>, ways: &[Way], rounds: u32) -> Result<Numbe
     for _ in 0..rounds {
         for (way, runs) in &mut runs {
             let side = match way {
-                Way::Floor | Way::PlainFirst | Way::PlainLater => &plain,
+                Way::Floor | Way::PlainLater => &plain,
                 Way::EncryptedFirst | Way::EncryptedLater => &encrypted,
             };
             let run = boot(context, *way, side, &floor).with_context(|| way.name())?;
