@@ -31,8 +31,9 @@ pub struct Content<'a> {
     pub make_directories: &'a [String],
     /// `MakeSymlinks=`.
     pub make_symlinks: &'a [Symlink],
-    /// For a root: where the other partitions of the plan will be mounted ([`mount_points`]). What a source for `/` has
-    /// there does not come along. None for any other partition.
+    /// For a root: where the other partitions of the plan will be mounted
+    /// ([`mount_points`](crate::disk::types::mount_points)). What a source for `/` has there does not come along. None for any
+    /// other partition.
     pub root_of: Option<&'a [&'a str]>,
 }
 
