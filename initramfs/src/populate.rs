@@ -1,6 +1,7 @@
 //! Populating a file system inside an image: the kernel mounts it through a loop device, [`hermetic_init::populate`] fills
 //! it. What needs this refuses clearly where there are no loop devices or no right to mount. Subvolumes of a btrfs are
-//! there already, writable; those that are to be read-only become so in the end.
+//! there already, writable; those that are to be read-only become so in the end. What the file system says about its place
+//! (`AddValidateFS=`) is set here as well.
 
 use std::{
     fmt,
@@ -12,8 +13,9 @@ use std::{
 };
 
 use hermetic_init::{
+    disk::validatefs::Constraint,
     mkfs::FileSystem,
-    populate::{Content, PopulateError, Report, populate},
+    populate::{Content, PopulateError, Report, constrain, populate},
     sys::btrfs,
     units::Bytes,
 };
@@ -43,6 +45,8 @@ pub enum Error {
     },
     /// The content does not go in.
     Populate(PopulateError),
+    /// The file system does not say what it is for.
+    Constrain(io::Error),
     /// A subvolume stays writable.
     ReadOnly(String, io::Error),
     /// What was written did not reach the image.
@@ -68,6 +72,9 @@ impl fmt::Display for Error {
                 write!(f, "cannot unmount {}: {said}; the image is not complete", place.display())
             }
             Self::Populate(error) => error.fmt(f),
+            Self::Constrain(error) => {
+                write!(f, "cannot set the attributes of AddValidateFS=: {error}; the image is not complete")
+            }
             Self::ReadOnly(path, error) => {
                 write!(f, "cannot make subvolume {path} read-only: {error}; the image is not complete")
             }
@@ -91,6 +98,17 @@ pub struct Place<'a> {
     pub file_system: FileSystem,
     /// Subvolumes that are made read-only when they are filled.
     pub read_only: &'a [&'a str],
+    /// The subvolume that is mounted without further words; None for the top.
+    pub default: Option<&'a str>,
+    /// What its top directory says about the place that it was made for.
+    pub constraints: &'a [(Constraint, String)],
+}
+
+/// Whether this machine mounts such a file system in an image: it has root, loop devices and a kernel that knows it.
+pub fn can_mount(file_system: FileSystem) -> bool {
+    let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    let is_known = known.lines().any(|line| line.split_whitespace().last() == Some(file_system.name()));
+    is_known && can_populate().is_ok()
 }
 
 /// Whether [`populate_image`] can work at all, asked before anything is written.
@@ -119,6 +137,7 @@ pub fn populate_image(
     let result = File::open(&mounted.at)
         .map_err(|error| Error::Place(mounted.at.clone(), error))
         .and_then(|top| populate(top.as_fd(), source, content).map_err(Error::Populate))
+        .and_then(|report| mounted.constrain(place).map(|()| report))
         .and_then(|report| mounted.make_read_only(place.read_only).map(|()| report));
     // Also after a failure: nothing of ours stays in the list of mounts.
     let unmounted = mounted.end();
@@ -157,6 +176,15 @@ impl Mounted {
         // Made by us a moment ago; the failure before says more than one to remove an empty directory.
         let _empty_directory = std::fs::remove_dir(&at);
         Err(failure)
+    }
+
+    /// Has the file system say what it was made for, at its top and where it is mounted later.
+    fn constrain(&self, place: &Place<'_>) -> Result<(), Error> {
+        [Some("/"), place.default].into_iter().flatten().try_for_each(|path| {
+            File::open(self.at.join(path.trim_start_matches('/')))
+                .and_then(|top| constrain(top.as_fd(), place.constraints))
+                .map_err(Error::Constrain)
+        })
     }
 
     /// Makes these subvolumes read-only.

@@ -104,6 +104,9 @@ pub fn run(args: &Args) -> Result<(), Error> {
             length: size,
             file_system: system,
             read_only: &read_only,
+            default: None,
+            // No partition says what this file system is for.
+            constraints: &[],
         };
         let all = [CopyFiles { source: "/".into(), target: "/".into() }];
         let content = Content { copy_files: &all, ..Content::default() };

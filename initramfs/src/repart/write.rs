@@ -12,6 +12,7 @@ use hermetic_init::{
     disk::{
         gpt::{Gpt, GptError, NewPartition as Entry},
         types::{self, Role},
+        validatefs::Constraint,
     },
     mkfs::{FileSystem, Params, btrfs},
     populate,
@@ -33,7 +34,7 @@ use super::{
 };
 use crate::{
     mirror::log::{Level, Log},
-    populate::{Place, can_populate, populate_image},
+    populate::{Place, can_mount, can_populate, populate_image},
 };
 
 /// What is wiped at either end of a range that cannot be discarded: superblocks stand there.
@@ -81,6 +82,7 @@ impl Work<'_> {
         let mut made = Vec::new();
         for new in mine() {
             repart::refuse(&new.definition, Maker::Tool).map_err(Failure::new)?;
+            self.constrained(new)?;
             made.push(Made { new, content: self.content(new)? });
         }
         let table = self.table(plan, gpt, &made).map_err(|error| Failure::new(format!("{name}: {error}")))?;
@@ -153,6 +155,24 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Whether the new file system is to say where it belongs and cannot. What a definition asks for in so many words is
+    /// refused; by default the attributes are left out: a file system is made on every machine, and mounted on those that can.
+    fn constrained(&self, new: &NewPartition) -> Result<(), Failure> {
+        let definition = &new.definition;
+        if repart::constraints(new).len() == constraints(new).len() {
+            return Ok(());
+        }
+        let why =
+            "the new file system cannot be mounted here (that takes root, loop devices, and no Encrypt=)";
+        if definition.places.iter().any(|place| place.key == "AddValidateFS") {
+            let refusal = definition.refuse("AddValidateFS", "AddValidateFS=yes is not supported", why);
+            return Err(Failure::new(refusal));
+        }
+        let file = &definition.file;
+        self.log.say(Level::Notice, format!("{file}: no attributes that say where it belongs: {why}."));
+        Ok(())
+    }
+
     /// What is written into a new partition.
     fn content(&self, new: &NewPartition) -> Result<Content, Failure> {
         match empty(new, self.disk.block_size, identity::random()?)? {
@@ -165,7 +185,8 @@ impl Work<'_> {
     /// Puts files into the new file system, by the kernel.
     fn populate(&self, plan: &Plan, new: &NewPartition) -> Result<(), Failure> {
         let definition = &new.definition;
-        let Some(file_system) = file_system(new).filter(|_| definition.populates()) else { return Ok(()) };
+        let Some(file_system) = file_system(new).filter(|_| is_filled(new)) else { return Ok(()) };
+        let constraints = constraints(new);
         let copy_files: Vec<_> = definition
             .copy_files
             .iter()
@@ -198,6 +219,8 @@ impl Work<'_> {
             length: new.length,
             file_system,
             read_only: &read_only,
+            default: definition.default_subvolume.as_deref(),
+            constraints: &constraints,
         };
         let report = populate_image(&place, source.as_fd(), &content)
             .map_err(|error| Failure::new(format!("{}: {error}", definition.file)))?;
@@ -367,7 +390,7 @@ pub fn empty(new: &NewPartition, sector_size: u32, random: [u8; 16]) -> Result<O
         random,
         now,
     };
-    let subvolumes = definition.new_subvolumes(definition.populates());
+    let subvolumes = definition.new_subvolumes(is_filled(new));
     let choices = btrfs::Choices {
         subvolumes: &subvolumes,
         default_subvolume: definition.default_subvolume.as_deref(),
@@ -375,6 +398,17 @@ pub fn empty(new: &NewPartition, sector_size: u32, random: [u8; 16]) -> Result<O
     };
     let writes = system.plan_with(&params, choices);
     writes.map(Some).map_err(|error| Failure::new(format!("{}: {error}", definition.file)))
+}
+
+/// What the new file system says about its place: nothing where it cannot be mounted to be told.
+fn constraints(new: &NewPartition) -> Vec<(Constraint, String)> {
+    let mounts = new.definition.encrypt == Encrypt::Off && file_system(new).is_some_and(can_mount);
+    if mounts { repart::constraints(new) } else { Vec::new() }
+}
+
+/// Whether the new file system is mounted.
+fn is_filled(new: &NewPartition) -> bool {
+    new.definition.populates() || !constraints(new).is_empty()
 }
 
 /// What is made in it; None for a partition that stays empty, or whose blocks are copied.
