@@ -1,7 +1,11 @@
 //! Sorting, compiled once. The standard library makes its stable sort anew for every type and every comparison, some
 //! 4 kB of code each time; PID 1 sorts short lists in twenty places. Here one sort of places serves all of them.
 
-use std::{cmp::Ordering, prelude::v1::*};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+    prelude::v1::*,
+};
 
 /// Stable sorting of slices, as `sort`, `sort_by` and `sort_by_key` do it.
 pub trait Arrange<T> {
@@ -30,6 +34,20 @@ impl<T> Arrange<T> for [T] {
         });
         follow(&mut order, &mut |a, b| self.swap(a, b));
     }
+}
+
+/// A map of these, one insertion each: `collect` sorts first, and has a sort made for that.
+pub fn map<K: Ord, V>(items: impl IntoIterator<Item = (K, V)>) -> BTreeMap<K, V> {
+    let mut map = BTreeMap::new();
+    map.extend(items);
+    map
+}
+
+/// A set of these, as [`map`].
+pub fn set<T: Ord>(items: impl IntoIterator<Item = T>) -> BTreeSet<T> {
+    let mut set = BTreeSet::new();
+    set.extend(items);
+    set
 }
 
 /// The one sort: of places, by what is there.

@@ -12,6 +12,7 @@
 //! Every state that a path can have while the steps are carried out is in the [`Journal`], so that whoever finds an
 //! interrupted update can tell what it left from what somebody did, and may go on to any /usr.
 
+use crate::arrange;
 use std::{
     collections::{BTreeMap, BTreeSet},
     prelude::v1::*,
@@ -126,7 +127,7 @@ pub struct Plan {
 pub fn plan(input: &Input<'_>) -> Result<Plan, DatabaseError> {
     let mut planner = Planner {
         input,
-        after: input.root.iter().map(|(path, entry)| (path.clone(), entry.is_directory())).collect(),
+        after: arrange::map(input.root.iter().map(|(path, entry)| (path.clone(), entry.is_directory()))),
         children: children(input.root),
         wanted: BTreeSet::new(),
         databases: Vec::new(),
@@ -164,7 +165,7 @@ struct Wish {
 
 /// The tree that a root has in which everything follows the factory.
 pub fn wished(factory: &Snapshot, rules: &Rules, place: &str) -> Snapshot {
-    desired(factory, rules, place).into_iter().map(|(path, wish)| (path, wish.entry)).collect()
+    arrange::map(desired(factory, rules, place).into_iter().map(|(path, wish)| (path, wish.entry)))
 }
 
 /// The factory's tree as the rules want it.
@@ -232,7 +233,7 @@ impl Planner<'_> {
     fn drop_from_root(&mut self, goes: impl Fn(&[u8]) -> bool) {
         let journal = self.input.journal.paths.keys();
         let known = self.input.base.iter().flat_map(|base| base.tree.keys()).chain(journal);
-        let known: BTreeSet<&Vec<u8>> = known.filter(|path| goes(path)).collect();
+        let known: BTreeSet<&Vec<u8>> = arrange::set(known.filter(|path| goes(path)));
         for path in known.into_iter().rev() {
             let Some(now) = self.input.root.get(path) else { continue };
             if !self.is_pristine(path, now) {
@@ -323,7 +324,7 @@ impl Planner<'_> {
     fn users(&mut self) -> Result<(), DatabaseError> {
         let of = |contents: &Contents| -> Contents {
             let ours = contents.iter().filter(|(file, _)| self.databases.contains(file));
-            ours.map(|(file, content)| (*file, content.clone())).collect()
+            arrange::map(ours.map(|(file, content)| (*file, content.clone())))
         };
         let (root, factory) = (of(self.input.root_users), of(self.input.factory_users));
         let nothing = BTreeMap::new();

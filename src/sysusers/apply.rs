@@ -4,6 +4,7 @@
 //! up as `passwd-` and so on, then the new ones take their places in the order group, gshadow, passwd, shadow. A crash
 //! in between leaves every single file whole; running again adds what is missing.
 
+use crate::arrange;
 use core::fmt;
 use std::{
     fs::File,
@@ -194,7 +195,9 @@ pub fn furnish(
 fn look_around<'a>(tree: &Tree<'_>, definitions: &Definitions, options: Options<'a>) -> Surroundings<'a> {
     let owner = |path: &str| tree.stat(path).ok().map(|stat| Owner { uid: stat.st_uid, gid: stat.st_gid });
     Surroundings {
-        owners: definitions.owner_paths().filter_map(|path| Some((path.to_owned(), owner(path)?))).collect(),
+        owners: arrange::map(
+            definitions.owner_paths().filter_map(|path| Some((path.to_owned(), owner(path)?))),
+        ),
         has_bash: tree.stat("/bin/bash").is_ok(),
         today: options.today,
         credentials: options.credentials,

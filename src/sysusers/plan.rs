@@ -1,6 +1,6 @@
 //! The new content of the four databases, as a value.
 
-use crate::arrange::Arrange as _;
+use crate::arrange::{self, Arrange as _};
 use std::{collections::BTreeMap, prelude::v1::*};
 
 use super::{
@@ -110,7 +110,7 @@ fn groups(
     let mut content = Vec::new();
     let mut changed = !allocation.groups.is_empty();
     let explicit: BTreeMap<&[u8], ()> = match kind {
-        Kind::Gshadow => allocation.groups.iter().filter(|new| new.explicit).map(key).collect(),
+        Kind::Gshadow => arrange::map(allocation.groups.iter().filter(|new| new.explicit).map(key)),
         _ => BTreeMap::new(),
     };
     for line in first {
@@ -159,7 +159,7 @@ fn with_members(text: &[u8], name: &[u8], definitions: &Definitions) -> Option<V
     const FIELD: usize = 3;
     let wanted = definitions.members_of(name)?;
     let mut all = members(text, FIELD);
-    let present: BTreeMap<&[u8], ()> = all.iter().map(|member| (*member, ())).collect();
+    let present: BTreeMap<&[u8], ()> = arrange::map(all.iter().map(|member| (*member, ())));
     let count = all.len();
     all.extend(wanted.iter().map(String::as_bytes).filter(|member| !present.contains_key(member)));
     if all.len() == count {
@@ -210,7 +210,7 @@ fn shadow(
     let mut content = Vec::new();
     // True for those that have an entry already.
     let mut new: BTreeMap<&[u8], bool> =
-        allocation.users.iter().map(|new| (new.user.name.as_bytes(), false)).collect();
+        arrange::map(allocation.users.iter().map(|new| (new.user.name.as_bytes(), false)));
     for line in first {
         match line.entry.and_then(|entry| new.get_mut(entry.name)) {
             Some(present) => {

@@ -1,5 +1,6 @@
 //! Removing: `r`, `R`, the contents of `D`, and what stands in the way of `+` and `=`.
 
+use crate::arrange;
 use std::{
     collections::BTreeSet,
     fs::read_to_string,
@@ -235,7 +236,7 @@ fn sockets_in_use() -> BTreeSet<Vec<u8>> {
     let table = read_to_string("/proc/net/unix").unwrap_or_default();
     // Num RefCount Protocol Flags Type St Inode Path
     let paths = table.lines().skip(1).filter_map(|line| line.split_ascii_whitespace().nth(7));
-    paths.filter(|path| path.starts_with('/')).map(|path| path.as_bytes().to_vec()).collect()
+    arrange::set(paths.filter(|path| path.starts_with('/')).map(|path| path.as_bytes().to_vec()))
 }
 
 /// Whether something is mounted on a name; the empty name is the directory itself. What cannot be asked is none.
