@@ -47,8 +47,9 @@ const EFIVARFS: Use = Use { name: "efivarfs", module: "efivarfs", accelerated: &
 
 const VIRTIO: [&str; 2] = ["virtio_pci", "virtio_blk"];
 
-/// vmd is the bus behind which many Intel boards put their NVMe drives.
-const HARDWARE: [&str; 23] = [
+/// vmd is the bus behind which many Intel boards put their NVMe drives; the last five are the disks of VMware, Xen, Hyper-V
+/// (with its bus) and of large servers.
+const HARDWARE: [&str; 28] = [
     "nvme",
     "vmd",
     "ahci",
@@ -72,6 +73,11 @@ const HARDWARE: [&str; 23] = [
     "virtio_pci",
     "virtio_blk",
     "virtio_mmio",
+    "vmw_pvscsi",
+    "xen-blkfront",
+    "hv_vmbus",
+    "hv_storvsc",
+    "mpi3mr",
 ];
 
 impl Preset {

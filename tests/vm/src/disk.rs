@@ -15,6 +15,8 @@ pub enum Interface {
     Scsi,
     /// SATA at the board's AHCI: /dev/sda. Sectors of 512 bytes alone.
     Sata,
+    /// SCSI as VMware has it: /dev/sda.
+    Pvscsi,
 }
 
 impl Interface {
@@ -23,13 +25,18 @@ impl Interface {
     /// # Errors
     /// Nobody knows it.
     pub fn parse(name: &str) -> Result<Self> {
-        let known =
-            [("virtio", Self::Virtio), ("nvme", Self::Nvme), ("scsi", Self::Scsi), ("sata", Self::Sata)];
+        let known = [
+            ("virtio", Self::Virtio),
+            ("nvme", Self::Nvme),
+            ("scsi", Self::Scsi),
+            ("sata", Self::Sata),
+            ("pvscsi", Self::Pvscsi),
+        ];
         known
             .into_iter()
             .find(|(word, _)| *word == name)
             .map(|(_, interface)| interface)
-            .with_context(|| format!("`{name}` is no disk interface: virtio, nvme, scsi or sata"))
+            .with_context(|| format!("`{name}` is no disk interface: virtio, nvme, scsi, sata or pvscsi"))
     }
 }
 
@@ -126,6 +133,10 @@ impl Disk {
             Interface::Nvme => "nvme".to_owned(),
             Interface::Scsi => {
                 add("-device", format!("virtio-scsi-pci,id=scsi{number}"));
+                format!("scsi-hd,bus=scsi{number}.0")
+            }
+            Interface::Pvscsi => {
+                add("-device", format!("pvscsi,id=scsi{number}"));
                 format!("scsi-hd,bus=scsi{number}.0")
             }
             Interface::Sata => format!("ide-hd,bus=ide.{number}"),

@@ -21,7 +21,7 @@ cargo vm image -o FILE          makes a disk with a verified /usr and free space
     [--usr-fs erofs|squashfs|ext4|btrfs] [--unverified] [--repart FILE] [--add FILE=PATH-BELOW-USR]
     [--remove PATH-BELOW-USR] [--size MIB] [--sector-size 512|4096] [--label NAME]
 cargo vm boot                   boots anything and shows its console; Debian's kernel unless told
-    [--kernel FILE] [--initramfs FILE] [--cmdline WORDS] [--disk FILE]... [--interface virtio|nvme|scsi|sata]
+    [--kernel FILE] [--initramfs FILE] [--cmdline WORDS] [--disk FILE]... [--interface virtio|nvme|scsi|sata|pvscsi]
     [--sector-size 512|4096] [--firmware ovmf] [--variables FILE] [--memory MIB] [--smp N] [--icount]
     [--timeout SECONDS] [--log FILE] [--record FILE]
 

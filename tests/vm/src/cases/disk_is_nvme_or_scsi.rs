@@ -23,9 +23,9 @@ pub fn run(context: &Context<'_>) -> Result<()> {
         let below = lasting::below_mapping(state, "root").unwrap_or_default();
         ensure!(below == [root], "root is on {below:?}, not on {root}");
     }
-    // The other way round: a first boot on SCSI.
+    // The other way round: a first boot on SCSI, as VMware has it.
     let small = Small::new(context, ENCRYPTED)?;
-    let scsi = generic.disk(Disk::new(&small.disk).interface(Interface::Scsi));
+    let scsi = generic.disk(Disk::new(&small.disk).interface(Interface::Pvscsi));
     lasting::boots_first(context, &scsi)?;
     lasting::root_on(context, &small.disk, 512)?;
     Ok(())
