@@ -55,6 +55,29 @@ pub fn cargo_test(bench: &Bench, words: &[&str]) -> Command {
     command
 }
 
+/// The names of the workspace's integration tests: of the host tool's package, and of all others that it has not.
+///
+/// # Errors
+/// cargo cannot say.
+pub fn integration_tests() -> Result<[Vec<String>; 2]> {
+    let said = command::output(&mut cargo(&["metadata", "--no-deps", "--format-version=1"]))?;
+    let value: serde_json::Value = serde_json::from_str(&said).context("cargo metadata printed no JSON")?;
+    let list = |value: &serde_json::Value, name: &str| value.get(name)?.as_array().cloned();
+    let (mut tools, mut others) = (Vec::new(), Vec::new());
+    for package in list(&value, "packages").context("cargo metadata lists no packages")? {
+        let is_tool = package.get("name").is_some_and(|name| name == "hermetic");
+        for target in list(&package, "targets").context("a package without targets")? {
+            let name =
+                target.get("name").and_then(serde_json::Value::as_str).context("a target without name")?;
+            if list(&target, "kind").is_some_and(|kinds| kinds.iter().any(|kind| kind == "test")) {
+                if is_tool { &mut tools } else { &mut others }.push(name.to_owned());
+            }
+        }
+    }
+    others.retain(|name| !tools.contains(name));
+    Ok([tools, others])
+}
+
 /// Where cargo puts what it builds.
 ///
 /// # Errors
