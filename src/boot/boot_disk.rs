@@ -46,16 +46,10 @@ pub fn choose(devices: &mut Devices, root_hash: Option<&RootHash>) -> Result<(Di
         Some(root_hash) => format!("/usr with root hash {root_hash}"),
         None => "/usr partition".to_owned(),
     };
-    let (disk, slot, how) = loop {
-        let found = devices.wait(STAGE, &subject, |there| match &loader {
-            Some(guid) => on_firmware_disk(there, guid, choice),
-            None => on_any_disk(there, choice),
-        })?;
-        // Drivers probe side by side: what came in meanwhile may be a second disk that qualifies.
-        if !devices.attend().or_fail(STAGE, || "cannot read the kernel's uevents".into())? {
-            break found;
-        }
-    };
+    let (disk, slot, how) = devices.wait(STAGE, &subject, |there| match &loader {
+        Some(guid) => on_firmware_disk(there, guid, choice),
+        None => on_any_disk(there, choice),
+    })?;
     if let Some(version) = version.filter(|version| !has_version(&slot.label, version)) {
         notice!(
             "{}: no /usr has version {version} of the kernel image; taking the newest, {}",

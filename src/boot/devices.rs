@@ -89,8 +89,10 @@ impl Devices {
     }
 
     /// Waits until `look` finds `subject` among the block devices. It is asked once for what is there, then again
-    /// after every change; nothing polls. While it finds nothing, drivers are loaded for what appears. Every subject has
-    /// the whole time that the command line gives a device: one that came late takes nothing from the next.
+    /// after every change; nothing polls. While it finds nothing, drivers are loaded for what appears. Drivers probe side
+    /// by side: what was announced during a look that finds something may be a second device that qualifies, and then it
+    /// looks again. Every subject has the whole time that the command line gives a device: one that came late takes
+    /// nothing from the next.
     ///
     /// # Errors
     /// What `look` refuses at once; the deadline passed.
@@ -104,7 +106,13 @@ impl Devices {
         loop {
             let devices = BlockDevice::all().or_fail(STAGE, || "cannot list /sys/class/block".into())?;
             let why_not = match look(&devices)? {
-                Look::Found(found) => return Ok(found),
+                Look::Found(found) => {
+                    let news = self.attend().or_fail(STAGE, || "cannot read the kernel's uevents".into())?;
+                    if news && deadline.left().is_some() {
+                        continue;
+                    }
+                    return Ok(found);
+                }
                 Look::NotYet(why_not) => why_not,
             };
             if self.until_block_event(&deadline)? {

@@ -1,8 +1,8 @@
 //! A second disk with the same /usr, as an installer or a backup leaves it: the partitions have the same GUIDs, and its root
 //! is another one. With a boot loader's word (here the test init's, in an earlier boot) the firmware's disk is booted,
 //! although the other one comes first. Without it, or when a clone of the disk has the same EFI system partition too,
-//! nothing is guessed: the boot is refused, and both disks stay as they are. A loader on a stick of its own finds /usr by its
-//! root hash.
+//! nothing is guessed, nor when the command line names what both disks have: the boot is refused, and both disks stay as
+//! they are. A loader on a stick of its own finds /usr by its root hash.
 
 use super::small::{self, PLAIN};
 use super::{Context, lasting};
@@ -53,6 +53,13 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     image::copy(&ours, &other)?;
     let says = [OURS, "vda and vdb have one of that name", "remove all but one"];
     small::refuses(context, &impatient(&with_firmware), &ours, "usr", &says)?;
+    same(&ours, &other)?;
+
+    // The command line names the partitions, and both disks have them.
+    let named =
+        "systemd.verity_usr_data=PARTLABEL=appliance_1 systemd.verity_usr_hash=PARTLABEL=appliance_1_verity";
+    let says = ["appliance_1 is ambiguous: vda2, vdb2", "remove one of the disks"];
+    small::refuses(context, &impatient(&machine.clone().cmdline(named)), &ours, "usr", &says)?;
     same(&ours, &other)?;
 
     // A stick with nothing but the loader: the root hash names its /usr on the other disk.
