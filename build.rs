@@ -22,8 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     if env::var("CARGO_CFG_TARGET_ENV")? == "musl" && env::var("PROFILE")? == "release" {
         let script = PathBuf::from(env::var("OUT_DIR")?).join("no-unwind-tables.ld");
         fs::write(&script, NO_UNWIND_TABLES)?;
-        println!("cargo:rustc-link-arg-bins=-T{}", script.display());
-        for argument in ["--icf=all", "-zpack-relative-relocs"] {
+        for argument in [&*format!("-T{}", script.display()), "--icf=all", "-zpack-relative-relocs"] {
             println!("cargo:rustc-link-arg-bins={argument}");
             println!("cargo:rustc-link-arg-examples={argument}");
         }

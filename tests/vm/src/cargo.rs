@@ -102,6 +102,8 @@ pub struct Products {
     pub floor_init: PathBuf,
     /// What PID 1 does to /etc of a new root, as a program of its own.
     pub populate: PathBuf,
+    /// A PID 1 that panics.
+    pub panics: PathBuf,
 }
 
 impl Products {
@@ -116,13 +118,15 @@ impl Products {
         release("hermetic-init", machines)?;
         host("hermetic")?;
         release("guest", machines)?;
-        command::run(release_of("hermetic-init", machines).args(["--example", "populate"]))?;
+        let examples = ["--example", "populate", "--example", "panics"];
+        command::run(release_of("hermetic-init", machines).args(examples))?;
         Ok(Self {
             init: for_machines.join("hermetic-init"),
             hermetic: target.join("host/hermetic"),
             test_init: for_machines.join("test-init"),
             floor_init: for_machines.join("floor-init"),
             populate: for_machines.join("examples/populate"),
+            panics: for_machines.join("examples/panics"),
         })
     }
 }

@@ -25,8 +25,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How often each is timed.
-const ROUNDS: usize = 15;
+/// How often each is timed: the shortest of fewer still differ by some hundredths.
+const ROUNDS: usize = 31;
 
 /// systemd's tools make at least so many times the system calls, and take at least so many times the time.
 const TIMES: u64 = 5;

@@ -28,7 +28,17 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     }
     stays(context, &machine(NOW).cmdline("hermetic.on-failure=halt"), "reboot: System halted")?;
     let forever = "console=ttyS0 no_timer_check panic=0 hermetic.device-timeout=0";
-    stays(context, &machine("").whole_cmdline(forever), "Waiting for somebody to look (panic=0).")
+    stays(context, &machine("").whole_cmdline(forever), "Waiting for somebody to look (panic=0).")?;
+    panics(context)
+}
+
+/// A panic takes the same road, in a program that is linked as PID 1 is.
+fn panics(context: &Context<'_>) -> Result<()> {
+    let initramfs = context.initramfs(&Initramfs::new("none").file(&context.products.panics, "/panics"))?;
+    let machine = context.machine().initramfs(&initramfs).cmdline("rdinit=/panics");
+    let outcome = context.run(&machine.deadline(small::DEADLINE))?;
+    outcome.expect(&Exit::PowerOff)?;
+    small::reason(&outcome, "panic", &["something where there is nothing at tests/failure/panics.rs:"])
 }
 
 /// The machine shows why, says `last`, and then neither ends nor goes on.

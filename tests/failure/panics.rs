@@ -1,0 +1,17 @@
+//! A PID 1 that panics, built and linked as hermetic-init is: without unwinding, without its tables. The machines start it by
+//! rdinit= and look where it ends.
+#![allow(clippy::expect_used)]
+
+use std::time::Duration;
+
+use hermetic_init::{
+    boot::failure::{Action, Policy, catch_panics, set_policy},
+    sys::power::End,
+};
+
+fn main() {
+    set_policy(Policy { action: Action::End(End::PowerOff), delay: Some(Duration::ZERO) });
+    catch_panics();
+    let nothing: Option<u8> = std::hint::black_box(None);
+    nothing.expect("something where there is nothing");
+}
