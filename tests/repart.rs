@@ -16,7 +16,7 @@ use std::{
 use common::{Scratch, tool};
 use hermetic_init::{
     disk::{
-        gpt::{self, Geometry, Gpt},
+        gpt::{Geometry, Gpt},
         probe,
     },
     fragments::Facts,
@@ -233,18 +233,7 @@ fn tables_are_those_of_systemd_repart() {
             continue;
         }
         for new in &plan.new {
-            gpt.add(
-                Some(new.number),
-                gpt::NewPartition {
-                    type_guid: new.type_guid,
-                    guid: new.guid,
-                    first: new.first,
-                    last: new.last,
-                    attributes: new.attributes,
-                    label: new.label.clone(),
-                },
-            )
-            .unwrap();
+            gpt.add(Some(new.number), new.entry()).unwrap();
         }
         let file = OpenOptions::new().write(true).open(scratch.host("disk")).unwrap();
         gpt.commit().unwrap().apply(&file).unwrap();

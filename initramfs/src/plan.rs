@@ -13,8 +13,7 @@ use std::{
 use hermetic_init::{
     disk::{
         gpt::Gpt,
-        partition::Partition,
-        slot::{Choice, select_root, select_usr},
+        slot::{Choice, select_usr},
         types::{self, Role},
     },
     fragments::{Facts, facts},
@@ -81,9 +80,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     measure(&mut definitions.list, &gpt, args);
     let seed = args.machine_id.unwrap_or_default();
-    let plan = match repart::plan(&definitions.list, &gpt.layout(), seed) {
+    let plan = match repart::plan_for(Maker::Boot, &definitions.list, &gpt.layout(), seed) {
         Ok(plan) => plan,
-        Err(error) if has_roots(&definitions.list, &gpt) => {
+        Err(error) if error.is_lack() && repart::has_roots(&definitions.list, gpt.partitions()) => {
             eprintln!("warning: {error}");
             let text = if args.json {
                 "[]\n"
@@ -115,33 +114,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         repart::refuse(&new.definition, Maker::Boot)?;
         write::empty(new, disk.block_size, [0; 16])?;
     }
-    match finds_root(&plan, &gpt) {
-        true => Ok(()),
-        false => Err(Failure::new(
-            "after all that repart.d asks for there would still be no root: define one with Type=root, without NoAuto=yes and without a Label= that begins with _, PRT# or PND#",
-        )),
-    }
-}
-
-/// Whether the disk has all the roots that the definitions ask for: then the boot goes on without what cannot be made.
-fn has_roots(definitions: &[Definition], gpt: &Gpt) -> bool {
-    let mut roots = definitions.iter().filter(|one| types::role(one.type_guid) == Some(Role::Root));
-    roots.all(|one| gpt.partitions().iter().any(|partition| partition.type_guid == one.type_guid))
-}
-
-/// Whether the boot finds a root on the disk as it is to be.
-fn finds_root(plan: &Plan, gpt: &Gpt) -> bool {
-    let new = plan.new.iter().map(|new| Partition {
-        number: new.number,
-        type_guid: new.type_guid,
-        guid: new.guid,
-        first: new.first,
-        last: new.last,
-        attributes: new.attributes,
-        label: new.label.clone(),
-    });
-    let all: Vec<Partition> = gpt.partitions().iter().cloned().chain(new).collect();
-    select_root(&all).is_some()
+    let after = plan.transaction(&gpt).map_err(|error| Failure::new(format!("{name}: {error}")))?.after;
+    Ok(repart::demand_root(after.partitions())?)
 }
 
 /// Tells the definitions how long what they copy is: a partition of the slot that boots, or a file of /usr.

@@ -1,22 +1,6 @@
 //! What is asked for, as values.
 
-/// A tree or file to be copied in: `CopyFiles=SOURCE:TARGET`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct CopyFiles {
-    /// An absolute path below the source tree.
-    pub source: String,
-    /// An absolute path in the new file system.
-    pub target: String,
-}
-
-/// A symbolic link to be made: `MakeSymlinks=PATH:TARGET`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Symlink {
-    /// Where, an absolute path in the new file system.
-    pub path: String,
-    /// What it says.
-    pub target: String,
-}
+use crate::repart::{CopyFiles, Symlink};
 
 /// What a definition puts into its file system. Paths are absolute and simplified.
 #[derive(Clone, Copy, Default, Debug)]

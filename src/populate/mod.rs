@@ -37,8 +37,11 @@ mod deny;
 mod error;
 mod file;
 
-pub use crate::disk::types::mount_points;
-pub use content::{Content, CopyFiles, Report, Symlink};
+pub use crate::{
+    disk::types::mount_points,
+    repart::{CopyFiles, Symlink},
+};
+pub use content::{Content, Report};
 pub use error::{PopulateError, Side};
 
 use std::{

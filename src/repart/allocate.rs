@@ -3,7 +3,6 @@
 //!
 //! Source: the behaviour of systemd-repart 257, which the tests compare with.
 
-use crate::arrange::Arrange as _;
 use std::prelude::v1::*;
 
 use super::{
@@ -11,6 +10,7 @@ use super::{
     element::{Element, Elements},
     size::{round_down, round_up},
 };
+use crate::arrange::Arrange as _;
 use crate::disk::partition::Layout;
 
 /// A gap between partitions.

@@ -9,7 +9,10 @@ use std::prelude::v1::*;
 use uuid::Uuid;
 
 use super::RepartError;
-use crate::mkfs::btrfs;
+use crate::{
+    disk::types::{self, Role},
+    mkfs::btrfs,
+};
 
 /// A definition file as it was read.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -284,6 +287,11 @@ pub struct Definition {
 }
 
 impl Definition {
+    /// Whether it asks for a root of this architecture.
+    pub fn is_root(&self) -> bool {
+        types::role(self.type_guid) == Some(Role::Root)
+    }
+
     /// A definition that says nothing but its type.
     pub fn of_type(type_guid: Uuid) -> Self {
         Self {

@@ -42,6 +42,15 @@ pub enum RepartError {
         /// How many there are.
         entries: u32,
     },
+    /// After all that is asked for a boot would find no root.
+    NoRoot,
+}
+
+impl RepartError {
+    /// Whether the disk lacks room or entries, and nothing is wrong with the definitions.
+    pub fn is_lack(&self) -> bool {
+        matches!(self, Self::NoSpace { .. } | Self::TableFull { .. })
+    }
 }
 
 impl fmt::Display for RepartError {
@@ -59,6 +68,10 @@ impl fmt::Display for RepartError {
             Self::TableFull { file, entries } => write!(
                 f,
                 "{file}: the partition needs an entry and all {entries} of the partition table are used; remove a partition"
+            ),
+            Self::NoRoot => f.write_str(
+                "after all that repart.d asks for there would still be no root: define one with Type=root, without NoAuto=yes and \
+                 without a Label= that begins with _, PRT# or PND#",
             ),
         }
     }

@@ -6,7 +6,7 @@
 //!
 //! The way of a definition: `read` (which files) → `ini`, `fields`, `size`, `parse` (lines, values) → `check` (what follows,
 //! what contradicts) → `element` (beside the partitions of a disk) → `allocate` (which gap) → `grow` (how large, where) →
-//! `plan`. `support` says which of all that can be carried out.
+//! `plan`. `support` says which of all that can be carried out, `making` what it leads to.
 //!
 //! Source: repart.d(5); for sizes, places and UUIDs the behaviour of systemd-repart, which the tests compare with.
 
@@ -19,6 +19,7 @@ mod error;
 mod fields;
 mod grow;
 mod ini;
+mod making;
 mod parse;
 mod plan;
 #[cfg(feature = "std")]
@@ -34,6 +35,9 @@ pub use definition::{
 pub use derive::{disk_uuid, file_system_uuid, luks_uuid, partition_uuid};
 pub use element::matched;
 pub use error::RepartError;
+#[cfg(feature = "std")]
+pub use making::demand_root;
+pub use making::{Making, has_roots, plan_for};
 pub use parse::{Filter, Reading};
 pub use plan::{Adopted, Dropped, Foreign, NewPartition, Plan, Reason, least_disk, plan};
 #[cfg(feature = "std")]

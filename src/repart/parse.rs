@@ -4,7 +4,6 @@
 //! that systemd refuses; what systemd reads over with a warning (a label that is too long, a path that is not absolute, an
 //! unknown key) is read over with a warning here.
 
-use crate::arrange::Arrange as _;
 use std::prelude::v1::*;
 
 use uuid::Uuid;
@@ -19,6 +18,7 @@ use super::{
     ini::{self, Item},
     size,
 };
+use crate::arrange::Arrange as _;
 use crate::{
     disk::types,
     fragments::{Facts, words},

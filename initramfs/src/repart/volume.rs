@@ -7,7 +7,7 @@ use hermetic_init::{
     luks::{self, CONTENT_SECTOR, FormatParams, NewKdf, VolumeKey},
     repart::NewPartition,
     secret::Secret,
-    units::{Bytes, Sector512},
+    units::Sector512,
     writes::{Write, Writes},
 };
 
@@ -21,11 +21,6 @@ pub struct Volume {
     key: VolumeKey,
     /// What stands behind the header, before encryption.
     content: Writes,
-}
-
-/// How much of a partition is left for its content.
-pub fn room(length: Bytes) -> Bytes {
-    Bytes(length.0.saturating_sub(luks::DATA_OFFSET.0))
 }
 
 impl Volume {
@@ -129,6 +124,8 @@ fn overlay(blocks: &mut BTreeMap<u64, Vec<u8>>, mut at: u64, mut data: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use hermetic_init::units::Bytes;
+
     use super::*;
 
     #[test]

@@ -11,12 +11,10 @@ use std::{
 use hermetic_init::{
     disk::{
         gpt::{Gpt, GptError, NewPartition as Entry},
-        types::{self, Role},
         validatefs::Constraint,
     },
-    mkfs::{FileSystem, Params, btrfs},
     populate,
-    repart::{self, Encrypt, Format, Maker, NewPartition, Plan},
+    repart::{self, Encrypt, Maker, Making, NewPartition, Plan},
     secret::Secret,
     sys::block::Node,
     units::{Bytes, PartitionNumber},
@@ -30,7 +28,7 @@ use super::{
     disk::Disk,
     identity,
     source::Sources,
-    volume::{self, Volume},
+    volume::Volume,
 };
 use crate::{
     mirror::log::{Level, Log},
@@ -93,7 +91,7 @@ impl Work<'_> {
             None => gpt.repair().map_err(|error| Failure::new(format!("{name}: {error}")))?,
         };
 
-        if let Some(new) = mine().find(|new| new.definition.populates() && file_system(new).is_some()) {
+        if let Some(new) = mine().find(|new| new.definition.populates() && new.file_system().is_some()) {
             let refuse = |error: &dyn std::fmt::Display| {
                 Failure::new(format!("{}: {error}; nothing was changed", new.definition.file))
             };
@@ -185,18 +183,8 @@ impl Work<'_> {
     /// Puts files into the new file system, by the kernel.
     fn populate(&self, plan: &Plan, new: &NewPartition) -> Result<(), Failure> {
         let definition = &new.definition;
-        let Some(file_system) = file_system(new).filter(|_| is_filled(new)) else { return Ok(()) };
+        let Some(file_system) = new.file_system().filter(|_| is_filled(new)) else { return Ok(()) };
         let constraints = constraints(new);
-        let copy_files: Vec<_> = definition
-            .copy_files
-            .iter()
-            .map(|copy| populate::CopyFiles { source: copy.source.clone(), target: copy.target.clone() })
-            .collect();
-        let make_symlinks: Vec<_> = definition
-            .make_symlinks
-            .iter()
-            .map(|link| populate::Symlink { path: link.path.clone(), target: link.target.clone() })
-            .collect();
         let others = plan.new.iter().map(|other| (other.position, other.type_guid));
         let others = others.chain(plan.adopted.iter().map(|a| (a.position, a.definition.type_guid)));
         let mounted: Vec<&str> = others
@@ -204,12 +192,12 @@ impl Work<'_> {
             .flat_map(|(_, guid)| populate::mount_points(guid).iter().copied())
             .collect();
         let content = populate::Content {
-            copy_files: &copy_files,
+            copy_files: &definition.copy_files,
             exclude_files: &definition.exclude_files,
             exclude_files_target: &definition.exclude_files_target,
             make_directories: &definition.make_directories,
-            make_symlinks: &make_symlinks,
-            root_of: (types::role(new.type_guid) == Some(Role::Root)).then_some(mounted.as_slice()),
+            make_symlinks: &definition.make_symlinks,
+            root_of: definition.is_root().then_some(mounted.as_slice()),
         };
         let source = self.copied()?;
         let read_only: Vec<&str> = definition.read_only_subvolumes().collect();
@@ -268,15 +256,8 @@ impl Work<'_> {
         for Made { new, .. } in made {
             let number = index(new.number);
             self.log.say(Level::Info, format!("Adding new partition {number} to partition table."));
-            let entry = Entry {
-                type_guid: new.type_guid,
-                // Two partitions may be told to have the same, or none.
-                guid: table.unused_guid(),
-                first: new.first,
-                last: new.last,
-                attributes: new.attributes,
-                label: new.label.clone(),
-            };
+            // Two partitions may be told to have the same GUID, or none.
+            let entry = Entry { guid: table.unused_guid(), ..new.entry() };
             table.add(Some(new.number), entry)?;
             table.identify(new.number, new.guid)?;
         }
@@ -376,46 +357,28 @@ impl Work<'_> {
 }
 
 /// The empty file system of a new partition; None where none is made.
-pub fn empty(new: &NewPartition, sector_size: u32, random: [u8; 16]) -> Result<Option<Writes>, Failure> {
-    let definition = &new.definition;
-    let Some(system) = file_system(new) else { return Ok(None) };
-    // A clock before 1970 says nothing better than 1970.
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let params = Params {
-        size: if definition.encrypt == Encrypt::Off { new.length } else { volume::room(new.length) },
-        sector_size,
+pub fn empty(new: &NewPartition, block_size: u32, random: [u8; 16]) -> Result<Option<Writes>, Failure> {
+    let making = Making {
+        room: new.room(block_size),
         page_size: 4096,
-        uuid: new.fs_uuid,
-        label: &new.label,
         random,
-        now,
+        // A clock before 1970 says nothing better than 1970.
+        now: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        is_filled: is_filled(new),
     };
-    let subvolumes = definition.new_subvolumes(is_filled(new));
-    let choices = btrfs::Choices {
-        subvolumes: &subvolumes,
-        default_subvolume: definition.default_subvolume.as_deref(),
-        ..btrfs::Choices::default()
-    };
-    let writes = system.plan_with(&params, choices);
-    writes.map(Some).map_err(|error| Failure::new(format!("{}: {error}", definition.file)))
+    let writes = new.empty_file_system(making);
+    writes.map_err(|error| Failure::new(format!("{}: {error}", new.definition.file)))
 }
 
 /// What the new file system says about its place: nothing where it cannot be mounted to be told.
 fn constraints(new: &NewPartition) -> Vec<(Constraint, String)> {
-    let mounts = new.definition.encrypt == Encrypt::Off && file_system(new).is_some_and(can_mount);
+    let mounts = new.definition.encrypt == Encrypt::Off && new.file_system().is_some_and(can_mount);
     if mounts { repart::constraints(new) } else { Vec::new() }
 }
 
 /// Whether the new file system is mounted.
 fn is_filled(new: &NewPartition) -> bool {
     new.definition.populates() || !constraints(new).is_empty()
-}
-
-/// What is made in it; None for a partition that stays empty, or whose blocks are copied.
-fn file_system(new: &NewPartition) -> Option<FileSystem> {
-    let definition = &new.definition;
-    let format = definition.format.filter(|_| definition.copy_blocks.is_none());
-    format.filter(|format| *format != Format::Empty).and_then(|format| FileSystem::named(format.word()))
 }
 
 /// systemd-repart counts from 0.

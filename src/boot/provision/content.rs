@@ -18,15 +18,14 @@ use super::{
     },
     STAGE, apply,
     copies::Copies,
-    is_root,
     locks::Lock,
-    volume::{SECTOR, encrypt},
+    volume::encrypt,
 };
 use crate::{
-    debug, luks,
-    mkfs::{FileSystem, Params, btrfs},
+    debug,
+    mkfs::FileSystem,
     populate::{self, Content, populate},
-    repart::{self, Encrypt, Format, NewPartition},
+    repart::{self, Making, NewPartition},
     sys::{
         block::{BlockDevice, Node},
         btrfs as mounted, clock,
@@ -34,6 +33,7 @@ use crate::{
         mount,
     },
     units::Bytes,
+    warning,
     writes::Writes,
 };
 
@@ -60,50 +60,29 @@ const ENDS: u64 = Bytes::MIB;
 /// # Errors
 /// It cannot.
 pub fn rehearse(new: &NewPartition, block_size: u32) -> Result<(), Failure> {
-    let (size, sector_size) = match new.definition.encrypt {
-        Encrypt::Off => (new.length, block_size),
-        _ => (Bytes(new.length.0.saturating_sub(luks::DATA_OFFSET.0)), SECTOR),
-    };
-    match file_system(new) {
-        Some(system) => plan(system, new, size, sector_size, [0; 16]).map(drop),
-        None => Ok(()),
-    }
-}
-
-/// What is to be made in it; None for a partition that is left empty.
-fn file_system(new: &NewPartition) -> Option<FileSystem> {
-    let format = new.definition.format.filter(|format| *format != Format::Empty);
-    format.and_then(|format| FileSystem::named(format.word()))
+    empty(new, new.room(block_size), [0; 16]).map(drop)
 }
 
 /// Whether anything is to be put into it.
 fn is_filled(new: &NewPartition) -> bool {
-    is_root(new.type_guid) || new.definition.populates() || !repart::constraints(new).is_empty()
+    new.definition.is_root() || new.definition.populates() || !repart::constraints(new).is_empty()
 }
 
 /// The file system that is mounted to be filled; None for what stays as it was formatted.
 pub fn filled(new: &NewPartition) -> Option<FileSystem> {
-    file_system(new).filter(|system| system.holds_files() && is_filled(new))
+    new.file_system().filter(|system| system.holds_files() && is_filled(new))
 }
 
-fn plan(
-    system: FileSystem,
-    new: &NewPartition,
-    size: Bytes,
-    sector_size: u32,
-    random: [u8; 16],
-) -> Result<Writes, Failure> {
-    let page_size = rustix::param::page_size() as u32;
-    let (label, now) = (new.label.as_str(), clock::unix_seconds());
-    let subvolumes = new.definition.new_subvolumes(is_filled(new));
-    let choices = btrfs::Choices {
-        subvolumes: &subvolumes,
-        default_subvolume: new.definition.default_subvolume.as_deref(),
-        ..btrfs::Choices::default()
+/// Its empty file system in this room.
+fn empty(new: &NewPartition, room: (Bytes, u32), random: [u8; 16]) -> Result<Option<Writes>, Failure> {
+    let making = Making {
+        room,
+        page_size: rustix::param::page_size() as u32,
+        random,
+        now: clock::unix_seconds(),
+        is_filled: is_filled(new),
     };
-    system
-        .plan_with(&Params { size, sector_size, page_size, uuid: new.fs_uuid, label, random, now }, choices)
-        .or_fail(STAGE, || format!("{}: {system} for {}", new.definition.file, new.label))
+    new.empty_file_system(making).or_fail(STAGE, || new.definition.file.clone())
 }
 
 /// Formats and populates the partition, then lets go of it: nothing is mounted or mapped and everything is on the
@@ -152,10 +131,12 @@ fn format(node: &Path, new: &NewPartition, copies: &Copies) -> Result<(), Failur
         source.copy(&node, size)?;
         return node.sync().or_fail(STAGE, || format!("cannot write {}", node.path().display()));
     }
-    let Some(system) = file_system(new) else { return Ok(()) };
     let mut bytes = [0; 16];
     random(&mut bytes).or_fail(STAGE, || "no random bytes from the kernel".into())?;
-    apply(&plan(system, new, size, sector_size, bytes)?, &node)
+    match empty(new, (size, sector_size), bytes)? {
+        Some(writes) => apply(&writes, &node),
+        None => Ok(()),
+    }
 }
 
 /// Mounts the new file system, fills it and unmounts it.
@@ -191,22 +172,22 @@ fn put_in(
 ) -> Result<(), Failure> {
     let definition = &new.definition;
     if definition.populates() {
-        let copy_files: Vec<_> = (definition.copy_files.iter())
-            .map(|copy| populate::CopyFiles { source: copy.source.clone(), target: copy.target.clone() })
-            .collect();
-        let make_symlinks: Vec<_> = (definition.make_symlinks.iter())
-            .map(|link| populate::Symlink { path: link.path.clone(), target: link.target.clone() })
-            .collect();
         let content = Content {
-            copy_files: &copy_files,
+            copy_files: &definition.copy_files,
             exclude_files: &definition.exclude_files,
             exclude_files_target: &definition.exclude_files_target,
             make_directories: &definition.make_directories,
-            make_symlinks: &make_symlinks,
-            root_of: is_root(new.type_guid).then_some(image.mounts),
+            make_symlinks: &definition.make_symlinks,
+            root_of: definition.is_root().then_some(image.mounts),
         };
         let report = populate(top, image.above, &content).or_fail(STAGE, || definition.file.clone())?;
         debug!("{}: {} files, {} directories copied", new.label, report.files, report.directories);
+        for path in &report.missing {
+            warning!("{}: {path} is not there, nothing is copied", definition.file);
+        }
+        for path in &report.skipped {
+            warning!("{}: {system} cannot hold {path}, left out", definition.file);
+        }
     }
     let volume = |path: &str| {
         let path = target.join(path.trim_start_matches('/'));
@@ -216,7 +197,7 @@ fn put_in(
     let default = default.map(volume).transpose()?;
     // What is mounted later without further words.
     let mounted_later = default.as_ref().map_or(top, |default| default.as_fd());
-    if is_root(new.type_guid) {
+    if definition.is_root() {
         etc::populate(STAGE, mounted_later, image.usr, image.identity)?;
     }
     let constraints = repart::constraints(new);

@@ -25,17 +25,16 @@ use super::{
 };
 use crate::{
     config::Config,
-    disk::types::{self, Role},
     info, notice,
     populate::mount_points,
-    repart::{self, Definition, Definitions, Encrypt, Reading, Search},
+    repart::{self, Definition, Definitions, Encrypt, Maker, Reading, Search},
     sys::block::Node,
     warning,
     writes::Writes,
 };
 use content::Image;
 use copies::Copies;
-use decision::{Decision, Means, has_root};
+use decision::{Decision, Means};
 
 const STAGE: &str = "provision";
 
@@ -109,10 +108,10 @@ pub fn provision(
     let seed = uuid::Uuid::from_bytes(id.bytes());
     // Before anything changes on a disk whose root is an attack.
     root::admit_existing(config, &expectation, disk)?;
-    let plan = match decision::plan(&definitions, &disk.gpt, &name, seed)? {
+    let plan = match repart::plan_for(Maker::Boot, &definitions, &disk.gpt.layout(), seed) {
         Ok(plan) => plan,
         // What booted yesterday boots today: like systemd's initrd, which goes on when systemd-repart fails.
-        Err(error) if has_root(&disk.gpt, &definitions) => {
+        Err(error) if error.is_lack() && repart::has_roots(&definitions, disk.gpt.partitions()) => {
             warning!("{name}: repart.d is not applied, the disk stays as it is: {error}");
             return Ok(expectation);
         }
@@ -160,16 +159,12 @@ fn mounts(definitions: &[Definition]) -> Vec<&'static str> {
     definitions.iter().flat_map(|definition| mount_points(definition.type_guid)).copied().collect()
 }
 
-fn is_root(type_guid: uuid::Uuid) -> bool {
-    types::role(type_guid) == Some(Role::Root)
-}
-
 fn asks_for_encrypted_root(definition: &Definition) -> bool {
-    definition.encrypt != Encrypt::Off && is_root(definition.type_guid)
+    definition.encrypt != Encrypt::Off && definition.is_root()
 }
 
 fn asks_for_growing_root(definition: &Definition) -> bool {
-    definition.grow_file_system == Some(true) && is_root(definition.type_guid)
+    definition.grow_file_system == Some(true) && definition.is_root()
 }
 
 /// Carries a plan out and waits until it is on the medium.

@@ -20,7 +20,7 @@ use super::{
     },
     STAGE,
     copies::Copies,
-    decision::{self, Decision, Means},
+    decision::{Decision, Means},
     steps,
 };
 use crate::{
@@ -34,7 +34,7 @@ use crate::{
         types::{self, Role},
     },
     notice,
-    repart::Definition,
+    repart::{self, Definition, Maker},
     sys::{
         attribute,
         block::{BlockDevice, Kind},
@@ -101,8 +101,10 @@ pub fn reset(
             let after = &transaction.after;
             let mut means = Means { config, key, devices, name: &name };
             Copies::open(&mut definitions, &after.layout(), usr, above)
-                .and_then(|_| decision::plan(&definitions, after, &name, Uuid::nil()))
-                .and_then(|plan| plan.or_fail(STAGE, || name.clone()))
+                .and_then(|_| {
+                    let plan = repart::plan_for(Maker::Boot, &definitions, &after.layout(), Uuid::nil());
+                    plan.or_fail(STAGE, || name.clone())
+                })
                 .and_then(|plan| Decision::make(&mut means, after, plan))
                 .map_err(|failure| refused(failure.reason))?;
         }

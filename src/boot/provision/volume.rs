@@ -25,9 +25,6 @@ const STAGING: &str = "staging";
 /// The most bytes of a label that a LUKS2 header keeps.
 const LABEL: usize = 47;
 
-/// The unit of encryption, in bytes.
-pub const SECTOR: u32 = 4096;
-
 /// Writes a LUKS2 header with a keyslot for each lock and maps the volume through the same code that opens it on every boot.
 ///
 /// # Errors
@@ -48,7 +45,7 @@ pub fn encrypt(
         uuid: new.luks_uuid,
         label,
         subsystem: "",
-        sector_size: SECTOR,
+        sector_size: luks::CONTENT_SECTOR as u32,
         passphrase: first.secret,
         kdf: first.kdf,
         device_size: size,

@@ -1,0 +1,162 @@
+//! What a plan leads to: the table that it makes of another one, and the empty file systems of its partitions. PID 1 and
+//! `hermetic repart` carry it out, `hermetic plan` foresees it.
+
+use std::prelude::v1::*;
+
+use uuid::Uuid;
+
+use super::{Definition, Encrypt, Format, Maker, NewPartition, Plan, RepartError};
+use crate::{
+    disk::partition::{Layout, Partition},
+    luks,
+    mkfs::{FileSystem, MkfsError, Params, btrfs},
+    units::Bytes,
+    writes::Writes,
+};
+#[cfg(feature = "std")]
+use crate::{
+    disk::{
+        gpt::{self, Gpt, GptError},
+        slot::select_root,
+        transaction::{Change, Transaction},
+    },
+    repart::Adopted,
+    units::Lba,
+};
+
+/// What an empty file system is made with, beside its partition.
+#[derive(Clone, Copy, Debug)]
+pub struct Making {
+    /// Where it goes and in which sectors: [`NewPartition::room`].
+    pub room: (Bytes, u32),
+    /// Bytes of a page of the machine.
+    pub page_size: u32,
+    /// What its hashes start from.
+    pub random: [u8; 16],
+    /// Seconds since 1970.
+    pub now: u64,
+    /// Whether it is going to be filled: then a read-only subvolume is writable at first.
+    pub is_filled: bool,
+}
+
+impl NewPartition {
+    /// What is made in it; None for a partition that stays empty, or whose blocks are copied.
+    pub fn file_system(&self) -> Option<FileSystem> {
+        let format = self.definition.format.filter(|_| self.definition.copy_blocks.is_none());
+        format.filter(|format| *format != Format::Empty).and_then(|format| FileSystem::named(format.word()))
+    }
+
+    /// How much of it is for its content, in bytes, and the size of a sector there: behind a LUKS header there is less, in
+    /// sectors of their own.
+    pub fn room(&self, block_size: u32) -> (Bytes, u32) {
+        match self.definition.encrypt {
+            Encrypt::Off => (self.length, block_size),
+            _ => {
+                let length = self.length.0.saturating_sub(luks::DATA_OFFSET.0);
+                (Bytes(length), luks::CONTENT_SECTOR as u32)
+            }
+        }
+    }
+
+    /// Its empty file system; None when it gets none.
+    ///
+    /// # Errors
+    /// It cannot be made so large or so small.
+    pub fn empty_file_system(&self, making: Making) -> Result<Option<Writes>, MkfsError> {
+        let Some(system) = self.file_system() else { return Ok(None) };
+        let Making { room: (size, sector_size), page_size, random, now, is_filled } = making;
+        let (uuid, label) = (self.fs_uuid, self.label.as_str());
+        let subvolumes = self.definition.new_subvolumes(is_filled);
+        let choices = btrfs::Choices {
+            subvolumes: &subvolumes,
+            default_subvolume: self.definition.default_subvolume.as_deref(),
+            ..btrfs::Choices::default()
+        };
+        system
+            .plan_with(&Params { size, sector_size, page_size, uuid, label, random, now }, choices)
+            .map(Some)
+    }
+}
+
+/// Whether the disk has a partition that the definition may mean.
+fn exists(definition: &Definition, partitions: &[Partition]) -> bool {
+    partitions.iter().any(|partition| partition.type_guid == definition.type_guid)
+}
+
+/// Whether there are all the roots that the definitions ask for: then a boot goes on without what cannot be made.
+pub fn has_roots(definitions: &[Definition], partitions: &[Partition]) -> bool {
+    definitions.iter().filter(|one| one.is_root()).all(|one| exists(one, partitions))
+}
+
+/// Plans as [`plan`](super::plan()) does, for one who carries it out. Where there is too little room and a definition that lacks
+/// its partition could not be made at all, whatever room it has, that is the reason that is told.
+///
+/// # Errors
+/// As `plan` and [`refuse`](super::refuse).
+pub fn plan_for(
+    maker: Maker,
+    definitions: &[Definition],
+    layout: &Layout,
+    seed: Uuid,
+) -> Result<Plan, RepartError> {
+    super::plan(definitions, layout, seed).or_else(|lack| {
+        let mut missing = definitions.iter().filter(|one| !exists(one, &layout.partitions));
+        missing.try_for_each(|one| super::refuse(one, maker))?;
+        Err(lack)
+    })
+}
+
+#[cfg(feature = "std")]
+impl NewPartition {
+    /// Its entry in the table.
+    pub fn entry(&self) -> gpt::NewPartition {
+        gpt::NewPartition {
+            type_guid: self.type_guid,
+            guid: self.guid,
+            first: self.first,
+            last: self.last,
+            attributes: self.attributes,
+            label: self.label.clone(),
+        }
+    }
+}
+
+#[cfg(feature = "std")]
+impl Adopted {
+    /// What changes about it: it grows, and gets a label or an identity where it has none.
+    pub fn change(&self, block_size: u32) -> Option<Change> {
+        let end = self.offset.0.saturating_add(self.new_length.0);
+        let last = Lba((end / u64::from(block_size).max(1)).saturating_sub(1));
+        let change = Change {
+            number: self.number,
+            last: self.grows().then_some(last),
+            guid: self.guid_is_new.then_some(self.guid),
+            label: self.label_is_new.then(|| self.label.clone()),
+        };
+        let changes = change.last.is_some() || change.guid.is_some() || change.label.is_some();
+        changes.then_some(change)
+    }
+}
+
+#[cfg(feature = "std")]
+impl Plan {
+    /// All that it does to the table.
+    ///
+    /// # Errors
+    /// A table that cannot be repaired, an entry that does not fit.
+    pub fn transaction(&self, gpt: &Gpt) -> Result<Transaction, GptError> {
+        let block_size = gpt.geometry().block_size;
+        let new: Vec<_> = self.new.iter().map(|new| (new.number, new.entry())).collect();
+        let changes: Vec<_> = self.adopted.iter().filter_map(|old| old.change(block_size)).collect();
+        Transaction::make(gpt, &new, &changes)
+    }
+}
+
+/// Refuses what leaves a disk without a root that a boot would find.
+///
+/// # Errors
+/// There is none.
+#[cfg(feature = "std")]
+pub fn demand_root(partitions: &[Partition]) -> Result<(), RepartError> {
+    select_root(partitions).map(drop).ok_or(RepartError::NoRoot)
+}
