@@ -9,7 +9,7 @@ use std::{
     io,
     os::fd::{AsFd as _, BorrowedFd},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use hermetic_init::{
@@ -104,11 +104,20 @@ pub struct Place<'a> {
     pub constraints: &'a [(Constraint, String)],
 }
 
-/// Whether this machine mounts such a file system in an image: it has root, loop devices and a kernel that knows it.
+/// Whether this machine mounts such a file system in an image: it has root, loop devices and a kernel that knows it, or has a
+/// module that does.
 pub fn can_mount(file_system: FileSystem) -> bool {
-    let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
-    let is_known = known.lines().any(|line| line.split_whitespace().last() == Some(file_system.name()));
-    is_known && can_populate().is_ok()
+    let is_known = || {
+        let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+        known.lines().any(|line| line.split_whitespace().last() == Some(file_system.name()))
+    };
+    let load = || {
+        let mut modprobe = Command::new("modprobe");
+        let ended =
+            modprobe.args(["--quiet", &format!("fs-{}", file_system.name())]).stderr(Stdio::null()).status();
+        ended.is_ok_and(|status| status.success())
+    };
+    can_populate().is_ok() && (is_known() || load() && is_known())
 }
 
 /// Whether [`populate_image`] can work at all, asked before anything is written.

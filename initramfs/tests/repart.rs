@@ -403,6 +403,18 @@ fn what_cannot_be_done_is_refused_before_anything_is_written() {
     let output = repart(&["--empty=force", "--seed=random", "--json=short", &image]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("50-root.conf:3:"), "{output:?}");
+    // What an image copies of itself is read under its own lock.
+    fs::write(&disk, &before).unwrap();
+    definition("SizeMaxBytes=8M\n");
+    assert!(repart(&["--empty=force", "--seed=random", &image]).status().unwrap().success());
+    fs::write(defs.join("60-root.conf"), "[Partition]\nType=root\nCopyBlocks=auto\n").unwrap();
+    let twice = repart(&["--seed=random", "--json=short", &image]).output().unwrap();
+    let rows: Value = serde_json::from_slice(&twice.stdout).unwrap();
+    assert!(
+        twice.status.success() && rows[1]["activity"] == "create" && rows[1]["uuid"] == rows[0]["uuid"],
+        "{twice:?}"
+    );
+    fs::remove_file(defs.join("60-root.conf")).unwrap();
     // A lock that somebody holds for a moment is waited for.
     fs::write(&disk, &before).unwrap();
     let held = fs::File::open(&disk).unwrap();

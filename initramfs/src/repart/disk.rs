@@ -39,8 +39,35 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Opens the disk `path`, or makes the file.
+    /// Opens the disk `path`, or makes the file, and locks it.
     pub fn open(path: &Path, choices: &Choices) -> Result<Self, Failure> {
+        let mut disk = Self::unlocked(path, choices)?;
+        let lock = if choices.dry_run {
+            FlockOperation::NonBlockingLockShared
+        } else {
+            FlockOperation::NonBlockingLockExclusive
+        };
+        // udev's probe holds its lock for a moment after each change of a device.
+        let patience = Instant::now() + PATIENCE;
+        while let Err(errno) = flock(&disk.file, lock) {
+            if errno != Errno::WOULDBLOCK || Instant::now() >= patience {
+                return Err(Failure::new(format!("Failed to lock '{}': {errno}", path.display())));
+            }
+            thread::sleep(PATIENCE / 100);
+        }
+        disk.measure(choices)?;
+        Ok(disk)
+    }
+
+    /// Opens a disk to copy from. It may be the very one that is worked on, and locked.
+    pub fn source(path: &Path) -> Result<Self, Failure> {
+        let choices = Choices::reading(path);
+        let mut disk = Self::unlocked(path, &choices)?;
+        disk.measure(&choices)?;
+        Ok(disk)
+    }
+
+    fn unlocked(path: &Path, choices: &Choices) -> Result<Self, Failure> {
         let made = choices.empty == Empty::Create;
         let failure = |what: &str, error: std::io::Error| {
             Failure::new(format!("Failed to {what} '{}': {error}", path.display()))
@@ -67,29 +94,22 @@ impl Disk {
                 disk.path.display()
             )));
         }
-        let lock = if choices.dry_run {
-            FlockOperation::NonBlockingLockShared
-        } else {
-            FlockOperation::NonBlockingLockExclusive
-        };
-        // udev's probe holds its lock for a moment after each change of a device.
-        let patience = Instant::now() + PATIENCE;
-        while let Err(errno) = flock(&disk.file, lock) {
-            if errno != Errno::WOULDBLOCK || Instant::now() >= patience {
-                return Err(failure("lock", errno.into()));
-            }
-            thread::sleep(PATIENCE / 100);
-        }
-        disk.size = (&disk.file).seek(SeekFrom::End(0)).map_err(|error| failure("measure", error))?;
-        disk.block_size = match choices.sector_size {
-            Some(size) => size,
-            None if disk.is_device => Node::open(&disk.path)
-                .and_then(|node| node.block_size())
-                .map_err(|error| failure("measure", error))?,
-            None if choices.empty.starts_over() => 512,
-            None => disk.probed_block_size()?,
-        };
         Ok(disk)
+    }
+
+    fn measure(&mut self, choices: &Choices) -> Result<(), Failure> {
+        let path = self.path.display().to_string();
+        let failed = |error: io::Error| Failure::new(format!("Failed to measure '{path}': {error}"));
+        self.size = (&self.file).seek(SeekFrom::End(0)).map_err(failed)?;
+        self.block_size = match choices.sector_size {
+            Some(size) => size,
+            None if self.is_device => {
+                Node::open(&self.path).and_then(|node| node.block_size()).map_err(failed)?
+            }
+            None if choices.empty.starts_over() => 512,
+            None => self.probed_block_size()?,
+        };
+        Ok(())
     }
 
     /// The block size that the table of a file was written for: where its header is.

@@ -211,8 +211,7 @@ struct Table {
 }
 
 fn table(path: &Path) -> Result<Table, Failure> {
-    let choices = Choices::reading(path);
-    let disk = Disk::open(path, &choices)?;
+    let disk = Disk::source(path)?;
     let gpt = Gpt::read(&disk.file, disk.geometry())
         .map_err(|error| Failure::new(format!("Cannot copy from disk {}: {error}", path.display())))?;
     let file = disk.file.try_clone().map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
