@@ -84,8 +84,9 @@ impl Facts {
     /// An unknown specifier, one without a value, a result of more than `limit` bytes.
     pub fn expand(&self, text: &str, limit: usize) -> Result<String, ExpandError> {
         let expanded = expand(text.as_bytes(), limit, &|letter| self.value(letter))?;
-        // Text with texts in the place of ASCII is text.
-        Ok(String::from_utf8(expanded).unwrap_or_default())
+        // Text with texts in the place of ASCII is text, and comes back as it is.
+        Ok(String::from_utf8(expanded)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
     }
 
     /// The value of one specifier.
