@@ -1,7 +1,6 @@
 //! Credentials of this boot: where they come from, and how the real systemd gets those that only an initramfs sees (contract §8.4).
 //! Nothing is taken away; it imports all others again.
 
-use crate::arrange::Arrange as _;
 use std::{
     fs::{self, DirBuilder, File},
     io::{self, Write as _},
@@ -9,6 +8,7 @@ use std::{
     path::Path,
 };
 
+use crate::arrange::Arrange as _;
 use crate::{
     config::credentials::{Credentials, LARGEST, are_wanted},
     info, notice,

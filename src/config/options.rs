@@ -3,9 +3,10 @@
 //! An option of our own exists only where the world has none. Words that begin with `hermetic.test.` belong to the
 //! init of the tests and are nobody's business here.
 
-use crate::arrange::Arrange as _;
 use core::fmt::Write as _;
 use std::prelude::v1::*;
+
+use crate::arrange::Arrange as _;
 
 /// One option: `NAME=VALUE`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

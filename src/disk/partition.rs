@@ -1,11 +1,11 @@
 //! A partition as the table describes it, and the table's layout as a planner sees it.
 
-use crate::arrange::Arrange as _;
 use std::prelude::v1::*;
 
 use uuid::Uuid;
 
 use super::types;
+use crate::arrange::Arrange as _;
 use crate::units::{Bytes, Lba, PartitionNumber};
 
 /// One used entry of a partition table. Its range was checked against the table that it came from.

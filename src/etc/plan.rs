@@ -12,7 +12,6 @@
 //! Every state that a path can have while the steps are carried out is in the [`Journal`], so that whoever finds an
 //! interrupted update can tell what it left from what somebody did, and may go on to any /usr.
 
-use crate::arrange;
 use std::{
     collections::{BTreeMap, BTreeSet},
     prelude::v1::*,
@@ -24,6 +23,7 @@ use super::{
     rules::{BESIDE, Rules, Strategy, is_beside},
     users::{self, Contents, Kept},
 };
+use crate::arrange;
 use crate::sysusers::database::DatabaseError;
 
 /// What a plan is made from.

@@ -1,11 +1,11 @@
 //! Extended attributes: read from an open file, told apart by a digest.
 
-use crate::arrange::Arrange as _;
 use std::{ffi::CStr, os::fd::AsFd};
 
 use rustix::{fs, io::Errno};
 
 use super::entry::{Digest, Digester};
+use crate::arrange::Arrange as _;
 
 /// The kernel's limit for a list of attribute names and for a value (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`).
 pub(super) const MAX: usize = 64 << 10;

@@ -2,7 +2,6 @@
 //! with the next sequence number, the primary before the secondary, a barrier behind each. Whenever the power fails, one of
 //! them is whole. Members that are unknown here stay what they are.
 
-use crate::arrange::Arrange as _;
 use std::prelude::v1::*;
 
 use serde_json::{Map, Value, json};
@@ -14,6 +13,7 @@ use super::{
     new_keyslot::{NewKdf, NewKeyslot, area_size},
     unlock::VolumeKey,
 };
+use crate::arrange::Arrange as _;
 use crate::{secret::Secret, units::Bytes, writes::Writes};
 
 /// What a further keyslot shall be.

@@ -1,6 +1,5 @@
 //! From a key to the volume key: keyslots are tried in their order until one opens.
 
-use crate::arrange::Arrange as _;
 use std::prelude::v1::*;
 
 use core::fmt::Display;
@@ -14,6 +13,7 @@ use super::{
     keyslot::{Keyslot, Priority, Recipe},
     xts::{self, Direction},
 };
+use crate::arrange::Arrange as _;
 use crate::{
     secret::{Secret, scrub_stack},
     writes::ReadAt,

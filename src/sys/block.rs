@@ -1,6 +1,5 @@
 //! Block devices: what sysfs says of them, and the ioctls on their nodes.
 
-use crate::arrange::Arrange as _;
 use std::{
     fs::{self, File, OpenOptions},
     io,
@@ -14,6 +13,7 @@ use rustix::{
 };
 
 use super::attribute;
+use crate::arrange::Arrange as _;
 use crate::units::{Bytes, DeviceNumber, PartitionNumber, Sector512};
 
 const BLKGETSIZE64: Opcode = linux_raw_sys::ioctl::BLKGETSIZE64 as Opcode;

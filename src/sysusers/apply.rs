@@ -4,7 +4,6 @@
 //! up as `passwd-` and so on, then the new ones take their places in the order group, gshadow, passwd, shadow. A crash
 //! in between leaves every single file whole; running again adds what is missing.
 
-use crate::arrange;
 use core::fmt;
 use std::{
     fs::File,
@@ -25,6 +24,7 @@ use super::{
     search,
     surroundings::Surroundings,
 };
+use crate::arrange;
 use crate::{
     etc::tree::{Tree, exists, open_directory},
     fragments::search::Found,

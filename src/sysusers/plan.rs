@@ -1,6 +1,5 @@
 //! The new content of the four databases, as a value.
 
-use crate::arrange::{self, Arrange as _};
 use std::{collections::BTreeMap, prelude::v1::*};
 
 use super::{
@@ -10,6 +9,7 @@ use super::{
     message::Message,
     surroundings::Surroundings,
 };
+use crate::arrange::{self, Arrange as _};
 use crate::secret::Secret;
 
 /// The password field that points to shadow (passwd(5)).

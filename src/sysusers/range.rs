@@ -1,9 +1,9 @@
 //! The pool that free ids come from: disjoint ranges, walked from the top down.
 
-use crate::arrange::Arrange as _;
 use std::prelude::v1::*;
 
 use super::names::parse_id;
+use crate::arrange::Arrange as _;
 
 /// Lowest and highest id of the pool when no `r` line names another: systemd's built-in `SYSTEM_ALLOC_UID_MIN` and `SYSTEM_UID_MAX`.
 /// (Debian's build does not read login.defs.)

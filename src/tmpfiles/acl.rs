@@ -1,8 +1,9 @@
 //! POSIX access control lists: the text form of `a` and `A` lines (acl(5)), and the form in which the kernel keeps them as
 //! extended attributes (linux/posix_acl_xattr.h: version 2, then tag, permissions and id of each entry, little-endian).
 
-use crate::arrange::Arrange as _;
 use std::prelude::v1::*;
+
+use crate::arrange::Arrange as _;
 
 /// The attribute that holds the access list.
 pub const ACCESS: &str = "system.posix_acl_access";

@@ -1,6 +1,5 @@
 //! The lines of all files together: which count, and in which order they are carried out.
 
-use crate::arrange::Arrange as _;
 use std::{collections::BTreeMap, prelude::v1::*};
 
 use super::{
@@ -10,6 +9,7 @@ use super::{
     log::{Level, Log},
     path::{ancestors, show},
 };
+use crate::arrange::Arrange as _;
 use crate::fragments::{LineError, lines};
 
 /// The longest line that is read, in bytes (systemd's `LONG_LINE_MAX`).

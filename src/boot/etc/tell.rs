@@ -1,7 +1,6 @@
 //! What others must know of what was done to /etc: people, by the log and a list below /run; SELinux, by a list of what is
 //! not labelled yet.
 
-use crate::arrange::Arrange as _;
 use std::{fmt::Write as _, fs, os::fd::BorrowedFd};
 
 use rustix::{
@@ -10,6 +9,7 @@ use rustix::{
 };
 
 use super::STAGE;
+use crate::arrange::Arrange as _;
 use crate::{
     boot::{
         early::OURS,

@@ -3,10 +3,10 @@
 //! At every moment at least one copy on the disk is valid: first the copy that is not the source of what we know (or,
 //! when both are good, the backup), barrier, then the other, barrier. A power cut leaves the old table or the new one.
 
-use crate::arrange::Arrange as _;
 use uuid::Uuid;
 
 use super::{Copy, Gpt, GptError, Partition, check, mbr};
+use crate::arrange::Arrange as _;
 use crate::{
     units::{Bytes, Lba, PartitionNumber},
     writes::Writes,

@@ -17,7 +17,6 @@ mod error;
 mod mbr;
 mod table;
 
-use crate::arrange::Arrange as _;
 use std::{fmt::Display, io::Cursor};
 
 use gpt::{disk::LogicalBlockSize, header::Header};
@@ -28,6 +27,7 @@ pub use error::{Fault, GptError};
 pub use table::Copy;
 
 use super::partition::{FreeArea, Layout, Partition};
+use crate::arrange::Arrange as _;
 use crate::{
     units::{Lba, PartitionNumber},
     writes::ReadAt,

@@ -2,7 +2,6 @@
 //! chunks as mkfs.btrfs makes for the same size, so that the kernel's allocator begins where it would have begun.
 //! btrfs documentation, "On-disk format", and `kernel-shared/volumes.c` of btrfs-progs for the sizes.
 
-use crate::arrange::Arrange as _;
 use std::prelude::v1::*;
 
 use uuid::Uuid;
@@ -11,6 +10,7 @@ use super::{
     BtrfsError, MINIMUM, Profile, SECTOR,
     key::{Key, kind, object},
 };
+use crate::arrange::Arrange as _;
 use crate::{mkfs::record::Record, units::Bytes};
 
 /// The unit in which the device is given to chunks.

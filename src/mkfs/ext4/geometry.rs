@@ -1,10 +1,10 @@
 //! How many: blocks, groups, inodes, descriptor blocks, journal blocks. Pure arithmetic on the size, with mke2fs's rules,
 //! so that the result is what the same disk would have got from it.
 
-use crate::arrange::Arrange as _;
 use std::prelude::v1::*;
 
 use super::{BlockSize, Ext4Error};
+use crate::arrange::Arrange as _;
 use crate::units::Bytes;
 
 /// An inode for each so many bytes: `inode_ratio` of mke2fs.conf.

@@ -1,10 +1,10 @@
 //! What is written, gathered in any order and handed out as one sweep from the start of the device to its end, with
 //! neighbours joined: few, large, sequential writes.
 
-use crate::arrange::Arrange as _;
 use std::prelude::v1::*;
 
 use super::extent::Extents;
+use crate::arrange::Arrange as _;
 use crate::{
     units::Bytes,
     writes::{Data, Write, Writes},

@@ -1,6 +1,5 @@
 //! What patterns match in the root, and what lies below it.
 
-use crate::arrange::Arrange as _;
 use std::os::fd::OwnedFd;
 
 use rustix::{
@@ -16,6 +15,7 @@ use super::{
     Applier, Done, Failed, Item, Level,
     node::READ_DIRECTORY,
 };
+use crate::arrange::Arrange as _;
 use crate::etc::tree::Last;
 
 /// How deep a tree is descended into.

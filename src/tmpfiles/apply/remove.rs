@@ -1,6 +1,5 @@
 //! Removing: `r`, `R`, the contents of `D`, and what stands in the way of `+` and `=`.
 
-use crate::arrange;
 use std::{
     collections::BTreeSet,
     fs::read_to_string,
@@ -22,6 +21,7 @@ use super::{
     node::READ_DIRECTORY,
     walk::Parent,
 };
+use crate::arrange;
 use crate::etc::tree::Last;
 
 /// How deep a tree is descended into.
