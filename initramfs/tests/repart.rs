@@ -259,6 +259,56 @@ fn plans_of_particleos_are_those_of_systemd_repart() {
     assert!(tool("systemd-repart").is_some());
 }
 
+/// What people are shown: the table before the change and the bar below it, with and without the head; and the answer to
+/// --can-factory-reset, which is an exit status.
+#[test]
+fn what_is_shown_is_what_systemd_repart_shows() {
+    let unit = |definitions: &[(&str, &str)], words: &[&str], table: Option<&str>| Case {
+        definitions: definitions
+            .iter()
+            .map(|(name, text)| (format!("{name}.conf"), (*text).to_owned()))
+            .collect(),
+        words: words.iter().map(|word| (*word).to_owned()).collect(),
+        table: table.map(str::to_owned),
+        ..Case::empty(200 << 20)
+    };
+    let home =
+        "label: gpt\nstart=2048, size=102400, type=933AC7E1-2EB4-4F13-B844-0E14E2AEF915, name=\"old home\"\n";
+    let stays = [("40-root", "Type=root\nSizeMinBytes=64M\n"), ("50-home", "Type=home\n")];
+    let goes = [("40-root", "Type=root\n"), ("50-home", "Type=home\nFactoryReset=yes\n")];
+    let pretty = ["--pretty=yes", "--dry-run=yes"];
+    let cases = [
+        unit(&stays, &[&pretty[..], &["--empty=allow"]].concat(), None),
+        unit(&stays, &pretty, Some(home)),
+        unit(&stays, &[&pretty[..], &["--no-legend"]].concat(), Some(home)),
+        unit(&stays, &["--dry-run=yes", "--pretty=no"], Some(home)),
+        unit(&goes, &["--can-factory-reset"], Some(home)),
+        unit(&stays, &["--can-factory-reset"], Some(home)),
+        unit(&goes, &["--can-factory-reset"], Some("label: gpt\n")),
+        // Without writing 257 does not see that the disk has grown; what is shown here is what would be done.
+        Case { grown: 300 << 20, ..unit(&stays, &pretty, Some(home)) },
+        // systemd-repart(8): off where nobody looks on; the code of 257 shows it there as well.
+        unit(&stays, &["--dry-run=yes"], Some(home)),
+    ];
+    let (grown, unseen) = (cases.len() - 2, cases.len() - 1);
+    let Some(scratch) = run("repart-shown", &cases) else { return };
+    let of = |index: usize, side: &str, what: &str| {
+        read(&scratch.host(&format!("case-{index:03}")), &format!("{side}.{what}"))
+    };
+    for index in 0..grown {
+        assert_eq!(of(index, "ours", "status"), of(index, "theirs", "status"), "case {index}");
+        assert_eq!(of(index, "ours", "out"), of(index, "theirs", "out"), "case {index}");
+    }
+    let shows = |index: usize, text: &str| of(index, "theirs", "out").contains(text);
+    assert!(shows(1, "LABEL") && shows(1, "old home") && !shows(2, "LABEL") && !shows(3, "old home"));
+    let resets = [4, 5, 6].map(|index| of(index, "theirs", "status"));
+    assert_eq!(resets, ["0\n", "1\n", "1\n"]);
+    assert!(shows(unseen, "old home") && of(unseen, "ours", "out").is_empty());
+    assert!(
+        of(grown, "theirs", "out").contains("S = 198.9M") && of(grown, "ours", "out").contains("S = 298.9M")
+    );
+}
+
 /// An encrypted partition of an image, opened by cryptsetup without the kernel: it decrypts the volume in place.
 #[test]
 fn an_encrypted_file_system_is_sound_to_cryptsetup_and_e2fsck() {

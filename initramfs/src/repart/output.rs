@@ -321,6 +321,7 @@ pub fn bar(rows: &[Row], total: u64, style: Style) -> String {
             at += cell.chars().count();
             drawn.push_str(&cell);
         }
+        drawn.extend(std::iter::repeat_n(' ', columns.saturating_sub(at)));
         text.push_str(&drawn);
         text.push('\n');
     }
