@@ -49,8 +49,8 @@ pub fn compare(a: &str, b: &str) -> Ordering {
     }
 }
 
-/// Whether a label may name a slot to boot. An empty slot (`_empty`) and everything else that begins with `_` is none,
-/// nor is one that systemd-sysupdate is still writing (`PRT#`) or has not released (`PND#`).
+/// Returns true when a label may name a slot to boot. An empty slot (`_empty`) and every other label that begins with
+/// `_` may not, nor may one that systemd-sysupdate is still writing (`PRT#`) or has not released (`PND#`).
 ///
 /// Source: Discoverable Partitions Specification, "Partition Names".
 pub fn names_a_slot(label: &str) -> bool {

@@ -1,7 +1,8 @@
-//! What a disk says about itself: the partition table, the discoverable types, the slots of /usr, superblocks.
+//! The structures on a disk that describe it: the partition table, the discoverable types, the slots of /usr,
+//! superblocks.
 //!
-//! Everything here is input from a stranger until dm-verity or dm-crypt vouches for it: parsed by total functions,
-//! with bounded memory, once.
+//! Everything here is untrusted input until dm-verity or dm-crypt vouches for it: parsed by total functions, with
+//! bounded memory, once.
 
 #[cfg(feature = "std")]
 pub mod gpt;

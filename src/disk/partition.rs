@@ -13,7 +13,7 @@ use crate::units::{Bytes, Lba, PartitionNumber};
 pub struct Partition {
     /// The entry's place in the table, from 1.
     pub number: PartitionNumber,
-    /// What it is for.
+    /// The partition type.
     pub type_guid: Uuid,
     /// Its own identity (PARTUUID).
     pub guid: Uuid,
@@ -23,33 +23,33 @@ pub struct Partition {
     pub last: Lba,
     /// Attribute bits, see [`types::NO_AUTO`] and its siblings.
     pub attributes: u64,
-    /// The name (PARTLABEL); what is no UTF-16 is replaced.
+    /// The name (PARTLABEL); invalid UTF-16 is replaced.
     pub label: String,
 }
 
 impl Partition {
-    /// How many blocks it has.
+    /// The number of blocks.
     pub fn blocks(&self) -> u64 {
         self.last.0.saturating_sub(self.first.0).saturating_add(1)
     }
 
-    /// Where it begins on a disk with blocks of `block_size` bytes.
+    /// The start in bytes, on a disk with blocks of `block_size` bytes.
     pub fn offset(&self, block_size: u32) -> Bytes {
         Bytes(self.first.0.saturating_mul(u64::from(block_size)))
     }
 
-    /// How long it is on a disk with blocks of `block_size` bytes.
+    /// The length in bytes, on a disk with blocks of `block_size` bytes.
     pub fn length(&self, block_size: u32) -> Bytes {
         Bytes(self.blocks().saturating_mul(u64::from(block_size)))
     }
 
-    /// Whether automatic discovery must leave it alone.
+    /// Returns true when automatic discovery must leave the partition alone.
     pub fn no_auto(&self) -> bool {
         self.attributes & types::NO_AUTO != 0
     }
 }
 
-/// What a planner needs to know of a partition table: where partitions may be and where they are.
+/// The part of a partition table that a planner needs: the space that partitions may use, and the partitions.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Layout {
     /// Bytes in a logical block.
@@ -58,7 +58,7 @@ pub struct Layout {
     pub first_usable: Lba,
     /// The last block that a partition may have.
     pub last_usable: Lba,
-    /// How many entries the table has room for.
+    /// The number of entries of the table.
     pub entries: u32,
     /// The used entries by number; they do not overlap and lie within the usable range.
     pub partitions: Vec<Partition>,
@@ -69,9 +69,9 @@ pub struct Layout {
 pub struct FreeArea {
     /// The partition that ends before the gap; None at the beginning of the disk.
     pub after: Option<PartitionNumber>,
-    /// Where it begins.
+    /// The start.
     pub offset: Bytes,
-    /// How long it is; a multiple of the grain, never 0.
+    /// The length; a multiple of the grain, never 0.
     pub length: Bytes,
 }
 

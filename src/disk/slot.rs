@@ -26,19 +26,19 @@ pub struct Slot {
     pub label: String,
 }
 
-/// What decides among the slots.
+/// The criterion by which a slot is chosen.
 #[derive(Clone, Copy, Debug)]
 pub enum Choice<'a> {
     /// The pair of partitions that this hash names.
     RootHash(&'a RootHash),
-    /// The label with this version, IMAGE_VERSION of the kernel image that was booted: a boot loader that falls back to an
-    /// older kernel falls back to its /usr as well. Where no label has it, the newest.
+    /// The label with this version, IMAGE_VERSION of the kernel image that was booted: a boot loader that falls back to
+    /// an older kernel falls back to its /usr as well. The newest when no label has it.
     Version(&'a str),
     /// The newest label.
     Newest,
 }
 
-/// Why no slot was chosen.
+/// The reason why no slot was chosen.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SlotError {
     /// No usable partition of /usr's type for this architecture.
@@ -101,13 +101,13 @@ pub fn select_usr(partitions: &[Partition], choice: Choice<'_>) -> Result<Slot, 
     })
 }
 
-/// Whether a label is `VERSION` or `NAME_VERSION`.
+/// Returns true when a label is `VERSION` or `NAME_VERSION`.
 pub fn has_version(label: &str, version: &str) -> bool {
     label.strip_suffix(version).is_some_and(|name| name.is_empty() || name.ends_with('_'))
 }
 
 /// Chooses the root among the partitions of one disk: of those of the native root type that discovery may use, the one
-/// with the highest label version, and of equal ones the first. None when there is none.
+/// with the highest label version, and of equal ones the first. None when there is no such partition.
 pub fn select_root(partitions: &[Partition]) -> Option<&Partition> {
     newest(partitions, Role::Root)
 }
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(numbers(select_usr(&table, Choice::Newest)), (4, Some(5)));
         assert_eq!(numbers(select_usr(&table[..1], Choice::Newest)), (1, None));
         assert_eq!(select_usr(&table[6..], Choice::Newest), Err(SlotError::None));
-        // The kernel's own version goes before a newer one; a version that is no slot's changes nothing.
+        // The kernel's own version goes before a newer one; a version that no slot has changes nothing.
         assert_eq!(numbers(select_usr(&table, Choice::Version("1.9"))), (1, Some(2)));
         assert_eq!(numbers(select_usr(&table, Choice::Version("9"))), (4, Some(5)));
         assert_eq!(numbers(select_usr(&table, Choice::Version("2"))), (4, Some(5)));

@@ -1,8 +1,9 @@
-//! What one boot changes on a disk, as steps whose order no power failure can spoil (design, "Commit order").
+//! The changes that one boot makes to a disk, as steps in an order that is safe against a power failure after any of
+//! them.
 //!
-//! A partition is made in free space, which nobody reads, and becomes one with the table. A partition that is given up is
-//! named as such by the table first, so that the next boot finishes what this one began. In between stand steps on the
-//! partitions themselves, which the boot carries out through their own nodes and which end on the medium.
+//! A partition is made in free space, which no program reads, and becomes a partition with the table. A partition that
+//! is given up is marked so by the table first, so that the next boot finishes what this one began. In between stand
+//! steps on the partitions themselves, which the boot carries out through their own nodes and which end on the medium.
 
 use uuid::Uuid;
 
@@ -14,7 +15,7 @@ use crate::{
 
 /// The label of a partition that is being given up.
 ///
-/// It begins with `_`, so that nobody takes it for a slot to boot.
+/// It begins with `_`, so that it is never taken for a slot to boot.
 pub const RESET: &str = "_reset";
 
 /// One step. It begins when everything of the steps before it is on the medium.
@@ -24,20 +25,20 @@ pub enum Step {
     Table(Writes),
     /// A new partition, which only the kernel knows, is formatted and filled.
     Fill(PartitionNumber),
-    /// Nobody can open the content of a partition any more.
+    /// Makes the content of a partition unreadable for good.
     Erase(PartitionNumber),
 }
 
-/// What changes about a partition that exists.
+/// The changes to a partition that exists.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Change {
     /// Its entry.
     pub number: PartitionNumber,
     /// Its last block, when it grows.
     pub last: Option<Lba>,
-    /// Its identity, when it had none.
+    /// The GUID, when the partition had none.
     pub guid: Option<Uuid>,
-    /// Its label, when it had none.
+    /// The label, when the partition had none.
     pub label: Option<String>,
 }
 
@@ -100,8 +101,8 @@ impl Transaction {
         if numbers.is_empty() {
             return Ok(Self { steps: Vec::new(), after });
         }
-        // Also when all of them are marked: erased without both copies saying so, they would be partitions that nobody can
-        // open and nobody may format.
+        // Also when all of them are marked: erased without both copies saying so, they would be partitions that cannot
+        // be opened and may not be formatted.
         let mut steps = table(&marked)?;
         steps.extend(numbers.iter().map(|number| Step::Erase(*number)));
         steps.extend(table(&after)?);

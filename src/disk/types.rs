@@ -56,7 +56,7 @@ impl Role {
     const ALL: [Self; 6] =
         [Self::Root, Self::RootVerity, Self::RootVeritySig, Self::Usr, Self::UsrVerity, Self::UsrVeritySig];
 
-    /// What stands before and after the architecture in the identifier: `usr` and `-verity`.
+    /// The text before and after the architecture in the identifier: `usr` and `-verity`.
     const fn affixes(self) -> (&'static str, &'static str) {
         match self {
             Self::Root => ("root", ""),
@@ -152,27 +152,27 @@ pub fn role(guid: Uuid) -> Option<Role> {
 }
 
 /// The type of the same role for the architecture called `architecture`; the same type when it has no role, or the
-/// architecture none of its own.
+/// architecture has no type of its own.
 pub fn of_architecture(guid: Uuid, architecture: &str) -> Uuid {
     role(guid).and_then(|role| of(role, architecture)).unwrap_or(guid)
 }
 
-/// Whether the bit [`GROW_FILE_SYSTEM`] has a meaning for this type.
+/// Returns true when the bit [`GROW_FILE_SYSTEM`] has a meaning for this type.
 pub fn knows_grow_file_system(guid: Uuid) -> bool {
     matches!(role(guid), Some(Role::Root | Role::Usr)) || [HOME, SRV, VAR, TMP, XBOOTLDR].contains(&guid)
 }
 
-/// Whether the bit [`READ_ONLY`] has a meaning for this type.
+/// Returns true when the bit [`READ_ONLY`] has a meaning for this type.
 pub fn knows_read_only(guid: Uuid) -> bool {
     knows_grow_file_system(guid) || matches!(role(guid), Some(Role::RootVerity | Role::UsrVerity))
 }
 
-/// Whether the bit [`NO_AUTO`] has a meaning for this type.
+/// Returns true when the bit [`NO_AUTO`] has a meaning for this type.
 pub fn knows_no_auto(guid: Uuid) -> bool {
     knows_read_only(guid) || guid == SWAP
 }
 
-/// Where a partition of this type is mounted beside the root, as paths from there (systemd:
+/// The mount points of a partition of this type beside the root, as paths from there (systemd:
 /// `gpt_partition_type_mountpoint_nulstr`). Empty for what is mounted nowhere, and for the root itself.
 pub fn mount_points(guid: Uuid) -> &'static [&'static str] {
     match guid {
@@ -210,7 +210,7 @@ pub fn parse(text: &str) -> Option<Uuid> {
     Uuid::try_parse(text).ok()
 }
 
-/// Whether systemd has an identifier for this type.
+/// Returns true when systemd has an identifier for this type.
 pub fn has_identifier(guid: Uuid) -> bool {
     role(guid).is_some() || COMMON.iter().any(|(_, common)| *common == guid)
 }

@@ -1,6 +1,6 @@
-//! What a file system says about the place that it was made for, in extended attributes of its root (systemd-validatefs(8),
-//! systemd 258 and later). A partition table is nobody's word: without this, an encrypted /home whose partition was given
-//! the type of a root would be one, and be opened by the same TPM.
+//! Checks that a file system is in the place that it was made for, by extended attributes of its root
+//! (systemd-validatefs(8), systemd 258 and later). A partition table is nobody's word: without this, an encrypted /home
+//! whose partition was given the type of a root would be one, and be opened by the same TPM.
 
 use std::prelude::v1::*;
 
@@ -11,7 +11,7 @@ use super::partition::Partition;
 /// One constraint; several values of it are alternatives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Constraint {
-    /// Where it is mounted.
+    /// The mount point.
     MountPoint,
     /// The label of the partition that holds it.
     Label,
@@ -19,10 +19,10 @@ pub enum Constraint {
     Type,
 }
 
-/// Where a file system was found.
+/// The place in which a file system was found.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
-    /// Where the system sees it.
+    /// The mount point in the running system.
     pub mount_point: &'a str,
     /// The partition that holds it, or the encrypted volume that it is in; None on a device without a table.
     pub partition: Option<&'a Partition>,
@@ -41,7 +41,8 @@ impl Constraint {
         }
     }
 
-    /// Whether `value`, words that a NUL ends or separates, admits the file system at this place. No word admits every place.
+    /// Checks that `value`, words that a NUL ends or separates, admits the file system at this place. No word admits
+    /// every place.
     ///
     /// # Errors
     /// It does not; the text says what it is for and where it was found.

@@ -1,4 +1,4 @@
-//! A table for a disk that has none, and the identity of entries.
+//! A table for a disk without one, and the identity of entries.
 
 use uuid::Uuid;
 
@@ -9,15 +9,15 @@ use super::{
 };
 use crate::units::{Lba, PartitionNumber};
 
-/// Where an entry says its own GUID.
+/// The offset of the partition's GUID in an entry, in bytes.
 const GUID: usize = 16;
 
 impl Gpt {
-    /// An empty table with room for 128 entries, as libfdisk makes it: partitions begin at 1 MiB, on a disk of up to 4 MiB
-    /// right behind the entries. [`Gpt::commit`] makes it the disk's, whatever stands there now.
+    /// An empty table with room for 128 entries, as libfdisk makes it: partitions begin at 1 MiB, on a disk of up to 4
+    /// MiB right behind the entries. [`Gpt::commit`] makes it the disk's, whatever stands there now.
     ///
     /// # Errors
-    /// The disk is too small, or its block size is none that a GPT can have.
+    /// The disk is too small, or its block size is not one that a GPT can have.
     pub fn create(geometry: Geometry, disk_guid: Uuid) -> Result<Self, GptError> {
         let table = Table::empty(geometry, disk_guid)
             .ok_or(GptError::Geometry { block_size: geometry.block_size, blocks: geometry.blocks })?;
@@ -33,7 +33,7 @@ impl Gpt {
         })
     }
 
-    /// Gives a partition another GUID in memory, also nil or that of another one: whoever asks for it was told to.
+    /// Gives a partition another GUID in memory, also nil or one that is in use: the caller asked for exactly this.
     /// Everything else of its entry stays byte for byte.
     ///
     /// # Errors

@@ -14,15 +14,15 @@ use crate::{
 
 /// The name's room in an entry, in UTF-16 units.
 const LABEL_UNITS: usize = 36;
-/// Where an entry says its last block.
+/// The offset of the last block (`EndingLBA`) in an entry, in bytes.
 const LAST: usize = 40;
-/// Where its name begins.
+/// The offset of the name in an entry, in bytes.
 const LABEL: usize = 56;
 
 /// A partition that is to be added.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NewPartition {
-    /// What it is for.
+    /// The partition type.
     pub type_guid: Uuid,
     /// Its own identity (PARTUUID); no other partition of the disk may have it.
     pub guid: Uuid,
@@ -168,8 +168,8 @@ impl Gpt {
         self.backup_current = false;
     }
 
-    /// What brings both copies and the protective MBR in line with this table: the backup equal to it and at the end of
-    /// the disk, a damaged primary rebuilt. Empty when there is nothing to do.
+    /// Plans the writes that bring both copies and the protective MBR in line with this table: the backup equal to it
+    /// and at the end of the disk, a damaged primary rebuilt. Empty when there is nothing to do.
     ///
     /// # Errors
     /// A partition lies where a copy belongs.
@@ -196,8 +196,8 @@ impl Gpt {
         Ok(plan)
     }
 
-    /// What makes the table in memory the disk's table: backup, barrier, primary, barrier. When the backup was the only
-    /// valid copy, the primary comes first.
+    /// Plans the writes that make the table in memory the disk's table: backup, barrier, primary, barrier. When the
+    /// backup was the only valid copy, the primary comes first.
     ///
     /// # Errors
     /// A partition lies where a copy belongs.

@@ -1,4 +1,4 @@
-//! Why a partition table is not used.
+//! The errors of a partition table.
 
 use core::fmt;
 
@@ -6,24 +6,24 @@ use uuid::Uuid;
 
 use crate::units::{Lba, PartitionNumber};
 
-/// Why one copy of the table is not valid.
+/// The reason why one copy of the table is not valid.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Fault {
     /// The disk could not be read there.
     Unreadable {
         /// The first block that was asked for.
         lba: Lba,
-        /// What the disk said.
+        /// The error of the disk.
         reason: String,
     },
     /// No `EFI PART` where the header should be.
     NoSignature {
-        /// Where it was looked for.
+        /// The block that was read.
         lba: Lba,
     },
     /// A field of the header has a value that it cannot have.
     Field {
-        /// Where the header is.
+        /// The block of the header.
         lba: Lba,
         /// The field, as the UEFI specification calls it.
         field: &'static str,
@@ -32,7 +32,7 @@ pub enum Fault {
     },
     /// A checksum does not match: of the header or of the entries.
     Checksum {
-        /// Where the header is.
+        /// The block of the header.
         lba: Lba,
         /// The field that holds the checksum.
         field: &'static str,
@@ -52,10 +52,10 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Why a disk's partition table cannot be used or changed.
+/// The reason why a disk's partition table cannot be used or changed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum GptError {
-    /// The disk's logical block is no power of two from 512 to 4096 bytes, or the disk is too small for any table.
+    /// The disk's logical block is not a power of two from 512 to 4096 bytes, or the disk is too small for any table.
     Geometry {
         /// Bytes in a block.
         block_size: u32,
@@ -68,9 +68,9 @@ pub enum GptError {
     Mbr,
     /// There was a table, and both copies of it are damaged.
     Damaged {
-        /// What is wrong with the copy at the beginning of the disk.
+        /// The fault of the copy at the beginning of the disk.
         primary: Fault,
-        /// What is wrong with the copy at its end.
+        /// The fault of the copy at the end of the disk.
         backup: Fault,
     },
     /// An entry's range is backwards or leaves the range that partitions may use.
@@ -84,9 +84,9 @@ pub enum GptError {
     },
     /// Two entries claim the same blocks.
     Overlap {
-        /// The one that begins earlier.
+        /// The partition that begins earlier.
         first: PartitionNumber,
-        /// The one that begins before the other ended.
+        /// The partition that begins before the other one ends.
         second: PartitionNumber,
     },
     /// The tables do not fit around the partitions, for instance because a partition begins too early for a primary
@@ -94,7 +94,7 @@ pub enum GptError {
     NoRoomForTable,
     /// Every entry of the table is used.
     Full {
-        /// How many it has.
+        /// The number of entries.
         entries: u32,
     },
     /// The entry for a new partition is in use or beyond the table.

@@ -13,7 +13,7 @@ const ENTRIES: usize = 446;
 const ENTRY: usize = 16;
 const PROTECTIVE: u8 = 0xee;
 
-/// What the first 512 bytes of the disk are.
+/// The kinds of content that the first 512 bytes of the disk can have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Mbr {
     /// A protective entry that covers the disk, alone or beside others (hybrid): left alone.

@@ -1,6 +1,6 @@
 //! The GUID partition table: read from whichever copy is good, changed in memory, written back copy by copy.
 //!
-//! What the gpt crate (4.1) does well is decode an entry. Around that stands this thin layer, one guard per gap:
+//! The gpt crate (4.1) decodes entries well. This thin layer stands around it, one guard for each gap:
 //!
 //! | gap of the crate | guard |
 //! |---|---|
@@ -40,7 +40,7 @@ use table::Table;
 pub struct Geometry {
     /// Bytes in a logical block: 512, 1024, 2048 or 4096.
     pub block_size: u32,
-    /// How many of them.
+    /// The number of blocks.
     pub blocks: u64,
 }
 
@@ -58,11 +58,11 @@ pub struct Gpt {
     source: Copy,
     /// The source as it shall be written: its bounds fit the disk as it is now.
     table: Table,
-    /// Where the primary's entries are.
+    /// The first block of the primary's entries.
     primary_entries: Lba,
-    /// Whether the primary on the disk says what `table` says.
+    /// True when the primary on the disk equals `table`.
     primary_current: bool,
-    /// Whether the backup on the disk does, at the end of the disk.
+    /// True when the backup on the disk equals `table` and lies at the end of the disk.
     backup_current: bool,
     mbr: ([u8; mbr::LENGTH], Mbr),
     partitions: Vec<Partition>,
@@ -90,9 +90,9 @@ impl Gpt {
             return Err(GptError::Mbr);
         }
         let primary = Table::read(disk, geometry, Lba(1));
-        // A valid primary needs no backup to be read, and the only place where a backup is of use is the end of the
-        // disk: that is where firmware, kernel and we look for it when the primary is gone. A backup elsewhere, where
-        // the disk ended before it grew, counts as missing.
+        // A valid primary needs no backup to be read, and a backup is of use only at the end of the disk: firmware,
+        // kernel and this program look for it there when the primary is gone. A backup elsewhere, at the end of the
+        // disk before it grew, counts as missing.
         let at_end = Table::read(disk, geometry, geometry.last()).and_then(|backup| match backup.alternate {
             Lba(1) => Ok(backup),
             Lba(value) => Err(Fault::Field { lba: geometry.last(), field: "AlternateLBA", value }),
@@ -144,13 +144,13 @@ impl Gpt {
         self.source
     }
 
-    /// Whether the backup is valid, at the end of the disk, and equal to this table. If not, it could name ranges that
-    /// are free here: repair it before anything is written into free space.
+    /// Returns true when the backup is valid, at the end of the disk, and equal to this table. If not, it could name
+    /// ranges that are free here: repair it before anything is written into free space.
     pub fn backup_is_current(&self) -> bool {
         self.backup_current
     }
 
-    /// Whether the primary is valid and fits the disk.
+    /// Returns true when the primary is valid and fits the disk.
     pub fn primary_is_current(&self) -> bool {
         self.primary_current
     }
@@ -193,7 +193,7 @@ impl Gpt {
 }
 
 /// Decodes the entries with the gpt crate, from memory, in the one shape that it reads safely: entries of 128 bytes
-/// whose number was checked. What an entry holds beyond 128 bytes is reserved and stays in the raw table.
+/// whose number was checked. Bytes of an entry beyond the first 128 are reserved and stay in the raw table.
 fn decode(table: &Table) -> Result<Vec<Partition>, GptError> {
     let mut entries = Vec::with_capacity(table.entries.len());
     for entry in table.entries.chunks_exact(table.entry_size as usize) {
@@ -234,11 +234,11 @@ fn decode(table: &Table) -> Result<Vec<Partition>, GptError> {
         .collect())
 }
 
-/// What the specification defines of an entry, and all that most tables have.
+/// The size of an entry that the specification defines, in bytes; most tables have entries of this size.
 const ENTRY_SIZE: usize = 128;
 
-/// Checks ranges and overlaps. A table with a fault in either is refused as a whole: whoever wrote it and we would
-/// disagree about which blocks are free.
+/// Checks ranges and overlaps. A table with a fault in either is refused as a whole: the program that wrote it and this
+/// one would disagree about which blocks are free.
 fn check(table: &Table, partitions: &[Partition]) -> Result<(), GptError> {
     for Partition { number, first, last, .. } in partitions {
         if first > last || *first < table.first_usable || *last > table.last_usable {

@@ -19,13 +19,13 @@ const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
 /// Version 1.0 of the format.
 const REVISION: u32 = 0x0001_0000;
-/// How many entries a new table has room for.
+/// The number of entries of a new table.
 const ENTRIES: usize = 128;
 /// The header's fields up to the checksum of the entries; the rest of the block is reserved.
 const HEADER_SIZE: usize = 92;
 /// The specification asks for room for at least 128 entries of 128 bytes; this is 64 times as much.
 const MAX_ENTRIES_BYTES: u64 = 1 << 20;
-/// 128 times a power of two; nobody ever used another than 128.
+/// The largest entry that is accepted, in bytes: 128 times a power of two; tables in use have 128.
 const MAX_ENTRY_SIZE: u32 = 4096;
 
 /// Which of the two copies.
@@ -42,15 +42,15 @@ pub enum Copy {
 pub(super) struct Table {
     /// The header as it was found, `HeaderSize` bytes: revision, disk GUID and reserved bytes are kept.
     header: Vec<u8>,
-    /// Where the other copy's header is.
+    /// The block of the other copy's header.
     pub alternate: Lba,
     /// The first block that a partition may have.
     pub first_usable: Lba,
     /// The last block that a partition may have.
     pub last_usable: Lba,
-    /// Where the entries begin.
+    /// The first block of the entries.
     pub entries_lba: Lba,
-    /// How many entries there are.
+    /// The number of entries.
     pub count: u32,
     /// Bytes in an entry: 128 times a power of two.
     pub entry_size: u32,
@@ -129,7 +129,7 @@ impl Table {
         })
     }
 
-    /// An empty table for a disk; None when it has no room for one.
+    /// An empty table for a disk; None when the disk has no room for a table.
     pub fn empty(geometry: Geometry, disk_guid: Uuid) -> Option<Self> {
         let Geometry { block_size, blocks } = geometry;
         if !(512..=4096).contains(&block_size) || !block_size.is_power_of_two() {
@@ -169,7 +169,7 @@ impl Table {
         guid_at(&self.header, 56)
     }
 
-    /// How many blocks the entries take.
+    /// The number of blocks that the entries take.
     pub fn entries_blocks(&self, geometry: Geometry) -> u64 {
         (self.entries.len() as u64).div_ceil(u64::from(geometry.block_size))
     }
@@ -196,7 +196,7 @@ impl Table {
         entries
     }
 
-    /// Whether both describe the same disk and partitions. Addresses of the copies themselves may differ.
+    /// Returns true when both describe the same disk and partitions. Addresses of the copies themselves may differ.
     pub fn same_content(&self, other: &Self) -> bool {
         self.disk_guid() == other.disk_guid()
             && self.first_usable == other.first_usable
