@@ -47,10 +47,10 @@ pub(super) struct Binary {
     pub uuid: Uuid,
 }
 
-/// Why a copy cannot be used.
+/// The reason why a copy cannot be used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Fault {
-    /// There is no magic: nothing says that a copy lies here.
+    /// The magic is missing: no copy lies here.
     Absent,
     /// The magic of LUKS with a version other than 2.
     Version(u16),
@@ -128,7 +128,7 @@ impl Binary {
     }
 }
 
-/// Whether the checksum of a copy is right.
+/// Checks the checksum of a copy.
 pub(super) fn verify(header: &[u8], json: &[u8]) -> Result<(), Fault> {
     let (Some(before), Some(after)) = (header.get(..CHECKSUM.start), header.get(CHECKSUM.end..)) else {
         return Err(Fault::Damaged("it is too short"));

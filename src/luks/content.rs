@@ -10,8 +10,9 @@ use crate::units::Sector512;
 pub const CONTENT_SECTOR: usize = 4096;
 
 impl VolumeKey {
-    /// Encrypts `data` in place as dm-crypt does it with `aes-xts-plain64` and sectors of 4096 bytes; `first` is where it
-    /// begins behind the header. None when the key is no AES-256 pair, or either is no multiple of 4096 bytes.
+    /// Encrypts `data` in place as dm-crypt does it with `aes-xts-plain64` and sectors of 4096 bytes; `first` is where
+    /// it begins behind the header. None when the key is not a pair of AES-256 keys, or either is not a multiple of
+    /// 4096 bytes.
     pub fn encrypt(&self, first: Sector512, data: &mut [u8]) -> Option<()> {
         // Initial vectors count sectors of 512 bytes whatever the unit is (Documentation/admin-guide/device-mapper/dm-crypt.rst,
         // without iv_large_sectors).

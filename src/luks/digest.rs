@@ -22,7 +22,7 @@ const ITERATIONS_MIN: u32 = 1000;
 pub(super) struct Digest {
     pub keyslots: Vec<u32>,
     pub segments: Vec<u32>,
-    /// How to check a key, or why it cannot be done.
+    /// The way to check a key, or the reason why it cannot be checked.
     check: Result<Check, String>,
 }
 
@@ -46,10 +46,10 @@ impl Digest {
         })
     }
 
-    /// Whether `key` is the key that this digest was made of. The work is paid from `limits`.
+    /// Returns true when `key` is the key that this digest was made of. The work is paid from `limits`.
     ///
     /// # Errors
-    /// Why it cannot be told.
+    /// The reason why the key cannot be checked.
     pub fn verify(&self, key: &Secret, limits: &mut Limits) -> Result<bool, String> {
         let check = self.check.as_ref().map_err(Clone::clone)?;
         limits.pay_pbkdf2(check.hash, check.iterations, check.digest.len())?;

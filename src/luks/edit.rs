@@ -16,13 +16,13 @@ use super::{
 use crate::arrange::Arrange as _;
 use crate::{secret::Secret, units::Bytes, writes::Writes};
 
-/// What a further keyslot shall be.
+/// The parameters of a further keyslot.
 pub struct AddKeyslot<'a> {
     /// The volume's key, from a keyslot that opened.
     pub key: &'a VolumeKey,
-    /// What opens the new keyslot.
+    /// The passphrase of the new keyslot.
     pub passphrase: &'a Secret,
-    /// How it derives its key.
+    /// The key derivation of the new keyslot.
     pub kdf: NewKdf,
     /// Its number; None for the lowest that is free.
     pub number: Option<u32>,
@@ -31,10 +31,11 @@ pub struct AddKeyslot<'a> {
 }
 
 impl Header {
-    /// Plans a further keyslot, and says which number it has.
+    /// Plans a further keyslot and returns its number.
     ///
     /// # Errors
-    /// The header may not be changed ([`Header::segment`]), the number is taken or none is free, or there is no room.
+    /// The header may not be changed ([`Header::segment`]), the number is in use or no number is free, or there is no
+    /// room.
     pub fn add_keyslot(
         &self,
         new: &AddKeyslot<'_>,
@@ -72,10 +73,10 @@ impl Header {
         Ok((writes, number))
     }
 
-    /// Plans a token for a keyslot that is there; its member `keyslots` is set here.
+    /// Plans a token for an existing keyslot; its member `keyslots` is set here.
     ///
     /// # Errors
-    /// The header may not be changed, there is no such keyslot, or no token is free.
+    /// The header may not be changed, there is no such keyslot, or no token number is free.
     pub fn add_token(
         &self,
         keyslot: u32,
@@ -93,8 +94,8 @@ impl Header {
         Ok(writes)
     }
 
-    /// Plans the end of a keyslot: its area is overwritten with random bytes, then the header forgets it. A token that belongs
-    /// to no other keyslot stays, without one, as in cryptsetup.
+    /// Plans the end of a keyslot: its area is overwritten with random bytes, then it is removed from the header. A
+    /// token that belongs to no other keyslot stays, without one, as in cryptsetup.
     ///
     /// # Errors
     /// The header may not be changed, there is no such keyslot, or it is the last one of the volume.
@@ -142,7 +143,8 @@ impl Header {
         header.put(writes, Origin::Secondary, text.as_bytes(), random)
     }
 
-    /// Where `size` bytes of the keyslots area are free, in bytes from the start of the device.
+    /// Returns the first offset at which `size` bytes of the keyslots area are free, in bytes from the start of the
+    /// device.
     fn gap(&self, size: u64) -> Option<u64> {
         let mut areas: Vec<_> = self.metadata.keyslots.values().map(|keyslot| &keyslot.area).collect();
         areas.arrange_by_key(|area| area.start);

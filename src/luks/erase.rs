@@ -1,4 +1,4 @@
-//! A volume that nobody can open any more, as a plan of writes.
+//! Erases a volume for good, as a plan of writes.
 
 use std::prelude::v1::*;
 
@@ -14,14 +14,14 @@ use crate::{
 };
 
 /// The most that cryptsetup gives to headers and keyslots: two headers of 4 MiB and 128 MiB behind them (lib/luks2/luks2.h).
-const LARGEST: u64 = (2 * 4 + 128) << 20;
+const MAX_LENGTH: u64 = (2 * 4 + 128) << 20;
 
-/// Plans to overwrite everything in front of the data: the keyslots, barrier, then both copies of the header. An erasure
-/// that was cut short can be done again from the start: as long as there are keyslots, the header tells where they are.
-/// Without a header that can be read, and on a partition that never had one, it is the 16 MiB that a header and its keyslots
-/// usually have.
+/// Plans to overwrite everything in front of the data: the keyslots, barrier, then both copies of the header. An
+/// erasure that was cut short can be done again from the start: as long as there are keyslots, the header tells where
+/// they are. Without a header that can be read, and on a partition that never had one, it is the 16 MiB that a header
+/// and its keyslots usually have.
 ///
-/// The data stay: without a keyslot they are noise. What was never encrypted is not made unreadable by this, only
+/// The data stay: without a keyslot they are noise. Data that was never encrypted is not made unreadable by this, only
 /// unrecognisable.
 pub fn erase<R>(device: &R, size: Bytes) -> Writes
 where
@@ -31,7 +31,7 @@ where
     let header = Header::read(device).ok();
     let copy = header.as_ref().map_or(HEADER_SIZE, |header| header.binary.size);
     let data = header.and_then(|header| header.segment().ok()).map_or(DATA_OFFSET, |segment| segment.offset);
-    let length = data.max(DATA_OFFSET).0.min(LARGEST).min(size.0);
+    let length = data.max(DATA_OFFSET).0.min(MAX_LENGTH).min(size.0);
     let copies = copy.saturating_mul(2).min(length);
     let mut plan = Writes::new();
     // Written out, and not as a range of zeroes: those may become a hole, and flash would keep what is behind it.

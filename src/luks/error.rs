@@ -1,4 +1,4 @@
-//! What can go wrong with a LUKS2 volume, in words that a person can act on.
+//! The errors of a LUKS2 volume, in words that a person can act on.
 
 use std::prelude::v1::*;
 
@@ -6,14 +6,14 @@ use core::fmt;
 
 use crate::units::Bytes;
 
-/// Why a volume was not read, unlocked or made.
+/// The reason why a volume was not read, unlocked or made.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LuksError {
     /// The device could not be read.
     Read {
-        /// Where, in bytes from the start of the device.
+        /// The offset in bytes from the start of the device.
         offset: Bytes,
-        /// What the device said.
+        /// The error of the device.
         reason: String,
     },
     /// Neither copy of a LUKS2 header is there.
@@ -24,22 +24,22 @@ pub enum LuksError {
     Version(u16),
     /// Both copies of the header are damaged: why the primary, why the secondary.
     Damaged {
-        /// What is wrong with the copy at the start of the device.
+        /// The fault of the copy at the start of the device.
         primary: &'static str,
-        /// What is wrong with the copy behind it.
+        /// The fault of the copy behind it.
         secondary: &'static str,
     },
     /// Something else was put over the primary copy, and only the secondary one is left behind it: perhaps the volume was given
     /// up.
     Overwritten {
-        /// What is there now, as blkid calls it.
+        /// The content of the device now, as blkid calls it.
         by: String,
     },
     /// The header's text breaks the format.
     Invalid {
         /// Which member, as `keyslots/0/area/offset`.
         path: String,
-        /// What is wrong with it.
+        /// The fault of the value.
         problem: &'static str,
     },
     /// The header asks for something that exists but is not done here.
@@ -74,7 +74,7 @@ pub enum LuksError {
     DeviceSize {
         /// The size of the device.
         device: Bytes,
-        /// What about it does not fit.
+        /// The condition that is not met.
         problem: &'static str,
     },
     /// The key of a new keyslot could not be derived.
@@ -90,7 +90,7 @@ pub enum LuksError {
 pub struct Skipped {
     /// The keyslot's number.
     pub keyslot: u32,
-    /// Why it could not be tried.
+    /// The reason why it could not be tried.
     pub reason: String,
 }
 

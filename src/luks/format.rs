@@ -17,19 +17,20 @@ use super::{
 };
 use crate::{secret::Secret, units::Bytes, writes::Writes};
 
-/// Where the data of a new volume begins: 16 MiB, of which two copies of the header take 32 KiB and keyslots the rest.
+/// The start of the data of a new volume: 16 MiB, of which two copies of the header take 32 KiB and keyslots the rest.
 pub const DATA_OFFSET: Bytes = Bytes(16 << 20);
 
 /// The length of a copy of the header.
 pub(super) const HEADER_SIZE: u64 = 0x4000;
-/// Where the first keyslot's area begins.
+/// The start of the first keyslot's area, in bytes.
 const AREA_OFFSET: u64 = 2 * HEADER_SIZE;
 /// The volume key: two AES-256 keys, for XTS.
 const KEY_SIZE: usize = 64;
-/// The digest checks a key of full entropy, which nobody can guess: the least that cryptsetup has.
+/// The iterations of the digest: it checks a key of full entropy, which cannot be guessed, so cryptsetup's minimum is
+/// enough.
 const DIGEST_ITERATIONS: u32 = 1000;
 
-/// What a new volume shall be.
+/// The parameters of a new volume.
 pub struct FormatParams<'a> {
     /// Its UUID.
     pub uuid: Uuid,
@@ -39,9 +40,9 @@ pub struct FormatParams<'a> {
     pub subsystem: &'a str,
     /// The unit of encryption in bytes: 512, 1024, 2048 or 4096.
     pub sector_size: u32,
-    /// What opens keyslot 0.
+    /// The passphrase of keyslot 0.
     pub passphrase: &'a Secret,
-    /// How keyslot 0 derives its key.
+    /// The key derivation of keyslot 0.
     pub kdf: NewKdf,
     /// Fills a buffer with random bytes from the kernel's initialised pool.
     pub random: &'a mut dyn FnMut(&mut [u8]),

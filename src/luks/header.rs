@@ -50,7 +50,7 @@ pub struct Header {
     pub(super) metadata: Metadata,
 }
 
-/// What is wrong with the copy that was not chosen.
+/// The fault of the copy that was not chosen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Complaint {
     /// Its checksum is wrong, or it is not there.
@@ -80,23 +80,24 @@ struct Copy {
     json: Vec<u8>,
 }
 
-/// Why there is no copy: the device cannot be read, or what was read is no copy.
+/// The reason why there is no copy: the device cannot be read, or what was read is not a copy.
 enum Failure {
     Read(LuksError),
     Fault(Fault),
 }
 
 impl Header {
-    /// Reads both copies and takes the one with the higher sequence number whose checksum and text are good; among equals
-    /// the primary. While the primary is damaged, the secondary is looked for behind every length that a copy may have.
+    /// Reads both copies and takes the one with the higher sequence number whose checksum and text are good; among
+    /// equals the primary. While the primary is damaged, the secondary is looked for behind every length that a copy
+    /// may have.
     ///
-    /// This is what cryptsetup does, except that a damaged copy is not rewritten by reading, see [`Header::repair`]. A device that
-    /// was given to something else without wiping may still have an old secondary copy; that one does not count.
+    /// This is what cryptsetup does, except that a damaged copy is not rewritten by reading, see [`Header::repair`]. A
+    /// device that was reused without wiping may still have an old secondary copy; that copy does not count.
     ///
     /// Reads 32 KiB of a usual volume, 8 MiB and 104 KiB at most.
     ///
     /// # Errors
-    /// The device cannot be read, there is no LUKS2 header, or what is wrong with it.
+    /// The device cannot be read, there is no LUKS2 header, or it is invalid; the error names the fault.
     pub fn read<R>(device: &R) -> Result<Self, LuksError>
     where
         R: ReadAt + ?Sized,
@@ -175,7 +176,7 @@ impl Header {
         self.origin
     }
 
-    /// What is wrong with the other copy; [`Header::repair`] mends what may be mended.
+    /// The fault of the other copy; [`Header::repair`] repairs it where that is allowed.
     pub fn complaint(&self) -> Option<Complaint> {
         self.complaint
     }
@@ -227,7 +228,8 @@ impl Copy {
         Ok(Self { origin, binary, json })
     }
 
-    /// Looks for a secondary copy wherever one may lie; otherwise says what is wrong with the one that came nearest.
+    /// Looks for a secondary copy at every place where one may lie; otherwise returns the fault of the one that came
+    /// nearest.
     fn search<R>(device: &R) -> Result<Self, Failure>
     where
         R: ReadAt + ?Sized,
@@ -238,7 +240,7 @@ impl Copy {
             match Self::read(device, offset) {
                 Ok(copy) => return Ok(copy),
                 Err(found @ Failure::Fault(Fault::Damaged(_))) => failure = found,
-                // Past the end of a small device there is no copy either.
+                // There is no copy past the end of a small device either.
                 Err(_) => {}
             }
         }
@@ -247,7 +249,7 @@ impl Copy {
 }
 
 impl Failure {
-    /// What to say when neither copy can be used.
+    /// The error when neither copy can be used.
     fn of_both(primary: Self, secondary: Self) -> LuksError {
         match (primary, secondary) {
             (Self::Read(error), _) => error,
@@ -262,7 +264,7 @@ impl Failure {
     }
 }
 
-/// Whether the place of the primary copy holds nothing else that is known.
+/// Checks that the place of the primary copy holds no other known format.
 fn not_overwritten<R>(device: &R) -> Result<(), LuksError>
 where
     R: ReadAt + ?Sized,
@@ -270,7 +272,7 @@ where
 {
     let mut start = vec![0; probe::LENGTH];
     if read(device, 0, &mut start).is_err() {
-        // A device that ends before that; both copies of the smallest header are on it, or there would be no secondary.
+        // The device ends before that; both copies of the smallest header are on it, or there would be no secondary.
         start.truncate(2 * 0x4000);
         read(device, 0, &mut start)?;
     }

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::error::{LuksError, quote};
 
-/// How many separators (`,` `:` `[` `{`) a text may have. A header with 32 keyslots and 32 tokens has some 2000; the
-/// bound keeps a hostile text of 4 MiB from becoming a tree of a hundred times that.
+/// The largest number of separators (`,` `:` `[` `{`) of a text. A header with 32 keyslots and 32 tokens has some 2000;
+/// the bound keeps a hostile text of 4 MiB from becoming a tree of a hundred times that.
 const SEPARATORS_MAX: usize = 1 << 16;
 
 /// Parses the text of a JSON area: it begins with `{`, and behind the object there is at least one NUL and nothing but
@@ -45,7 +45,7 @@ impl<'a> Node<'a> {
         Self { value, path: String::new() }
     }
 
-    /// Where this is, as `keyslots/0/area`.
+    /// The path of this value in the document, as `keyslots/0/area`.
     pub fn path(&self) -> String {
         self.path.clone()
     }

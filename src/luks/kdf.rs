@@ -19,7 +19,7 @@ pub(super) const SALT: usize = 32;
 /// nothing.
 const LANES_MAX: u32 = 64;
 
-/// What a header may cost the machine that tries it. A disk is written by anybody: without a bound it could hold up a boot
+/// The limits of the work that a header may cause. Anybody may write a disk: without a bound it could hold up a boot
 /// for years, or take all memory. Each attempt is paid from here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
@@ -147,11 +147,11 @@ impl Kdf {
         }
     }
 
-    /// Fills `out` with the key that belongs to `passphrase`. The work is paid from `limits` before it is done, and nothing
-    /// of the passphrase is left on the stack.
+    /// Fills `out` with the key that belongs to `passphrase`. The work is paid from `limits` before it is done, and
+    /// nothing of the passphrase is left on the stack.
     ///
     /// # Errors
-    /// Why it was not done.
+    /// The reason why it was not done.
     pub fn derive(&self, passphrase: &Secret, limits: &mut Limits, out: &mut Secret) -> Result<(), String> {
         match self {
             Self::Pbkdf2 { hash, iterations, salt } => {

@@ -19,21 +19,21 @@ pub(super) enum Priority {
     /// Before the others.
     Prefer,
     Normal,
-    /// Only when it is named, which nobody does here.
+    /// Used only when it is named, which this program never does.
     Ignore,
 }
 
-/// A keyslot. How it opens may be unknown here while its place on the disk is known.
+/// A keyslot. Its place on the disk is known even when the way to open it is not supported here.
 #[derive(Clone, Debug)]
 pub(super) struct Keyslot {
     pub priority: Priority,
-    /// Where its area lies, in bytes.
+    /// The range of its area, in bytes.
     pub area: Range<u64>,
-    /// How it opens, or why it cannot be opened here.
+    /// The parameters by which it opens, or the reason why it cannot be opened here.
     pub recipe: Result<Recipe, LuksError>,
 }
 
-/// How a keyslot opens.
+/// The parameters by which a keyslot opens.
 #[derive(Clone, Debug)]
 pub(super) struct Recipe {
     /// The length of the volume key in bytes: 32 or 64.
@@ -68,7 +68,7 @@ impl Keyslot {
         Ok(Self { priority, area: offset..end, recipe })
     }
 
-    /// Whether the areas of both have a byte in common.
+    /// Returns true when the areas of both have a byte in common.
     pub fn overlaps(&self, other: &Self) -> bool {
         self.area.start < other.area.end && other.area.start < self.area.end
     }

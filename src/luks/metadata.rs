@@ -1,7 +1,7 @@
 //! The JSON text as checked types (LUKS2 specification section 3).
 //!
-//! What breaks the format refuses the copy. What is well-formed but not done here is kept as an error beside the object it
-//! concerns, so that a volume opens as long as one keyslot can be used.
+//! A text that breaks the format makes the copy invalid. An object that is well-formed but not supported here is kept
+//! as an error beside its place, so that a volume opens as long as one keyslot can be used.
 
 use std::{collections::BTreeMap, prelude::v1::*};
 
@@ -26,18 +26,18 @@ const KEYSLOTS_SIZE_MAX: u64 = 128 << 20;
 /// Area sizes are multiples of this.
 const ALIGNMENT: u64 = 4096;
 
-/// What the JSON text says.
+/// The content of the JSON text.
 #[derive(Clone, Debug)]
 pub(super) struct Metadata {
-    /// Where keyslots may have their areas, in bytes.
+    /// The range in which keyslots may have their areas, in bytes.
     pub area: Range<u64>,
     pub keyslots: BTreeMap<u32, Keyslot>,
     /// Those that are of a known type.
     pub digests: BTreeMap<u32, Digest>,
-    /// The one encrypted segment, or why there is none that can be opened.
+    /// The one encrypted segment, or the reason why no segment can be opened.
     pub segment: Result<Segment, LuksError>,
     pub flags: Flags,
-    /// What a reader must know to use the volume; nothing is known here, so any entry refuses.
+    /// The features that a reader must support to use the volume; none is supported here, so any entry refuses.
     pub requirements: Vec<String>,
 }
 

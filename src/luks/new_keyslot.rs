@@ -25,9 +25,9 @@ const FULL_ENTROPY: usize = 32;
 /// The key derivation of a new keyslot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NewKdf {
-    /// For keys of full entropy: nothing is gained by making a guess expensive that nobody can make.
+    /// For keys of full entropy: they cannot be guessed, so an expensive guess gains nothing.
     Pbkdf2Sha512 {
-        /// How often HMAC runs, at least 1000.
+        /// The iterations of HMAC, at least 1000.
         iterations: u32,
     },
     /// For what people type.
@@ -79,7 +79,7 @@ pub(super) const fn area_size(key_size: usize) -> u64 {
 pub(super) struct NewKeyslot {
     kdf: Kdf,
     key_size: usize,
-    /// What goes to its area, [`area_size`] bytes.
+    /// The content of its area, [`area_size`] bytes.
     pub area: Vec<u8>,
 }
 

@@ -38,8 +38,8 @@ impl RecoveryKey {
         Self::grouped(letters.as_slice())
     }
 
-    /// Reads what somebody typed: dashes and blanks are left out of account, and so are capitals. None when it is no recovery
-    /// key, and then it may still be a passphrase.
+    /// Reads a key that was typed: dashes, blanks and capitals make no difference. None when it is not a recovery key;
+    /// it may still be a passphrase.
     pub fn parse(typed: &[u8]) -> Option<Self> {
         let mut letters = Zeroizing::new([0; LETTERS]);
         let mut places = letters.iter_mut();

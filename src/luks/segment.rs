@@ -16,9 +16,9 @@ pub(super) const CIPHER: &str = "aes-xts-plain64";
 pub struct Segment {
     /// Its number, by which digests refer to it.
     pub number: u32,
-    /// Where it begins on the device, in bytes, a multiple of 512.
+    /// The start on the device, in bytes, a multiple of 512.
     pub offset: Bytes,
-    /// How long it is.
+    /// The length.
     pub size: SegmentSize,
     /// The number of the first sector, for the initialisation vector.
     pub iv_tweak: u64,
@@ -28,7 +28,7 @@ pub struct Segment {
     pub sector_size: u32,
 }
 
-/// How long a segment is.
+/// The length of a segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SegmentSize {
     /// Up to the end of the device.
@@ -44,7 +44,7 @@ pub struct Flags {
     pub allow_discards: bool,
     /// Encrypt on the CPU that asked.
     pub same_cpu_crypt: bool,
-    /// Submit writes from the encrypting thread instead of the one that sorts them.
+    /// Submits writes from the encrypting thread instead of the one that sorts them.
     pub submit_from_crypt_cpus: bool,
     /// Decrypt without a workqueue.
     pub no_read_workqueue: bool,
@@ -160,7 +160,7 @@ impl Segment {
     }
 }
 
-/// Whether `encryption` names the cipher that encrypts nothing, in one of its spellings: `cipher_null`,
+/// Returns true when `encryption` names the cipher that encrypts nothing, in one of its spellings: `cipher_null`,
 /// `cipher_null-ecb`, `null`, `capi:ecb(cipher_null)-plain64`.
 pub(super) fn is_null(encryption: &str) -> bool {
     encryption.contains("cipher_null") || encryption == "null" || encryption.starts_with("null-")

@@ -32,13 +32,13 @@ pub struct VolumeKey {
 }
 
 impl Header {
-    /// Tries `passphrase` (what was typed, or a key file's content) on the keyslots that lead to the encrypted segment:
-    /// those of high priority first, then by number; those of priority `ignore` never, as cryptsetup does it. Keyslot areas
-    /// are read from `device`, each once. What the attempts cost is bounded by `limits`.
+    /// Tries `passphrase` (typed, or a key file's content) on the keyslots that lead to the encrypted segment: those of
+    /// high priority first, then by number; those of priority `ignore` never, as cryptsetup does it. Keyslot areas are
+    /// read from `device`, each once. The cost of the attempts is bounded by `limits`.
     ///
     /// # Errors
-    /// The volume is not one that may be opened ([`Header::segment`]; a keyslot with the null cipher), no keyslot opens with
-    /// this key, or none of those that could be tried.
+    /// The volume is not one that may be opened ([`Header::segment`]; a keyslot with the null cipher), no keyslot opens
+    /// with this key, or no keyslot could be tried.
     pub fn unlock<R>(&self, device: &R, passphrase: &Secret, limits: Limits) -> Result<VolumeKey, LuksError>
     where
         R: ReadAt + ?Sized,
@@ -126,7 +126,7 @@ impl Recipe {
     /// Opens the keyslot whose area begins at `offset`: the volume key, or None when the key is not the right one.
     ///
     /// # Errors
-    /// Why it could not be tried.
+    /// The reason why the keyslot could not be tried.
     fn open<R>(
         &self,
         device: &R,

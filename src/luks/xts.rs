@@ -16,8 +16,8 @@ pub(super) enum Direction {
     Decrypt,
 }
 
-/// Encrypts or decrypts `area` in place. None when the key is neither 32 nor 64 bytes long or the area is no multiple of
-/// 512 bytes.
+/// Encrypts or decrypts `area` in place. None when the key is neither 32 nor 64 bytes long or the area is not a
+/// multiple of 512 bytes.
 pub(super) fn crypt(direction: Direction, area: &mut [u8], key: &[u8]) -> Option<()> {
     match key.len() {
         32 => run::<Aes128>(direction, area, key),
