@@ -22,8 +22,8 @@ const HEADER: usize = 10;
 /// `TPM_RS_PW`: no session, a password; here always the empty one.
 const PASSWORD: u32 = 0x4000_0009;
 /// The largest command and the largest response (`TPM2_MAX_COMMAND_SIZE` of tpm2-tss).
-const LARGEST: usize = 4096;
-/// How often a command is sent again that the TPM was too busy for.
+const MAX_SIZE: usize = 4096;
+/// The largest number of attempts at a command for which the TPM is too busy.
 const TRIES: u32 = 20;
 
 /// `TPMA_SESSION`: the session stays.
@@ -39,12 +39,12 @@ pub(super) struct Params(Zeroizing<Vec<u8>>);
 
 impl Params {
     pub fn new() -> Self {
-        Self(Zeroizing::new(Vec::with_capacity(LARGEST)))
+        Self(Zeroizing::new(Vec::with_capacity(MAX_SIZE)))
     }
 
     /// Adds a structure.
     pub fn push(mut self, value: &impl TpmMarshal) -> Result<Self, TpmError> {
-        let mut scratch = Zeroizing::new([0; LARGEST]);
+        let mut scratch = Zeroizing::new([0; MAX_SIZE]);
         let mut writer = TpmWriter::new(&mut scratch[..]);
         value.marshal(&mut writer).map_err(|_| TpmError::TooLarge("a parameter"))?;
         let length = writer.len();
@@ -70,7 +70,7 @@ impl Params {
     }
 
     fn fits(self) -> Result<Self, TpmError> {
-        if self.0.len() > LARGEST - HEADER { Err(TpmError::TooLarge("a command")) } else { Ok(self) }
+        if self.0.len() > MAX_SIZE - HEADER { Err(TpmError::TooLarge("a command")) } else { Ok(self) }
     }
 }
 
@@ -79,12 +79,11 @@ pub(super) struct Command<'a> {
     pub code: TpmCc,
     pub handles: &'a [&'a Entity],
     pub params: Params,
-    /// Whether the response begins with a handle.
+    /// True when the response begins with a handle.
     pub gives_handle: bool,
 }
 
-/// What vouches for the right to run a command: the first for its first handle, and so on; one more than handles only
-/// encrypts.
+/// The authorisation of a command: the first for its first handle, and so on; one more than handles only encrypts.
 pub(super) enum Auth<'a> {
     /// The empty password.
     Empty,
@@ -98,7 +97,7 @@ pub(super) enum Auth<'a> {
     },
 }
 
-/// What came back.
+/// The response to a command.
 pub(super) struct Response {
     code: TpmCc,
     /// The handle, 0 when the command gives none.
@@ -146,7 +145,7 @@ impl Tpm<'_> {
     /// Runs a command.
     ///
     /// # Errors
-    /// The TPM refuses it, or the answer is none.
+    /// The TPM refuses it, or its answer is not valid.
     pub(super) fn execute(
         &mut self,
         command: Command<'_>,
@@ -166,7 +165,7 @@ impl Tpm<'_> {
         hashed.push(&params);
         let hash = kdf::sha256(&hashed);
 
-        let mut frame = Zeroizing::new(Vec::with_capacity(LARGEST));
+        let mut frame = Zeroizing::new(Vec::with_capacity(MAX_SIZE));
         let tag = if auths.is_empty() { NO_SESSIONS } else { SESSIONS };
         frame.extend_from_slice(&tag.to_be_bytes());
         frame.extend_from_slice(&[0; 4]);
@@ -179,7 +178,7 @@ impl Tpm<'_> {
         }
         frame.extend_from_slice(&params);
         let size = length(frame.len())?;
-        if frame.len() > LARGEST {
+        if frame.len() > MAX_SIZE {
             return Err(TpmError::TooLarge("a command"));
         }
         if let Some(place) = frame.get_mut(2..6) {

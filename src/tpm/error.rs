@@ -1,4 +1,4 @@
-//! What can go wrong with a TPM, in words.
+//! The errors of a TPM, in words that a person can act on.
 
 use core::fmt;
 use std::prelude::v1::*;
@@ -8,7 +8,7 @@ use tpm2_protocol::{
     data::{TpmCc, TpmRc, TpmRcBase},
 };
 
-/// Why something that needs the TPM failed.
+/// The reason why an operation that needs the TPM failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum TpmError {
     /// The device could not be written or read; its own words.
@@ -24,7 +24,7 @@ pub enum TpmError {
     Malformed {
         /// The command.
         command: TpmCc,
-        /// What is wrong with it.
+        /// The fault.
         problem: String,
     },
     /// A response's authorization does not match: something between us and the TPM changed it.
@@ -34,18 +34,18 @@ pub enum TpmError {
     },
     /// A value does not fit into the TPM's structures; what it is.
     TooLarge(&'static str),
-    /// A blob, a token, a key or a signature file is not one; what is wrong with it.
+    /// A blob, a token, a key or a signature file is not valid; the text names the fault.
     Invalid(String),
     /// The storage root key is another one than when the secret was sealed.
     OtherStorageKey,
-    /// The policy of this moment is not the one that the secret was sealed with.
+    /// The policy at this moment is not the one that the secret was sealed with.
     PolicyMismatch {
-        /// What the policy looks at, for people: `PCR 7 (sha256)`.
+        /// The conditions of the policy, for people: `PCR 7 (sha256)`.
         looked_at: String,
     },
     /// No signature is for the PCRs as they are now.
     NoSignature {
-        /// What was looked for.
+        /// The object that was looked for.
         looked_for: String,
     },
     /// Something that we do not do; what, and what to do instead.
@@ -61,17 +61,17 @@ impl TpmError {
         }
     }
 
-    /// Whether a PIN or a password was wrong.
+    /// Returns true when a PIN or a password was wrong.
     pub fn is_wrong_pin(&self) -> bool {
         matches!(self.code(), Some(TpmRcBase::AuthFail | TpmRcBase::BadAuth))
     }
 
-    /// Whether the TPM has locked itself after too many wrong PINs.
+    /// Returns true when the TPM has locked itself after too many wrong PINs.
     pub fn is_lockout(&self) -> bool {
         self.code() == Some(TpmRcBase::Lockout)
     }
 
-    /// Whether a PCR changed while the policy was being fulfilled: then it is worth another try.
+    /// Returns true when a PCR changed while the policy was being fulfilled: then another attempt is useful.
     pub fn is_pcr_changed(&self) -> bool {
         self.code() == Some(TpmRcBase::PcrChanged)
     }
@@ -81,7 +81,7 @@ impl TpmError {
     }
 }
 
-/// What to do about a response code, where there is something.
+/// The advice for a response code; empty for most.
 fn advice(code: TpmRcBase) -> &'static str {
     match code {
         TpmRcBase::AuthFail | TpmRcBase::BadAuth => ": the PIN is wrong",

@@ -28,14 +28,14 @@ const MAXIMUM: u32 = 0x20f;
 /// `TPM_PT_LOCKOUT_INTERVAL`.
 const INTERVAL: u32 = 0x210;
 
-/// What the TPM thinks of the PINs that it was shown.
+/// The state of the TPM's protection against guessing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Lockout {
-    /// Whether it looks at none any more.
+    /// True when the TPM accepts no PIN at present.
     pub locked: bool,
-    /// How many were wrong; time makes them fewer.
+    /// The number of wrong PINs; it falls with time.
     pub wrong: u32,
-    /// How many may be.
+    /// The number of wrong PINs that are allowed.
     pub allowed: u32,
     /// Seconds after which one of them is forgotten.
     pub interval: u32,

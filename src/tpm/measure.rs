@@ -1,5 +1,5 @@
-//! What systemd measures in an initrd, and the log that goes with it: the phases of the boot into PCR 11, the key of a
-//! volume into PCR 15.
+//! The measurements that systemd makes in an initrd, and the log that goes with them: the phases of the boot into PCR
+//! 11, the key of a volume into PCR 15.
 //!
 //! References: systemd 257, docs/TPM2_PCR_MEASUREMENTS.md, src/shared/tpm2-util.c (`tpm2_extend_bytes`,
 //! `tpm2_userspace_log`), src/pcrextend.
@@ -19,9 +19,9 @@ pub const SYSTEM_PCR: u32 = 15;
 
 /// Something to be measured.
 pub struct Measurement {
-    /// Where.
+    /// The PCR.
     pub pcr: u32,
-    /// What the log calls it: `phase`, `volume-key`.
+    /// The name of the event in the log: `phase`, `volume-key`.
     event: &'static str,
     /// The text that is measured, or that the key is told by.
     text: String,
@@ -43,7 +43,7 @@ impl Measurement {
         Self { pcr: SYSTEM_PCR, event: "volume-key", text, digests }
     }
 
-    /// What is measured, for people.
+    /// The text that is measured, for people.
     pub fn what(&self) -> &str {
         &self.text
     }

@@ -63,7 +63,7 @@ pub struct Tpm<'d> {
 }
 
 impl<'d> Tpm<'d> {
-    /// A TPM behind `device`; `random` fills a buffer with bytes that nobody can guess (nonces and salts).
+    /// A TPM behind `device`; `random` fills a buffer with unpredictable bytes (nonces and salts).
     pub fn new(device: &'d mut dyn Transport, random: &'d mut dyn FnMut(&mut [u8])) -> Self {
         Self { device, random }
     }

@@ -20,7 +20,7 @@ use super::{
     kdf::{self, DIGEST},
 };
 
-/// Where the storage root key is kept (TCG registry of reserved handles).
+/// The handle of the storage root key (TCG registry of reserved handles).
 const STORAGE_ROOT: u32 = 0x8100_0001;
 /// `TPM_RH_OWNER`.
 const OWNER: u32 = 0x4000_0001;
@@ -41,7 +41,7 @@ pub struct Entity {
 }
 
 impl Entity {
-    /// What has its handle as its name: hierarchies, PCRs, sessions.
+    /// An entity whose name is its handle: a hierarchy, a PCR, a session.
     pub fn permanent(handle: u32) -> Self {
         Self { handle, name: handle.to_be_bytes().into() }
     }
@@ -76,7 +76,7 @@ pub(super) enum Recipient {
 }
 
 impl StorageKey {
-    /// What of it a secret is told with.
+    /// The part of the key that a secret is encrypted to.
     ///
     /// # Errors
     /// It is neither an elliptic key nor an RSA key of 2048 bits and the usual exponent.
@@ -98,7 +98,7 @@ impl StorageKey {
         }
     }
 
-    /// What `tpm2-primary-alg` of a token calls its kind.
+    /// The name of its kind in `tpm2-primary-alg` of a token.
     pub(super) fn algorithm(&self) -> &'static str {
         // A TPMT_PUBLIC begins with it.
         if self.public.starts_with(&(TpmAlgId::Rsa as u16).to_be_bytes()) { "rsa" } else { "ecc" }
@@ -118,7 +118,7 @@ impl StorageKey {
 /// Handle and name out of a serialised key.
 ///
 /// # Errors
-/// It is none, or of one that the TPM does not keep.
+/// The text is not a serialised key, or the key is not persistent.
 pub(super) fn serialized_entity(bytes: &[u8]) -> Result<Entity, TpmError> {
     let entity = || -> Option<Entity> {
         let handle = u32::from_be_bytes(bytes.get(..4)?.try_into().ok()?);
@@ -205,7 +205,7 @@ impl Tpm<'_> {
         Ok(Some(key))
     }
 
-    /// The storage root key, made and kept if there is none.
+    /// The storage root key, made and kept if it is missing.
     ///
     /// # Errors
     /// The TPM refuses.

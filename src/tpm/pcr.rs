@@ -102,7 +102,7 @@ impl fmt::Display for Bank {
 pub struct PcrMask(u32);
 
 impl PcrMask {
-    /// PCR 7: whether Secure Boot is on, and whose keys count. What systemd seals to by default.
+    /// PCR 7: the state of Secure Boot and the keys that count. systemd seals to it by default.
     pub const SECURE_BOOT: Self = Self(1 << 7);
 
     /// These PCRs; None when one of them does not exist.
@@ -118,7 +118,7 @@ impl PcrMask {
         Self::of(text.split(['+', ',']).map(|pcr| pcr.trim().parse().unwrap_or(COUNT)))
     }
 
-    /// Whether it is none.
+    /// Returns true when the set has no PCR.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }

@@ -1,4 +1,4 @@
-//! What must hold before a secret is released: PCRs as they were, PCRs that somebody signed for, a PIN.
+//! The conditions for the release of a secret: PCRs as they were, PCRs that somebody signed for, a PIN.
 //!
 //! The same policy is computed twice: by us when a secret is sealed, by the TPM when it is to be released.
 //!
@@ -28,7 +28,7 @@ pub struct SignedPcrs {
     pub key: PublicKey,
 }
 
-/// What must hold.
+/// The conditions for the release of a secret.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Policy {
     /// The bank of all PCRs.
@@ -37,7 +37,7 @@ pub struct Policy {
     pub pcrs: PcrMask,
     /// PCRs that must be as a signature says.
     pub signed: Option<SignedPcrs>,
-    /// Whether a PIN is needed.
+    /// True when a PIN is needed.
     pub pin: bool,
 }
 
@@ -57,7 +57,7 @@ impl Policy {
         digest
     }
 
-    /// What it looks at, for people.
+    /// The conditions, for people.
     pub fn looked_at(&self) -> String {
         let mut parts = Vec::new();
         if !self.pcrs.is_empty() {

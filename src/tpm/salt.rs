@@ -21,7 +21,7 @@ use super::{
 };
 use crate::secret::scrub_stack;
 
-/// What both are about (part 1, B.10.2 and C.6.1).
+/// The label of both derivations (part 1, B.10.2 and C.6.1).
 const LABEL: &[u8] = b"SECRET";
 
 /// A salt.
@@ -35,7 +35,7 @@ impl Tpm<'_> {
     /// A new salt for this key.
     ///
     /// # Errors
-    /// The key is not one that can be used.
+    /// The key cannot be used for this.
     pub(super) fn salt(&mut self, key: &StorageKey) -> Result<Salt, TpmError> {
         match key.recipient()? {
             Recipient::Point { x, y } => self.salt_by_exchange(&x, &y),

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::secret::Secret;
 
-/// How often a policy is shown again because a PCR was extended meanwhile (systemd's `RETRY_UNSEAL_MAX`).
+/// The largest number of attempts at a policy when a PCR was extended meanwhile (systemd's `RETRY_UNSEAL_MAX`).
 const TRIES: u32 = 30;
 /// Rounds by which systemd turns a PIN and its salt into another PIN.
 const PIN_ROUNDS: u32 = 10_000;
@@ -68,7 +68,7 @@ impl Blob {
     }
 }
 
-/// What a PIN becomes for the TPM.
+/// The authorisation value that the TPM gets for a PIN.
 pub struct Pin(Zeroizing<Vec<u8>>);
 
 impl Pin {
@@ -109,7 +109,7 @@ impl Tpm<'_> {
         secret: &Secret,
     ) -> Result<Blob, TpmError> {
         let mut attributes = TpmaObject::FIXED_TPM | TpmaObject::FIXED_PARENT;
-        // What a person typed is protected against guessing; a policy needs no such protection.
+        // A typed PIN is protected against guessing; a policy needs no such protection.
         if pin.is_none() {
             attributes |= TpmaObject::NO_DA;
         }

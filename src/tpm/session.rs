@@ -1,7 +1,7 @@
-//! A session: what proves that a command comes from us and a response from the TPM, and hides what crosses the bus.
+//! A session: it proves that a command comes from us and a response from the TPM, and encrypts parameters on the bus.
 //!
-//! Every session here is salted with a secret that only the storage root key can read, so that nobody between us and the
-//! TPM can compute its key.
+//! Every session here is salted with a secret that only the storage root key can read, so that an observer of the bus
+//! cannot compute its key.
 //!
 //! Reference: TPM 2.0 Library part 1, section 19.6 (sessions).
 
@@ -19,7 +19,7 @@ use super::{
     kdf::{self, DIGEST},
 };
 
-/// What a session is for.
+/// The purpose of a session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
     /// Authorizes by a secret, encrypts parameters; bound to the storage root key.
@@ -69,7 +69,7 @@ impl Tpm<'_> {
     /// Opens a session, salted with `key`.
     ///
     /// # Errors
-    /// The TPM refuses, or the key is no point of its curve.
+    /// The TPM refuses, or the key is not a point of its curve.
     pub(super) fn start_session(&mut self, key: &StorageKey, kind: Kind) -> Result<Session, TpmError> {
         let salt = self.salt(key)?;
         let nonce_caller = self.nonce();

@@ -23,10 +23,10 @@ use super::{
 
 /// rsaEncryption (RFC 8017, appendix A.1).
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
-/// What a TPM takes 0 for.
+/// The exponent that a TPM takes 0 for.
 const DEFAULT_EXPONENT: u32 = 65537;
 /// Signature files are some kilobytes: as many signatures as there are phases and banks.
-const LARGEST: usize = 1 << 20;
+const MAX_SIZE: usize = 1 << 20;
 /// `TPM_RH_OWNER`: in this hierarchy the TPM vouches for what it verified.
 const OWNER: u32 = 0x4000_0001;
 
@@ -46,7 +46,7 @@ impl PublicKey {
     /// Reads a PEM file.
     ///
     /// # Errors
-    /// It is none, or not an RSA key.
+    /// The text is not a PEM file, or the key is not an RSA key.
     pub fn parse(pem: &[u8]) -> Result<Self, TpmError> {
         let invalid = |what: &str| TpmError::Invalid(format!("the public key for PCR signatures {what}"));
         let text = core::str::from_utf8(pem).map_err(|_| invalid("is no PEM file"))?;
@@ -75,7 +75,7 @@ impl PublicKey {
         self
     }
 
-    /// What signature files call it: SHA-256 of the DER form.
+    /// The name of the key in signature files: SHA-256 of the DER form.
     pub fn fingerprint(&self) -> [u8; DIGEST] {
         kdf::sha256(&[&self.der])
     }
@@ -150,7 +150,7 @@ impl Signatures {
     /// It is too large, no JSON, or an entry lacks a member.
     pub fn parse(text: &[u8]) -> Result<Self, TpmError> {
         let invalid = |what: &str| TpmError::Invalid(format!("tpm2-pcr-signature.json {what}"));
-        if text.len() > LARGEST {
+        if text.len() > MAX_SIZE {
             return Err(invalid("is larger than 1 MiB"));
         }
         let value: Value = serde_json::from_slice(text).map_err(|_| invalid("is no JSON"))?;

@@ -27,15 +27,16 @@ const SECRET: usize = 32;
 pub struct Token {
     /// The sealed secret.
     pub blob: Blob,
-    /// What must hold.
+    /// The conditions for the release.
     pub policy: Policy,
     /// The policy's digest when it was sealed.
     pub digest: PolicyDigest,
-    /// What the PIN is salted with.
+    /// The salt of the PIN.
     pub salt: Option<Vec<u8>>,
-    /// The storage root key, serialised; tokens of old versions have none.
+    /// The storage root key, serialised; None in tokens of old versions.
     pub storage_key: Option<Vec<u8>>,
-    /// What kind of key it is. What old versions make a key by, and newer ones only tell.
+    /// The kind of the key: old versions make a key by it, newer ones only record it. What old versions make a key by,
+    /// and newer ones only tell.
     pub algorithm: &'static str,
 }
 
@@ -51,7 +52,7 @@ pub struct Entry {
 }
 
 impl Token {
-    /// Whether a member of a header's `tokens` is one of these.
+    /// Returns true when a member of a header's `tokens` is a TPM token.
     pub fn is_one(value: &Value) -> bool {
         value.get("type").and_then(Value::as_str) == Some(TYPE)
     }
@@ -102,7 +103,7 @@ impl Token {
         let signed = match (value.get("tpm2_pubkey_pcrs"), optional("tpm2_pubkey")?) {
             (Some(list), Some(pem)) => {
                 let pcrs = pcrs(list).ok_or_else(|| invalid("tpm2_pubkey_pcrs"))?;
-                // An empty list is how systemd says that there is no signed policy.
+                // systemd writes an empty list when there is no signed policy.
                 if pcrs.is_empty() { None } else { Some(SignedPcrs { pcrs, key: PublicKey::parse(&pem)? }) }
             }
             _ => None,
@@ -211,8 +212,9 @@ impl Tpm<'_> {
         Ok(passphrase(&secret))
     }
 
-    /// The storage root key that a token was made with, or another persistent key (`--tpm2-seal-key-handle=`). systemd before
-    /// 254 had the TPM compute a key for each unlock, by a template that is no storage root key's: such tokens are refused.
+    /// The storage root key that a token was made with, or another persistent key (`--tpm2-seal-key-handle=`). systemd
+    /// before 254 had the TPM compute a key for each unlock, by a template that is not the storage root key's: such
+    /// tokens are refused.
     fn storage_key_of(&mut self, token: &Token) -> Result<StorageKey, TpmError> {
         let Some(serialized) = &token.storage_key else {
             return Err(TpmError::Unsupported(
