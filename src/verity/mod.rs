@@ -1,8 +1,8 @@
 //! dm-verity: the superblock in front of a hash tree, the root hash that vouches for it, the device-mapper table.
 //!
 //! The superblock is input from a stranger and is not covered by the root hash. It decides nothing that the root hash
-//! does not check afterwards: a wrong salt, algorithm or size gives hashes that do not match. What is checked here
-//! keeps a forged one from reaching the kernel with numbers that make no sense.
+//! does not check afterwards: a wrong salt, algorithm or size gives hashes that do not match. The checks here keep a
+//! forged one from reaching the kernel with absurd numbers.
 //!
 //! Sources: cryptsetup's on-disk format ("DMVerity" in its wiki), the kernel's
 //! `Documentation/admin-guide/device-mapper/verity.rst`.

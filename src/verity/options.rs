@@ -1,10 +1,10 @@
-//! What dm-verity does when a block is wrong, and other words of `systemd.verity_usr_options=`.
+//! The reaction of dm-verity to a wrong block, and other words of `systemd.verity_usr_options=`.
 //!
 //! Source: veritytab(5); the kernel's `Documentation/admin-guide/device-mapper/verity.rst`.
 
 use std::prelude::v1::*;
 
-/// What happens when a block does not match its hash.
+/// The reaction to a block that does not match its hash.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum OnCorruption {
     /// The read fails with EIO.
@@ -18,7 +18,7 @@ pub enum OnCorruption {
     Panic,
 }
 
-/// What happens when a block cannot be read at all: without an answer, unreadable sectors are a way around
+/// The reaction to a block that cannot be read at all: without one, unreadable sectors are a way around
 /// [`OnCorruption`]. Linux 6.12 and later.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum OnError {
@@ -61,7 +61,7 @@ impl Options {
                 "ignore-zero-blocks" => options.ignore_zero_blocks = true,
                 "check-at-most-once" => options.check_at_most_once = true,
                 "try-verify-in-tasklet" => options.try_verify_in_tasklet = true,
-                // What concerns fstab-like tables, not the device.
+                // These words concern fstab-like tables, not the device.
                 "_netdev" | "noauto" | "nofail" | "x-initrd.attach" => {}
                 other => unknown.push(other),
             }

@@ -64,7 +64,7 @@ impl Algorithm {
     }
 }
 
-/// How a hash tree was made. Every field was checked.
+/// The parameters of a hash tree. Every field was checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Superblock {
     /// The tree's layout.
@@ -83,7 +83,7 @@ pub struct Superblock {
     pub salt: Vec<u8>,
 }
 
-/// Why a superblock is refused.
+/// The reason why a superblock is refused.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum VerityError {
     /// Fewer than 512 bytes, or no `verity` at their beginning.
@@ -101,18 +101,18 @@ pub enum VerityError {
     Algorithm(String),
     /// The root hash has not as many bytes as the hash function gives.
     RootHashLength {
-        /// What the hash function gives.
+        /// The length that the hash function gives, in bytes.
         expected: usize,
-        /// What was asked for.
+        /// The length of the root hash, in bytes.
         found: usize,
     },
     /// The device is smaller than what the superblock describes.
     TooSmall {
         /// `data` or `hash`.
         device: &'static str,
-        /// What it should have at least.
+        /// The least size that is needed.
         needed: Bytes,
-        /// What it has.
+        /// The size that was found.
         found: Bytes,
     },
 }
@@ -206,12 +206,12 @@ impl Superblock {
         (LENGTH as u64).div_ceil(u64::from(self.hash_block_size))
     }
 
-    /// How much of the data partition is under the tree.
+    /// The size of the data under the tree.
     pub fn data_length(&self) -> Bytes {
         Bytes(self.data_blocks.saturating_mul(u64::from(self.data_block_size)))
     }
 
-    /// How much of the hash partition superblock and tree take.
+    /// The size of superblock and tree on the hash partition.
     pub fn hash_length(&self) -> Bytes {
         // A block of the tree has room for as many digests as fit, rounded down to a power of two.
         let digest = self.algorithm.digest_length() as u64;

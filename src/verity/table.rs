@@ -16,7 +16,7 @@ use crate::units::{DeviceNumber, Sector512};
 pub struct Table {
     /// The device's length.
     pub sectors: Sector512,
-    /// What follows the target type.
+    /// The parameters behind the target type.
     pub params: String,
 }
 
