@@ -5,13 +5,13 @@ pub(super) fn cut(label: &str, bytes: usize) -> &str {
     (0..=bytes).rev().find_map(|end| label.get(..end)).unwrap_or_default()
 }
 
-/// What stands in FAT where there is no label.
+/// The text in the field of a FAT without a label.
 const FAT_NONE: [u8; 11] = *b"NO NAME    ";
-/// What FAT does not allow in a label (Microsoft's FAT specification, "Long and short names").
+/// The characters that FAT does not allow in a label (Microsoft's FAT specification, "Long and short names").
 const FAT_FORBIDDEN: &[u8] = b"*?.,;:/\\|+=<>[]\"";
 
-/// A label as FAT writes it: eleven characters of ASCII in capitals, an underscore for any that is not allowed. None for
-/// an empty one, and for the text that says there is none.
+/// A label as FAT writes it: eleven characters of ASCII in capitals, an underscore for any that is not allowed. None
+/// for an empty label, and for the text that stands for one.
 pub(super) fn fat(label: &str) -> Option<[u8; 11]> {
     let mut mangled = [b' '; 11];
     for (index, (to, from)) in mangled.iter_mut().zip(label.chars()).enumerate() {
@@ -25,7 +25,7 @@ pub(super) fn fat(label: &str) -> Option<[u8; 11]> {
     (!label.is_empty() && mangled != FAT_NONE).then_some(mangled)
 }
 
-/// The field of a label, also where there is none.
+/// The field of a label, also of an empty one.
 pub(super) fn fat_field(label: Option<[u8; 11]>) -> [u8; 11] {
     label.unwrap_or(FAT_NONE)
 }

@@ -1,8 +1,8 @@
 //! Empty file systems, made by us: each is a pure function from a few parameters to a plan of writes
-//! ([`crate::writes::Writes`]). Nothing here touches a device, so the same code runs in PID 1, in the host tool and in a
-//! test. What belongs here: one folder or file per file system, with its formats and its layout.
+//! ([`crate::writes::Writes`]). Nothing here touches a device, so the same code runs in PID 1, in the host tool and in
+//! a test. One folder or file per file system belongs here, with its formats and its layout.
 //!
-//! [`FileSystem`] is the door for those who learn the format at run time: its name in repart.d or on a command line.
+//! [`FileSystem`] serves callers that learn the format at run time: its name in repart.d or on a command line.
 
 pub mod btrfs;
 pub mod ext4;

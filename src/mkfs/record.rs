@@ -13,7 +13,7 @@ impl Record {
     }
 
     /// Puts bytes at an offset. Offsets and lengths are constants of the format; one that does not fit is a mistake in
-    /// this program and puts nothing.
+    /// this program and writes nothing.
     pub fn bytes(&mut self, offset: usize, bytes: &[u8]) -> &mut Self {
         match self.0.get_mut(offset..).and_then(|rest| rest.get_mut(..bytes.len())) {
             Some(field) => field.copy_from_slice(bytes),
@@ -47,7 +47,7 @@ impl Record {
         self.bytes(offset, &value.to_be_bytes())
     }
 
-    /// What stands there so far.
+    /// The bytes so far.
     pub fn as_slice(&self) -> &[u8] {
         &self.0
     }

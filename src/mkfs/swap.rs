@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{MkfsError, label, record::Record};
 use crate::{disk::probe, units::Bytes, writes::Writes};
 
-/// Where the fields begin: behind the room for a boot loader.
+/// The offset of the fields: behind the room for a boot loader.
 const FIELDS: usize = 1024;
 /// The version that the kernel knows.
 const VERSION: u64 = 1;
@@ -22,11 +22,11 @@ const LEAST_PAGES: u64 = 10;
 /// Bytes at the end where software RAID and partition tables keep their signatures.
 const END: u64 = 128 << 10;
 
-/// What is decided before swap space is made.
+/// The parameters of new swap space.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Params<'a> {
-    /// The size of the partition or mapping. What does not fill a page stays unused, and what a 32-bit page number does
-    /// not reach.
+    /// The size of the partition or mapping. A remainder that does not fill a page stays unused, and so do pages beyond
+    /// a 32-bit page number.
     pub size: Bytes,
     /// Bytes in a page of the machine that will use it: 4096, or 16384 or 65536 on some.
     pub page_size: u32,
@@ -56,8 +56,8 @@ pub fn plan(params: &Params) -> Result<Writes, MkfsError> {
     header.bytes(FIELDS + 28, label::cut(params.label, LABEL).as_bytes());
     header.bytes(page as usize - MAGIC.len(), MAGIC);
 
-    // What follows is only read back after it was written, so nothing else needs to be touched; but who looks for a
-    // file system must not find the one that was here before.
+    // Pages are only read back after they were written, so nothing else needs to be written; but a program that looks
+    // for a file system must not find an earlier one.
     let mut writes = Writes::new();
     let end = params.size.0.saturating_sub(END).max(page);
     let signatures = (probe::LENGTH as u64).max(page).min(end);
@@ -90,7 +90,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the size, no write leaves the device, and what is found is swap.
+        /// For any size, no write leaves the device, and the result is recognised as swap.
         #[test]
         fn writes_stay_in_bounds(size in 0..u64::MAX, shift in 0u32..50, page in prop::sample::select(vec![4096, 16384, 65536])) {
             let params = Params { page_size: page, ..params(size >> shift) };

@@ -26,7 +26,7 @@ const SYSTEM: u64 = 4 * Bytes::MIB;
 /// No chunk begins before this address, neither on the device.
 pub(super) const FIRST: u64 = Bytes::MIB;
 
-/// What a chunk is for, as on the disk.
+/// The purpose of a chunk, as on the disk.
 const DATA: u64 = 1;
 const SYSTEM_FLAG: u64 = 2;
 const METADATA: u64 = 4;
@@ -35,17 +35,17 @@ const DUP: u64 = 32;
 /// A range of addresses, and the ranges of the device behind it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Chunk {
-    /// What it is for and in how many copies.
+    /// The purpose and the number of copies, as on the disk.
     pub flags: u64,
     /// Its first address.
     pub start: u64,
     /// Its length in bytes, also that of each copy.
     pub length: u64,
-    /// Where its copies begin on the device.
+    /// The start of each copy on the device, in bytes.
     pub copies: Vec<u64>,
-    /// What the chunk item says of alignment.
+    /// The alignment in the chunk item.
     io_align: u64,
-    /// What the chunk item says of sub-stripes.
+    /// The number of sub-stripes in the chunk item.
     sub_stripes: u64,
 }
 

@@ -209,7 +209,7 @@ fn free_space_tree(context: &Context, chunk: &Place, places: &[Place]) -> Tree {
     tree
 }
 
-/// Where all other trees are, how subvolumes hang together, and which one is the default.
+/// The root tree: the places of all other trees, the links between subvolumes, and the default subvolume.
 fn root_tree(context: &Context, volumes: &Volumes, planted: &[Planted], places: &[Place]) -> Tree {
     let mut tree = Tree::default();
     for (planted, place) in planted.iter().zip(places) {

@@ -1,5 +1,5 @@
-//! Items that stand in more than one tree, or are no property of a chunk: inodes, names, roots, devices, extents.
-//! Kernel, `include/uapi/linux/btrfs_tree.h`, one function for each structure.
+//! Items that stand in more than one tree, or that belong to no chunk: inodes, names, roots, devices, extents. Kernel,
+//! `include/uapi/linux/btrfs_tree.h`, one function for each structure.
 
 use std::prelude::v1::*;
 
@@ -58,7 +58,7 @@ pub(super) fn root_ref(directory: u64, index: u64, name: &[u8]) -> Vec<u8> {
     item.into_bytes()
 }
 
-/// What a root item says beyond where the tree is.
+/// The parts of a root item beyond the place of the tree.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum RootKind {
     /// A tree of the file system's own.
@@ -74,7 +74,7 @@ pub(super) enum RootKind {
     Subvolume {
         /// Its UUID.
         uuid: Uuid,
-        /// Whether it can be written.
+        /// True when the subvolume is read-only.
         read_only: bool,
     },
 }

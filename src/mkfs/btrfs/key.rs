@@ -6,7 +6,7 @@ use crate::mkfs::record::Record;
 /// Bytes of a key on the disk.
 pub(super) const KEY: usize = 17;
 
-/// What an item is about, what it is, and a number whose meaning depends on that.
+/// The key of an item: its object, its kind, and an offset whose meaning depends on the kind.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Key {
     /// The object: a tree, an inode, an address.
@@ -65,12 +65,12 @@ pub(super) mod object {
     pub const DATA_RELOC_TREE: u64 = (-9i64).cast_unsigned();
     /// The first subvolume, and the root directory of each.
     pub const FIRST_FREE: u64 = 256;
-    /// What all chunks belong to.
+    /// The object of all chunk items.
     pub const FIRST_CHUNK_TREE: u64 = 256;
-    /// What the items of devices belong to.
+    /// The object of all device items.
     pub const DEV_ITEMS: u64 = 1;
     /// The only device.
     pub const DEVICE: u64 = 1;
-    /// What the counters of device errors belong to.
+    /// The object of the counters of device errors.
     pub const DEV_STATS: u64 = 0;
 }

@@ -1,22 +1,23 @@
-//! An empty btrfs on one device: what Debian 13's `mkfs.btrfs` 6.14 makes by default, with the same chunks and features,
-//! and the subvolumes that systemd's repart.d asks for.
+//! An empty btrfs on one device: what Debian 13's `mkfs.btrfs` 6.14 makes by default, with the same chunks and
+//! features, and the subvolumes that systemd's repart.d asks for.
 //!
 //! Metadata and the chunk tree in two copies or one, data in one; crc32c; nodes of 16 KiB, sectors of 4 KiB. Features:
 //! mixed back references, big metadata, extended inode references, skinny metadata, no holes, the free-space tree.
 //!
 //! mkfs.btrfs makes a file system in a temporary chunk and then changes it in several transactions. Here everything is
-//! computed first and written once, as the result of the first transaction. So what differs is:
-//! - every generation is 1, every block of a tree is beside its neighbours, and the list of earlier roots has one entry;
+//! computed first and written once, as the result of the first transaction. So the differences are:
+//! - every generation is 1, every block of a tree is beside its neighbours, and the list of earlier roots has one
+//!   entry;
 //! - the free-space tree has no records of the temporary chunks, which mkfs.btrfs leaves behind.
 //!
-//! The first MiB of the device, which btrfs never gives away, and the last one are wiped: no older superblock, no LUKS or
-//! RAID header is left for anybody to find. mkfs.btrfs wipes two MiB each.
+//! The first MiB of the device, which btrfs never gives away, and the last one are wiped: no older superblock, no LUKS
+//! or RAID header is left behind. mkfs.btrfs wipes two MiB each.
 //!
 //! Format: <https://btrfs.readthedocs.io/en/latest/dev/On-disk-format.html> and the kernel's `btrfs_tree.h` and
 //! `tree-checker.c`; each file names its part.
 //!
-//! The rooms: `chunk` (what of the device is for what), `volume` (subvolumes and directories), `item` (structures),
-//! `tree` (items into blocks), `forest` (all trees), `superblock`.
+//! The rooms: `chunk` (which range of the device is for which purpose), `volume` (subvolumes and directories), `item`
+//! (structures), `tree` (items into blocks), `forest` (all trees), `superblock`.
 
 use std::prelude::v1::*;
 
@@ -46,7 +47,7 @@ const NODE: u64 = 16 * Bytes::KIB;
 const SECTOR: u64 = 4 * Bytes::KIB;
 /// The only transaction so far.
 const GENERATION: u64 = 1;
-/// What is wiped at each end of the device.
+/// The number of bytes that are wiped at each end of the device.
 const WIPED: u64 = chunk::FIRST;
 
 /// The smallest btrfs that is made: systemd-repart's minimum. mkfs.btrfs goes down to 109 MiB, but below a few hundred MiB
@@ -81,14 +82,14 @@ impl core::str::FromStr for Profile {
 pub struct Subvolume<'a> {
     /// Its path from the top: `/var`.
     pub path: &'a str,
-    /// Whether it can be written.
+    /// True when it is read-only.
     pub read_only: bool,
 }
 
-/// What is decided before a btrfs is made; all else follows.
+/// The parameters of a new btrfs; everything else follows from them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Params<'a> {
-    /// The size of the partition or mapping. What does not fill a sector of 4096 bytes stays unused.
+    /// The size of the partition or mapping. A remainder that does not fill a sector of 4096 bytes stays unused.
     pub size: Bytes,
     /// The UUID of the file system.
     pub uuid: Uuid,
@@ -99,11 +100,11 @@ pub struct Params<'a> {
     pub seed: Uuid,
     /// Seconds since 1970, for all times.
     pub now: u64,
-    /// What other formats have no word for.
+    /// The parameters that no other format has.
     pub choices: Choices<'a>,
 }
 
-/// What other formats have no word for. The default is what mkfs.btrfs does without options.
+/// The parameters that no other format has. The default is what mkfs.btrfs does without options.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Choices<'a> {
     /// The copies of metadata.
@@ -114,12 +115,12 @@ pub struct Choices<'a> {
     pub default_subvolume: Option<&'a str>,
 }
 
-/// Why no btrfs can be made.
+/// The reason why a btrfs cannot be made.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum BtrfsError {
     /// Below [`MINIMUM`].
     TooSmall {
-        /// What was asked for.
+        /// The size that was requested.
         size: Bytes,
     },
     /// Not a path of a subvolume.
@@ -132,14 +133,14 @@ pub enum BtrfsError {
         /// Its path, the second time.
         path: String,
     },
-    /// The default subvolume is none of the subvolumes.
+    /// The default subvolume is not one of the subvolumes.
     NoDefault {
         /// Its path.
         path: String,
     },
     /// The trees of so many subvolumes do not fit into the metadata chunk.
     NoRoom {
-        /// How many.
+        /// The number of subvolumes.
         subvolumes: usize,
     },
 }
@@ -170,7 +171,7 @@ impl fmt::Display for BtrfsError {
 
 impl core::error::Error for BtrfsError {}
 
-/// What all structures share.
+/// The values that all structures share.
 struct Context {
     uuid: Uuid,
     device: Uuid,
@@ -209,12 +210,13 @@ fn derive(seed: Uuid, what: &str, number: u64) -> Uuid {
     Builder::from_random_bytes(digest.first_chunk().copied().unwrap_or_default()).into_uuid()
 }
 
-/// Plans an empty btrfs. Offsets count from the start of the partition or mapping. Trees come first, then a barrier, then
-/// the superblocks, the one that counts last, and a barrier. The plan is valid whatever stood on the device before.
+/// Plans an empty btrfs. Offsets count from the start of the partition or mapping. Trees come first, then a barrier,
+/// then the superblocks, the one that counts last, and a barrier. The plan is valid whatever stood on the device
+/// before.
 ///
 /// # Errors
-/// A size below [`MINIMUM`], paths that are none, more subvolumes than a quarter of the first metadata chunk has blocks
-/// for (some hundred with single metadata).
+/// A size below [`MINIMUM`], invalid paths, more subvolumes than a quarter of the first metadata chunk has blocks for
+/// (some hundred with single metadata).
 pub fn plan(params: &Params) -> Result<Writes, BtrfsError> {
     let context = Context::new(params)?;
     let volumes = Volumes::new(&params.choices)?;

@@ -17,9 +17,9 @@ use crate::{
 
 /// Bytes of a superblock.
 pub(super) const SIZE: u64 = 4 * Bytes::KIB;
-/// Where the superblock is.
+/// The offset of the superblock, in bytes.
 const PRIMARY: u64 = 64 * Bytes::KIB;
-/// Where its copies are, as far as the device reaches. There would be a third at 1 PiB.
+/// The offsets of its copies, in bytes, as far as the device reaches. There would be a third at 1 PiB.
 const COPIES: [u64; 2] = [64 * Bytes::MIB, 256 * Bytes::GIB];
 /// The most of a label that there is room for; a zero follows.
 const LABEL: usize = 255;
@@ -34,12 +34,12 @@ const DEFAULT_SUBVOLUME: u64 = 1 << 1;
 /// Features a kernel must know to write: the free-space tree, which is valid.
 const READ_ONLY_COMPATIBLE: u64 = 1 | 1 << 1;
 
-/// Where the system chunk's item is in the superblock, behind its key.
+/// The offset of the system chunk's item in the superblock, behind its key.
 const SYSTEM_CHUNKS: usize = 811;
-/// Where the first of four records of earlier roots is.
+/// The offset of the first of four records of earlier roots.
 const BACKUP: usize = 2859;
 
-/// The superblocks as place and content: copies first, the one that counts last.
+/// The superblocks as place and content: copies first, the primary last.
 pub(super) fn all(context: &Context, forest: &Forest, label: &str, default: u64) -> Vec<(u64, Vec<u8>)> {
     let copies = COPIES.into_iter().filter(|at| at + SIZE <= context.chunks.total);
     let places = copies.chain([PRIMARY]);

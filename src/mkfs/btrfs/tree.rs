@@ -27,18 +27,18 @@ const FLAGS: u64 = 1 | 1 << 56;
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Tree(BTreeMap<Key, Vec<u8>>);
 
-/// How many blocks a tree has on each level, the leaves first; the last level has one, the root.
+/// The number of blocks of a tree on each level, the leaves first; the last level has one, the root.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Shape(Vec<u64>);
 
-/// Where the blocks of a tree are: one behind the other, leaves first and the root last.
+/// The place of a tree's blocks: one behind the other, leaves first and the root last.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Place {
     /// The number of the tree.
     pub owner: u64,
     /// The address of the first block.
     pub start: u64,
-    /// How many there are.
+    /// The number of blocks by level.
     pub shape: Shape,
 }
 

@@ -12,19 +12,19 @@ use super::{
 
 /// The longest name, in bytes.
 const LONGEST_NAME: usize = 255;
-/// The longest path, in bytes: beyond it nobody could name the subvolume.
+/// The longest path, in bytes (`PATH_MAX` without the NUL): a longer one could not be named in a system call.
 const LONGEST_PATH: usize = 4095;
 /// Indices of entries begin here; 0 and 1 would be `.` and `..`.
 const FIRST_INDEX: u64 = 2;
 
-/// A tree of files: the top, or a subvolume. At the beginning there is nothing but directories.
+/// A tree of files: the top, or a subvolume. A new one holds directories only.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Volume {
     /// Its number.
     pub id: u64,
-    /// Whether it can be written.
+    /// True when it is read-only.
     pub read_only: bool,
-    /// Where its entry is; None for the top.
+    /// Its directory entry; None for the top.
     pub link: Option<Link>,
     /// The root and what is below, by inode number.
     directories: Vec<Directory>,
@@ -56,7 +56,7 @@ enum Target {
     Volume(u64),
 }
 
-/// The top and all subvolumes, by number, and the number of the one that is mounted when none is named.
+/// The top and all subvolumes, by number, and the number of the one that is mounted by default.
 pub(super) struct Volumes {
     /// The top first, then the subvolumes in the order in which they were asked for.
     pub list: Vec<Volume>,
@@ -65,7 +65,7 @@ pub(super) struct Volumes {
 }
 
 impl Volumes {
-    /// What was chosen.
+    /// The volumes that were chosen.
     pub fn new(choices: &Choices) -> Result<Self, BtrfsError> {
         let mut wanted = BTreeMap::new();
         for (subvolume, id) in choices.subvolumes.iter().zip(object::FIRST_FREE..) {

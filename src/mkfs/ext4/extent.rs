@@ -51,12 +51,12 @@ impl Extents {
         self.runs().flat_map(|(start, length)| start..start + length)
     }
 
-    /// Whether the inode alone can hold them.
+    /// Returns true when the inode alone can hold them.
     pub fn fit_inode(&self) -> bool {
         self.0.len() <= ROOT_ENTRIES
     }
 
-    /// Whether one extent block can hold them.
+    /// Returns true when one extent block can hold them.
     pub fn fit_node(&self, geometry: &Geometry) -> bool {
         self.0.len() as u64 <= node_entries(geometry)
     }

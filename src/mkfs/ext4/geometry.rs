@@ -1,5 +1,5 @@
-//! How many: blocks, groups, inodes, descriptor blocks, journal blocks. Pure arithmetic on the size, with mke2fs's rules,
-//! so that the result is what the same disk would have got from it.
+//! The numbers of blocks, groups, inodes, descriptor blocks and journal blocks. Pure arithmetic on the size, with
+//! mke2fs's rules, so that the result is what the same disk would have got from it.
 
 use std::prelude::v1::*;
 
@@ -17,7 +17,7 @@ pub(super) const DESCRIPTOR_SIZE: u64 = 64;
 pub(super) const FLEX: u64 = 16;
 /// A last group with less room than this beside its own metadata is not worth having and is left out.
 const LEAST_ROOM: u64 = 50;
-/// Below this there is no room for a journal.
+/// The least number of blocks: a smaller file system has no room for a journal.
 const LEAST_BLOCKS: u64 = 2048;
 
 /// The numbers of a file system. Blocks are counted from the start of the device.
@@ -161,8 +161,8 @@ impl Geometry {
     }
 }
 
-/// Whether a group carries the superblock and the descriptors (sparse_super): the first two, and the powers of 3, 5, 7.
-/// ext4 documentation, "Block Groups".
+/// Returns true when a group carries the superblock and the descriptors (sparse_super): the first two, and the powers
+/// of 3, 5, 7.
 fn has_superblock(group: u64) -> bool {
     let power_of = |base: u64| {
         let mut rest = group;

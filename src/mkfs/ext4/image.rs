@@ -1,5 +1,5 @@
-//! What is written, gathered in any order and handed out as one sweep from the start of the device to its end, with
-//! neighbours joined: few, large, sequential writes.
+//! The writes of a file system, gathered in any order and returned as one sweep from the start of the device to its
+//! end, with neighbours joined: few, large, sequential writes.
 
 use std::prelude::v1::*;
 

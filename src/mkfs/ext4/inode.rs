@@ -15,7 +15,7 @@ use super::{
 const BAD_BLOCKS: u32 = 1;
 /// The root directory.
 pub(super) const ROOT: u32 = 2;
-/// What keeps room for more group descriptors.
+/// The inode that reserves room for more group descriptors.
 const RESIZE: u32 = 7;
 /// The journal.
 pub(super) const JOURNAL: u32 = 8;
@@ -41,7 +41,7 @@ const FILE_600: u64 = 0o100_600;
 /// i_flags: i_block holds extents.
 const EXTENTS: u64 = 0x8_0000;
 
-/// What is not the same in all inodes.
+/// The fields that differ between inodes.
 struct Inode {
     mode: u64,
     links: u64,
@@ -52,7 +52,7 @@ struct Inode {
     map: Vec<u8>,
 }
 
-/// The blocks of group 0's inode table that hold inodes in use. What is free there is zeroed.
+/// The blocks of group 0's inode table that hold inodes in use. Free inodes in them are zeroed.
 pub(super) fn table(geometry: &Geometry, layout: &Layout, seed: Seed, now: u64) -> Vec<u8> {
     let mut table = Vec::new();
     for number in 1..=USED {
@@ -113,8 +113,8 @@ impl Inode {
     }
 }
 
-/// A reserved inode that nothing uses: zeroes and the lower half of their checksum, for without extra size there is no
-/// place for the upper one. The bad blocks have times.
+/// A reserved, unused inode: zeroes and the lower half of their checksum, for without extra size there is no place for
+/// the upper one. The bad blocks have times.
 fn reserved(number: u32, seed: Seed, now: u64) -> Vec<u8> {
     let mut inode = Record::zeroed(INODE_SIZE);
     if number == BAD_BLOCKS {

@@ -1,6 +1,6 @@
-//! Which block goes where: the order in which things take their place, and the place each one looks for first. The same
-//! order and the same first places as mke2fs, because the kernel's allocator was tuned on them, and because a layout that
-//! is equal to the last block is one that twenty years of disks have tried.
+//! The place of every block: the order in which structures take their places, and the place each one looks for first.
+//! The same order and the same first places as mke2fs, because the kernel's allocator was tuned on them, and because a
+//! layout that is equal to the last block has been proved on disks for twenty years.
 
 use std::prelude::v1::*;
 
@@ -20,7 +20,7 @@ const LOST_FOUND_MOST_BLOCKS: u64 = 12;
 /// Blocks in one extent, at most. ext4 documentation, "Extent Tree".
 const LONGEST_EXTENT: u64 = 32768;
 
-/// Where a group's metadata stands: first blocks.
+/// The first blocks of a group's metadata.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Tables {
     pub block_bitmap: u64,
@@ -28,7 +28,7 @@ pub(super) struct Tables {
     pub inode_table: u64,
 }
 
-/// Where everything stands.
+/// The places of all structures.
 pub(super) struct Layout {
     /// For each group.
     pub groups: Vec<Tables>,
@@ -46,7 +46,7 @@ pub(super) struct Layout {
     pub orphan: Extents,
     /// The blocks that no file can ever use: what statfs subtracts.
     pub overhead: u64,
-    /// What is in use.
+    /// The blocks in use.
     pub space: Space,
 }
 
@@ -98,8 +98,8 @@ fn tables(geometry: &Geometry, space: &mut Space) -> Option<Vec<Tables>> {
         let before = if group == flex.first { None } else { all.last().copied() };
         let near = |goal: u64, each: u64, space: &Space| flex.place(goal, each, space, geometry);
 
-        // Room for the bitmaps of all 16 is left even if the groups are fewer, unless this is the last flex group: what
-        // cannot grow needs no gaps. (Fewer than 16 but more than one: a single group has the gaps again.)
+        // Room for the bitmaps of all 16 is left even if the groups are fewer, unless this is the last flex group: a
+        // group that cannot grow needs no gaps. (Fewer than 16 but more than one: a single group has the gaps again.)
         let stride = match flex.last - flex.first {
             span if flex.last + 1 == geometry.groups && span > 0 => span + 1,
             _ => FLEX,
@@ -135,8 +135,8 @@ impl Flex {
         Self { first, last, remaining: last - group + 1 }
     }
 
-    /// Where tables of `each` blocks for the remaining groups should go: at `goal` or shortly behind it (0: there is
-    /// none), else where all fit, else where one fits.
+    /// Returns the place for tables of `each` blocks for the remaining groups: at `goal` or shortly behind it (0: there
+    /// is no goal), else where all fit, else where one fits.
     fn place(&self, goal: u64, each: u64, space: &Space, geometry: &Geometry) -> Option<u64> {
         let all = (self.remaining * each).min(geometry.per_group / 4);
         if goal > 0
@@ -201,7 +201,8 @@ mod tests {
     use crate::{mkfs::ext4::BlockSize, units::Bytes};
 
     proptest! {
-        /// Whatever the size, everything finds a place, and what is counted as used is what was given away.
+        /// For any size, every structure finds a place, and the blocks counted as used are the blocks that were
+        /// allocated.
         #[test]
         fn every_size_has_a_layout(mib in 8u64..100_000, rest in 0u64..1 << 20, small in any::<bool>()) {
             let block_size = if small { BlockSize::B1024 } else { BlockSize::B4096 };

@@ -1,21 +1,21 @@
-//! An empty ext4: what Debian 13's `mke2fs` 1.47.2 makes with the arguments of systemd
-//! (`-I 256 -m 0 -E nodiscard,lazy_itable_init=1 -b 4096 -T default`), block for block.
+//! An empty ext4: what Debian 13's `mke2fs` 1.47.2 makes with the arguments of systemd (`-I 256 -m 0 -E
+//! nodiscard,lazy_itable_init=1 -b 4096 -T default`), block for block.
 //!
 //! Features: has_journal, ext_attr, resize_inode, dir_index, orphan_file, filetype, extent, 64bit, flex_bg,
 //! metadata_csum, metadata_csum_seed, sparse_super, large_file, huge_file, dir_nlink, extra_isize.
 //!
-//! What is written and what is not:
-//! - the journal is zeroed, all of it and at once. UUIDs here may be derived from a seed, so a journal left over from an
-//!   earlier file system in the same space could carry the right UUID and would be replayed;
+//! Parts that are written, and parts that are not:
+//! - the journal is zeroed, all of it and at once. UUIDs here may be derived from a seed, so a journal left over from
+//!   an earlier file system in the same space could carry the right UUID and would be replayed;
 //! - inode tables are lazy: only the blocks with inodes in use are written. The others are declared unused in the group
-//!   descriptors (`INODE_UNINIT`, `itable_unused`, no `INODE_ZEROED`), so that e2fsck does not look at what stands there
-//!   and the kernel's ext4lazyinit zeroes them after the first mount;
+//!   descriptors (`INODE_UNINIT`, `itable_unused`, no `INODE_ZEROED`), so that e2fsck does not read them and the
+//!   kernel's ext4lazyinit zeroes them after the first mount;
 //! - block bitmaps of groups without any block in use are not written either (`BLOCK_UNINIT`).
 //!
 //! Format: <https://docs.kernel.org/filesystems/ext4/>, cited below as "ext4 documentation" with the chapter.
 //!
-//! The rooms: `geometry` (how many), `space` and `layout` (which block goes where), one file for each structure on the
-//! disk, `image` (the writes).
+//! The rooms: `geometry` (numbers of blocks), `space` and `layout` (places of blocks), one file for each structure on
+//! the disk, `image` (the writes).
 
 use std::prelude::v1::*;
 
@@ -65,10 +65,11 @@ impl BlockSize {
     }
 }
 
-/// What is decided before an ext4 is made; all else follows.
+/// The parameters of a new ext4; everything else follows from them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Params<'a> {
-    /// The size of the partition or mapping. What does not fill a block (or a last block group) stays unused.
+    /// The size of the partition or mapping. A remainder that does not fill a block (or a last block group) stays
+    /// unused.
     pub size: Bytes,
     /// The UUID of the file system; all metadata checksums are seeded with it.
     pub uuid: Uuid,
@@ -84,19 +85,19 @@ pub struct Params<'a> {
     pub block_size: BlockSize,
 }
 
-/// Why no ext4 can be made.
+/// The reason why an ext4 cannot be made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ext4Error {
     /// Fewer than 2048 blocks: no room for a journal.
     TooSmall {
-        /// What was asked for.
+        /// The size that was requested.
         size: Bytes,
         /// The least that works with this block size.
         minimum: Bytes,
     },
     /// More blocks than the resize inode can address, or group descriptors that fill the first block group.
     TooLarge {
-        /// What was asked for.
+        /// The size that was requested.
         size: Bytes,
         /// With this block size.
         block_size: BlockSize,

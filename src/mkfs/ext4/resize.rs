@@ -9,7 +9,7 @@ use super::{geometry::Geometry, image::Image, layout::Layout, record::Record};
 
 /// Bytes of i_block.
 const MAP: u64 = 60;
-/// Where in i_block the doubly indirect block stands.
+/// The offset of the doubly indirect block in i_block, in bytes.
 const DOUBLY_INDIRECT: usize = 13 * 4;
 /// Directly mapped blocks of an inode.
 const DIRECT: u64 = 12;

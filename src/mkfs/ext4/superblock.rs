@@ -15,7 +15,7 @@ use crate::{mkfs::label, writes::Data};
 
 /// Bytes of the superblock, of which the last four are its checksum.
 const SIZE: u64 = 1024;
-/// Where the superblock stands on the device, in bytes, whatever the block size.
+/// The offset of the superblock on the device, in bytes, with any block size.
 const OFFSET: u64 = 1024;
 const MAGIC: u64 = 0xef53;
 /// s_state: cleanly unmounted. The copies do not claim it, so that who mounts from one of them checks first.
@@ -55,7 +55,7 @@ pub(super) fn write(
     now: u64,
     descriptors: &Data,
 ) {
-    // What stands before the superblock is zeroed: a boot sector that is no longer meant.
+    // The bytes before the superblock are zeroed: a boot sector in them is out of date.
     if geometry.first > 0 {
         image.data(0, Record::zeroed(geometry.block).into_bytes());
     }

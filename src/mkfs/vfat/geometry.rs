@@ -1,4 +1,4 @@
-//! How many sectors of what: arithmetic on the size, with mkfs.fat's rules, so that the result is what the same partition
+//! The numbers of sectors: arithmetic on the size, with mkfs.fat's rules, so that the result is what the same partition
 //! would have got from it.
 
 use crate::{mkfs::MkfsError, units::Bytes};
@@ -23,7 +23,7 @@ pub(super) struct Geometry {
     pub sector: u64,
     /// All.
     pub sectors: u64,
-    /// What a BIOS is told of a track and of a cylinder.
+    /// The sectors of a track and the tracks of a cylinder, for a BIOS.
     pub per_track: u64,
     pub heads: u64,
     /// In a cluster.

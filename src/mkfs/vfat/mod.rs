@@ -31,10 +31,10 @@ const VOLUME: u8 = 8;
 /// Boot code: `int 18h` tells the firmware to try the next device; `hlt` and a jump back to it should it return.
 const BOOT_CODE: [u8; 5] = [0xcd, 0x18, 0xf4, 0xeb, 0xfd];
 
-/// What is decided before a FAT is made.
+/// The parameters of a new FAT.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Params<'a> {
-    /// The size of the partition or mapping. What does not fill a track or a cluster stays unused.
+    /// The size of the partition or mapping. A remainder that does not fill a track or a cluster stays unused.
     pub size: Bytes,
     /// The logical sector of the device, in bytes: 512, 1024, 2048 or 4096.
     pub sector_size: u32,

@@ -9,7 +9,7 @@ const EPOCH_DAYS: u64 = 719_468;
 /// Days in 400 years.
 const ERA_DAYS: u64 = 146_097;
 
-/// Time and date of a second since 1970, in universal time. What FAT cannot say is the start of 1980.
+/// Time and date of a second since 1970, in universal time. A time that FAT cannot express becomes the start of 1980.
 pub(super) fn dos(seconds: u64) -> (u64, u64) {
     let seconds = if (FIRST..END).contains(&seconds) { seconds } else { FIRST };
     let (days, second) = (seconds / 86400 + EPOCH_DAYS, seconds % 86400);
