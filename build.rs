@@ -8,7 +8,8 @@ const NO_UNWIND_TABLES: &str =
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");
-    // Where git says they are: in a worktree not below .git, and a file that is not there would have us run every time.
+    // The files that git names: the repository of a worktree lies elsewhere, and cargo would run this script every time
+    // for a file that does not exist.
     for name in ["HEAD", "logs/HEAD"] {
         if let Some(path) = git(&["rev-parse", "--git-path", name]) {
             println!("cargo:rerun-if-changed={path}");
@@ -30,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What git says of this checkout; None outside of one.
+/// Runs git on this checkout and returns the line it prints; None outside of a checkout.
 fn git(words: &[&str]) -> Option<String> {
     let out = Command::new("git").args(words).output().ok()?;
     out.status.success().then(|| String::from_utf8_lossy(&out.stdout).trim().to_owned())

@@ -29,11 +29,11 @@ impl Secret {
     }
 }
 
-/// How much of the stack [`scrub_stack`] overwrites, bytes: more than any of the hashes and ciphers uses.
+/// The number of bytes of the stack that [`scrub_stack`] overwrites: more than any of the hashes and ciphers uses.
 const SCRUBBED: usize = 48 << 10;
 
-/// Overwrites the part of the stack that functions called before have used. Hashes and ciphers keep blocks of their input in
-/// local variables, which nobody else wipes.
+/// Overwrites the part of the stack that functions called before have used. Hashes and ciphers keep blocks of their
+/// input in local variables, which they do not wipe.
 #[inline(never)]
 pub fn scrub_stack() {
     let mut stack = [0u8; SCRUBBED];

@@ -1,4 +1,4 @@
-//! Units are types: a number that counts bytes is not one that counts sectors.
+//! Units as types: a number of bytes and a number of sectors are different types.
 
 use core::fmt;
 
@@ -14,7 +14,7 @@ impl Bytes {
     /// 2^30 bytes.
     pub const GIB: u64 = 1 << 30;
 
-    /// The same length in sectors of 512 bytes, or None when it is no multiple of them.
+    /// The same length in sectors of 512 bytes, or None when it is not a multiple of 512 bytes.
     pub fn sectors(self) -> Option<Sector512> {
         self.0.is_multiple_of(512).then_some(Sector512(self.0 / 512))
     }
@@ -60,7 +60,7 @@ impl fmt::Display for Sector512 {
 pub struct Lba(pub u64);
 
 impl Lba {
-    /// Where this block begins, in bytes, on a disk with blocks of `block_size` bytes.
+    /// The offset of this block in bytes, on a disk with blocks of `block_size` bytes.
     pub fn offset(self, block_size: u32) -> Option<Bytes> {
         self.0.checked_mul(u64::from(block_size)).map(Bytes)
     }

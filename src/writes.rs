@@ -1,5 +1,5 @@
-//! What is written to a disk is first a value: a list of writes, zeroes and barriers that a test can look at, cut
-//! short and replay. Content first, pointer last, barrier between.
+//! A plan of writes to a disk: a list of writes, zeroes and barriers that a test can look at, cut short and replay.
+//! Content first, pointer last, barrier between.
 
 use core::ops::Deref;
 use std::{prelude::v1::*, sync::Arc};
@@ -11,16 +11,16 @@ use crate::units::Bytes;
 pub enum Write {
     /// These bytes go here.
     Data {
-        /// Where, in bytes from the start of the device.
+        /// The offset in bytes from the start of the device.
         offset: Bytes,
-        /// What.
+        /// The bytes.
         data: Data,
     },
     /// This range reads as zeroes afterwards, whatever stood there before.
     Zero {
-        /// Where, in bytes from the start of the device.
+        /// The offset in bytes from the start of the device.
         offset: Bytes,
-        /// How long.
+        /// The number of bytes.
         length: Bytes,
     },
     /// Everything before this is on stable storage before anything after it is written.
@@ -107,13 +107,13 @@ impl Writes {
 
 /// Something that can be read at an offset: a disk, a partition, an image in memory.
 pub trait ReadAt {
-    /// Why a read failed.
+    /// The error of a failed read.
     type Error;
 
     /// Fills `buffer` from `offset`. Reading past the end is an error.
     ///
     /// # Errors
-    /// Whatever the medium says; the buffer's content is then undefined.
+    /// The error of the medium; the buffer's content is then undefined.
     fn read_exact_at(&self, offset: Bytes, buffer: &mut [u8]) -> Result<(), Self::Error>;
 }
 

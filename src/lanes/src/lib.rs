@@ -1,10 +1,10 @@
-//! The one loop that argon2 takes from rayon, `(0..lanes).into_par_iter().for_each(...)`, on threads that have ended when the
-//! loop has.
+//! The one loop that argon2 takes from rayon, `(0..lanes).into_par_iter().for_each(...)`, on threads that have ended
+//! when the loop has.
 //!
-//! rayon itself keeps a pool of threads for the life of the process, which an init that hands over must not have. Threads
-//! that cannot be started are no error: those that run take over the lanes.
+//! rayon itself keeps a pool of threads for the life of the process, which an init that hands over must not have. A
+//! thread that cannot be started is not an error: those that run take over its lanes.
 
-/// What argon2 imports.
+/// The part of rayon's `iter` that argon2 imports.
 pub mod iter {
     use std::{
         ops::Range,
@@ -12,11 +12,11 @@ pub mod iter {
         thread,
     };
 
-    /// What can be gone over in parallel.
+    /// A collection whose items can be worked on in parallel.
     pub trait IntoParallelIterator {
-        /// How.
+        /// The iterator.
         type Iter: ParallelIterator<Item = Self::Item>;
-        /// What the loop gets each time.
+        /// The item that each call of the loop gets.
         type Item;
 
         /// Begins the loop.
@@ -25,7 +25,7 @@ pub mod iter {
 
     /// A loop whose rounds run in any order and at the same time.
     pub trait ParallelIterator: Sized {
-        /// What the loop gets each time.
+        /// The item that each call of the loop gets.
         type Item;
 
         /// Calls `work` once for every item, and returns when all calls have.
