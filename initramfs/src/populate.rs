@@ -1,7 +1,7 @@
-//! Populating a file system inside an image: the kernel mounts it through a loop device, [`hermetic_init::populate`] fills
-//! it. What needs this refuses clearly where there are no loop devices or no right to mount. Subvolumes of a btrfs are
-//! there already, writable; those that are to be read-only become so in the end. What the file system says about its place
-//! (`AddValidateFS=`) is set here as well.
+//! Populating a file system inside an image: the kernel mounts it through a loop device, [`hermetic_init::populate`]
+//! fills it. Without loop devices or the right to mount this is refused with a clear message. Subvolumes of a btrfs
+//! exist already, writable; those that are to be read-only become so in the end. The attributes that name the place of
+//! the file system (`AddValidateFS=`) are set here as well.
 
 use std::{
     fmt,
@@ -20,7 +20,7 @@ use hermetic_init::{
     units::Bytes,
 };
 
-/// What stopped us.
+/// The error that stopped it.
 #[derive(Debug)]
 pub enum Error {
     /// No loop device to mount it with.
@@ -33,14 +33,14 @@ pub enum Error {
     Mount {
         /// The image.
         image: PathBuf,
-        /// What mount(8) said.
+        /// The message of mount(8).
         said: String,
     },
     /// umount(8) failed: what was written may not be in the image.
     Unmount {
-        /// Where it is still mounted.
+        /// The directory on which it is still mounted.
         place: PathBuf,
-        /// What umount(8) said.
+        /// The message of umount(8).
         said: String,
     },
     /// The content does not go in.
@@ -49,7 +49,7 @@ pub enum Error {
     Constrain(io::Error),
     /// A subvolume stays writable.
     ReadOnly(String, io::Error),
-    /// What was written did not reach the image.
+    /// The written data did not reach the image.
     Flush(PathBuf, io::Error),
 }
 
@@ -90,22 +90,22 @@ impl std::error::Error for Error {}
 pub struct Place<'a> {
     /// The image: a file, or a block device.
     pub image: &'a Path,
-    /// Where the file system begins.
+    /// The start of the file system in the image.
     pub offset: Bytes,
     /// Its length.
     pub length: Bytes,
-    /// What it is.
+    /// The kind of the file system.
     pub file_system: FileSystem,
     /// Subvolumes that are made read-only when they are filled.
     pub read_only: &'a [&'a str],
     /// The subvolume that is mounted without further words; None for the top.
     pub default: Option<&'a str>,
-    /// What its top directory says about the place that it was made for.
+    /// The attributes of its top directory that name the place that it was made for.
     pub constraints: &'a [(Constraint, String)],
 }
 
-/// Whether this machine mounts such a file system in an image: it has root, loop devices and a kernel that knows it, or has a
-/// module that does.
+/// Returns true when this machine mounts such a file system in an image: it has root, loop devices and a kernel that
+/// knows it, or has a module that does.
 pub fn can_mount(file_system: FileSystem) -> bool {
     let is_known = || {
         let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
@@ -120,7 +120,7 @@ pub fn can_mount(file_system: FileSystem) -> bool {
     can_populate().is_ok() && (is_known() || load() && is_known())
 }
 
-/// Whether [`populate_image`] can work at all, asked before anything is written.
+/// Checks that [`populate_image`] can work at all, before anything is written.
 ///
 /// # Errors
 /// No loop devices, or no right to mount.
@@ -148,7 +148,7 @@ pub fn populate_image(
         .and_then(|top| populate(top.as_fd(), source, content).map_err(Error::Populate))
         .and_then(|report| mounted.constrain(place).map(|()| report))
         .and_then(|report| mounted.make_read_only(place.read_only).map(|()| report));
-    // Also after a failure: nothing of ours stays in the list of mounts.
+    // Also after a failure: no mount is left behind.
     let unmounted = mounted.end();
     let report = result?;
     unmounted?;
@@ -157,7 +157,7 @@ pub fn populate_image(
     Ok(report)
 }
 
-/// Where a file system is mounted, until it is unmounted.
+/// A file system that is mounted, until it is unmounted.
 struct Mounted {
     at: PathBuf,
 }

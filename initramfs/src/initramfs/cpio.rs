@@ -51,7 +51,7 @@ pub fn archive(tree: &Tree) -> Result<Vec<u8>, TooLarge> {
     Ok(out)
 }
 
-/// What a header says beside name and size; owner, group, time and the device that holds the file are 0.
+/// The fields of a header beside name and size; owner, group, time and the device that holds the file are 0.
 struct Header {
     inode: u32,
     mode: u32,

@@ -1,34 +1,34 @@
-//! Why no initramfs was made.
+//! The errors of the initramfs builder.
 
 use std::{fmt, io, path::PathBuf};
 
 use super::{cpio::TooLarge, tree::TreeError};
 use crate::modules;
 
-/// What stopped the builder. Nothing was written.
+/// The error that stopped the builder. Nothing was written.
 #[derive(Debug)]
 pub enum Error {
     /// A file or directory that the command line names cannot be read.
     Read {
-        /// What it is for.
+        /// The purpose of the file.
         what: &'static str,
         /// Which.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         error: io::Error,
     },
     /// A file that the command line names is not what it should be.
     Unusable {
-        /// What it is for.
+        /// The purpose of the file.
         what: &'static str,
         /// Which.
         path: PathBuf,
-        /// What is wrong, and what to do.
+        /// The fault, and the remedy.
         why: String,
     },
     /// The directory has no modules of that kernel.
     NoKernel {
-        /// Where was looked.
+        /// The directory that was searched.
         dir: PathBuf,
         /// Which kernel, if one was named.
         release: Option<String>,
@@ -39,9 +39,9 @@ pub enum Error {
     Mismatch {
         /// The image.
         path: PathBuf,
-        /// What it holds.
+        /// The release of the image.
         holds: String,
-        /// What was named.
+        /// The release that was named.
         named: String,
     },
     /// A module that the user named does not exist.
@@ -53,11 +53,11 @@ pub enum Error {
     },
     /// The modules of the kernel cannot be used.
     Modules(modules::Error),
-    /// A file has no place in the initramfs.
+    /// A file cannot be placed in the initramfs.
     Place {
         /// Which file.
         what: String,
-        /// Why.
+        /// The reason.
         error: TreeError,
     },
     /// The archive cannot hold a file.
@@ -66,9 +66,9 @@ pub enum Error {
     Compress(io::Error),
     /// The result cannot be written.
     Write {
-        /// Where to.
+        /// The path of the result.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         error: io::Error,
     },
 }

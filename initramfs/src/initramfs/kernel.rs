@@ -9,7 +9,7 @@ use crate::modules::file::decompress;
 const DEPTH: u32 = 3;
 
 /// The release of the kernel in `image`: a bzImage, a Unified Kernel Image, an EFI zboot image, or an uncompressed or
-/// gzip or zstd compressed kernel. None when it is none of these.
+/// gzip or zstd compressed kernel. None for anything else.
 pub fn release(image: &[u8]) -> Option<String> {
     nested(image, DEPTH)
 }

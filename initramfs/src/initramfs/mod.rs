@@ -40,13 +40,13 @@ use self::{
 };
 use crate::modules::{Index, ModuleName, file::ModuleFile};
 
-/// Where the binary stands. The kernel starts it through the link /init, or by `rdinit=` and `init=` under this name.
+/// The path of the binary. The kernel starts it through the link /init, or by `rdinit=` and `init=` under this name.
 const PROGRAM: &str = "/hermetic-init";
-/// Where the key of the root partition stands.
+/// The path of the root partition's key.
 const KEY: &str = "/hermetic/root.key";
 /// A key file is not larger than what cryptsetup reads of one (its limit for key files).
-const LARGEST_KEY: u64 = 8 << 20;
-/// What PID 1 mounts over; a read-only root= partition cannot make them at boot.
+const MAX_KEY_SIZE: u64 = 8 << 20;
+/// The directories that PID 1 mounts over; a read-only root= partition cannot make them at boot.
 const MOUNT_POINTS: [&str; 5] = ["/proc", "/sys", "/dev", "/run", "/sysroot"];
 
 /// The words of `hermetic initramfs`.
@@ -79,13 +79,13 @@ pub struct Args {
     /// A further file, and where it goes; without DEST to its own absolute path. May be repeated.
     #[arg(long, value_name = "SRC[:DEST]")]
     add_file: Vec<String>,
-    /// How to compress the archive.
+    /// The compression of the archive.
     #[arg(long, value_enum, default_value_t = Compression::Zstd)]
     compress: Compression,
-    /// How hard zstd tries.
+    /// The compression level of zstd.
     #[arg(long, default_value_t = 19, value_parser = clap::value_parser!(i32).range(1..=22))]
     level: i32,
-    /// Where the archive goes.
+    /// The file to write the archive to.
     #[arg(short, long, value_name = "FILE", required_unless_present = "directory")]
     output: Option<PathBuf>,
     /// Write the same files into this new directory instead, for a root= partition without an initramfs.
@@ -96,7 +96,7 @@ pub struct Args {
     verbose: bool,
 }
 
-/// How the archive is compressed.
+/// The compression of the archive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 enum Compression {
     /// One zstd frame with its size and checksum.
@@ -108,7 +108,7 @@ enum Compression {
 /// Makes the initramfs.
 ///
 /// # Errors
-/// The first thing that went wrong; nothing was written then.
+/// The first error; nothing was written then.
 pub fn run(args: &Args) -> Result<(), Error> {
     let program = read("hermetic-init", &args.init)?;
     let machine = program::machine(&program).map_err(|why| unusable("hermetic-init", &args.init, why))?;
@@ -148,7 +148,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     Ok(())
 }
 
-/// What goes in of which kernel.
+/// The content of the initramfs and its kernel.
 #[derive(Default)]
 struct Choice {
     /// The kernel's release; None when no module is wanted.
@@ -194,8 +194,8 @@ fn plant(
     for path in MOUNT_POINTS {
         tree.directory(path).map_err(own)?;
     }
-    // The kernel opens the console for the first three descriptors before it starts /init. On a machine that has none they
-    // stay closed, and Rust's start opens /dev/null in their place, or aborts.
+    // The kernel opens the console for the first three descriptors before it starts /init. On a machine without a
+    // console they stay closed, and Rust's start opens /dev/null in their place, or aborts.
     for (path, mode, major, minor) in [("/dev/console", 0o600, 5, 1), ("/dev/null", 0o666, 1, 3)] {
         tree.add(path, Entry { mode, kind: Kind::CharDevice { major, minor } }).map_err(own)?;
     }
@@ -226,7 +226,7 @@ fn read_key(path: &Path) -> Result<Vec<u8>, Error> {
     let key = read(what, path)?;
     match key.len() as u64 {
         0 => Err(unusable(what, path, "it is empty: make one, `head -c 32 /dev/urandom > FILE`".into())),
-        size if size > LARGEST_KEY => {
+        size if size > MAX_KEY_SIZE => {
             Err(unusable(what, path, "larger than 8 MiB: give a key, 32 bytes do".into()))
         }
         _ => Ok(key),

@@ -1,5 +1,5 @@
-//! Where the result goes: a file or a directory that appears complete or not at all. It is written beside its place
-//! under another name, flushed, and renamed; whatever fails before takes the unfinished one away.
+//! Writes the result: a file or a directory that appears complete or not at all. It is written beside its place under
+//! another name, flushed, and renamed; a failure before that removes the unfinished one.
 
 use std::{
     fs, io,
@@ -45,7 +45,7 @@ impl Drop for Unfinished {
 /// Writes `bytes` to `target`. `private` keeps others from reading it: it holds a key.
 ///
 /// # Errors
-/// What the system said; there is then no new file.
+/// The error of the system; there is then no new file.
 pub fn file(target: &Path, bytes: &[u8], private: bool) -> io::Result<()> {
     let unfinished = Unfinished::beside(target)?;
     let mode = if private { 0o600 } else { 0o644 };
@@ -59,7 +59,7 @@ pub fn file(target: &Path, bytes: &[u8], private: bool) -> io::Result<()> {
 /// and a kernel that boots from such a tree without an initramfs takes /dev/console from its own rootfs.
 ///
 /// # Errors
-/// What the system said; `target` is then as before.
+/// The error of the system; `target` is then as before.
 pub fn directory(target: &Path, tree: &Tree) -> io::Result<()> {
     let unfinished = Unfinished::beside(target)?;
     let root = unfinished.path.as_path();
@@ -80,7 +80,8 @@ pub fn directory(target: &Path, tree: &Tree) -> io::Result<()> {
             Kind::CharDevice { .. } => continue,
         }
         if !matches!(kind, Kind::Symlink(_)) {
-            // Directories stay writable for their owner until all is in them; none of ours is without that bit.
+            // Directories stay writable for their owner until all is in them; no directory here lacks that bit in the
+            // end.
             fs::set_permissions(&path, fs::Permissions::from_mode(*mode))?;
         }
     }

@@ -22,7 +22,7 @@ pub struct Use {
     /// Accelerated variants of its algorithm, the best of an architecture first. The first that the kernel has is
     /// loaded before the module.
     pub accelerated: &'static [&'static str],
-    /// What does the same on any processor, for one on which the variant is of no use.
+    /// The portable modules of the same algorithms, for a processor that cannot use the variant.
     pub portable: &'static [&'static str],
 }
 
@@ -99,7 +99,7 @@ impl Preset {
         }
     }
 
-    /// What the boot uses by name.
+    /// The modules that the boot uses by name.
     pub fn uses(self) -> &'static [Use] {
         match self {
             Self::Virtio | Self::Generic => &[VERITY, CRYPT, EFIVARFS],

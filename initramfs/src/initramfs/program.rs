@@ -8,8 +8,8 @@ const INTERPRETER: u32 = 3;
 /// The architecture (`e_machine`) of a static program.
 ///
 /// # Errors
-/// What is wrong with it and what to do: it is no 64-bit ELF program, or it needs a dynamic loader, which an initramfs
-/// does not have.
+/// The fault and the remedy: it is not a 64-bit ELF program, or it needs a dynamic loader, which an initramfs does not
+/// have.
 pub fn machine(program: &[u8]) -> Result<u16, String> {
     // 64-bit, little-endian: x86_64, aarch64, riscv64.
     if program.get(..6) != Some(b"\x7fELF\x02\x01") {
@@ -33,7 +33,7 @@ pub fn machine(program: &[u8]) -> Result<u16, String> {
     short(18)
 }
 
-/// The architecture of an object file, whatever its kind; None when it is no little-endian ELF file.
+/// The architecture of an object file, whatever its kind; None when it is not a little-endian ELF file.
 pub fn object_machine(object: &[u8]) -> Option<u16> {
     (object.get(..4) == Some(b"\x7fELF") && object.get(5) == Some(&1)).then_some(())?;
     array(object, 18).map(u16::from_le_bytes)

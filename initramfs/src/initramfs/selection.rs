@@ -1,4 +1,5 @@
-//! What a preset and the user ask for, against what the kernel has: the tables, what was left out, what is built in.
+//! Matches what a preset and the user ask for with what the kernel has: the tables, the modules left out, those built
+//! in.
 
 use super::{
     Error,
@@ -10,16 +11,16 @@ use crate::modules::{Found, Index, ModuleName, closure::closure};
 /// The modules of an initramfs, sorted into the tables by which they are loaded.
 #[derive(Default, Debug)]
 pub struct Selection {
-    /// How they are loaded.
+    /// The tables by which they are loaded.
     pub tables: Tables,
-    /// What the preset names and this kernel does not have.
+    /// The modules that the preset names and this kernel does not have.
     pub left_out: Vec<String>,
-    /// What is asked for and built into this kernel.
+    /// The modules that are asked for and built into this kernel.
     pub built_in: Vec<String>,
 }
 
-/// A pattern for devices on a bus, as opposed to the other things that modules answer to (`fs-`, `crypto-`,
-/// `char-major-`, …). A processor's features are no device either: the algorithms for them belong to who uses them.
+/// A pattern for devices on a bus, as opposed to the other names that modules answer to (`fs-`, `crypto-`,
+/// `char-major-`, …). A processor's features are not devices either: the algorithms for them belong to their user.
 fn is_hardware(alias: &str) -> bool {
     alias.contains(':') && !alias.starts_with("devname:") && !alias.starts_with("cpu:")
 }
@@ -110,7 +111,7 @@ impl Selection {
         let mut first: Vec<_> = best.and_then(|name| self.have(index, name)).into_iter().collect();
         let mut fallback: Vec<_> =
             variants.chain(used.portable).filter_map(|name| self.have(index, name)).collect();
-        // What is built in answers nothing when the processor lacks the feature.
+        // A module that is built in does nothing on a processor without the feature.
         if first.is_empty() {
             first.append(&mut fallback);
         }

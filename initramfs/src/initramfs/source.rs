@@ -8,9 +8,9 @@ use std::{
 use super::{Error, kernel};
 
 /// No kernel image is larger than this.
-const LARGEST_IMAGE: u64 = 1 << 30;
+const MAX_IMAGE_SIZE: u64 = 1 << 30;
 
-/// What the command line says about the kernel.
+/// The words of the command line about the kernel.
 pub struct Source<'a> {
     /// `--root`
     pub root: Option<&'a Path>,
@@ -76,7 +76,7 @@ fn releases(dir: &Path) -> Result<Vec<String>, Error> {
     for entry in fs::read_dir(dir).map_err(read)? {
         let entry = entry.map_err(read)?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        // A release has no space in it, and the tables of modules could not name a path that has.
+        // A release has no space in it, and the tables of modules could not name a path with one.
         if entry.path().is_dir() && !name.contains(char::is_whitespace) {
             found.push(name);
         }
@@ -89,7 +89,7 @@ fn image_release(path: &Path) -> Result<String, Error> {
     let what = "the kernel";
     let read = |error| Error::Read { what, path: path.into(), error };
     let unusable = |why: &str| Error::Unusable { what, path: path.into(), why: why.into() };
-    if fs::metadata(path).map_err(read)?.len() > LARGEST_IMAGE {
+    if fs::metadata(path).map_err(read)?.len() > MAX_IMAGE_SIZE {
         return Err(unusable("larger than 1 GiB: give a bzImage, an arm64 Image or a UKI"));
     }
     kernel::release(&fs::read(path).map_err(read)?).ok_or_else(|| {

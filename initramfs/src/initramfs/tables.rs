@@ -1,11 +1,11 @@
-//! The tables by which PID 1 loads modules: what they look like, and how they are written.
+//! The tables by which PID 1 loads modules: their format, and the code that writes them.
 //!
 //! # The format
 //!
 //! Three text files below `/hermetic`, always there, possibly empty. UTF-8, one record a line, each line ended by a
 //! newline; words are separated by one space and contain none. There are no comments, no empty lines and no escapes. A
 //! path is absolute in the initramfs and names a decompressed module, ready for finit_module(2). The paths of a record
-//! are the whole dependency closure in load order: whoever loads them from left to right needs no other file.
+//! are the whole dependency closure in load order: a reader that loads them from left to right needs no other file.
 //!
 //! | file | a record | when it is loaded |
 //! |---|---|---|
@@ -22,31 +22,32 @@
 //!   that it will ask the kernel for are in the record, the accelerated ones;
 //! - `fs-TYPE`: before a file system of that type is mounted (`fs-erofs`);
 //! - `efivarfs`: before the EFI variables are mounted;
-//! - one of these with `.fallback` behind it: what the record without it needs on a processor for which the accelerated
-//!   modules are not made.
+//! - one of these with `.fallback` behind it: the modules that the record without it needs on a processor for which the
+//!   accelerated modules are not made.
 //!
 //! NAME is unique and the file is sorted by it. A name without a record needs nothing: it is built in, or the builder
 //! left it out, and then the use itself fails and says so.
 //!
-//! # How to load
+//! # Loading
 //!
 //! A path is loaded once; one that was loaded for another record is skipped. Of the answers of finit_module(2)
 //! - `EEXIST` is success: the module is there;
-//! - `ENODEV` is no failure: an accelerated algorithm has found a processor without the feature, or a driver no device.
-//!   Go on with the next path, and when the whole record is done, load `NAME.fallback` if there is such a record;
+//! - `ENODEV` is not a failure: an accelerated algorithm has found a processor without the feature, or a driver no
+//!   device. Go on with the next path, and when the whole record is done, load `NAME.fallback` if there is such a
+//!   record;
 //! - anything else is an error to report, with the path.
 //!
-//! A variant that is built into the kernel answers nothing: then the record itself has the portable modules.
+//! A variant that is built into the kernel gives no answer: then the record itself has the portable modules.
 
 use std::collections::BTreeMap;
 
 use crate::modules::ModuleName;
 
-/// Where the records loaded at the start stand.
+/// The file of the records loaded at the start.
 pub const LOAD: &str = "/hermetic/modules.load";
-/// Where the drivers by device stand.
+/// The file of the drivers by device.
 pub const ALIAS: &str = "/hermetic/modules.alias";
-/// Where the modules by use stand.
+/// The file of the modules by use.
 pub const DEMAND: &str = "/hermetic/modules.demand";
 
 /// The three tables. Every list of modules is a closure in load order.
@@ -56,7 +57,7 @@ pub struct Tables {
     pub load: Vec<ModuleName>,
     /// Drivers: pattern, driver and its closure. The driver tells two records of one pattern apart.
     pub alias: BTreeMap<(String, ModuleName), Vec<ModuleName>>,
-    /// What is loaded by use.
+    /// The modules that are loaded by use.
     pub demand: BTreeMap<String, Vec<ModuleName>>,
 }
 

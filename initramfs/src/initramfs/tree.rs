@@ -1,12 +1,12 @@
-//! What goes into an initramfs, as a value: paths with their kind and mode. Owners are always 0:0 and times 0, so that
+//! The content of an initramfs as a value: paths with their kind and mode. Owners are always 0:0 and times 0, so that
 //! the same input gives the same bytes.
 
 use std::{collections::BTreeMap, fmt};
 
-/// The permissions of directories that nobody described.
+/// The permissions of directories that are made on the way.
 const DIRECTORY: u32 = 0o755;
 
-/// What stands under a path.
+/// The kinds of entries.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// A directory.
@@ -29,7 +29,7 @@ pub enum Kind {
 pub struct Entry {
     /// The permission bits, 0 to 0o7777.
     pub mode: u32,
-    /// What it is.
+    /// The kind.
     pub kind: Kind,
 }
 
@@ -37,14 +37,14 @@ pub struct Entry {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Tree(BTreeMap<String, Entry>);
 
-/// Why a file cannot be added to a tree.
+/// The reason why a file cannot be added to a tree.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum TreeError {
     /// The path is relative, or has an empty component, `.` or `..`.
     Path(String),
     /// Something else stands there already.
     Taken(String),
-    /// A component before the last is no directory.
+    /// A component before the last is not a directory.
     NoDirectory(String),
 }
 
@@ -61,11 +61,11 @@ impl fmt::Display for TreeError {
 }
 
 impl Tree {
-    /// Adds `entry` at the absolute `path`, and the directories above it that are missing. A directory that is there
-    /// already is no conflict; its mode stays.
+    /// Adds `entry` at the absolute `path`, and the directories above it that are missing. An existing directory is not
+    /// a conflict; it keeps its mode.
     ///
     /// # Errors
-    /// When the path is not usable or something else stands there.
+    /// When the path is not usable, or another entry has it.
     pub fn add(&mut self, path: &str, entry: Entry) -> Result<(), TreeError> {
         let bad = || TreeError::Path(path.to_owned());
         let inside = path.strip_prefix('/').ok_or_else(bad)?;
