@@ -1,14 +1,14 @@
-//! What must be loaded for some modules, in the order in which it must be loaded.
+//! The modules that must be loaded for some modules, in load order.
 //!
 //! The order is kmod's: the dependencies of modules.dep from the last to the first, each behind its own soft
-//! dependencies, then the module's soft ones, then the module, then what it wants after itself. What is built in needs
-//! nothing, and a soft dependency that the kernel does not know is left out, as modprobe does.
+//! dependencies, then the module's soft ones, then the module, then the modules that it wants after itself. A built-in
+//! module needs nothing, and a soft dependency that the kernel does not know is left out, as modprobe does.
 
 use std::collections::BTreeMap;
 
 use super::{Found, Index, ModuleName};
 
-/// How far the walk is with a module.
+/// The progress of the walk at a module.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mark {
     /// Its dependencies are being placed.

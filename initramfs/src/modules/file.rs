@@ -8,14 +8,14 @@ use std::{fs, io::Read};
 use super::{Error, Index, ModuleName};
 
 /// No module is larger than this when decompressed; a file that claims more is damaged.
-const LARGEST: u64 = 256 << 20;
+const MAX_SIZE: u64 = 256 << 20;
 
 /// A module, decompressed.
 #[derive(Clone, Debug)]
 pub struct ModuleFile {
     /// Its file name, `dm-mod.ko`.
     pub file_name: String,
-    /// What goes to finit_module(2).
+    /// The bytes for finit_module(2).
     pub bytes: Vec<u8>,
 }
 
@@ -23,7 +23,7 @@ impl ModuleFile {
     /// Reads the module `name` of `index`.
     ///
     /// # Errors
-    /// When it cannot be read or decompressed, or is no module of the index's kernel.
+    /// When it cannot be read or decompressed, or is not a module of the index's kernel.
     pub fn read(index: &Index, name: &ModuleName) -> Result<Self, Error> {
         let path = index.path(name).unwrap_or_default();
         let raw = fs::read(&path).map_err(|error| Error::Read { path: path.clone(), error })?;
@@ -39,7 +39,7 @@ impl ModuleFile {
 /// The content of `raw`, which is xz, zstd, gzip or not compressed.
 ///
 /// # Errors
-/// What the decoder says, or that the content is larger than any module.
+/// The error of the decoder, or that the content is larger than any module.
 pub fn decompress(raw: Vec<u8>) -> Result<Vec<u8>, String> {
     match raw.get(..6).unwrap_or_default() {
         [0xfd, b'7', b'z', b'X', b'Z', 0] => all(lzma_rust2::XzReader::new(raw.as_slice(), true), "xz"),
@@ -53,17 +53,17 @@ pub fn decompress(raw: Vec<u8>) -> Result<Vec<u8>, String> {
 
 fn all(reader: impl Read, format: &str) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    match reader.take(LARGEST + 1).read_to_end(&mut bytes) {
+    match reader.take(MAX_SIZE + 1).read_to_end(&mut bytes) {
         Err(error) => Err(format!("{format} data is damaged: {error}: install the kernel package again")),
-        Ok(_) if bytes.len() as u64 > LARGEST => Err(format!(
+        Ok(_) if bytes.len() as u64 > MAX_SIZE => Err(format!(
             "{format} data holds more than {} MiB: install the kernel package again",
-            LARGEST >> 20
+            MAX_SIZE >> 20
         )),
         Ok(_) => Ok(bytes),
     }
 }
 
-/// Whether `bytes` are an ELF file whose `vermagic` begins with `release`: what the kernel compares first
+/// Checks that `bytes` are an ELF file whose `vermagic` begins with `release`: the kernel compares this first
 /// (kernel/module/version.c, `same_magic`).
 fn check(bytes: &[u8], release: &str) -> Result<(), String> {
     const KEY: &[u8] = b"vermagic=";

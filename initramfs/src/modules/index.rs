@@ -1,4 +1,4 @@
-//! What depmod wrote about one kernel's modules, as one index.
+//! The index of one kernel's modules, from the files that depmod wrote.
 //!
 //! References: modules.dep(5), modprobe.d(5) for softdep, depmod(8); Documentation/kbuild/kbuild.rst for
 //! modules.builtin and modules.builtin.modinfo.
@@ -30,13 +30,13 @@ pub struct Index {
 /// One line of modules.dep.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Module {
-    /// Where its file is, below the index's directory or absolute.
+    /// The path of its file, below the index's directory or absolute.
     pub path: String,
-    /// What must be loaded before, the last one first.
+    /// The modules that must be loaded before it, the last one first.
     pub needs: Vec<ModuleName>,
 }
 
-/// What a module asks for without needing its symbols.
+/// The modules that a module asks for without needing their symbols.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Soft {
     /// Names or aliases to load before.
@@ -45,7 +45,7 @@ pub struct Soft {
     pub post: Vec<String>,
 }
 
-/// What a name stands for.
+/// The meanings of a name.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Found {
     /// A module with a file.
@@ -54,14 +54,14 @@ pub enum Found {
     Builtin(ModuleName),
 }
 
-/// What is wrong with a line: its number, the first is 1, and why.
+/// The fault of a line: its number, the first is 1, and the reason.
 type BadLine = (usize, &'static str);
 
 impl Index {
     /// Reads the index of `dir`, which is `…/lib/modules/RELEASE`.
     ///
     /// # Errors
-    /// When modules.dep is missing, a file cannot be read or a line is not what depmod writes. The other files may be
+    /// When modules.dep is missing, a file cannot be read, or a line is not in depmod's format. The other files may be
     /// missing: a kernel without aliases has no modules.alias.
     pub fn read(dir: &Path, release: &str) -> Result<Self, Error> {
         let read = |name: &str| {
@@ -102,12 +102,12 @@ impl Index {
         &self.release
     }
 
-    /// What modules.dep says about `name`.
+    /// The module `name` by modules.dep.
     pub fn module(&self, name: &ModuleName) -> Option<&Module> {
         self.modules.get(name)
     }
 
-    /// Where the file of `name` is on this machine.
+    /// The path of the file of `name` on this machine.
     pub fn path(&self, name: &ModuleName) -> Option<PathBuf> {
         // An absolute path of modules.dep replaces the directory, as kmod has it.
         self.modules.get(name).map(|module| self.dir.join(&module.path))
@@ -132,11 +132,11 @@ impl Index {
         self.builtin.contains(&name).then_some(Found::Builtin(name))
     }
 
-    /// What `name` stands for, by kmod's order: a module of that name, all modules with that alias, something built in
-    /// of that name or alias. Empty when the kernel does not know it.
+    /// Resolves `name` in kmod's order: a module of that name, all modules with that alias, something built in of that
+    /// name or alias. Empty when the kernel does not know it.
     ///
-    /// Patterns of modules.alias are compared as literal text: those with wildcards describe hardware, and nobody
-    /// names hardware here.
+    /// Patterns of modules.alias are compared as literal text: those with wildcards describe hardware, which is never
+    /// named here.
     pub fn resolve(&self, name: &str) -> Vec<Found> {
         let exact = ModuleName::new(name);
         if self.modules.contains_key(&exact) {
@@ -195,9 +195,9 @@ fn parse_alias(text: &str) -> Result<Vec<(String, ModuleName)>, BadLine> {
         .collect()
 }
 
-/// modules.softdep: `softdep MODULE pre: NAME… post: NAME…`. Names before any `pre:` or `post:` count for nothing, as
-/// in kmod. Several lines for one module add up: kmod takes the first alone and lets the kernel ask for the rest later,
-/// but in this initramfs nobody answers the kernel.
+/// modules.softdep: `softdep MODULE pre: NAME… post: NAME…`. Names before any `pre:` or `post:` are ignored, as by
+/// kmod. Several lines for one module add up: kmod takes the first alone and lets the kernel ask for the rest later,
+/// but this initramfs has no modprobe for the kernel to call.
 fn parse_softdep(text: &str) -> BTreeMap<ModuleName, Soft> {
     let mut all: BTreeMap<ModuleName, Soft> = BTreeMap::new();
     for (_, line) in numbered(text) {

@@ -17,19 +17,19 @@ use std::{fmt, io, path::PathBuf};
 pub use index::{Found, Index};
 pub use name::ModuleName;
 
-/// Why the modules of a kernel cannot be used.
+/// The reason why the modules of a kernel cannot be used.
 #[derive(Debug)]
 pub enum Error {
     /// A file of depmod or a module cannot be read.
     Read {
         /// Which file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         error: io::Error,
     },
-    /// There is no modules.dep.
+    /// The file modules.dep is missing.
     NoDep {
-        /// Where it was looked for.
+        /// The path at which it was looked for.
         path: PathBuf,
         /// The kernel's release, for the advice.
         release: String,
@@ -40,7 +40,7 @@ pub enum Error {
         path: PathBuf,
         /// Which line, the first is 1.
         line: usize,
-        /// What is wrong with it.
+        /// The fault.
         why: &'static str,
     },
     /// modules.dep makes a module depend on one that it does not list.
@@ -50,11 +50,11 @@ pub enum Error {
         /// The module that is not there.
         needs: ModuleName,
     },
-    /// A module cannot be decompressed, or is no module of this kernel.
+    /// A module cannot be decompressed, or is not a module of this kernel.
     Content {
         /// Which file.
         path: PathBuf,
-        /// What is wrong, and what to do.
+        /// The fault, and the remedy.
         why: String,
     },
 }
