@@ -1,4 +1,4 @@
-//! What opens a volume.
+//! The keys that open a volume.
 
 use std::{
     fs::{File, OpenOptions},
@@ -15,7 +15,7 @@ use hermetic_init::{
 use super::Error;
 
 /// The longest key file that cryptsetup takes by default (DEFAULT_KEYFILE_SIZE_MAXKB).
-const LONGEST: u64 = 8 << 20;
+const MAX_LENGTH: u64 = 8 << 20;
 
 /// The key file that opens the volume.
 #[derive(clap::Args)]
@@ -35,7 +35,7 @@ impl KeyFile {
     }
 }
 
-/// How a new keyslot derives its key.
+/// The key derivation of a new keyslot.
 #[derive(clap::Args)]
 pub struct Derivation {
     /// The function [default: pbkdf2 for keys of 32 bytes and more, else argon2id].
@@ -86,11 +86,11 @@ impl Derivation {
 pub fn read(path: &Path) -> Result<Secret, Error> {
     let fail = |error| Error::Io { what: format!("cannot read key file {}", path.display()), error };
     let (mut source, length): (Box<dyn io::Read>, u64) = match path.to_str() {
-        Some("-") => (Box::new(io::stdin()), LONGEST),
+        Some("-") => (Box::new(io::stdin()), MAX_LENGTH),
         _ => {
             let file = File::open(path).map_err(fail)?;
             let metadata = file.metadata().map_err(fail)?;
-            let length = if metadata.is_file() { metadata.len().min(LONGEST) } else { LONGEST };
+            let length = if metadata.is_file() { metadata.len().min(MAX_LENGTH) } else { MAX_LENGTH };
             (Box::new(file), length)
         }
     };
@@ -114,7 +114,7 @@ pub fn write_private(path: &Path, key: &Secret) -> Result<(), Error> {
         .map_err(|error| Error::Io { what: format!("cannot write {}", path.display()), error })
 }
 
-/// What an unlock may cost on this machine.
+/// The limits of the work that an unlock may cause on this machine.
 pub fn limits() -> Limits {
     Limits::from_meminfo(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default())
 }

@@ -64,7 +64,7 @@ enum What {
         /// Try this keyslot alone, whatever its priority is.
         #[arg(long, short = 'S', value_name = "NUMBER")]
         key_slot: Option<u32>,
-        /// Write the volume key to this file, for tests: who has it needs no passphrase any more.
+        /// Write the volume key to this file, for tests: it opens the volume without a passphrase.
         #[arg(long, value_name = "FILE")]
         volume_key_file: Option<PathBuf>,
     },
@@ -82,7 +82,7 @@ enum What {
         device: PathBuf,
         #[command(flatten)]
         key: KeyFile,
-        /// What opens the new keyslot; `-` is standard input.
+        /// The key of the new keyslot; `-` is standard input.
         #[arg(long, value_name = "FILE", required_unless_present = "recovery_key")]
         new_keyfile: Option<PathBuf>,
         /// Make a recovery key, with the token by which systemd knows it, and print it.
@@ -108,24 +108,24 @@ enum What {
     },
 }
 
-/// What stopped `hermetic luks`. Nothing was written, unless it says that writing failed.
+/// The error that stopped `hermetic luks`. Nothing was written, unless it says that writing failed.
 #[derive(Debug)]
 pub enum Error {
     /// The file or device could not be used.
     Io {
-        /// What was done.
+        /// The step.
         what: String,
-        /// What the system said.
+        /// The error of the system.
         error: io::Error,
     },
-    /// What is on the device, or would be.
+    /// An error of the volume on the device.
     Luks {
         /// Which device.
         device: PathBuf,
-        /// What is wrong.
+        /// The error.
         error: LuksError,
     },
-    /// A key file that is none.
+    /// A key file that cannot be used.
     Key(String),
     /// A new volume goes to a file or a block device.
     Kind(PathBuf),
@@ -133,7 +133,7 @@ pub enum Error {
     Occupied {
         /// Which target.
         device: PathBuf,
-        /// What it holds.
+        /// The content of the device, as blkid calls it.
         found: String,
     },
 }
@@ -159,7 +159,7 @@ impl std::error::Error for Error {}
 /// Carries the words out.
 ///
 /// # Errors
-/// What stopped it.
+/// The error that stopped it.
 pub fn run(args: &Args) -> Result<(), Error> {
     match &args.what {
         What::Format { device, force, key, uuid, label, subsystem, sector_size, derivation } => {

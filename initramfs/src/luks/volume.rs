@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use super::Error;
 
-/// Where libcryptsetup keeps its locks for devices.
+/// The directory in which libcryptsetup keeps its locks for devices.
 const LOCKS: &str = "/run/cryptsetup";
 
 /// A volume, locked as long as this lives.
@@ -69,7 +69,7 @@ impl Volume {
         Self::open(path, &options, FlockOperation::LockExclusive)
     }
 
-    /// What is there already, as blkid calls it.
+    /// Returns the content that is there already, as blkid calls it.
     ///
     /// # Errors
     /// It cannot be read.
@@ -108,10 +108,10 @@ impl Volume {
             .map_err(|error| Error::Io { what: format!("cannot measure {}", self.path.display()), error })
     }
 
-    /// Its header.
+    /// Reads its header.
     ///
     /// # Errors
-    /// It has none that can be used.
+    /// It has no header that can be used.
     pub fn header(&self) -> Result<Header, Error> {
         Header::read(&self.file).map_err(|error| self.luks(error))
     }
@@ -121,7 +121,7 @@ impl Volume {
         Error::Luks { device: self.path.clone(), error }
     }
 
-    /// Carries a plan out that was made with `random`.
+    /// Carries out a plan that was made with `random`.
     ///
     /// # Errors
     /// There were no random bytes, and then nothing was written; or a write failed.
