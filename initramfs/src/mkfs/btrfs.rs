@@ -7,7 +7,7 @@ use hermetic_init::mkfs::{
 
 use super::Error;
 
-/// What is asked of btrfs alone.
+/// The options of btrfs alone.
 #[derive(clap::Args)]
 #[group(id = "btrfs")]
 pub struct Args {
@@ -36,7 +36,7 @@ impl Args {
         }
     }
 
-    /// What was chosen, with these subvolumes.
+    /// The choices, with these subvolumes.
     pub fn choices<'a>(&'a self, subvolumes: &'a [Subvolume<'a>]) -> Choices<'a> {
         Choices {
             metadata: self.metadata.unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! Why no file system was made.
+//! The errors of making a file system.
 
 use std::{fmt, io, path::PathBuf};
 
@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use crate::populate;
 
-/// What stopped us. Nothing was written, unless a write itself failed.
+/// The error that stopped the command. Nothing was written, unless a write itself failed.
 #[derive(Debug)]
 pub enum Error {
     /// A format that is not made here.
@@ -32,30 +32,30 @@ pub enum Error {
     Beyond {
         /// The device.
         path: PathBuf,
-        /// What was asked for.
+        /// The size that was requested.
         size: Bytes,
-        /// What it has.
+        /// The size of the device.
         whole: Bytes,
     },
     /// Something is there already.
     Occupied {
-        /// Where.
+        /// The path.
         path: PathBuf,
-        /// What, as blkid calls it.
+        /// The content, as blkid calls it.
         found: String,
     },
     /// A step on the target failed.
     Target {
-        /// What was tried, as a verb.
+        /// The step that was tried, as a verb.
         step: &'static str,
         /// On what.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         error: io::Error,
     },
     /// The format does not fit the target.
     Mkfs(MkfsError),
-    /// Files were to go where there are none.
+    /// Files were to be copied into a format that has none.
     NoFiles(FileSystem),
     /// The files did not go in.
     Populate(populate::Error),

@@ -34,7 +34,7 @@ use target::Target;
 /// The arguments of `hermetic mkfs`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// What to make: ext4, btrfs, vfat or swap
+    /// The format to make: ext4, btrfs, vfat or swap
     format: String,
     /// A file, made if it is not there, or a block device
     target: PathBuf,
@@ -83,13 +83,13 @@ pub fn run(args: &Args) -> Result<(), Error> {
         random: random()?,
         now,
     };
-    // What is filled is writable until then.
+    // A subvolume that is filled stays writable until then.
     let is_filled = args.root.is_some();
     let new: Vec<_> = (subvolumes.iter())
         .map(|volume| Subvolume { read_only: volume.read_only && !is_filled, ..*volume })
         .collect();
     let plan = system.plan_with(&params, args.btrfs.choices(&new)).map_err(Error::Mkfs)?;
-    // What is to go in is opened before anything is written.
+    // The source tree is opened before anything is written.
     let tree = args.root.as_deref().map(|root| open_tree(root, system)).transpose()?;
     target.write(&plan)?;
     let size = target.size();
@@ -115,7 +115,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
             eprintln!("warning: {path} is left out: {system} has no such thing");
         }
     }
-    // Who has closed our output knows already what was made.
+    // A reader that has closed our output knows already what was made.
     let _closed = writeln!(
         std::io::stdout(),
         "{}: {system} of {}, uuid {uuid}, {} written",

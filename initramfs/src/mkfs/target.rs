@@ -1,4 +1,4 @@
-//! Where the file system goes: a file or a block device, looked at before it is written.
+//! The target of a file system: a file or a block device, examined before it is written.
 
 use std::{
     fs::{File, OpenOptions},
@@ -66,7 +66,7 @@ impl Target {
         self.there.as_ref().filter(|_| self.device).and_then(|device| ioctl_blksszget(device).ok())
     }
 
-    /// What is there already, as blkid calls it.
+    /// Returns the content that is there already, as blkid calls it.
     pub fn content(&self) -> Result<Option<String>, Error> {
         let Some(mut file) = self.there.as_ref() else { return Ok(None) };
         let mut start = Vec::new();
@@ -76,7 +76,7 @@ impl Target {
         Ok(probe(&start).map(|found| found.format.to_string()))
     }
 
-    /// Carries a plan out. A file that was not there is made for it, one that is too short becomes longer.
+    /// Carries out a plan. A missing file is made for it, one that is too short becomes longer.
     pub fn write(&self, plan: &Writes) -> Result<(), Error> {
         let failed = |step| move |error| Error::Target { step, path: self.path.clone(), error };
         let made;
