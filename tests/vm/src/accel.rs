@@ -10,10 +10,11 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-/// In this time a kernel under KVM has long found that it has no root. Some hosts offer a /dev/kvm in which it hangs.
+/// The time after which a kernel under KVM has long found that it has no root. Some hosts offer a /dev/kvm in which it
+/// hangs.
 const PROBE: Duration = Duration::from_secs(10);
 
-/// What executes the machine's instructions.
+/// The accelerator that executes the machine's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accelerator {
     /// The host's processor.
@@ -23,10 +24,11 @@ pub enum Accelerator {
 }
 
 impl Accelerator {
-    /// What `$HERMETIC_ACCEL` (`kvm` or `tcg`) says, else what a probe finds, once per boot of the host.
+    /// The accelerator that `$HERMETIC_ACCEL` (`kvm` or `tcg`) names, else the result of a probe, once per boot of the
+    /// host.
     ///
     /// # Errors
-    /// The variable says something else, or the probe cannot be made.
+    /// The variable has another value, or the probe cannot be made.
     pub fn choose(cache: &Cache, tools: &ToolRoot, appliance: &Appliance) -> Result<Self> {
         if let Ok(word) = std::env::var("HERMETIC_ACCEL") {
             return Self::parse(&word).with_context(|| format!("HERMETIC_ACCEL={word}: kvm or tcg"));

@@ -1,7 +1,7 @@
 //! The appliance: a Debian tree as an image builder would take it, before any variant of /usr is made of it.
 //!
-//! What is done by hand is this and nothing else: Debian's /etc becomes /usr/share/factory/etc, without what belongs
-//! to one machine. There is no root file system in it; the first boot makes that.
+//! One change is made by hand: Debian's /etc becomes /usr/share/factory/etc, without what belongs to one machine. There
+//! is no root file system in it; the first boot makes that.
 
 use crate::cache::{Cache, Key};
 use crate::debian::Tree;
@@ -115,7 +115,7 @@ fn move_factory(etc: &Path, factory: &Path) -> Result<()> {
     command::run(Command::new("cp").arg("--archive").arg(etc.join(".")).arg(factory))
 }
 
-/// The name of the one thing in a directory.
+/// The name of the only entry in a directory.
 fn only_entry(directory: &Path) -> Result<String> {
     let mut entries =
         fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;

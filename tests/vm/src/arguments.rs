@@ -23,7 +23,7 @@ impl Arguments {
         Self { words: split }
     }
 
-    /// Whether this option is there.
+    /// Returns true when this option is given.
     pub fn flag(&mut self, option: &str) -> bool {
         let before = self.words.len();
         self.words.retain(|word| word != option);
@@ -57,13 +57,13 @@ impl Arguments {
     /// The last value of an option that is a number.
     ///
     /// # Errors
-    /// It is none.
+    /// It is not a number.
     pub fn number(&mut self, option: &str) -> Result<Option<u64>> {
         let value = self.value(option)?;
         value.map(|text| text.parse().with_context(|| format!("{option} {text}: not a number"))).transpose()
     }
 
-    /// The next word that is no option.
+    /// The next word that is not an option.
     pub fn word(&mut self) -> Option<String> {
         let place = self.words.iter().position(|word| !word.starts_with('-'))?;
         Some(self.words.remove(place))

@@ -27,7 +27,7 @@ const LOAD: u32 = 0x157;
 const UNSEAL: u32 = 0x15e;
 const START_AUTH_SESSION: u32 = 0x176;
 
-/// A TPM that was just switched on, and whose PCRs nobody has extended.
+/// A TPM that was just switched on, with PCRs that were not extended.
 #[derive(Debug)]
 pub struct BareTpm {
     wire: UnixStream,
@@ -49,7 +49,7 @@ impl BareTpm {
     /// The secret in a blob (`TPM2B_PRIVATE`, `TPM2B_PUBLIC`) that an empty policy below the storage root key releases.
     ///
     /// # Errors
-    /// It is none; the TPM refuses.
+    /// It is not such a blob; the TPM refuses.
     pub fn unseal(&mut self, blob: &[u8]) -> Result<Vec<u8>> {
         let loaded = handle(&self.execute(LOAD, &[STORAGE_ROOT], Some(PASSWORD), blob)?)?;
         let nonce = [&[0, 16][..], &[0x5a; 16]].concat();
@@ -69,7 +69,7 @@ impl BareTpm {
     /// The TPM refuses.
     pub fn allow_wrong_pins(&mut self, count: u32) -> Result<()> {
         self.execute(DICTIONARY_ATTACK_LOCK_RESET, &[LOCKOUT], Some(PASSWORD), &[])?;
-        // How many; seconds until one is forgotten; seconds for the lockout's own authorization.
+        // The number of wrong PINs; seconds until one is forgotten; seconds for the lockout's own authorization.
         let params = [count, 1000, 1000].map(u32::to_be_bytes).concat();
         self.execute(DICTIONARY_ATTACK_PARAMETERS, &[LOCKOUT], Some(PASSWORD), &params).map(drop)
     }

@@ -24,7 +24,7 @@ pub fn encode(bytes: &[u8]) -> String {
 /// Decodes; the padding must be there.
 ///
 /// # Errors
-/// The length is no multiple of 4, or a character is none of the alphabet.
+/// The length is not a multiple of 4, or a character is not in the alphabet.
 pub fn decode(text: &str) -> Result<Vec<u8>> {
     if !text.len().is_multiple_of(4) {
         bail!("base64 of {} characters is cut", text.len());

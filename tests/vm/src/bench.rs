@@ -8,7 +8,7 @@ use crate::setup;
 use crate::toolroot::ToolRoot;
 use anyhow::Result;
 
-/// What every proof works with.
+/// The parts that every proof works with.
 #[derive(Clone, Debug)]
 pub struct Bench {
     /// The cache of what is expensive.
@@ -19,7 +19,7 @@ pub struct Bench {
     pub appliance: Appliance,
     /// Test files and fragments of others.
     pub reference: Reference,
-    /// What runs machines.
+    /// The accelerator of machines.
     pub accelerator: Accelerator,
 }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
 
-/// Where the cache is when the environment does not say.
+/// The directory of the cache when the environment does not name one.
 const DEFAULT: &str = "/var/cache/hermetic-init";
 
 /// The inputs of an artefact, hashed as they are named.
@@ -87,7 +87,7 @@ impl Cache {
         let name: String = key.hex().chars().take(24).collect();
         let place = self.root.join(kind).join(name);
         fs::create_dir_all(self.root.join(kind))?;
-        // Two runs that want the same thing make it once.
+        // Two runs that want the same entry make it once.
         let lock = File::create(self.root.join(format!("{kind}.lock")))?;
         lock.lock().with_context(|| format!("cannot lock {kind}.lock in {}", self.root.display()))?;
         if !place.is_dir() {
@@ -156,7 +156,7 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Where it is.
+    /// The path of the cache.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

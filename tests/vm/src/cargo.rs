@@ -7,13 +7,13 @@ use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What everything that runs in a machine is built for: statically, with musl.
+/// The target of every program that runs in a machine: static, with musl.
 const MUSL: &str = "x86_64-unknown-linux-musl";
 
-/// The same where the toolchain has no musl: glibc, linked statically. Twice as large.
+/// The same for a toolchain without musl: glibc, linked statically. Twice as large.
 const GNU: &str = "x86_64-unknown-linux-gnu";
 
-/// What everything that runs in a machine is built for. `HERMETIC_TARGET=gnu` takes the second choice.
+/// The target of every program that runs in a machine. `HERMETIC_TARGET=gnu` takes the second choice.
 #[must_use]
 pub fn machine_target() -> &'static str {
     let wants_gnu = std::env::var_os("HERMETIC_TARGET").is_some_and(|choice| choice == "gnu");
@@ -78,10 +78,10 @@ pub fn integration_tests() -> Result<[Vec<String>; 2]> {
     Ok([tools, others])
 }
 
-/// Where cargo puts what it builds.
+/// The directory in which cargo puts its results.
 ///
 /// # Errors
-/// cargo cannot say.
+/// cargo does not answer.
 fn target_directory() -> Result<PathBuf> {
     let said = command::output(&mut cargo(&["metadata", "--no-deps", "--format-version=1"]))?;
     let value: serde_json::Value = serde_json::from_str(&said).context("cargo metadata printed no JSON")?;
@@ -96,11 +96,11 @@ pub struct Products {
     pub init: PathBuf,
     /// The host tool.
     pub hermetic: PathBuf,
-    /// What describes a machine from inside and powers it off.
+    /// The program that describes a machine from inside and powers it off.
     pub test_init: PathBuf,
     /// The yardstick: modules, mount, exec.
     pub floor_init: PathBuf,
-    /// What PID 1 does to /etc of a new root, as a program of its own.
+    /// The work of PID 1 on /etc of a new root, as a program of its own.
     pub populate: PathBuf,
     /// A PID 1 that panics.
     pub panics: PathBuf,

@@ -15,11 +15,11 @@ const REPEATED: usize = 30;
 pub struct Line {
     /// When it was complete, from the start of QEMU.
     pub at: Duration,
-    /// What it says.
+    /// The text.
     pub text: String,
 }
 
-/// What one reading of the stream brought.
+/// The bytes of one read of the stream, and their time.
 type Chunk = (Duration, Vec<u8>);
 
 /// The console of one run. Everything is kept, and written to a log file as it comes.

@@ -15,7 +15,7 @@ use crate::progress::{seconds, step};
 use anyhow::{Context as _, Result, bail};
 use std::time::Duration;
 
-/// What `cargo demo help` prints.
+/// The text of `cargo demo help`.
 pub const HELP: &str = "\
 cargo demo                      boots an appliance twice and shows what happens
     [--console]                 with everything that the machines write on their consoles";
@@ -96,7 +96,7 @@ fn boot(context: &Context<'_>, machine: &Machine, name: &str, file: &str) -> Res
     Ok(answers)
 }
 
-/// What happened, in the order in which it did; times count from /init.
+/// Prints the steps in the order in which they happened; times count from /init.
 fn tell(name: &str, outcome: &Outcome, answers: &Answers) -> Result<()> {
     let start = stamp(&outcome.line("Run /init as init process")?.text)?;
     println!("\n{}{}\n", name.get(..1).unwrap_or_default().to_uppercase(), name.get(1..).unwrap_or_default());

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 
-/// What a disk hangs on.
+/// The bus of a disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Interface {
     /// virtio-blk over PCI: /dev/vda.
@@ -23,7 +23,7 @@ impl Interface {
     /// Reads a name.
     ///
     /// # Errors
-    /// Nobody knows it.
+    /// The name is not known.
     pub fn parse(name: &str) -> Result<Self> {
         let known = [
             ("virtio", Self::Virtio),

@@ -14,7 +14,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-/// What Debian's cloud kernel has as modules: the disk and /usr. PCI, virtio and ext4 are built in.
+/// The modules that Debian's cloud kernel needs: the disk and /usr. PCI, virtio and ext4 are built in.
 const MODULES: [&str; 2] = ["virtio_blk", "erofs"];
 
 /// The partitions of the appliance after its first boot: /usr, its hash tree, root.

@@ -40,9 +40,9 @@ pub struct Partition {
     pub label: String,
     /// Bytes; rounded up to whole grains.
     pub size: u64,
-    /// What is copied into it.
+    /// The file that is copied into it.
     pub content: Option<PathBuf>,
-    /// Whether attribute bit 60 (read-only, UAPI.2) is set.
+    /// True when attribute bit 60 (read-only, UAPI.2) is set.
     pub read_only: bool,
 }
 
@@ -92,7 +92,7 @@ pub fn usr_partitions(usr: &Usr, label: &str) -> Result<Vec<Partition>> {
     Ok(partitions)
 }
 
-/// The partition GUID of a /usr that has no root hash to take it from.
+/// The partition GUID of a /usr without a root hash to derive it from.
 pub const UNVERIFIED_USR: &str = "5f1c1a86-2a0e-4d3b-9c0e-6f1f0f2f8a11";
 
 /// The GUIDs of the data and the hash partition: the first and the last 128 bits of the root hash.
@@ -117,7 +117,7 @@ pub struct Image {
     pub sector: u32,
     /// GUID of the disk.
     pub uuid: String,
-    /// What is on it, in order of place and number.
+    /// The partitions, in order of place and number.
     pub partitions: Vec<Partition>,
 }
 
@@ -153,7 +153,7 @@ impl Image {
         self.write_table(tools, path, &self.script(&places))
     }
 
-    /// Where each partition begins and how long it is, bytes.
+    /// The start and length of each partition in bytes.
     fn places(&self) -> Result<Vec<Place>> {
         let mut next = GRAIN;
         let mut places = Vec::new();
@@ -210,7 +210,7 @@ impl Image {
     }
 }
 
-/// Where a partition is, bytes.
+/// The place of a partition in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
     start: u64,

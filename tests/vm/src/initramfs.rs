@@ -12,7 +12,7 @@ use std::process::Command;
 /// Images that stay in the cache.
 const KEPT: usize = 24;
 
-/// What an initramfs is made of.
+/// The parts of an initramfs.
 #[derive(Clone, Debug)]
 pub struct Initramfs {
     preset: &'static str,

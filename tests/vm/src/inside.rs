@@ -1,4 +1,4 @@
-//! What a running systemd and the real tools say about it, asked from inside without anything by hand in the appliance.
+//! Questions to a running systemd and the real tools, asked from inside without any change to the appliance.
 //!
 //! systemd takes units and credentials from SMBIOS strings (systemd.system-credentials(7), `systemd.extra-unit.*` of
 //! systemd-debug-generator(8)). One unit runs a list of shell commands when the machine has come up, writes a line of
@@ -81,7 +81,7 @@ impl Inside {
         Ok(machine.qemu(&words).cmdline(&format!("systemd.wants={UNIT} audit=0")))
     }
 
-    /// What came out of the machine.
+    /// The answers of the machine.
     ///
     /// # Errors
     /// An answer is missing or damaged.
@@ -100,7 +100,7 @@ impl Inside {
     }
 }
 
-/// Nothing waits for it and it waits for nothing, so that it is no part of what it describes.
+/// The unit. It waits for no unit and no unit waits for it, so that it does not change what it describes.
 fn unit() -> String {
     "[Unit]\n\
      Description=What this machine says about itself\n\
@@ -125,7 +125,7 @@ fn script(questions: &[(&str, String)]) -> String {
     script + &format!("echo {END}\nsystemctl poweroff --no-block\n")
 }
 
-/// What one command did.
+/// The result of one command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// Its exit status.
@@ -149,7 +149,7 @@ impl Answers {
         self.0.get(name).with_context(|| format!("the machine did not answer `{name}`"))
     }
 
-    /// What the command printed, without blanks around it; it must have succeeded.
+    /// The output of the command, without blanks around it; it must have succeeded.
     ///
     /// # Errors
     /// It failed.

@@ -1,21 +1,20 @@
-//! What proves hermetic-init: from a bare Debian machine to a booted appliance, and the proof that it does what the
-//! README says.
+//! The proof of hermetic-init: from a bare Debian machine to a booted appliance, and the checks of the README's claims.
 //!
 //! ```text
 //! setup      the host: packages, Rust targets
-//! debian     Debian trees ── toolroot    QEMU, cryptsetup, systemd …: what runs and what we compare with
+//! debian     Debian trees ── toolroot    QEMU, cryptsetup, systemd …: tools to run and to compare with
 //!                         └─ appliance   Debian's systemd and kernel, before any variant
 //! apt        packages and sources, not installed ── reference   systemd's test files, packages' fragments
 //! usr        a recipe → /usr as a file system, verity, root hash (cached)
 //! definition the two root partitions that most machines make
 //! image      GPT, partitions, sectors → a disk image
 //! disk, tpm, machine, console, qmp, accel     a machine under QEMU and how it ended
-//! recording  what a machine wrote to its disk, and replaying a part of it
-//! volume     what an encrypted volume holds            bare_tpm    what a machine's TPM keeps
+//! recording  the writes of a machine to its disk, and a replay of a part
+//! volume     the content of an encrypted volume        bare_tpm    the content of a machine's TPM
 //! bench      all of this made ready
-//! cargo      the other packages, built        initramfs   what `hermetic initramfs` makes of them
+//! cargo      the other packages, built        initramfs   the initramfs that `hermetic initramfs` makes
 //! floor      the initramfs that does the least        numbers     time and size against it
-//! inside     what a running systemd says about itself
+//! inside     the answers of a running systemd
 //! vm         `cargo vm`: by hand                  demo        `cargo demo`: for people
 //! prove      `cargo prove`: the checks ── cases   the machine tests ── report   how they ended
 //!                                      ── series  the same boot, many times

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Stdio};
 use std::time::{Duration, Instant};
 
-/// What makes Debian's systemd come up without questions, and a dead kernel end the machine. A host that is busy at the
-/// wrong moment makes an emulated timer look broken to the kernel, which then panics: it need not look.
+/// The options that make Debian's systemd come up without questions, and a dead kernel end the machine.  A host that is
+/// busy at the wrong moment makes an emulated timer look broken to the kernel, which then panics: it need not look.
 pub const CMDLINE: &str = "console=ttyS0 no_timer_check systemd.firstboot=off panic=-1";
 
 /// On a busy host the kernel measures the translator's time stamp counter against a timer that comes late, and its clock
@@ -326,13 +326,13 @@ impl Running {
         Ok(Outcome { exit, lines: self.console.lines().to_vec() })
     }
 
-    /// What QEMU itself said; waits for its end.
+    /// The messages of QEMU itself; waits for its end.
     fn complaint(&mut self) -> String {
         // It ends by itself when it has failed, and is of no use otherwise.
         let _ = self.child.kill();
         let mut said = String::new();
         if let Some(mut stderr) = self.child.stderr.take() {
-            // What cannot be read is not worth a second error.
+            // A message that cannot be read is not worth a second error.
             let _ = stderr.read_to_string(&mut said);
         }
         said.trim().to_owned()
@@ -347,7 +347,7 @@ impl Drop for Running {
     }
 }
 
-/// How a machine ended.
+/// The end of a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// It switched itself off.
@@ -364,10 +364,10 @@ pub enum Exit {
     Crash(String),
 }
 
-/// What is left of a run.
+/// The results of a run.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// How it ended.
+    /// The end of the machine.
     pub exit: Exit,
     /// The whole console.
     pub lines: Vec<Line>,
@@ -376,7 +376,7 @@ pub struct Outcome {
 /// The lines between which the test init prints what it found.
 const STATE: [&str; 2] = ["HERMETIC-STATE-BEGIN", "HERMETIC-STATE-END"];
 
-/// What each line of the state begins with; kernel messages in between do not.
+/// The prefix of each line of the state; kernel messages in between do not have it.
 const STATE_PREFIX: &str = "@@";
 
 impl Outcome {
@@ -394,7 +394,7 @@ impl Outcome {
     /// The first line that contains `pattern`.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no such line.
     pub fn line(&self, pattern: &str) -> Result<&Line> {
         self.lines
             .iter()
@@ -413,10 +413,10 @@ impl Outcome {
         }
     }
 
-    /// What the test init printed about the machine, the last time it did.
+    /// The last state of the machine that the test init printed.
     ///
     /// # Errors
-    /// It printed nothing, not everything, or no JSON.
+    /// It printed nothing, not everything, or invalid JSON.
     pub fn state(&self) -> Result<Value> {
         let texts = self.lines.iter().map(|line| line.text.as_str());
         state(texts).with_context(|| format!("last lines:\n{}", self.tail()))

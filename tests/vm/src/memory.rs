@@ -16,7 +16,7 @@ pub fn outliving(machine: &Machine, mebibytes: u32) -> Machine {
     machine.clone().memory(mebibytes).qemu(&STAY)
 }
 
-/// What was in the memory of a machine.
+/// The content of a machine's memory.
 #[derive(Debug)]
 pub struct Memory(Vec<u8>);
 
@@ -43,7 +43,7 @@ impl Memory {
         Ok((Self(bytes), outcome))
     }
 
-    /// How often each of `needles` occurs. None of them may be empty.
+    /// The number of occurrences of each of `needles`. None of them may be empty.
     #[must_use]
     pub fn count(&self, needles: &[&[u8]]) -> Vec<usize> {
         // One pass over all bytes, of which few begin anything that is looked for.

@@ -45,7 +45,7 @@ impl Way {
     /// In the order of the table.
     pub const ALL: [Self; 4] = [Self::Floor, Self::PlainLater, Self::EncryptedLater, Self::EncryptedFirst];
 
-    /// What people call it.
+    /// The name for people.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -56,7 +56,7 @@ impl Way {
         }
     }
 
-    /// How many times the floor's time it may take, in tenths.
+    /// The limit of its time, in tenths of the floor's time.
     #[must_use]
     pub fn limit(self) -> Option<u32> {
         match self {
@@ -72,10 +72,10 @@ impl Way {
     }
 }
 
-/// What one way took.
+/// The measurements of one way.
 #[derive(Clone, Debug)]
 pub struct Measured {
-    /// Which way.
+    /// The way.
     pub way: Way,
     /// /init to systemd's banner, sorted.
     pub times: Vec<Duration>,
@@ -158,7 +158,7 @@ fn side(context: &Context<'_>, name: &str, definition: &str, initramfs: Initramf
     Ok(side)
 }
 
-/// What one boot took.
+/// The measurements of one boot.
 struct Run {
     time: Duration,
     stages: Vec<(String, Duration)>,
@@ -180,7 +180,7 @@ fn boot(context: &Context<'_>, way: Way, side: &Side, floor: &std::path::Path) -
     Ok(Run { time: init_to_systemd(&outcome)?, stages })
 }
 
-/// What systemd says first, in the real root.
+/// The first message of systemd in the real root.
 const BANNER: &str = "running in system mode";
 
 /// From the kernel's start of /init to systemd's banner, by the kernel's time stamps.
@@ -196,7 +196,7 @@ pub fn init_to_systemd(outcome: &Outcome) -> Result<Duration> {
 /// The time stamp of a kernel message: `[    1.234567] text`.
 ///
 /// # Errors
-/// There is none.
+/// There is no time stamp.
 pub fn stamp(line: &str) -> Result<Duration> {
     let parse = || {
         let (seconds, micros) = line.strip_prefix('[')?.split_once(']')?.0.trim().split_once('.')?;
@@ -245,7 +245,7 @@ fn median(sorted: &[Duration]) -> Duration {
 }
 
 impl Numbers {
-    /// How many times the floor's time a way takes.
+    /// The time of a way as a multiple of the floor's time.
     #[must_use]
     pub fn ratio(&self, way: &Measured) -> Option<f64> {
         let floor = self.ways.iter().find(|measured| measured.way == Way::Floor)?.median();

@@ -1,4 +1,4 @@
-//! What a person sees while things are made: one line when a step begins, its time when it is done.
+//! The progress that a person sees while things are made: one line when a step begins, its time when it is done.
 
 use anyhow::Result;
 use std::time::{Duration, Instant};

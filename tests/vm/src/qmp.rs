@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// QEMU answers orders at once.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// The place where one machine will call; made before QEMU starts, so nobody has to try again until it is there.
+/// The socket that one machine will connect to; made before QEMU starts, so that no retry is needed.
 #[derive(Debug)]
 pub struct Line {
     listener: UnixListener,
@@ -145,7 +145,7 @@ impl Qmp {
         Ok(())
     }
 
-    /// Why the machine stopped (`guest-shutdown`, `guest-reset`, `host-signal` …), when QEMU has ended.
+    /// The reason why the machine stopped (`guest-shutdown`, `guest-reset`, `host-signal` …), when QEMU has ended.
     pub fn reason(&mut self) -> Option<String> {
         while let Ok(message) = self.messages.recv_timeout(DEADLINE) {
             if let Message::Said(value) = message {
@@ -162,12 +162,12 @@ impl Qmp {
         }
     }
 
-    /// Ends the wait of a line that nobody called.
+    /// Ends the wait of a line that was not connected to.
     pub fn hang_up(&self) {
         if self.stream.is_none()
             && let Ok(address) = SocketAddr::from_abstract_name(&self.name)
         {
-            // Nobody listens any more when QEMU did call: that is as good.
+            // If QEMU did connect, the listener is gone: that is as good.
             let _ = UnixStream::connect_addr(&address);
         }
     }

@@ -1,5 +1,5 @@
-//! What a machine wrote to a disk, in its order ([`crate::disk::Disk::record`]), and the disk as a power failure at any
-//! point would have left it.
+//! The writes of a machine to a disk, in their order ([`crate::disk::Disk::record`]), and the disk as a power failure
+//! at any point would have left it.
 //!
 //! Format: the kernel's `Documentation/admin-guide/device-mapper/log-writes.rst` and `drivers/md/dm-log-writes.c`.
 
@@ -24,22 +24,22 @@ const DISCARD: u64 = 1 << 2;
 pub struct Entry {
     /// The first sector on the disk.
     pub sector: u64,
-    /// How many; none: a flush.
+    /// The number of sectors; 0: a flush.
     pub sectors: u64,
-    /// Where the data are in the log, bytes. None: there are none.
+    /// The place of the data in the log in bytes; None without data. None: there are none.
     data: Option<u64>,
-    /// Whether it is on the medium when it is done, without a flush.
+    /// True when it is on the medium when it is done, without a flush.
     forced: bool,
 }
 
 impl Entry {
-    /// Whether everything before it is on the medium when it is done.
+    /// Returns true when everything before it is on the medium when it is done.
     #[must_use]
     pub fn is_flush(&self) -> bool {
         self.sectors == 0
     }
 
-    /// Whether it writes below `end` and at or behind `start`, sectors.
+    /// Returns true when it writes below `end` and at or behind `start`, sectors.
     #[must_use]
     pub fn touches(&self, start: u64, end: u64) -> bool {
         self.data.is_some() && self.sector < end && self.sector + self.sectors > start
@@ -50,7 +50,7 @@ impl Entry {
 #[derive(Debug)]
 pub struct Recording {
     log: File,
-    /// What was done, in order.
+    /// The writes and flushes, in order.
     pub entries: Vec<Entry>,
 }
 
@@ -58,7 +58,7 @@ impl Recording {
     /// Reads a log. Its end is where no entry follows: the count in its head may be an old one.
     ///
     /// # Errors
-    /// It is none.
+    /// It is not a log.
     pub fn open(path: &Path) -> Result<Self> {
         let log = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
         let length = log.metadata()?.len();
@@ -180,7 +180,7 @@ mod tests {
             let cut = Cut { count, torn, lost: 0 };
             assert_eq!(after(cut), expected, "{cut}");
         }
-        // What was flushed stays; the last write is there or not.
+        // Flushed data stays; the last write is there or not.
         let mut seen: Vec<_> = (1..20).map(|lost| after(Cut { count: 4, torn: 0, lost })).collect();
         seen.sort_unstable();
         seen.dedup();

@@ -1,9 +1,9 @@
-//! What we compare with besides tools: the test files of systemd and cryptsetup, and the configuration fragments that Debian's
-//! packages ship.
+//! The material for comparison besides tools: the test files of systemd and cryptsetup, and the configuration fragments
+//! that Debian's packages ship.
 //!
 //! All come from the archive as the trees do, extracted and not installed. Integration tests find them as
-//! `HERMETIC_SYSTEMD_SOURCE`, `HERMETIC_CRYPTSETUP_SOURCE` and `HERMETIC_FRAGMENTS`, and as `HERMETIC_JUDGES` the programs that
-//! test files call beside the tool root's.
+//! `HERMETIC_SYSTEMD_SOURCE`, `HERMETIC_CRYPTSETUP_SOURCE` and `HERMETIC_FRAGMENTS`, and as `HERMETIC_JUDGES` the
+//! programs that test files call beside the tool root's.
 
 use crate::apt::Apt;
 use crate::cache::{Cache, Key};
@@ -14,7 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What of systemd's source is kept (patterns of tar, below its first directory).
+/// The part of systemd's source that is kept (patterns of tar, below its first directory).
 const SYSTEMD_FILES: [&str; 8] = [
     "test/units",
     "test/test-sysusers",
@@ -26,7 +26,7 @@ const SYSTEMD_FILES: [&str; 8] = [
     "tmpfiles.d",
 ];
 
-/// What of cryptsetup's source is kept: the images of LUKS headers that its tests carry or make.
+/// The part of cryptsetup's source that is kept: the images of LUKS headers that its tests carry or make.
 const CRYPTSETUP_FILES: [&str; 10] = [
     "tests/generators",
     "tests/luks2-validation-test",
@@ -114,7 +114,7 @@ const FRAGMENTS: [&str; 2] = ["usr/lib/sysusers.d", "usr/lib/tmpfiles.d"];
 /// Packages with the programs that those suites judge and make their images by, and the libraries that the tool root lacks for them.
 const JUDGES: [&str; 6] = ["jq", "libjq1", "libonig5", "passwd", "systemd-userdbd", "xxd"];
 
-/// What is compared with.
+/// The material for comparison.
 #[derive(Clone, Debug)]
 pub struct Reference {
     /// systemd's source, as far as it is kept: `test/…`, `sysusers.d/…`, `tmpfiles.d/…`.

@@ -5,7 +5,7 @@ use anyhow::{Error, Result};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// How a check ended when it did not fail.
+/// The end of a check that did not fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It holds; a number or a fact may be worth a word.

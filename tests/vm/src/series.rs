@@ -17,15 +17,15 @@ const WORD_EVERY: u32 = 10;
 /// A boot that is repeated.
 #[derive(Clone, Copy, Debug)]
 pub struct Series {
-    /// What is repeated, as the report prints it.
+    /// The repeated boot, as the report prints it.
     pub name: &'static str,
-    /// How often, unless told otherwise.
+    /// The default number of repetitions.
     pub times: u32,
     /// One boot, from a disk of its own: the machine's time at which it had come up.
     pub boot: fn(&Context<'_>) -> Result<Duration>,
 }
 
-/// What has come of a series so far.
+/// The results of a series so far.
 #[derive(Debug, Default)]
 struct Tally {
     times: Vec<Duration>,

@@ -23,10 +23,10 @@ const TARGETS: [&str; 3] = ["x86_64-unknown-linux-musl", "aarch64-unknown-linux-
 const COMPONENTS: [(&str, &[&str]); 2] =
     [("rustfmt", &["fmt", "--version"]), ("clippy", &["clippy", "--version"])];
 
-/// Installs what is missing on this machine; says nothing when nothing is.
+/// Installs missing packages on this machine; prints nothing when none is missing.
 ///
 /// # Errors
-/// The machine is no Debian, we are not root, or an installation fails.
+/// The machine is not a Debian system, we are not root, or an installation fails.
 pub fn prepare() -> Result<()> {
     require_root()?;
     packages()?;
@@ -67,7 +67,7 @@ fn is_installed(package: &str) -> bool {
     status.is_ok_and(|result| result.stdout == b"installed")
 }
 
-/// Whether the toolchain can build for `target`.
+/// Returns true when the toolchain can build for `target`.
 #[must_use]
 pub fn has_target(target: &str) -> bool {
     let libraries =

@@ -46,10 +46,10 @@ const TREE: Tree = Tree {
     excluded: &["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*"],
 };
 
-/// Where programs are, in the order of Debian's PATH.
+/// The directories of programs, in the order of Debian's PATH.
 const PROGRAMS: [&str; 4] = ["usr/bin", "usr/sbin", "usr/lib/systemd", "usr/libexec"];
 
-/// Where libraries are; systemd's tools and swtpm have places of their own.
+/// The directories of libraries; systemd's tools and swtpm have their own.
 const LIBRARIES: [&str; 3] =
     ["usr/lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu/systemd", "usr/lib/x86_64-linux-gnu/swtpm"];
 
@@ -75,7 +75,7 @@ impl ToolRoot {
         Ok(Self { path })
     }
 
-    /// Where the tree is.
+    /// The path of the tree.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

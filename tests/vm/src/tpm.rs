@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long swtpm may take to listen, on a busy host.
+/// The time that swtpm may take to listen, on a busy host.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running simulator. It is killed when this value goes away; what a TPM keeps stays in its directory.
@@ -34,7 +34,7 @@ impl Tpm {
         std::fs::create_dir_all(directory)
             .with_context(|| format!("cannot make the TPM's directory {}", directory.display()))?;
         let socket = directory.join("socket");
-        // What a killed run left would look as if it listened.
+        // The socket of a killed run would look as if it listened.
         if socket.exists() {
             std::fs::remove_file(&socket).with_context(|| format!("cannot remove {}", socket.display()))?;
         }
@@ -68,13 +68,13 @@ impl Tpm {
         Ok(tpm)
     }
 
-    /// Where it listens.
+    /// The path of its socket.
     #[must_use]
     pub fn socket(&self) -> &Path {
         &self.socket
     }
 
-    /// What QEMU needs to know.
+    /// The arguments of QEMU for it.
     #[must_use]
     pub fn arguments(&self) -> [String; 6] {
         [

@@ -51,7 +51,7 @@ impl UsrFs {
     /// Reads a name.
     ///
     /// # Errors
-    /// It is none of the four.
+    /// It is not one of the four.
     pub fn parse(name: &str) -> Result<Self> {
         [Self::Erofs, Self::Squashfs, Self::Ext4, Self::Btrfs]
             .into_iter()
@@ -65,28 +65,28 @@ impl UsrFs {
 pub enum Change {
     /// A file with this content and mode; its directories are made, what was there is replaced.
     File {
-        /// Where, below /usr.
+        /// The path below /usr.
         path: String,
-        /// What is in it.
+        /// The content.
         content: Vec<u8>,
         /// Permission bits.
         mode: u32,
     },
     /// A file or a whole directory goes.
     Remove {
-        /// Which, below /usr.
+        /// The path below /usr.
         path: String,
     },
 }
 
-/// What a /usr image is made of.
+/// The recipe of a /usr image.
 #[derive(Clone, Debug)]
 pub struct Recipe {
     /// Its file system.
     pub fs: UsrFs,
-    /// Whether a hash tree and a root hash are made.
+    /// True when a hash tree and a root hash are made.
     pub verity: bool,
-    /// What differs from the appliance.
+    /// The changes to the appliance.
     pub changes: Vec<Change>,
 }
 

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What `cargo vm help` prints.
+/// The text of `cargo vm help`.
 pub const HELP: &str = "\
 cargo vm setup                  installs and makes everything that machines need
 cargo vm tools                  prints where the tool root is

@@ -1,5 +1,6 @@
-//! What an encrypted volume holds, without a kernel that opens it: cryptsetup tells the volume key and where the data are,
-//! the cipher is AES-XTS with plain64 vectors (IEEE 1619, Linux' `Documentation/admin-guide/device-mapper/dm-crypt.rst`).
+//! The content of an encrypted volume, without a kernel that opens it: cryptsetup prints the volume key and the offset
+//! of the data, the cipher is AES-XTS with plain64 vectors (IEEE 1619, Linux'
+//! `Documentation/admin-guide/device-mapper/dm-crypt.rst`).
 
 use crate::command;
 use crate::toolroot::ToolRoot;
@@ -12,7 +13,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use xts_mode::{Xts128, get_tweak_default};
 
-/// How much is read at once; a multiple of every sector size.
+/// The number of bytes that are read at once; a multiple of every sector size.
 const PIECE: usize = 1 << 20;
 
 /// The sector that vectors are counted in.

@@ -1,8 +1,8 @@
-//! An image that asks for a whole disk: /usr as it is and an empty second slot for it, an ESP, swap, an encrypted root, a
-//! /home with files in it, and a /srv that takes what is left. All of them appear by the first boot, each as blkid and the
-//! checkers want it; the second boot changes nothing; on a disk that grew the last one grows, and nothing else. A partition
-//! that was there without a label gets the one of its definition with the same write, one may have no identity, and the log
-//! says what is taken for what.
+//! An image that asks for a whole disk: /usr as it is and an empty second slot for it, an ESP, swap, an encrypted root,
+//! a /home with files in it, and a /srv that takes what is left. All of them appear by the first boot, each valid for
+//! blkid and the checkers; the second boot changes nothing; on a disk that grew the last one grows, and nothing else. A
+//! partition that was there without a label gets the one of its definition with the same write, one may have no
+//! identity, and the log names the definition that each partition was taken for.
 
 use super::{Context, lasting, small};
 use crate::command;
@@ -112,14 +112,14 @@ struct Row {
     guid: String,
     start: u64,
     length: u64,
-    /// What blkid calls its content.
+    /// The type of its content by blkid.
     kind: String,
 }
 
 /// The partitions in the order of their numbers, from a table without fault.
 fn table(context: &Context<'_>, disk: &Path) -> Result<Vec<Row>> {
     let tools = &context.bench.tools;
-    // A disk that has grown since is none for the tool.
+    // sfdisk finds fault with a disk that has grown since.
     lasting::faultless(context, disk, 512)?;
     let table: Value =
         serde_json::from_str(&command::output(tools.tool("sfdisk")?.arg("--json").arg(disk))?)?;

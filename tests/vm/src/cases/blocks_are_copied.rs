@@ -22,7 +22,7 @@ const DEFINITIONS: [(&str, &str); 5] = [
     ("30-data", "Type=linux-generic\nLabel=data\nCopyBlocks=/usr/share/blocks\nSizeMaxBytes=4K\n"),
 ];
 
-/// What the path names: no multiple of what is copied at a time.
+/// The length of the file that the path names: not a multiple of the size of a copy step.
 const BLOCKS: usize = (1 << 20) + 3 * 4096;
 
 pub fn run(context: &Context<'_>) -> Result<()> {

@@ -64,7 +64,7 @@ fn unverified(context: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-/// For a module: the kernel gives it to nobody but what is built in.
+/// A parameter of a module: the kernel passes it to built-in code only.
 const PARAMETER: &str = "dm-verity.prefetch_cluster=8192";
 
 /// dm-verity between partitions whose GUIDs say nothing about the root hash.

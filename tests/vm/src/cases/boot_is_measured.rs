@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-/// A PCR that nobody has extended.
+/// A PCR that was not extended.
 const UNTOUCHED: [u8; 32] = [0; 32];
 
 pub fn run(context: &Context<'_>) -> Result<()> {
@@ -92,7 +92,7 @@ pub fn measured(state: &Value) -> Result<String> {
     pcr(state, "15")
 }
 
-/// What the records make of a PCR.
+/// The value of a PCR after the records.
 fn replay(records: &[Value], number: &str) -> Result<[u8; 32]> {
     let mut value = UNTOUCHED;
     for record in

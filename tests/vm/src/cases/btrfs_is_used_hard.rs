@@ -1,6 +1,6 @@
-//! Debian's kernel and btrfs-progs on a btrfs of `hermetic mkfs`, in a machine: filled until nothing is left, scrubbed, every
-//! chunk of it moved by a balance, snapshotted, unmounted. What is read-only is so, what is full says so, the scrub finds no
-//! error, and `btrfs check` has nothing to say afterwards.
+//! Debian's kernel and btrfs-progs on a btrfs of `hermetic mkfs`, in a machine: filled until nothing is left, scrubbed,
+//! every chunk of it moved by a balance, snapshotted, unmounted. The read-only subvolume is read-only, the full file
+//! system reports that it is full, the scrub finds no error, and neither does `btrfs check` afterwards.
 
 use super::{Context, TEST_INIT, lasting};
 use crate::command;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use std::fs;
 use std::process::Command;
 
-/// What is done in the machine. It prints its commands, and ends with the first one that fails.
+/// The script that runs in the machine. It prints its commands, and ends with the first one that fails.
 const SCRIPT: &str = r#"
 set -eux
 modprobe btrfs
@@ -36,7 +36,7 @@ btrfs subvolume list btrfs
 umount btrfs
 "#;
 
-/// Where it is, below /usr.
+/// Its path below /usr.
 const PLACE: &str = "lib/hermetic-test/btrfs.sh";
 
 /// The appliance lacks btrfs-progs, and of its libraries this one.

@@ -1,7 +1,7 @@
-//! A btrfs root on a disk that became larger, in its partition and in a LUKS2 volume: the next boot lengthens the partition
-//! and, without systemd-growfs in /usr, has the kernel grow the mounted file system by as much. What the first boot wrote is
-//! still there, `btrfs check` finds no fault, and the subvolumes are those of the definition: the read-only one is so, the
-//! default one has the system in it.
+//! A btrfs root on a disk that became larger, in its partition and in a LUKS2 volume: the next boot lengthens the
+//! partition and, without systemd-growfs in /usr, has the kernel grow the mounted file system by as much. The file of
+//! the first boot is still there, `btrfs check` finds no fault, and the subvolumes are those of the definition: the
+//! read-only one is read-only, the default one has the system in it.
 
 use super::{Context, lasting, small};
 use crate::command;
@@ -32,7 +32,8 @@ pub fn encrypted(context: &Context<'_>) -> Result<()> {
 
 fn grows(context: &Context<'_>, encrypt: &str, subvolumes: &str) -> Result<()> {
     let text = format!("[Partition]\nType=root\nLabel=root\nFormat=btrfs\nEncrypt={encrypt}\n{subvolumes}");
-    // The partition tells systemd to grow what is in it; only where nobody would is it left to us.
+    // The bit of the partition tells systemd to grow its file system; without systemd-growfs it is left to
+    // hermetic-init.
     let recipe = small::recipe(context, &text)?.without("lib/systemd/systemd-growfs");
     let usr = context.usr(&recipe)?;
     let disk = context.disk("disk.raw", &Image { size: DISK, ..Image::new(context.partitions(&usr)?) })?;

@@ -1,4 +1,4 @@
-//! What a machine test works with: images, machines, and a place for its files.
+//! The context of a machine test: images, machines, and a directory for its files.
 
 use crate::bench::Bench;
 use crate::cache::Scratch;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Where the test init is in /usr, for `hermetic.init=`.
+/// The path of the test init in /usr, for `hermetic.init=`.
 pub const TEST_INIT: &str = "/usr/lib/hermetic-test/test-init";
 
 /// The surroundings of one test. Its files go away with it; its console logs stay until it runs again.
@@ -23,7 +23,7 @@ pub struct Context<'a> {
     pub bench: &'a Bench,
     /// Programs of this workspace.
     pub products: &'a Products,
-    /// How often a series is to repeat what it repeats; None: as often as it says itself.
+    /// The number of repetitions of a series; None: its own number.
     pub times: Option<u32>,
     /// Machines that a series may run at the same time.
     pub jobs: usize,
@@ -136,13 +136,13 @@ impl<'a> Context<'a> {
         *self.note.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = fact.into();
     }
 
-    /// What was said.
+    /// The notes of the test.
     #[must_use]
     pub fn note(&self) -> String {
         self.note.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
-    /// Removes the consoles of a run that nobody will ask about.
+    /// Removes the consoles of a run that are of no further interest.
     ///
     /// # Errors
     /// They cannot be removed.

@@ -9,10 +9,10 @@ use crate::machine::Exit;
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-/// A file that is no program: to run it is to read it, and needs no other file.
+/// A file that is not a program: to run it is to read it, and needs no other file.
 const VICTIM: &str = "lib/hermetic-test/victim";
 
-/// What it begins with, nowhere else in /usr.
+/// The start of its content, which is nowhere else in /usr.
 const SIGN: &[u8] = b"hermetic-victim: nobody reads this by accident";
 
 /// EIO, as Rust prints it with any C library.
@@ -49,7 +49,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Why the file did not run.
+/// The reason why the file did not run.
 fn error(state: &Value) -> Result<String> {
     let error = state.pointer("/runs/0/error").and_then(Value::as_str);
     Ok(error.with_context(|| format!("running the file gave no error: {:?}", state.get("runs")))?.to_owned())

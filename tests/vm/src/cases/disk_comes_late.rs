@@ -1,5 +1,5 @@
-//! The machine has no disk when hermetic-init starts to look for one; then a disk is plugged in. Its bus, its driver and its
-//! partitions come by the kernel's announcements: nothing polls, and nothing but the announcement wakes the boot.
+//! The machine has no disk when hermetic-init starts to look for one; then a disk is plugged in. Its bus, its driver
+//! and its partitions come by the kernel's announcements: the boot does not poll, and only the announcement wakes it.
 
 use super::small::{DEADLINE, ENCRYPTED, Small};
 use super::{Context, lasting};
@@ -21,7 +21,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Boots without a disk and plugs this one in once there is nothing left to do but to wait for it.
+/// Boots without a disk and plugs this one in once the boot only waits for it.
 fn late(context: &Context<'_>, machine: &Machine, disk: &Path) -> Result<Value> {
     let file = format!("driver=raw,node-name=late,file.driver=file,file.filename={}", disk.display());
     let machine = machine

@@ -1,6 +1,7 @@
-//! A disk with two versions of /usr, booted into Debian's whole systemd: version 1, on which somebody edits, removes and adds
-//! files and users, then version 2, then version 1 again. /etc is right each time: what nobody touched is that of the version,
-//! what somebody did stays done. systemd is content each time, and after each change of /usr runs what waits for an update.
+//! A disk with two versions of /usr, booted into Debian's whole systemd: version 1, on which somebody edits, removes
+//! and adds files and users, then version 2, then version 1 again. /etc is right each time: files that were not touched
+//! are those of the version, changes by people stay. systemd comes up without a failure each time, and after each
+//! change of /usr runs the units that wait for an update.
 
 use super::Context;
 use super::volatile::came_up;
@@ -16,15 +17,15 @@ use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(600);
 
-/// Where the factory's files of this test are.
+/// The directory of this test's files in the factory.
 const FACTORY: &str = "share/factory/etc/hermetic-test";
 
-/// What somebody does to the first version's /etc.
+/// The changes that a person makes to the first version's /etc.
 const EDITS: &str = "cd /etc/hermetic-test && echo me >changed && rm removed && echo mine >mine && chmod 600 mode && \
                      echo me >conflict && echo mine:x:1000:1000::/:/bin/sh >>/etc/passwd && \
                      sed -i 's,^root:\\([^:]*\\):0:0:root,root:\\1:0:0:me,' /etc/passwd";
 
-/// What is there afterwards, one line a file.
+/// The files afterwards, one line each.
 const LIST: &str = "cd /etc/hermetic-test && for f in $(find . -type f | sort); do echo $f $(stat -c %a $f) $(cat $f); done; \
                     cut -d: -f1,3,5 /etc/passwd | grep -E '^(root|mine|fresh):'";
 

@@ -1,7 +1,7 @@
-//! A factory reset, asked for by the command line and by both of systemd's EFI variables: the root goes, with what would
-//! open it, a first boot makes another one, and a partition that no definition gives up stays byte for byte. The word of
-//! the command line ends the boot, because it would come again; the firmware's request is taken back, so that the new root
-//! stays. A request of another system, or one that nobody understands, erases nothing.
+//! A factory reset, asked for by the command line and by both of systemd's EFI variables: the root goes, with
+//! everything that would open it, a first boot makes another one, and a partition that no definition gives up stays
+//! byte for byte. The word of the command line ends the boot, because it would come again; the firmware's request is
+//! taken back, so that the new root stays. A request of another system, or one that is not understood, erases nothing.
 
 use super::small::{self, DEADLINE};
 use super::{Context, lasting};
@@ -69,7 +69,7 @@ fn by_command_line(context: &Context<'_>, machine: &Machine, disk: &Path) -> Res
     Ok(())
 }
 
-/// The header and the keyslots of a volume, which is where its key is, are nothing but zeroes.
+/// Checks that the header and the keyslots of a volume, which hold its key, are zeroes.
 fn erased(disk: &Path, old: &lasting::Root) -> Result<()> {
     let mut bytes = vec![0; 16 << 20];
     File::open(disk)?.read_exact_at(&mut bytes, old.start)?;
@@ -84,7 +84,7 @@ fn by_firmware(context: &Context<'_>, machine: &Machine, disk: &Path) -> Result<
             .to_string()
     };
     let mut before = guid()?;
-    // Each boot leaves the request for the next one. The first has none, and keeps the root.
+    // Each boot leaves the request for the next one. The first one finds no request, and keeps the root.
     let boots = [
         (small::efi("FactoryReset", SYSTEMD, "yes"), false),
         (small::efi("FactoryResetRequest", SYSTEMD, &request("debian")), true),

@@ -7,7 +7,7 @@ use super::small::{self, Small};
 use crate::image::{Partition, types};
 use anyhow::{Context as _, Result};
 
-/// A root that nobody opens: the reset is decided before.
+/// The root, which is never opened: the reset is decided before.
 const ROOT: &str = "0b5e7a11-1d2c-4b3a-8f4e-5d6c7b8a9f04";
 
 pub fn run(context: &Context<'_>) -> Result<()> {

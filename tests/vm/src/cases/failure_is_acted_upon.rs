@@ -1,5 +1,5 @@
-//! A boot that cannot go on: there is no disk. Every failure policy acts, in our words and in the world's; `panic=0` waits
-//! for ever.
+//! A boot that cannot go on: there is no disk. Every failure policy acts, by this program's options and by the
+//! kernel's; `panic=0` waits for ever.
 
 use super::{Context, small};
 use crate::initramfs::Initramfs;

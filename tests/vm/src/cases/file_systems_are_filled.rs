@@ -1,5 +1,5 @@
-//! What `hermetic mkfs` makes holds what the kernel puts into it: an ext4 is filled until nothing fits any more, a FAT gets
-//! files, swap is taken. Afterwards e2fsck and fsck.vfat have nothing to say.
+//! File systems of `hermetic mkfs` hold what the kernel writes into them: an ext4 is filled until nothing fits any
+//! more, a FAT gets files, swap is taken. Afterwards e2fsck and fsck.vfat find no fault.
 
 use super::{Context, lasting, script, small};
 use crate::command;
@@ -36,7 +36,7 @@ const MADE: [(&str, &str); 3] = [("ext4", "192M"), ("vfat", "64M"), ("swap", "32
 pub fn run(context: &Context<'_>) -> Result<()> {
     let usr = context.usr(&script::recipe(context)?)?;
     let disk = context.disk("disk.raw", &Image::new(context.partitions(&usr)?))?;
-    // Root is none of what is looked at here.
+    // The root is not one of the file systems under test.
     let words = format!("root=tmpfs {}", script::word("vde"));
     let mut machine = lasting::machine(context, Initramfs::new("virtio"), &usr)?.disk(Disk::new(&disk));
     for (format, size) in MADE {
@@ -49,7 +49,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     let machine = machine.disk(script::disk(context, FILL)?).cmdline(&words);
     let state = context.run(&machine.deadline(2 * small::DEADLINE))?.expect(&Exit::PowerOff)?.state()?;
     let said = script::said(&state)?;
-    // What is still free, two in a hundred, the kernel keeps for its own metadata.
+    // The rest, two in a hundred, is kept by the kernel for its own metadata.
     let full = said.lines().any(|line| line.split_whitespace().eq(["100%", "0"]));
     ensure!(full, "the ext4 is not full:\n{said}");
     ensure!(said.contains("/dev/vdd"), "the kernel uses no swap on /dev/vdd:\n{said}");

@@ -1,6 +1,6 @@
-//! The disk has become larger between two boots: root's partition follows, dm-crypt maps all of it, and the mounted ext4
-//! is grown into it, because the definition asks for it (GrowFileSystem= is yes unless it says no) and this image has no
-//! systemd-growfs that would. e2fsck finds no fault before and after.
+//! The disk has become larger between two boots: root's partition follows, dm-crypt maps all of it, and the mounted
+//! ext4 is grown into it, because the definition asks for it (GrowFileSystem= is yes unless it says no) and this image
+//! has no systemd-growfs to do it. e2fsck finds no fault before and after.
 
 use super::{Context, lasting, script, small};
 use crate::disk::Disk;
@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::fs::OpenOptions;
 
-/// What the disk gains between the boots.
+/// The growth of the disk between the boots.
 const GAIN: u64 = 128 << 20;
 
 /// Prints the blocks of the file system, then checks it while nothing can be written.

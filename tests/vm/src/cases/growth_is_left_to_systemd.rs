@@ -1,5 +1,6 @@
-//! The disk has become larger between two boots, and root's partition follows. What is in it stays as it is when systemd-growfs of
-//! the image will grow it, because the partition has the bit for that, and when the definition says `GrowFileSystem=no`.
+//! The disk has become larger between two boots, and root's partition follows. Its file system keeps its size when
+//! systemd-growfs of the image will grow it, because the partition has the bit for that, and when the definition says
+//! `GrowFileSystem=no`.
 
 use super::small::{self, PLAIN, Small};
 use super::{Context, lasting};
@@ -9,10 +10,10 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::fs::OpenOptions;
 
-/// What the disk gains between the boots.
+/// The growth of the disk between the boots.
 const GAIN: u64 = 64 << 20;
 
-/// Who grows what has the bit, below /usr.
+/// The program that grows the file systems of partitions with the bit, below /usr.
 const GROWFS: &str = "lib/systemd/systemd-growfs";
 
 pub fn run(context: &Context<'_>) -> Result<()> {

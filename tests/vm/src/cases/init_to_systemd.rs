@@ -1,6 +1,5 @@
-//! How long it takes from /init to systemd, on the first and on later boots, plain and encrypted, against an init that
-//! does nothing but load modules, mount and execute. Nothing is broken here; what is too large or too slow
-//! fails.
+//! The time from /init to systemd, on the first and on later boots, plain and encrypted, against an init that does
+//! nothing but load modules, mount and execute. Nothing is broken here; a size or a time over its limit fails.
 
 use super::Context;
 use crate::numbers::{Way, measure};

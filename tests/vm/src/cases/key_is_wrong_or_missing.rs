@@ -1,5 +1,5 @@
-//! The initramfs has another key file than the one that locked the root, or none: the root is an error to report and never
-//! a reason to format. Without a key file the first boot makes nothing either.
+//! The initramfs has another key file than the one that locked the root, or no key file: the root is an error to report
+//! and never a reason to format. Without a key file the first boot makes nothing either.
 
 use super::Context;
 use super::small::{self, ENCRYPTED, KEY, Small};

@@ -1,5 +1,6 @@
-//! The initramfs has no key file of its own for the root: the key comes from the hypervisor as a credential, from the file
-//! that is named after the volume, or from the file that the command line names; and the volume gets the name that is asked for.
+//! The initramfs has no key file of its own for the root: the key comes from the hypervisor as a credential, from the
+//! file that is named after the volume, or from the file that the command line names; and the volume gets the requested
+//! name.
 
 use super::small::{self, ENCRYPTED, KEY, Small};
 use super::{Context, TEST_INIT, lasting};

@@ -1,6 +1,6 @@
-//! What must hold for every appliance, whatever its /usr is made of and whatever it is plugged into: the first boot makes
-//! a root, and the second boot has the same one, with the same machine id and the file that was written into it, and the
-//! partition table without fault.
+//! The conditions of every appliance, whatever its /usr is made of and whatever it is plugged into: the first boot
+//! makes a root, and the second boot has the same one, with the same machine id and the file that was written into it,
+//! and the partition table without fault.
 
 use super::small::{DEADLINE, KEY};
 use super::{Context, TEST_INIT};
@@ -43,7 +43,7 @@ pub struct Root {
     pub number: usize,
     /// The partition's GUID.
     pub guid: String,
-    /// Where it begins, bytes.
+    /// The start in bytes.
     pub start: u64,
     /// Bytes.
     pub length: u64,
@@ -72,10 +72,10 @@ pub fn faultless(context: &Context<'_>, disk: &Path, sector: u32) -> Result<()> 
     Ok(())
 }
 
-/// The root, also in a table that only its backup tells of.
+/// The root, also in a table that only the backup describes.
 ///
 /// # Errors
-/// There is none.
+/// There is no root.
 pub fn find_root(context: &Context<'_>, disk: &Path, sector: u32) -> Result<Root> {
     let mut sfdisk = context.bench.tools.tool("sfdisk")?;
     sfdisk.args(["--sector-size", &sector.to_string(), "--json"]).arg(disk);
@@ -101,7 +101,7 @@ pub fn find_root(context: &Context<'_>, disk: &Path, sector: u32) -> Result<Root
     Ok(Root { number: index + 1, guid, start, length, content: content.join(" ") })
 }
 
-/// What two boots found.
+/// The results of two boots.
 #[derive(Debug)]
 pub struct Boots {
     /// The test init's facts about the first boot.
@@ -201,7 +201,7 @@ pub fn file<'a>(state: &'a Value, path: &str) -> Option<&'a Value> {
 /// The machine id that is offered to systemd.
 ///
 /// # Errors
-/// There is none.
+/// There is no machine id.
 pub fn machine_id(state: &Value) -> Result<&str> {
     let id = file(state, "/run/machine-id").and_then(|file| file.get("text")?.as_str()).map(str::trim_end);
     let id = id.context("no machine id is offered in /run/machine-id")?;
@@ -226,10 +226,10 @@ pub fn mounted(state: &Value, at: &str, expected: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether what is mounted there is read-only.
+/// Returns true when the mount there is read-only.
 ///
 /// # Errors
-/// Nothing is.
+/// Nothing is mounted there.
 pub fn is_read_only(state: &Value, at: &str) -> Result<bool> {
     let mounts = state.get("mounts").and_then(Value::as_array).context("no mounts in the state")?;
     let there = |mount: &&Value| mount.get("mountpoint").and_then(Value::as_str) == Some(at);

@@ -16,7 +16,7 @@ use std::path::Path;
 const HEADER: usize = 16384;
 const BINARY: usize = 4096;
 
-/// Where the checksum stands in the binary part, and how much room it has.
+/// The place and length of the checksum in the binary part, in bytes.
 const CHECKSUM: std::ops::Range<usize> = 448..512;
 
 pub fn run(context: &Context<'_>) -> Result<()> {
@@ -82,7 +82,7 @@ fn luks1(context: &Context<'_>) -> Result<Vec<u8>> {
     Ok(start)
 }
 
-/// Where the root partition begins, bytes.
+/// The start of the root partition in bytes.
 fn root(context: &Context<'_>, disk: &Path) -> Result<u64> {
     let mut sfdisk = context.bench.tools.tool("sfdisk")?;
     let table: serde_json::Value = serde_json::from_str(&command::output(sfdisk.arg("--json").arg(disk))?)?;
@@ -112,7 +112,7 @@ fn name_the_null_cipher(copy: &mut [u8]) -> Result<()> {
     field(copy, &digest)
 }
 
-/// What cryptsetup says about the header at `place`.
+/// The header at `place` as cryptsetup prints it.
 fn dump(context: &Context<'_>, disk: &Path, place: u64) -> Result<String> {
     let mut start = vec![0; 16 << 20];
     File::open(disk)?.read_exact_at(&mut start, place)?;

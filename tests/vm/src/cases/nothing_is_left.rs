@@ -1,6 +1,7 @@
-//! What hermetic-init leaves to the next program: one process, its arguments, environment, limits, signals and the
-//! kernel's settings as the kernel itself gives them to an init, no descriptor, no key, no file of the initramfs, and in
-//! /run only what was agreed. The yardstick is the test init started by the kernel out of the same initramfs.
+//! The state that hermetic-init leaves to the next program: one process, its arguments, environment, limits, signals
+//! and the kernel's settings as the kernel itself gives them to an init, no descriptor, no key, no file of the
+//! initramfs, and in /run only the agreed files. The yardstick is the test init started by the kernel out of the same
+//! initramfs.
 
 use super::small::{DEADLINE, ENCRYPTED, KEY, Small};
 use super::{Context, TEST_INIT};
@@ -11,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 use std::fs::File;
 
-/// Bytes in the initramfs that nobody needs, to be missed from the memory.
+/// The size of useless data in the initramfs in bytes, to be missed from the memory.
 const BALLAST: u64 = 24 << 20;
 
 /// Words that mean nothing: the kernel gives them to init as argument and as environment.
@@ -134,7 +135,7 @@ fn run_holds_what_was_agreed(run: &Value) -> Result<()> {
     Ok(())
 }
 
-/// Type and description of every key that is no ring of keys. The kernel itself makes some.
+/// Type and description of every key that is not a keyring. The kernel itself makes some.
 fn keys(lines: &Value) -> Result<Vec<String>> {
     let lines = lines.as_array().context("no /proc/keys in the state")?;
     let keys = lines.iter().filter_map(Value::as_str).map(|line| {

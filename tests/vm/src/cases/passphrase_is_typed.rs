@@ -1,6 +1,6 @@
-//! The initramfs has no key file: somebody types the passphrase. Over the serial console a wrong one first, then the right one
-//! with typing errors that are taken back; over a virtual terminal by the keyboard. Nothing that was typed is shown. When nobody
-//! types, or only wrong ones, the failure policy has the last word.
+//! The initramfs has no key file: the passphrase is typed. Over the serial console a wrong one first, then the right
+//! one with typing errors that are taken back; over a virtual terminal by the keyboard. Typed characters are not shown.
+//! Without an answer, or with wrong ones only, the failure policy acts.
 
 use super::small::{self, DEADLINE, ENCRYPTED, IMPATIENT, Small};
 use super::{Context, TEST_INIT};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 /// Short enough to get Argon2id.
 const PASSPHRASE: &str = "correct horse";
 
-/// What is asked; the partition's label is that of the header.
+/// The question; the partition's label is that of the header.
 const QUESTION: &str = "Passphrase for root on vda3 \"root\":";
 
 pub fn run(context: &Context<'_>) -> Result<()> {

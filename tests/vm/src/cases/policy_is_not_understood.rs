@@ -1,6 +1,6 @@
-//! /usr's repart.d says something that nobody can do, knows or can read. It refuses, with file and line, before the first
-//! write: to pass over a word of policy would be to make another disk than was asked for. So does a file system that this
-//! initramfs cannot mount. When systemd-repart is masked, nobody reads it, and there is no root.
+//! /usr's repart.d has a word that is not possible, not known or not readable. It is refused, with file and line,
+//! before the first write: to pass over a word of policy would be to make another disk than was asked for. So does a
+//! file system that this initramfs cannot mount. When systemd-repart is masked, it is not read, and there is no root.
 
 use super::Context;
 use super::small::{self, PLAIN, Small};
@@ -13,7 +13,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
         (PLAIN.replace("ext4", "xfs"), "50-root.conf:4: Format=xfs is not supported"),
         (PLAIN.replace("=ext4", "=vfat"), "50-root.conf:4: Format=vfat for the root partition"),
         (PLAIN.replace("=root\nLabel", "=lair\nLabel"), "50-root.conf:2: Type=lair is not supported"),
-        // Understood, and made in vain: nobody would find such a root.
+        // Understood, and useless: discovery would not find such a root.
         (format!("{PLAIN}NoAuto=yes\n"), "there would still be no root"),
         (PLAIN.replace("Label=root", "Label=_root"), "there would still be no root"),
         ("[Partition]\nType=swap\nSizeMinBytes=16M\n".to_owned(), "there would still be no root"),

@@ -23,7 +23,7 @@ use std::sync::{Mutex, PoisonError};
 /// Sectors of the table at either end of the disk (UEFI 2.10, section 5.3: 16 KiB of entries, a header, the MBR).
 const TABLE: u64 = 34;
 
-/// Where the root keeps the machine id until systemd has committed it.
+/// The file in which the root keeps the machine id until systemd has committed it.
 const KEPT: &str = "/var/lib/hermetic-init/machine-id";
 
 /// Every so many failures of an encrypted root the machine is booted once more, and a word is said.
@@ -50,7 +50,7 @@ fn series(context: &Context<'_>, counts: [usize; 3], jobs: usize) -> Result<()> 
         let whole = Whole::of(&bench.record("")?)?;
         bench.cut_and_boot(count, &whole, &tally, jobs)?;
     }
-    // What stays of a root is told from a new one by its machine id, here too.
+    // An old root and a new one are told apart by the machine id, here too.
     let bench = Bench::new(context, RESETTABLE, true)?;
     let whole = Whole::of(&context.run(&bench.machine.clone().disk(Disk::new(&bench.disk)))?)?;
     bench.record("systemd.factory_reset")?.expect(&Exit::Reboot)?.line("has reset this system.")?;
@@ -60,7 +60,7 @@ fn series(context: &Context<'_>, counts: [usize; 3], jobs: usize) -> Result<()> 
     tally.verdict()
 }
 
-/// What has come of the failures so far.
+/// The results of the failures so far.
 #[derive(Debug, Default)]
 struct Tally {
     all: usize,
@@ -108,7 +108,7 @@ impl std::fmt::Display for Tally {
     }
 }
 
-/// What the boot that nothing interrupted left.
+/// The result of the boot that was not interrupted.
 struct Whole {
     id: String,
     etc: Vec<String>,
@@ -178,7 +178,7 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// Leaves the disk as this failure would have, and boots from it. Whether the root is the one of `whole`.
+    /// Leaves the disk as this failure would have, and boots from it. Returns true when the root is the one of `whole`.
     fn converges(
         &self,
         recording: &Recording,
@@ -191,7 +191,8 @@ impl<'a> Bench<'a> {
         recording.replay(disk, cut)?;
         let id = self.boot(disk, whole)?;
         self.check(disk, &id)?;
-        // What the host reads of an encrypted root is what the machine would, but only the machine can say so.
+        // The host reads the same as the machine from an encrypted root, but only the machine can open it as the boot
+        // does.
         if self.encrypted && twice {
             let again = self.boot(disk, whole)?;
             ensure!(again == id, "the machine id was {id} and is {again}");
@@ -209,7 +210,8 @@ impl<'a> Bench<'a> {
         Ok(found.id)
     }
 
-    /// sfdisk finds no fault with the table, e2fsck none with the root, and the root keeps this machine id.
+    /// Checks that sfdisk finds no fault with the table, e2fsck none with the root, and that the root keeps this
+    /// machine id.
     fn check(&self, disk: &Path, id: &str) -> Result<()> {
         let tools = &self.context.bench.tools;
         let root = lasting::root_on(self.context, disk, 512)?;
@@ -234,7 +236,7 @@ fn part(disk: &Path, to: &Path, start: u64, length: u64) -> Result<()> {
     Ok(())
 }
 
-/// Where the power fails: half of the failures are around the writes of the table, the others spread over the rest.
+/// The points of the power failures: half of them are around the writes of the table, the others spread over the rest.
 fn cuts(recording: &Recording, sectors: u64, count: usize) -> Result<Vec<Cut>> {
     let entries = &recording.entries;
     let table: Vec<usize> = (entries.iter().enumerate())
@@ -269,7 +271,7 @@ fn spread(all: &[Cut], count: usize) -> Vec<Cut> {
     (0..count).filter_map(|number| all.get(all.len() * number / count)).copied().collect()
 }
 
-/// What is in /etc, but for the machine id: that one may be another when the boot starts over.
+/// The content of /etc, but for the machine id: that one may be another when the boot starts over.
 ///
 /// # Errors
 /// It is not that of a populated root.

@@ -1,6 +1,7 @@
-//! The power fails while /etc follows a new /usr: the writes of the update's boot are recorded, and the disk is put back to
-//! what it was after some of them, spread over all of them. The next boot, of the new version or of the old one, has the
-//! /etc of that version in every file, with what somebody changed and removed, and e2fsck finds no fault with the root.
+//! The power fails while /etc follows a new /usr: the writes of the update's boot are recorded, and the disk is put
+//! back to what it was after some of them, spread over all of them. The next boot, of the new version or of the old
+//! one, has the /etc of that version in every file, with the changes and removals of a person, and e2fsck finds no
+//! fault with the root.
 
 use super::small::{self, PLAIN};
 use super::{Context, TEST_INIT, lasting, power_fails};
@@ -19,7 +20,7 @@ use std::sync::{Mutex, PoisonError};
 
 const FACTORY: &str = "share/factory/etc/hermetic-test";
 
-/// What somebody did to the first version's /etc.
+/// The changes by a person to the first version's /etc.
 const EDITS: &str = "hermetic.test.write=/etc/hermetic-test/changed:me hermetic.test.remove=/etc/hermetic-test/removed \
                      hermetic.test.write=/etc/hermetic-test/mine:mine";
 
@@ -118,7 +119,7 @@ fn version(context: &Context<'_>, files: &[&str], text: &str) -> Result<Usr> {
     context.usr(&recipe)
 }
 
-/// What e2fsck says about the root.
+/// Checks that e2fsck finds no fault with the root.
 fn check(context: &Context<'_>, disk: &Path) -> Result<()> {
     let root = lasting::root_on(context, disk, 512)?;
     let image = disk.with_extension("root");

@@ -1,6 +1,6 @@
-//! The start of the disk is wiped before the first boot, protective MBR and primary GPT: /usr is found by the backup, and all
-//! is whole again when the root is in the table. The GPT is overwritten again before the third boot, which has nothing to
-//! make: it boots the same root by the backup, and writes nothing to the table.
+//! The start of the disk is wiped before the first boot, protective MBR and primary GPT: /usr is found by the backup,
+//! and both tables are valid again when the root is in the table. The GPT is overwritten again before the third boot,
+//! which makes no partition: it boots the same root by the backup, and writes nothing to the table.
 
 use super::small::{ENCRYPTED, Small};
 use super::{Context, lasting};

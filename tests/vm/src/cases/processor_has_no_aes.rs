@@ -1,5 +1,5 @@
-//! A processor without AES instructions: the module made for them finds no use (`ENODEV`), and the portable one, which the
-//! initramfs has as the fallback, makes and opens the root. The same machine with them is the premise.
+//! A processor without AES instructions: the module made for them finds no use (`ENODEV`), and the portable one, which
+//! the initramfs has as the fallback, makes and opens the root. The same machine with AES instructions is the premise.
 
 use super::small::{ENCRYPTED, Small};
 use super::{Context, lasting};

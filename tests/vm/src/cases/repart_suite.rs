@@ -22,7 +22,7 @@ use crate::machine::Exit;
 use anyhow::{Result, ensure};
 use std::fs;
 
-/// What must pass.
+/// The functions that must pass.
 const FUNCTIONS: [&str; 20] = [
     "testcase_basic",
     "testcase_dropin",
@@ -71,7 +71,7 @@ mkdir -p \"$3\"
 mount \"${loop}p1\" \"$3\"
 ";
 
-/// What is changed in the suite: its text, and what stands there instead.
+/// The changes to the suite: its text, and the replacement.
 const CHANGES: [(&str, &str); 5] = [
     // Part 6 of "basic" wants files on an encrypted partition of an image, which is refused; parts 1 to 5 end before.
     ("    echo \"*** 6. Testing Format=/Encrypt=/CopyFiles= ***\"\n", "    return 0\n"),

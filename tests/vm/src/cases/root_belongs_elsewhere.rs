@@ -1,6 +1,6 @@
-//! What the first boot formats says where it belongs (`AddValidateFS=`, systemd-validatefs(8)). Somebody changes the
-//! partition table, so that /home is taken for the root and the root for /home: it is refused. With the table as it was,
-//! the same file systems boot.
+//! A file system that the first boot makes names its place (`AddValidateFS=`, systemd-validatefs(8)). A stranger
+//! changes the partition table, so that /home is taken for the root and the root for /home: it is refused. With the
+//! table as it was, the same file systems boot.
 
 use super::Context;
 use super::lasting;

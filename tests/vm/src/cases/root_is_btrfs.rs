@@ -1,5 +1,5 @@
-//! `Format=btrfs`, in the partition itself and encrypted, with /var as a subvolume: Debian's whole systemd comes up twice
-//! from the same disk, the second time with what the first left, and btrfs finds no fault with either.
+//! `Format=btrfs`, in the partition itself and encrypted, with /var as a subvolume: Debian's whole systemd comes up
+//! twice from the same disk, the second time with the files of the first, and btrfs finds no fault with either.
 
 use super::Context;
 use super::volatile::{came_up, questions};
@@ -65,7 +65,7 @@ fn twice(context: &Context<'_>, encrypt: &str) -> Result<PathBuf> {
     Ok(disk)
 }
 
-/// What the third partition holds.
+/// The content of the third partition.
 fn root(context: &Context<'_>, disk: &Path) -> Result<PathBuf> {
     let tools = &context.bench.tools;
     let table: Value =

@@ -1,6 +1,6 @@
 //! A root whose superblock is gone, a volume both of whose headers are damaged, and one whose headers are gone: each is
-//! reported, and not a byte of the disk changes. What cannot be opened may still be rescued, unless somebody formats it.
-//! (A wrong key is a case of its own.)
+//! reported, and not a byte of the disk changes. A root that cannot be opened may still be rescued, unless it is
+//! formatted. (A wrong key is a case of its own.)
 
 use super::Context;
 use super::lasting;

@@ -1,7 +1,7 @@
-//! `Encrypt=tpm2`: the first boot seals root to the TPM2 and shows a recovery key; the second opens it with nobody there.
-//! What breaks the seal is said in one line, and the next key has its turn: another state of the boot, a TPM that was cleared, none.
-//! After the initrd nobody unseals it again. A stranger's root that is sealed to the same TPM opens, but PCR 15 tells, and
-//! what the true system sealed to it stays closed.
+//! `Encrypt=tpm2`: the first boot seals root to the TPM2 and shows a recovery key; the second opens it unattended. The
+//! reason of a broken seal is printed in one line, and the next key is tried: another state of the boot, a TPM that was
+//! cleared, a missing TPM. After the initrd it cannot be unsealed again. A stranger's root that is sealed to the same
+//! TPM opens, but PCR 15 differs, and secrets that the true system sealed to it stay closed.
 
 use super::small::{self, IMPATIENT, KEY, Small};
 use super::{Context, TEST_INIT, boot_is_measured, lasting, tpm2};
@@ -20,7 +20,7 @@ const SEALED: &str = "[Partition]\nType=root\nLabel=root\nFormat=ext4\nEncrypt=t
 /// Sealed to the phase of the boot as well, which is over when the real system runs.
 const PHASE: &str = "hermetic.tpm2-pcrs=7+11";
 
-/// What systemd-cryptsetup says when a PCR is another one than at sealing.
+/// The message of systemd-cryptsetup when a PCR differs from the one at sealing.
 const REFUSED: &str = "Failed to unseal secret using TPM2: Operation not permitted";
 
 pub fn run(context: &Context<'_>) -> Result<()> {
@@ -105,7 +105,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     without_a_tpm(context)
 }
 
-/// A first boot on a machine that has none: refused, unless the command line knows another lock.
+/// A first boot on a machine without a TPM: refused, unless the command line has another key.
 fn without_a_tpm(context: &Context<'_>) -> Result<()> {
     let small = Small::new(context, SEALED)?;
     let machine = small.machine(context)?;

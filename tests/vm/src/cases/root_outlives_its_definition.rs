@@ -1,6 +1,6 @@
-//! An update asks for more than the disk has: root is to be larger than it can become, and a partition is to be made for
-//! which there is no room. Nothing of repart.d is applied, as systemd-repart would apply nothing, and the machine boots
-//! with the root that it had: systemd's initrd does not stop either when systemd-repart fails.
+//! An update asks for more than the disk has: root is to be larger than it can become, and there is no room for a new
+//! partition. Nothing of repart.d is applied, as systemd-repart would apply nothing, and the machine boots with the
+//! root that it had: systemd's initrd does not stop either when systemd-repart fails.
 
 use super::small::{self, PLAIN};
 use super::{Context, TEST_INIT, lasting};

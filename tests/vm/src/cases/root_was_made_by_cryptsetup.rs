@@ -1,8 +1,9 @@
-//! The root was there before us: LUKS2 by cryptsetup and ext4 by mkfs.ext4, empty. Argon2id and PBKDF2, encryption sectors of
-//! 512 and of 4096 bytes, strangers' passphrases in the key slots before ours. It is opened, populated and found again.
+//! The root was not made by hermetic-init: LUKS2 by cryptsetup and ext4 by mkfs.ext4, empty. Argon2id and PBKDF2,
+//! encryption sectors of 512 and of 4096 bytes, strangers' passphrases in the key slots before ours. It is opened,
+//! populated and found again.
 //!
-//! cryptsetup writes the header here; it maps the volume in a machine of its own, for mkfs.ext4, because the host may have
-//! no device-mapper.
+//! cryptsetup writes the header here; it maps the volume in a machine of its own, for mkfs.ext4, because the host may
+//! have no device-mapper.
 
 use super::small::{self, DEADLINE, ENCRYPTED, KEY};
 use super::{Context, lasting};
@@ -28,7 +29,7 @@ const ARGON2ID: &[&str] = &[
 ];
 const PBKDF2: &[&str] = &["--pbkdf", "pbkdf2", "--hash", "sha256", "--pbkdf-force-iterations", "1000"];
 
-/// A volume: its options, the derivations of the strangers' slots, and of ours behind them.
+/// A volume: its options, the derivations of the strangers' slots, and of our slot behind them.
 struct Volume {
     name: &'static str,
     options: &'static [&'static str],
@@ -109,7 +110,7 @@ fn format(context: &Context<'_>) -> Result<()> {
     for (volume, device) in VOLUMES.iter().zip(["vdb", "vdc"]) {
         machine = machine.disk(Disk::new(&image(context, volume)));
         let name = volume.name;
-        // There is no udev to wait for.
+        // There is no udev, so nothing waits for it.
         for run in [
             format!("cryptsetup+open+--key-file+/run/key+/dev/{device}+{name}"),
             format!("mkfs.ext4+-q+/dev/mapper/{name}"),

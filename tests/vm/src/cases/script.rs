@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::fs;
 
-/// The whole appliance with the test init: a shell and every tool. Root is encrypted, and nobody but us grows it.
+/// The whole appliance with the test init: a shell and every tool. Root is encrypted, and only hermetic-init grows it.
 ///
 /// # Errors
 /// The test init was not built.
@@ -35,7 +35,7 @@ pub fn word(device: &str) -> String {
     format!("hermetic.test.run=/usr/bin/sh+/dev/{device}")
 }
 
-/// What the script printed. It must have ended well.
+/// The output of the script. It must have ended well.
 ///
 /// # Errors
 /// It was not run, or failed.

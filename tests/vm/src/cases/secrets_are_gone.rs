@@ -1,7 +1,7 @@
-//! What of a root's secrets is in the machine's memory once hermetic-init has handed over: the volume key as often as after
-//! cryptsetup has opened the same volume on the same kernel, which is where dm-crypt needs it, after a boot that made the root,
-//! after one for which the passphrase was typed and after one that a TPM opened; of what was typed, right or wrong, and of what
-//! the TPM released, nothing. No keyring has a key, and dm-crypt's table names its own.
+//! The secrets of a root in the machine's memory once hermetic-init has handed over: the volume key as often as after
+//! cryptsetup has opened the same volume on the same kernel, which is where dm-crypt needs it, after a boot that made
+//! the root, after one for which the passphrase was typed and after one that a TPM opened; of a typed passphrase, right
+//! or wrong, and of a secret that the TPM released, nothing. No keyring has a key, and dm-crypt's table names its own.
 
 use super::lasting;
 use super::root_is_sealed::percent;
@@ -29,7 +29,7 @@ const UNBOUND: &str = "hermetic.tpm2-pcrs=";
 
 /// Short enough to get Argon2id, and like nothing else that a machine has in its memory.
 const PASSPHRASE: &str = "Wq7-tangerine-0451-Zx8";
-/// What is typed first.
+/// The first passphrase that is typed.
 const WRONG: &str = "Vp3-marmalade-1984-Ky6";
 
 /// MiB.
@@ -138,7 +138,7 @@ fn volume_key(context: &Context<'_>, volume: &Path) -> Result<Vec<u8>> {
     Ok(key)
 }
 
-/// What the TPM keeps for the volume, as cryptsetup prints the volume's only token.
+/// The TPM's blob for the volume, as cryptsetup prints the volume's only token.
 fn blob(context: &Context<'_>, volume: &Path) -> Result<Vec<u8>> {
     let mut dump = context.bench.tools.tool("cryptsetup")?;
     let metadata = command::output(dump.args(["luksDump", "--dump-json-metadata"]).arg(volume))?;
@@ -163,7 +163,7 @@ fn cryptsetup_opens(context: &Context<'_>, volume: &Path, secret: &[u8]) -> Resu
         context.disk("other.raw", &Image { size: 384 << 20, ..small::image(context.partitions(&usr)?) })?;
     let text = percent(PASSPHRASE.as_bytes());
     let (bytes, coded) = (percent(secret), percent(base64::encode(secret).as_bytes()));
-    // There is no udev to wait for.
+    // There is no udev, so nothing waits for it.
     let words = format!(
         "hermetic.test.write=/run/key:{text} hermetic.test.write=/run/bytes:{bytes} hermetic.test.write=/run/text:{coded} \
          hermetic.test.run=/usr/bin/env+DM_DISABLE_UDEV=1+cryptsetup+open+--key-file+/run/key+/dev/vdb+volume"
@@ -184,7 +184,7 @@ fn nothing_to_read(state: &Value) -> Result<()> {
         // ID, flags, usage, expiry, permissions, UID, GID, type, description (keyrings(7)).
         let mut words = key.split_whitespace().skip(7);
         let kind = words.next().unwrap_or_default();
-        // Which the kernel makes for self-encrypting disks, empty (block/sed-opal.c).
+        // The kernel makes this keyring for self-encrypting disks, empty (block/sed-opal.c).
         let own = words.next() == Some("opal-boot-pin:");
         if ["logon", "user", "encrypted", "trusted"].contains(&kind) && !own {
             bail!("a key is left: {key}");

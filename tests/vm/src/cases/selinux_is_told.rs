@@ -1,6 +1,7 @@
-//! An image with SELinux: systemd loads the policy when it starts, so what was made before that has no label. A first boot lists all
-//! that is at the top of the root but for what is mounted there; an update lists what it made, and the user databases. systemd
-//! labels what is listed in /run/systemd/relabel-extra.d, and below it (systemd: src/shared/mount-setup.c).
+//! An image with SELinux: systemd loads the policy when it starts, so files that were made before that have no label. A
+//! first boot lists every entry of the top directory but for mount points; an update lists the files that it made, and
+//! the user databases. systemd labels the paths that are listed in /run/systemd/relabel-extra.d, and below it (systemd:
+//! src/shared/mount-setup.c).
 
 use super::small::{self, PLAIN};
 use super::{Context, TEST_INIT, lasting};
@@ -13,7 +14,7 @@ use serde_json::Value;
 
 const LIST: &str = "/run/systemd/relabel-extra.d/hermetic-init.relabel";
 
-/// What systemd does at the end of a first boot.
+/// The write by which systemd commits the machine id at the end of a first boot.
 const COMMIT: &str = "hermetic.test.write=/etc/machine-id:0123456789abcdef0123456789abcdef";
 
 pub fn run(context: &Context<'_>) -> Result<()> {

@@ -1,7 +1,7 @@
-//! The smallest appliance that hermetic-init takes for one, and what a refusal of it must look like.
+//! The smallest appliance that hermetic-init takes for one, and the checks of a refusal.
 //!
-//! Refusals and hand-overs to the test init need no C library, no shell and no modules in /usr: without them its image is
-//! made in a second and a disk is compared in a blink.
+//! Refusals and hand-overs to the test init need no C library, no shell and no modules in /usr: without them its image
+//! is made in a second and a disk is compared in a blink.
 
 use super::{Context, TEST_INIT};
 use crate::command;
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// What the key file holds.
+/// The content of the key file.
 pub const KEY: &[u8] = b"thirty-two bytes, and one more to go";
 
 /// repart.d for a root that the key file opens.
@@ -28,13 +28,13 @@ pub const ENCRYPTED: &str =
 /// repart.d for a plain root.
 pub const PLAIN: &str = "[Partition]\nType=root\nLabel=root\nFormat=ext4\nEncrypt=off\nSizeMinBytes=64M\n";
 
-/// What makes a refusal quick: no time to read it, little patience with disks, and nobody is asked.
+/// The options that make a refusal quick: no time to read it, little patience with disks, and no question.
 pub const IMPATIENT: &str = "hermetic.failure-delay=0 hermetic.device-timeout=3 rd.luks.options=headless";
 
 /// A whole run, also when the host is busy.
 pub const DEADLINE: Duration = Duration::from_secs(240);
 
-/// Where the first partition of an image begins, bytes.
+/// The start of the first partition of an image in bytes.
 pub const FIRST: u64 = 1 << 20;
 
 /// A /usr with systemd's program, the factory /etc, sysusers.d, the test init and this repart.d file.
@@ -115,7 +115,7 @@ impl Small {
         outcome.expect(&Exit::PowerOff)?.state()
     }
 
-    /// Where the verity partition begins, bytes.
+    /// The start of the verity partition in bytes.
     ///
     /// # Errors
     /// The image cannot be measured.

@@ -1,7 +1,8 @@
 //! Debian's whole systemd on an encrypted root, twice from the same disk. The first boot makes the root and comes up
-//! with no failed unit, no job left and the units of a first boot run; the second finds what the first left and runs
-//! none of them again. The real tools, asked from inside, see the devices as if systemd's own initrd had made them, and
-//! a second machine, which opens the root with cryptsetup, finds no fault in the file system after either boot.
+//! with no failed unit, no job left and the units of a first boot run; the second finds the files of the first and runs
+//! none of these units again. The real tools, asked from inside, see the devices as if systemd's own initrd had made
+//! them, and a second machine, which opens the root with cryptsetup, finds no fault in the file system after either
+//! boot.
 
 use super::{Context, TEST_INIT};
 use crate::command;
@@ -59,7 +60,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What systemd stands on.
+/// The devices and file systems that systemd runs on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stands<'a> {
     /// Device and file system of the root.
@@ -73,7 +74,7 @@ const STANDS: Stands<'static> = Stands { root: "/dev/mapper/root ext4", usr: "/d
 /// The word that starts the unit of a first boot.
 pub(super) const WANTS: &str = "systemd.wants=hermetic-first.service";
 
-/// What [`came_up`] and [`units_of_the_first_boot`] look at.
+/// The questions that [`came_up`] and [`units_of_the_first_boot`] need.
 pub(super) fn questions(context: &Context<'_>, name: &str, proof: &str) -> Inside {
     let show = |unit: &str| format!("systemctl show --property=ActiveState,ConditionResult,Result {unit}");
     Inside::new(&context.file(name))
@@ -160,7 +161,7 @@ pub(super) fn units_of_the_first_boot(answers: &Answers, first: bool) -> Result<
     Ok(())
 }
 
-/// What cryptsetup, dmsetup, lsblk and udev see.
+/// Checks that cryptsetup, dmsetup, lsblk and udev agree.
 fn tools_agree(answers: &Answers, root_hash: &str) -> Result<()> {
     answers.contains("luks", "Version:       \t2")?;
     let metadata = answers.json("luks-metadata")?;

@@ -105,7 +105,7 @@ fn ours_is_for_the_signer(context: &Context<'_>, public: &Path, signatures: &Pat
     let outcome = context.run(&second.disk(Disk::new(&small.disk)))?;
     outcome.expect(&Exit::PowerOff)?.line("TPM2 token 0 opens keyslot 0")?;
 
-    // Where they are looked for otherwise they do not count.
+    // Signatures in the default place do not count when another place is named.
     let third = machine(&keyed.file(signatures, "/.extra/tpm2-pcr-signature.json"))?.cmdline(elsewhere);
     let says = ["vda3", "/etc/approved.json: No such file", "no signature for PCR 11", "headless"];
     small::refuses(context, &third, &small.disk, "root", &says).map(drop)
@@ -195,7 +195,7 @@ fn opened(outcome: &Outcome, by: &str) -> Result<()> {
     opened_silently(outcome.expect(&Exit::PowerOff)?, by)
 }
 
-/// However it ended: this opened the root, and the log has no secret.
+/// Checks that this opened the root, however the boot ended, and that the log has no secret.
 fn opened_silently(outcome: &Outcome, by: &str) -> Result<()> {
     outcome.line(by)?;
     for secret in WRONG_PINS.into_iter().chain([PIN, std::str::from_utf8(KEY)?]) {

@@ -1,5 +1,5 @@
-//! What the cases with a TPM2 share: an appliance with systemd's tools for it, machines that nobody sits at, and what the
-//! test init was asked to run.
+//! The parts that the cases with a TPM2 share: an appliance with systemd's tools for it, unattended machines, and the
+//! programs that the test init runs.
 
 use super::small::DEADLINE;
 use super::{Context, TEST_INIT, lasting};
@@ -13,8 +13,9 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-/// What systemd-cryptenroll and systemd-cryptsetup are, and load when a TPM is asked. They come from the tool root, which is
-/// of the same release as the appliance: so the appliance stays what an image without a TPM has.
+/// The files of systemd-cryptenroll and systemd-cryptsetup, with the libraries that they load for a TPM. They come from
+/// the tool root, which is of the same release as the appliance: so the appliance stays the same as an image without a
+/// TPM.
 const TOOLS: [(&str, u32); 8] = [
     ("bin/systemd-cryptenroll", 0o755),
     ("lib/systemd/systemd-cryptsetup", 0o755),
@@ -26,7 +27,7 @@ const TOOLS: [(&str, u32); 8] = [
     ("lib/x86_64-linux-gnu/libtss2-tcti-device.so.0", 0o644),
 ];
 
-/// Nobody is asked, and a failure ends at once.
+/// The options of an unattended machine: no question, and a failure ends at once.
 pub const UNATTENDED: &str = "rd.luks.options=headless";
 
 /// The whole appliance with the test init, systemd's tools for the TPM and this repart.d file.
@@ -62,7 +63,7 @@ pub fn attach(name: &str, device: &str) -> String {
     run(&format!("/usr/lib/systemd/systemd-cryptsetup+attach+{name}+{device}+-+tpm2-device=auto,headless=1"))
 }
 
-/// What the program of this number printed; it must have succeeded.
+/// The output of the program of this number; it must have succeeded.
 ///
 /// # Errors
 /// It failed, or was not run.
@@ -98,7 +99,7 @@ pub fn slots(listed: &str) -> Vec<String> {
 /// A copy of the partition named `root`, as a disk of its own without a table.
 ///
 /// # Errors
-/// There is none, or it cannot be copied.
+/// There is no such partition, or it cannot be copied.
 pub fn copy_root(context: &Context<'_>, disk: &Path, copy: &Path) -> Result<()> {
     let root = lasting::root_on(context, disk, 512)?;
     let (from, to) = (File::open(disk)?, File::create(copy)?);

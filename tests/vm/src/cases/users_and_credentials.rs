@@ -1,6 +1,7 @@
-//! A system whose users are all its image's wish (no root in the factory's passwd): on the first boot a service runs as a user of
-//! sysusers.d that owns its directory, root has the password of a credential, whoever shall not log in cannot. An update that asks for
-//! more users gives nobody another id. And what sd-stub laid beside the kernel, encrypted, reaches the service that asks for it.
+//! A system whose users all come from its image (no root in the factory's passwd): on the first boot a service runs as
+//! a user of sysusers.d that owns its directory, root has the password of a credential, and a locked user cannot log
+//! in. An update with more users changes no id. And an encrypted credential that sd-stub found beside the kernel
+//! reaches the service that asks for it.
 
 use super::Context;
 use super::volatile::{came_up, questions};
@@ -31,12 +32,12 @@ const TMPFILES: &str = "d /var/lib/kiosk 0750 kiosk kiosk\nf /var/lib/kiosk/list
 const SERVICE: &str = "[Service]\nType=oneshot\nRemainAfterExit=yes\nUser=kiosk\nLoadCredentialEncrypted=sealed\n\
                        ExecStart=/bin/sh -c 'id -un >>/var/lib/kiosk/ran && cat %d/sealed /var/lib/kiosk/list >>/var/lib/kiosk/ran'\n";
 
-/// The password of root, and one of a user as its hash, which is not one of ours.
+/// The password of root, and the password of a user as its hash, which hermetic-init did not make.
 const PASSWORD: &[u8] = b"correct horse";
 const HASH: &[u8] =
     b"$6$saltsalt$NFfehJH6WNBfj.Fb1ITVHlChpq1833801ruh5urlJ3omKmea5.Z51NHgAk1HOi5RDfkpRd3V5x0P72h1jo9QZ/";
 
-/// Whether libcrypt finds root's password right, and another one wrong.
+/// The check that libcrypt accepts root's password and refuses another one.
 const LOGIN: &str = "hash=$(getent shadow root | cut -d: -f2); for word in 'correct horse' 'wrong horse'; do \
                      perl -e 'print crypt($ARGV[0], $ARGV[1]) eq $ARGV[1] ? \"yes\" : \"no\"' \"$word\" \"$hash\"; done";
 
@@ -47,7 +48,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     let disk = context.disk("disk.raw", &Image::new(partitions))?;
     let (plain, sealed) = (context.file("plain"), context.file("sealed.cred"));
     std::fs::write(&plain, "unsealed\n")?;
-    // With the key that is none: what the machine does with a credential is shown, not how well it is kept.
+    // Encrypted with the null key: the test shows the use of a credential, not its secrecy.
     let mut encrypt = context.bench.tools.tool("systemd-creds")?;
     command::run(encrypt.args(["--with-key=null", "--name=sealed", "encrypt"]).arg(&plain).arg(&sealed))?;
     let initramfs = Initramfs::new("virtio").file(&sealed, "/.extra/credentials/sealed.cred");

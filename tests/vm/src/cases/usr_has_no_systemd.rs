@@ -1,4 +1,4 @@
-//! /usr is sound and holds no systemd. That is found before the disk is partitioned for it.
+//! /usr is valid and holds no systemd. That is found before the disk is partitioned for it.
 
 use super::Context;
 use super::small::{self, ENCRYPTED, Small};

@@ -1,5 +1,5 @@
-//! The disk holds no /usr, or no partition table, or there is no disk. Nobody waits longer than the deadline, the reason
-//! says what was there instead, and nothing is written.
+//! The disk holds no /usr, or no partition table, or there is no disk. The boot does not wait longer than the deadline,
+//! the reason names what was found instead, and nothing is written.
 
 use super::{Context, small};
 use crate::image::{Partition, UNVERIFIED_USR, types};

@@ -1,5 +1,5 @@
-//! A word of ours that is mistyped could have been meant to protect something: it refuses and says what may have been
-//! meant. The failure policy beside it holds all the same.
+//! A mistyped option of hermetic-init could have been meant to protect something: it is refused, with a suggestion. The
+//! failure policy beside it holds all the same.
 
 use super::Context;
 use super::small::{self, ENCRYPTED, Small};

@@ -1,7 +1,7 @@
-//! What making a file system costs: `hermetic mkfs`, whose plan is the one that PID 1 carries out, side by side with the
-//! tool of the format, at sizes from small to large. Both get a new sparse file each time. Bytes are those of the
-//! calls that write to it, zeroes that the kernel is asked for included; time is that of the whole process, the shortest of
-//! interleaved runs. Ours may never write more and never be slower.
+//! The cost of making a file system: `hermetic mkfs`, whose plan is the one that PID 1 carries out, side by side with
+//! the tool of the format, at sizes from small to large. Both get a new sparse file each time. Bytes are those of the
+//! calls that write to it, zeroes that the kernel makes on request included; time is that of the whole process, the
+//! shortest of interleaved runs. `hermetic mkfs` may never write more and never be slower.
 
 use super::{shortest, timed};
 use crate::bench::Bench;
@@ -13,7 +13,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 
-/// How often each is timed at each size.
+/// The number of runs of each at each size.
 const ROUNDS: usize = 5;
 
 /// As long as ours is slower, both are timed again up to so often: on a busy host five rounds may all be spoilt, but what is
@@ -24,7 +24,7 @@ const MOST_ROUNDS: usize = 20;
 const SIZES: [(u64, &str); 4] =
     [(256 << 20, "256 MiB"), (8 << 30, "8 GiB"), (64 << 30, "64 GiB"), (1 << 40, "1 TiB")];
 
-/// What writes to a file. A tool that finds another way would be seen to write less, so all of them are here.
+/// The calls that write to a file. A tool that finds another way would be seen to write less, so all of them are here.
 const CALLS: &str = "trace=write,writev,pwrite64,pwritev,pwritev2,sendfile,copy_file_range,fallocate";
 
 /// A format and the tool that makes it.
@@ -32,10 +32,11 @@ const CALLS: &str = "trace=write,writev,pwrite64,pwritev,pwritev2,sendfile,copy_
 pub struct Format {
     /// The name of the check.
     pub check: &'static str,
-    /// What `hermetic mkfs` and blkid call it.
+    /// The name that `hermetic mkfs` and blkid use.
     name: &'static str,
     tool: &'static str,
-    /// What systemd-repart 257 tells the tool. Nothing is discarded: a discarded range is not written, but looks so here.
+    /// The arguments that systemd-repart 257 gives to the tool. Nothing is discarded: a discarded range is not written,
+    /// but looks so here.
     words: &'static [&'static str],
 }
 
@@ -125,7 +126,7 @@ impl Format {
     }
 }
 
-/// How many bytes this command writes to the file.
+/// The number of bytes that this command writes to the file.
 fn written(bench: &Bench, command: &Command, file: &Path, trace: &Path) -> Result<u64> {
     let mut strace = bench.tools.tool("strace")?;
     strace.args(["-f", "-qq", "-s", "0", "-e", CALLS, "-e", "signal=none", "-P"]).arg(file);

@@ -1,6 +1,7 @@
-//! What unlocking costs: `hermetic luks open-key`, the engine that PID 1 runs, side by side with `cryptsetup open
-//! --test-passphrase` on the same header, in time and in CPU time. Runs are interleaved and the shortest of each counts: what a
-//! busy host adds is in the others, and there are more of them as long as the comparison is not decided.
+//! The cost of unlocking: `hermetic luks open-key`, the engine that PID 1 runs, side by side with `cryptsetup open
+//! --test-passphrase` on the same header, in time and in CPU time. Runs are interleaved and the shortest of each
+//! counts: the load of a busy host is in the others, and there are more of them as long as the comparison is not
+//! decided.
 
 use crate::bench::Bench;
 use crate::cargo::Products;
@@ -20,7 +21,7 @@ struct Derivation {
     limit: u128,
 }
 
-/// What cryptsetup 2.7 chooses on a machine with four processors and enough memory comes first.
+/// The derivation that cryptsetup 2.7 chooses on a machine with four processors and enough memory comes first.
 const DERIVATIONS: [Derivation; 4] = [
     Derivation {
         name: "argon2id 1 GiB",
@@ -57,7 +58,7 @@ const DERIVATIONS: [Derivation; 4] = [
 /// Each is timed so often at least, and so often at most.
 const ROUNDS: std::ops::Range<usize> = 3..10;
 
-/// How often a machine's key is derived for one number.
+/// The number of derivations of a machine's key that are timed together.
 const REPEATED: u32 = 50;
 
 /// Compares both.
@@ -98,7 +99,8 @@ pub fn compare(bench: &Bench, products: &Products) -> Result<Verdict> {
         said.push(line);
     }
 
-    // One of ours: cryptsetup makes the check of the volume key, too, as dear as it finds good on the machine that formats.
+    // A volume of our own: cryptsetup makes the check of the volume key, too, as expensive as it finds right on the
+    // machine that formats.
     File::create(&volume)?.set_len(20 << 20)?;
     command::output(ours("format").arg("--key-file").arg(&key))?;
     let (mut adds, mut whole, mut yours) = (Duration::MAX, Duration::MAX, Duration::MAX);
@@ -110,7 +112,7 @@ pub fn compare(bench: &Bench, products: &Products) -> Result<Verdict> {
         yours = yours.min(processor_time(theirs)?);
     }
     said.push(format!("a machine's key adds {} us of CPU", adds.as_micros()));
-    // How fast a processor is is no matter of ours; that nothing is wasted is.
+    // The speed of the processor does not matter here; wasted work does.
     ensure!(whole <= yours, "{}; {whole:?} against {yours:?}", said.join("; "));
     Ok(Verdict::Passed(said.join("; ")))
 }
@@ -123,7 +125,7 @@ fn format(bench: &Bench, volume: &Path, key: &Path, options: &[&str]) -> Result<
     command::run(format.args(options).arg(volume))
 }
 
-/// What a program takes.
+/// The cost of a program.
 struct Cost {
     time: Duration,
     processors: Duration,
@@ -142,7 +144,7 @@ impl Cost {
         Self { time: self.time.min(other.time), processors: self.processors.min(other.processors) }
     }
 
-    /// Whether this is at most `limit` of a hundred of the other.
+    /// Returns true when this is at most `limit` percent of the other.
     fn within(&self, other: &Self, limit: u128) -> bool {
         let within = |ours: Duration, theirs: Duration| ours.as_micros() * 100 <= theirs.as_micros() * limit;
         within(self.time, other.time) && within(self.processors, other.processors)

@@ -74,7 +74,7 @@ fn read(path: &str) -> Result<String> {
 }
 
 fn attach(source: &str, at: &str, fstype: &str, flags: MountFlags, data: &str) -> Result<()> {
-    // Where it does not exist yet; if that fails, the mount will say so.
+    // The directory may be missing; if it cannot be made, the mount reports that.
     let _ = fs::create_dir_all(at);
     let data = CString::new(data).map_err(|error| error.to_string())?;
     mount(source, at, fstype, flags, data.as_c_str())

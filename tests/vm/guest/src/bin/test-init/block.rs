@@ -43,8 +43,8 @@ fn device(at: &Path) -> Value {
     })
 }
 
-/// What dmsetup of /usr says about every mapping, keys included if there were any to see; None without dmsetup or
-/// without mappings.
+/// The table of every mapping by dmsetup of /usr, keys included if it showed any; None without dmsetup or without
+/// mappings.
 pub fn dm_tables() -> Option<Value> {
     const DMSETUP: &str = "/usr/sbin/dmsetup";
     let mapped = devices().values().any(|device| device.get("dm").is_some_and(|dm| !dm.is_null()));

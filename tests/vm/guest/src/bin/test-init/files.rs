@@ -67,7 +67,7 @@ pub fn tree(top: &str, contents: Contents) -> Vec<Value> {
     entries.into_iter().map(|(_, value)| value).collect()
 }
 
-/// What stands directly in `directory`.
+/// The entries of `directory` itself.
 pub fn list(directory: &str) -> Vec<Value> {
     let mut paths = children(Path::new(directory));
     paths.sort();

@@ -34,13 +34,13 @@ pub fn cmdline() -> String {
     text("/proc/cmdline").trim_end().to_string()
 }
 
-/// How long the kernel has been running, in microseconds.
+/// The time since the kernel started, in microseconds.
 pub fn uptime_usec() -> i64 {
     let now = clock_gettime(ClockId::Boottime);
     now.tv_sec * 1_000_000 + now.tv_nsec / 1000
 }
 
-/// What / is: the device, the inode, the file system's magic number and its bytes (statfs(2)).
+/// The root: the device, the inode, the file system's magic number and its bytes (statfs(2)).
 pub fn root() -> Value {
     let stat = std::fs::metadata("/").ok();
     let statfs = rustix::fs::statfs("/").ok();
@@ -52,7 +52,7 @@ pub fn root() -> Value {
     })
 }
 
-/// What is mounted where, in the kernel's order (proc_pid_mountinfo(5)).
+/// The mounts, in the kernel's order (proc_pid_mountinfo(5)).
 pub fn mounts() -> Vec<Value> {
     text("/proc/self/mountinfo").lines().filter_map(mount).collect()
 }
@@ -123,7 +123,7 @@ pub fn sysctl() -> BTreeMap<&'static str, String> {
         .collect()
 }
 
-/// What hermetic-init wrote to the kernel's log.
+/// The messages of hermetic-init in the kernel's log.
 pub fn log() -> Vec<Value> {
     let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
     let opened = std::fs::OpenOptions::new().read(true).custom_flags(nonblocking).open("/dev/kmsg");

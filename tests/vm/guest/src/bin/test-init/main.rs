@@ -25,8 +25,8 @@ use serde_json::{Value, json};
 /// The longest piece of the state on one line: a terminal of any kind takes it.
 const LINE: usize = 200;
 
-/// Where the C library starts us. Rust's own start would ignore SIGPIPE, catch SIGSEGV and SIGBUS and open what is missing
-/// of the descriptors 0 to 2, and so hide how hermetic-init left them.
+/// The entry that the C library calls. Rust's own start would ignore SIGPIPE, catch SIGSEGV and SIGBUS and open what is
+/// missing of the descriptors 0 to 2, and so hide how hermetic-init left them.
 // SAFETY: the only other definition of this name would be Rust's, which `no_main` leaves out.
 #[cfg(not(test))]
 #[unsafe(no_mangle)]
@@ -62,7 +62,7 @@ fn run() {
         eprintln!("test-init: the root stays dirty: {error}");
     }
     let end = match words::end(&machine::cmdline()) {
-        // Without a console there is nobody to read this either, but the machine must not hang.
+        // Without a console the reason cannot be read either, but the machine must not hang.
         _ if printed.is_err() => RebootCommand::Restart,
         end => end,
     };
@@ -123,7 +123,7 @@ fn print(state: &str) -> std::io::Result<()> {
     let mut rest = ascii.as_str();
     while !rest.is_empty() {
         let (mut line, _) = rest.split_at_checked(LINE).unwrap_or((rest, ""));
-        // A reader may cut the blanks at the end of a line off, so no line ends with one that counts.
+        // A reader may cut off blanks at the end of a line, so no line ends with one that counts.
         if line.ends_with(' ') && !line.trim_end().is_empty() {
             line = line.trim_end();
         }

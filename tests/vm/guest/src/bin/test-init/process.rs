@@ -1,4 +1,4 @@
-//! What PID 1 was started with, and who else runs.
+//! Facts of processes: the arguments of PID 1, and the other processes.
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::machine::text;
 
-/// What the kernel marks its own threads with (`PF_KTHREAD`, include/linux/sched.h).
+/// The flag of the kernel's own threads (`PF_KTHREAD`, include/linux/sched.h).
 const PF_KTHREAD: u64 = 0x0020_0000;
 
 /// Our arguments, from the kernel: without Rust's own start std does not know them.
@@ -27,7 +27,7 @@ fn owned((name, value): (&str, &str)) -> (String, String) {
     (name.to_string(), value.to_string())
 }
 
-/// Our open descriptors and what they are, without the one that this question opens.
+/// The open descriptors and their targets, without the one that this function opens.
 pub fn open_fds() -> BTreeMap<u32, String> {
     let Ok(list) = std::fs::read_dir("/proc/self/fd") else { return BTreeMap::new() };
     list.flatten()
@@ -67,7 +67,7 @@ pub fn limits() -> BTreeMap<String, [String; 2]> {
         .collect()
 }
 
-/// Where we stand.
+/// The working directory.
 pub fn cwd() -> Option<String> {
     Some(std::env::current_dir().ok()?.to_string_lossy().into_owned())
 }

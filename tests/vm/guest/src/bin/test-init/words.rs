@@ -1,7 +1,7 @@
-//! What a test asks for on the kernel command line.
+//! The requests of a test on the kernel command line.
 //!
-//! Values contain no blanks: in `run`, `+` separates the arguments; everywhere `%XX` is the byte of that number, so that
-//! blanks, plus signs, colons and binary data can be said.
+//! Values contain no blanks: in `run`, `+` separates the arguments; everywhere `%XX` is the byte of that number, so
+//! that blanks, plus signs, colons and binary data can be said.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Error, Result, Write};
@@ -42,7 +42,7 @@ pub fn carry_out(cmdline: &str) -> (Value, Value) {
     (Value::Array(actions), Value::Array(runs))
 }
 
-/// How the machine ends.
+/// The way in which the machine ends.
 pub fn end(cmdline: &str) -> RebootCommand {
     match words(cmdline).filter(|(name, _)| *name == "end").last() {
         Some((_, "reboot")) => RebootCommand::Restart,
@@ -84,7 +84,7 @@ fn efi(value: &str) -> Result<()> {
     }
     let path = Path::new(EFIVARS).join(name);
     if let Ok(old) = File::open(&path) {
-        // efivarfs makes variables immutable, so that nobody removes the firmware's with rm -r.
+        // efivarfs makes variables immutable, so that `rm -r` does not remove the firmware's.
         ioctl_setflags(&old, IFlags::empty())?;
     }
     OpenOptions::new().write(true).create(true).truncate(false).open(&path)?.write_all(&bytes)
