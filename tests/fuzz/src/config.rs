@@ -87,7 +87,7 @@ pub fn command_line(data: &[u8]) {
     if let Err(error) = &decided {
         assert!(!error.to_string().is_empty());
     }
-    // What is not ours changes nothing; with a dot in it, it may be meant for a module, and goes to nobody else.
+    // A word that is not ours changes nothing; with a dot in it, it may be meant for a module, and is left to it.
     let plain = Config::from_cmdline(&line, None);
     assert_eq!(plain, Config::from_cmdline(&format!("unknown=1 {line}"), None));
     if let (Ok((config, _)), Ok((mut more, _))) =

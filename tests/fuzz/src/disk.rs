@@ -1,4 +1,4 @@
-//! What a stranger's disk says: partition table, superblocks, labels.
+//! Untrusted disks: partition table, superblocks, labels.
 
 use std::cmp::Ordering;
 
@@ -55,7 +55,7 @@ pub fn gpt(data: &[u8]) {
         return;
     }
     give_up(&disk, &table);
-    // Whoever adds a partition repairs first.
+    // A caller that adds a partition repairs first.
     let Some(area) = table.free_areas(4096).first().copied() else { return };
     let block = u64::from(geometry.block_size);
     let mut grown = table.clone();

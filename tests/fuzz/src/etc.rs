@@ -52,7 +52,7 @@ pub fn manifest(data: &[u8]) {
     let after = carried_out(&there, &plan.steps, base.as_ref(), &journal);
     assert_eq!(Manifest::parse(&plan.manifest.text()).as_ref(), Ok(&plan.manifest));
     assert_eq!(Journal::parse(&plan.journal.text()).as_ref(), Ok(&plan.journal));
-    // Once there, there is nothing to do.
+    // In the new state, nothing is left to do.
     let written = plan.steps.iter().find_map(|step| match step {
         Step::Write { content, .. } => Some(content.clone()),
         _ => None,
@@ -121,7 +121,7 @@ fn tree(bytes: &[u8]) -> Snapshot {
     tree
 }
 
-/// What is there after these steps, each of which must be possible and touch nothing of somebody's.
+/// The state after these steps, each of which must be possible and touch no file of a user.
 fn carried_out(root: &Snapshot, steps: &[Step], base: Option<&Manifest>, journal: &Journal) -> Snapshot {
     let mut tree = root.clone();
     let is_ours = |path: &[u8], entry: &Entry| {
@@ -162,7 +162,7 @@ pub fn users(data: &[u8]) {
         let base = BTreeMap::from([(file, base)]);
         let (old, new) =
             (BTreeMap::from([(file, root.to_vec())]), BTreeMap::from([(file, factory.to_vec())]));
-        // The shadow files add nobody without the others.
+        // The shadow files add no user without the others.
         let merged = match users::merge(&base, &Journal::default(), &old, &new) {
             Ok(merged) => merged,
             Err(error) => {

@@ -6,7 +6,7 @@
 /// Separates the parts of an input: a byte that no UTF-8 has.
 const SEPARATOR: u8 = 0xfe;
 
-/// What is left of an input.
+/// The rest of an input.
 pub struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
@@ -44,7 +44,7 @@ impl<'a> Input<'a> {
         bytes
     }
 
-    /// Whether nothing is left.
+    /// Returns true when nothing is left.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -66,7 +66,7 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Bytes as text, as if whoever reads them had refused what is no UTF-8 and the fuzzer had corrected it.
+/// Bytes as text, as if the reader had refused invalid UTF-8 and the fuzzer had corrected it.
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

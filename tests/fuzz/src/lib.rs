@@ -35,7 +35,7 @@ pub mod verity;
 pub struct Target {
     /// Its name, also that of its binary for libFuzzer.
     pub name: &'static str,
-    /// What it does with an input. It panics when something is wrong.
+    /// The function that takes an input. It panics when something is wrong.
     pub run: fn(&[u8]),
     /// Inputs to begin with, valid ones among them.
     pub seeds: fn() -> Vec<Vec<u8>>,

@@ -1,4 +1,4 @@
-//! What kernel and firmware say: uevents, EFI variables, module tables, machine ids.
+//! Input from kernel and firmware: uevents, EFI variables, module tables, machine ids.
 
 use hermetic_init::{
     etc::machine_id::MachineId,
@@ -120,7 +120,7 @@ pub(crate) fn modules_seeds() -> Vec<Vec<u8>> {
     .into()
 }
 
-/// A machine id, and one that the firmware says.
+/// A machine id, and one from the firmware.
 pub fn machine_id(data: &[u8]) {
     let text = text(data);
     for id in [MachineId::parse(&text), MachineId::from_dmi(&text)].into_iter().flatten() {

@@ -1,6 +1,6 @@
-//! Runs the targets without coverage and without tools: seeds and the kept corpus first, then what becomes of them when
-//! they are changed, the same inputs in every run. With several targets each has a process of its own, so that the memory
-//! of one is not taken for that of another.
+//! Runs the targets without coverage and without tools: seeds and the kept corpus first, then mutations of them, the
+//! same inputs in every run. With several targets each has a process of its own, so that the memory of one is not taken
+//! for that of another.
 //!
 //! Findings are a panic, an input that takes more than a second, one that takes more than 256 MiB, one that never ends.
 //! Each prints the input in hexadecimal and how to repeat it, and ends with status 1.
@@ -25,7 +25,7 @@ const LONGEST: Duration = Duration::from_secs(1);
 const ENDLESS: Duration = Duration::from_secs(20);
 /// The most memory that one input may take, in KiB.
 const MOST_MEMORY: u64 = 256 << 10;
-/// Nobody touches 256 MiB in less than this: the kernel is asked only about inputs that take longer.
+/// Less time than this is too short to touch 256 MiB: the kernel is asked only about inputs that take longer.
 const SUSPICIOUS: Duration = Duration::from_millis(20);
 
 const HELP: &str = "\
@@ -41,7 +41,7 @@ Inputs in corpus/NAME beside this program's source are tried as well.";
 /// Inputs that were worth keeping: findings, and what no seed and no change of one reaches soon.
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus");
 
-/// What runs right now, for whoever reports it.
+/// The current input, for the thread that reports it.
 struct Running {
     target: &'static str,
     input: Vec<u8>,
@@ -194,7 +194,7 @@ fn run(target: &'static Target, input: &[u8]) -> Duration {
     taken
 }
 
-/// How much more memory the input takes than there was in use before, when that is too much; in KiB.
+/// The memory that the input takes beyond the memory in use before, when that is too much; in KiB.
 fn peak_memory(target: &Target, input: &[u8]) -> Option<u64> {
     // 5 sets the peak back to what is in use now (Documentation/filesystems/proc.rst, clear_refs).
     fs::write("/proc/self/clear_refs", "5").ok()?;

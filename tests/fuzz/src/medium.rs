@@ -16,9 +16,9 @@ const PAGE: u64 = 4096;
 /// The disk.
 #[derive(Clone)]
 pub struct Medium {
-    /// What it begins with.
+    /// The bytes at its start.
     pub data: Vec<u8>,
-    /// How long it is.
+    /// The length.
     pub size: u64,
     /// The pages from [`NEAR`] on that were written to, by their number.
     far: BTreeMap<u64, Vec<u8>>,

@@ -148,8 +148,8 @@ pub fn swap(data: &[u8]) {
     by_name(FileSystem::Swap, data);
 }
 
-/// What takes the parameters that all share: no write leaves the device or overlaps a later one, the last step is a
-/// barrier, and what was made is recognised.
+/// Takes the parameters that all share: no write leaves the device or overlaps a later one, the last step is a barrier,
+/// and the result is recognised.
 fn by_name(system: FileSystem, data: &[u8]) {
     let mut input = Input::new(data);
     let options = input.byte();

@@ -19,7 +19,7 @@ const EDGES: [u64; 16] = [
     i64::MAX as u64,
     u64::MAX,
 ];
-/// What parsers of text take for more than text.
+/// The words that have a meaning for parsers of text.
 const WORDS: [&[u8]; 20] = [
     b"=",
     b":",

@@ -1,4 +1,4 @@
-//! What a TPM token, a signature file or a TPM itself may say.
+//! Input from a TPM token, a signature file or a TPM itself.
 
 use hermetic_init::{
     secret::Secret,
