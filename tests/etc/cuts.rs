@@ -1,6 +1,6 @@
-//! The power is cut before every change of every case of the table. What was written and not flushed is lost, as a file
-//! system with delayed allocation loses it: the name is there, the content is not. The next boot, of the new version or of
-//! the old one, ends as if there had been no cut.
+//! The power is cut before every change of every case of the table. Data that was written and not flushed is lost, as a
+//! file system with delayed allocation loses it: the name is there, the content is not. The next boot, of the new
+//! version or of the old one, ends as if there had been no cut.
 
 use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt, path::Path};
 
@@ -34,7 +34,7 @@ impl Power {
         self.safe = safe;
     }
 
-    /// What is left of what was not flushed.
+    /// Drops the data that was not flushed.
     fn lose(&self) {
         files(&self.root, &mut |path| {
             if !self.safe.contains(&fs::symlink_metadata(path).unwrap().ino()) {
@@ -70,7 +70,7 @@ fn files(directory: &Path, work: &mut dyn FnMut(&Path)) {
     }
 }
 
-/// Cuts an update at its `cut`th change; None when it has no so many.
+/// Cuts an update at its `cut`th change; None when it has fewer changes.
 fn cut(case: &Case, cut: usize) -> Option<Machine> {
     let machine = Machine::new(case, "cuts");
     let mut power = Power::new(&machine, cut);
@@ -94,7 +94,8 @@ fn every_cut_of_every_case_is_survived() {
             let machine = cut(&case, at).unwrap();
             machine.boot("v1", &mut Unwatched).unwrap();
             let (now, back) = (tree::read(&machine.etc()), case.rolled_back());
-            // What was merged into a database stays when it came; what is copied is that of the first version to come.
+            // An entry that was merged into a database stays since it came; a copied file is that of the first version
+            // that has it.
             let old = case.first();
             let before = tree::read(&Machine::new(&case, "before").etc());
             for path in now.keys().chain(back.keys()) {

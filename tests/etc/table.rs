@@ -20,7 +20,7 @@ use super::tree::{self, Tree};
 
 /// A case of the table.
 pub struct Case {
-    /// What it shows.
+    /// The behaviour that it shows.
     pub name: String,
     lines: BTreeMap<String, String>,
 }
@@ -49,28 +49,28 @@ impl Case {
         tree::parse(line.unwrap_or_else(|| panic!("{}: no {word}", self.name)))
     }
 
-    /// What /etc must be after the update.
+    /// The expected /etc after the update.
     pub fn updated(&self) -> Tree {
         self.tree("now", &[])
     }
 
-    /// What the factory of version 1 has of what is copied or merged.
+    /// The copied or merged part of version 1's factory.
     pub fn first(&self) -> Tree {
         let tree = self.tree("v1", &[]);
         tree.into_iter().filter(|_| self.lines.contains_key("conf")).collect()
     }
 
-    /// What /etc must be after the rollback.
+    /// The expected /etc after the rollback.
     pub fn rolled_back(&self) -> Tree {
         self.tree("back", &["etc", "v1"])
     }
 
-    /// What /etc must be when version 2 was skipped on the way to version 3, if there is one.
+    /// The expected /etc when version 2 was skipped on the way to version 3, if there is one.
     pub fn skipped(&self) -> Option<Tree> {
         self.lines.contains_key("v3").then(|| self.tree("skip", &[]))
     }
 
-    /// Why what does not follow.
+    /// The paths that do not follow, and the reasons.
     pub fn kept(&self) -> String {
         self.lines.get("kept").cloned().unwrap_or_default()
     }
@@ -127,7 +127,7 @@ impl Machine {
         self.root().join("etc")
     }
 
-    /// Boots a version: nothing happens when it is the one that was followed last.
+    /// Boots a version: nothing happens when it was followed last.
     pub fn boot(&self, version: &str, watch: &mut dyn Watch) -> Result<Option<Plan>, String> {
         let (root, usr) = (base::open(&self.root()).unwrap(), base::open(&self.usr(version)).unwrap());
         let head = head(version);

@@ -38,7 +38,7 @@ fn a_version_is_skipped_and_visited_on_the_way_back() {
         assert_eq!(tree::read(&machine.etc()), skipped, "{}: version 3", case.name);
         machine.boot("v2", &mut Unwatched).unwrap().unwrap();
         let mut there = tree::read(&machine.etc());
-        // What was put beside stays until somebody has looked at it.
+        // A file that was put beside stays until a person has looked at it.
         there.retain(|path, _| !path.contains(".hermetic-new") || case.updated().contains_key(path));
         assert_eq!(there, case.updated(), "{}: version 2", case.name);
     }

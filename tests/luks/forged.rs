@@ -90,7 +90,7 @@ fn what_is_not_understood_is_refused() {
     assert_eq!(header.document()["future"], json!({"a": [1, 2.5, null]}));
 }
 
-/// A volume of ours and what the naive opener makes of it.
+/// A volume of our own, as the naive opener opens it.
 fn volume() -> Option<(Volume, naive::Opened)> {
     let (volume, key) = Volume::by_us(512, NewKdf::MACHINE, 0)?;
     let opened =
@@ -161,7 +161,7 @@ fn a_header_that_changes_between_check_and_use() {
     let disk =
         Turncoat { honest: image, forged: fs::read(volume.disk()).unwrap(), looked: Default::default() };
     let header = Header::read(&disk).unwrap();
-    // Who reads it again, after it was found good, gets the other one.
+    // A second read, after the header was found valid, returns the other one.
     let mut again = disk.forged.clone();
     disk.read_exact_at(Bytes(0), &mut again).unwrap();
     assert_eq!(naive::open(&again, KEY).unwrap().cipher, "cipher_null-ecb");

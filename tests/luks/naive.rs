@@ -1,4 +1,4 @@
-//! An opener that does what a header says and asks no question: what every forged header is first shown to work against.
+//! An opener that follows a header without any check: every forged header is first shown to work against it.
 
 use aes::{Aes256, cipher::KeyInit as _};
 use base64ct::{Base64, Encoding as _};
@@ -7,11 +7,11 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256, Sha512};
 use xts_mode::{Xts128, get_tweak_default};
 
-/// What it believes to have opened.
+/// The result of an opening, unchecked.
 pub struct Opened {
     /// The volume key.
     pub key: Vec<u8>,
-    /// What the data is encrypted with.
+    /// The encryption of the data.
     pub cipher: String,
     /// The stripes of the keyslot that opened, not encrypted.
     pub stripes: Vec<u8>,

@@ -1,4 +1,4 @@
-//! What cryptsetup makes, we open.
+//! Volumes of cryptsetup are opened.
 
 use std::fs;
 

@@ -1,6 +1,6 @@
-//! The header images of cryptsetup's own test suite: those that its `luks2-validation-test` makes by script, and those that
-//! its other tests carry packed. What cryptsetup holds for damaged is refused here as well; what it holds for good is
-//! accepted, or refused by the rule that [`GENERATED`] and [`PACKED`] name.
+//! The header images of cryptsetup's own test suite: those that its `luks2-validation-test` makes by script, and those
+//! that its other tests carry packed. An image that cryptsetup finds damaged is refused here as well; one that it finds
+//! valid is accepted, or refused by the rule that [`GENERATED`] and [`PACKED`] name.
 
 use std::{
     collections::BTreeMap,
@@ -22,10 +22,10 @@ use crate::{
 
 use Outcome::{Accepted, Opens, Refused};
 
-/// What comes of an image here.
+/// The result for an image here.
 #[derive(Clone, Copy, Debug)]
 enum Outcome {
-    /// The header is read and its segment may be opened; nobody knows a passphrase.
+    /// The header is read and its segment may be opened; the passphrase is not known.
     Accepted,
     /// And this passphrase opens it.
     Opens(&'static str),
@@ -33,8 +33,8 @@ enum Outcome {
     Refused(&'static str),
 }
 
-/// The images that scripts make: each changes one thing of a good header, most of them in the primary copy after they have
-/// destroyed the secondary one.
+/// The images that scripts make: each changes one detail of a valid header, most of them in the primary copy after they
+/// have destroyed the secondary one.
 const GENERATED: &[(&str, Outcome)] = &[
     ("luks2-area-in-json-hdr-space-json0", Refused("keyslots/0/area: too small for its stripes")),
     ("luks2-argon2-leftover-params", Accepted),
@@ -272,14 +272,14 @@ fn compare(name: &str, image: &Path, outcome: Outcome) -> Option<String> {
     }
 }
 
-/// Whether cryptsetup takes the header for one. It may repair the image.
+/// Returns true when cryptsetup accepts the header. It may repair the image.
 fn cryptsetup_takes(scratch: &Scratch, name: &str) -> bool {
     let mut dump = tool("cryptsetup").unwrap();
     let output = dump.arg("luksDump").arg(scratch.inside(name)).output().unwrap();
     output.status.success()
 }
 
-/// What luks2-validation-test expects of each image: R is for "read", F for "failure".
+/// The results that luks2-validation-test expects of each image: R is for "read", F for "failure".
 fn expectations(script: &str) -> BTreeMap<String, bool> {
     let runs = script.lines().filter_map(|line| line.strip_prefix("RUN "));
     runs.map(|run| {

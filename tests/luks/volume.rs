@@ -1,4 +1,4 @@
-//! A volume in an image file, which cryptsetup and we take turns with.
+//! A volume in an image file, used by cryptsetup and by this library in turn.
 
 use std::{fs, path::PathBuf, process::Output};
 
@@ -85,7 +85,7 @@ impl Volume {
         command.output().unwrap()
     }
 
-    /// What cryptsetup prints; it must succeed.
+    /// The output of cryptsetup; it must succeed.
     pub fn print(&self, action: &str, options: &[&str]) -> String {
         let output = self.cryptsetup(action, options);
         assert!(output.status.success(), "{action} {options:?}: {output:?}");

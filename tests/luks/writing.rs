@@ -1,4 +1,4 @@
-//! What we make, cryptsetup opens, changes and recodes; and we open it again.
+//! Volumes made here are opened, changed and re-encoded by cryptsetup; and opened here again.
 
 use std::fs;
 
@@ -120,7 +120,7 @@ fn a_damaged_copy_does_not_matter_to_either() {
         volume.damage(offset, 64);
         assert_eq!(volume.header().unwrap().complaint(), Some(complaint));
         assert!(volume.unlock(KEY).unwrap().key.expose() == key.key.expose());
-        // cryptsetup takes the other copy of ours for good and rewrites the damaged one from it.
+        // cryptsetup takes the other copy for valid and rewrites the damaged one from it.
         volume.print("repair", &[]);
         assert_eq!(volume.header().unwrap().complaint(), None);
         assert!(volume.opens("@key"));
@@ -128,7 +128,7 @@ fn a_damaged_copy_does_not_matter_to_either() {
     }
 }
 
-/// Whether every prefix of a plan leaves a header with the old number of keyslots or the new one.
+/// Checks that every prefix of a plan leaves a header with the old number of keyslots or the new one.
 fn survives_power_cuts(volume: &Volume, plan: &hermetic_init::writes::Writes, old: usize, new: usize) {
     let before = fs::read(volume.disk()).unwrap();
     for end in 0..=plan.0.len() {
@@ -146,7 +146,7 @@ fn keyslots_come_and_go_under_both() {
         let Some(volume) = Volume::by_cryptsetup(&[&CHEAP[..], &["--key-size", key_size]].concat()) else {
             return;
         };
-        // What we do not know stays, byte for byte.
+        // Unknown members stay, byte for byte.
         volume.edit(|header| {
             header["tokens"]["3"] =
                 json!({"type": "from-the-future", "keyslots": ["0"], "blob": [1, {"a": null}]});

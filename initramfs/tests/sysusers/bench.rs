@@ -19,7 +19,7 @@ const DATABASES: [&str; 9] =
 /// A root as a list of files: path and content. Content `->X` is a link to X, `@UID:GID` an empty file of that owner.
 pub type Files<'a> = [(&'a str, &'a str)];
 
-/// What both are given besides the root.
+/// The input of both besides the root.
 #[derive(Clone, Copy, Default)]
 pub struct Given<'a> {
     /// Words behind `--root=`.
@@ -30,7 +30,7 @@ pub struct Given<'a> {
     pub environment: &'a [(&'a str, &'a str)],
 }
 
-/// What one of them did.
+/// The result of one of them.
 pub struct Done {
     pub status: Option<i32>,
     pub out: String,
@@ -56,7 +56,7 @@ pub fn lay(root: &Path, files: &Files<'_>) {
     }
 }
 
-/// What is in the databases: content, mode, owner.
+/// The databases: content, mode, owner.
 fn databases(root: &Path) -> BTreeMap<&'static str, (String, u32, u32, u32)> {
     let mut found = BTreeMap::new();
     let others: Vec<_> = fs::read_dir(root.join("etc"))
@@ -96,12 +96,12 @@ fn run(mut command: Command, given: Given<'_>, root: &str, credentials: &str) ->
     }
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // Who does not read its words is not to blame.
+    // A child that does not read its words is not at fault.
     let _ = child.stdin.take().unwrap().write_all(given.stdin.as_bytes());
     child.wait_with_output().unwrap()
 }
 
-/// Runs both on a root of these files. None when there is no tool.
+/// Runs both on a root of these files. None without the tool.
 pub fn both(files: &Files<'_>, given: Given<'_>) -> Option<[Done; 2]> {
     let theirs = with_proc(&tool("systemd-sysusers")?);
     let scratch = Scratch::new("sysusers")?;

@@ -2,7 +2,7 @@
 
 use crate::bench::{Files, Given, both, compare};
 
-/// One root a case. What comes out is what the tool makes of it.
+/// One root a case. The expected result is the tool's.
 const CASES: &[(&str, &Files<'static>)] = &[
     ("no definitions", &[]),
     ("empty file", &[("usr/lib/sysusers.d/a.conf", "")]),

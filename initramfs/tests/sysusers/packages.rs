@@ -1,4 +1,4 @@
-//! What Debian's packages ask for: those of the appliance, those of the tool root, and 40 further ones.
+//! The definitions of Debian's packages: those of the appliance, those of the tool root, and 40 further ones.
 
 use std::{
     env, fs,

@@ -1,4 +1,4 @@
-//! A thousand roots that nobody thought of.
+//! A thousand random roots.
 
 use crate::bench::{Given, compare};
 
@@ -16,7 +16,7 @@ impl Numbers {
     }
 }
 
-/// How many roots are made, each of as many files of definitions as there are places; `HERMETIC_ROOTS` asks for more.
+/// The number of roots, each of as many files of definitions as there are places; `HERMETIC_ROOTS` asks for more.
 const ROUNDS: usize = 200;
 const PLACES: [&str; 5] = [
     "usr/lib/sysusers.d/one.conf",

@@ -57,8 +57,9 @@ fn test_sysusers_sh() {
     assert!(!run(Path::new("/bin/true")).status.success());
 }
 
-/// `TEST-74-AUX-UTILS.sysusers.sh`, in a throw-away copy of the tool root where our tool comes first: it works on the machine's own
-/// root, userdbctl and jq say whether the locked user is locked, and a name service that does not answer is no obstacle.
+/// `TEST-74-AUX-UTILS.sysusers.sh`, in a throw-away copy of the tool root where our tool comes first: it works on the
+/// machine's own root, userdbctl and jq say whether the locked user is locked, and a name service that does not answer
+/// does not matter.
 #[test]
 fn test_74_aux_utils_sysusers_sh() {
     const SCRIPT: &str = r#"
@@ -96,6 +97,6 @@ fn test_74_aux_utils_sysusers_sh() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stdout));
-    // The last thing that it does.
+    // The last command of the suite.
     assert!(said.contains("grep -q foobarbaz /etc/passwd"), "{said}");
 }

@@ -44,7 +44,7 @@ fn words_as_the_tool_takes_them() {
         (&["--no-pager"], ""),
     ];
     for (words, stdin) in cases {
-        // What does not work in the original's full build is refused as in its stand-alone one.
+        // Options that the original's full build does not support are refused as by its stand-alone build.
         if words.iter().any(|word| word.starts_with("--image=")) {
             continue;
         }

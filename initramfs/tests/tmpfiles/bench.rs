@@ -16,7 +16,7 @@ use std::{
 
 use crate::common::{Scratch, tool};
 
-/// What is given to both: lines on stdin (or none: then the search path counts) and words besides `--root=`.
+/// The input of both: lines on stdin (or none: then the search path counts) and words besides `--root=`.
 #[derive(Clone)]
 pub struct Round {
     /// Names the round when it fails.
@@ -27,12 +27,12 @@ pub struct Round {
     pub words: &'static str,
 }
 
-/// What one of them did.
+/// The result of one of them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Done {
     /// Exit status.
     pub status: String,
-    /// What was said of lines: `NUMBER: TEXT`, or `FILE:NUMBER: TEXT`.
+    /// The messages about lines: `NUMBER: TEXT`, or `FILE:NUMBER: TEXT`.
     pub of_lines: Vec<String>,
     /// All that was said.
     pub said: String,
@@ -51,8 +51,8 @@ for round in "$1"/*/; do
 done
 "#;
 
-/// Both, over roots that `lay` makes; one pair for each round. None when there is no tool. A pair whose trees, exit statuses or
-/// complaints differ fails the test.
+/// Both, over roots that `lay` makes; one pair for each round. None without the tool. A pair whose trees, exit statuses
+/// or complaints differ fails the test.
 pub fn compare(rounds: &[Round], lay: &dyn Fn(&Path)) -> Option<Vec<[Done; 2]>> {
     let mut theirs = tool("sh")?;
     let scratch = Scratch::new("tmpfiles")?;
@@ -153,7 +153,7 @@ fn start(command: &mut Command) -> Child {
     command.env("LC_ALL", "C.UTF-8").stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// What the tool says without file and line, though it is about a line; we say it with both.
+/// The messages of the tool without file and line, though they are about a line; ours have both.
 const UNPLACED: [&str; 4] =
     ["Failed to parse ACL", "xtended attribute", "file attribute", "Failed to unescape"];
 
@@ -193,7 +193,7 @@ fn snapshot(place: &Path, shown: &str, tree: &mut BTreeMap<String, String>) {
     }
 }
 
-/// File attributes. Whether ext4 takes a file's extents away (`h … =`) depends on what has reached the disk, with either tool.
+/// File attributes. With either tool the state of the disk decides if ext4 takes a file's extents away (`h … =`).
 fn flags(place: &Path) -> u32 {
     const EXTENTS: u32 = 0x8_0000;
     rustix::fs::ioctl_getflags(File::open(place).unwrap()).map_or(0, |flags| flags.bits() & !EXTENTS)

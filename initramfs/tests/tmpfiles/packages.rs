@@ -1,4 +1,4 @@
-//! What Debian's packages ask for: those of the appliance, and 40 further ones, each alone and all together.
+//! The lines of Debian's packages: those of the appliance, and 40 further ones, each alone and all together.
 
 use std::{
     env, fs,

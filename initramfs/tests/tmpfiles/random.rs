@@ -1,4 +1,4 @@
-//! A thousand files that nobody thought of, each over the same populated root.
+//! A thousand random files, each over the same populated root.
 
 use std::{
     fs,
@@ -27,10 +27,10 @@ impl Numbers {
     }
 }
 
-/// How many files are made; `HERMETIC_FILES` asks for another number.
+/// The number of files; `HERMETIC_FILES` asks for another number.
 const FILES: usize = 1000;
 
-/// What is right, and what is wrong; most of a line is right.
+/// Valid values, and invalid ones; most of a line is valid.
 type Choices = [&'static [&'static str]; 2];
 
 const TYPES: Choices = [
@@ -44,7 +44,7 @@ const MODIFIERS: Choices = [
     &["", "", "", "", "", "", "+", "+", "+", "!", "-", "=", "=", "-=", "+=", "!+"],
     &["$", "?", "~", "^", "++", "^~", "!!", "?+", "*", "+$", "~+"],
 ];
-/// What is new, what exists as something, what leads somewhere.
+/// New paths, paths that exist as something, paths that lead somewhere.
 const PATHS: Choices = [
     &[
         "/new",

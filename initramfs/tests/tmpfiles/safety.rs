@@ -1,5 +1,5 @@
-//! What users could put in the way, and what must not be reached through it. Each attack is first shown to work where the tool
-//! is weaker than we are, or to be refused by both.
+//! The traps that users could set, and the files that must not be reached through them. Each attack is first shown to
+//! work where the tool is weaker than we are, or to be refused by both.
 
 use std::{
     fs,
@@ -104,7 +104,7 @@ fn nothing_leaves_the_root() {
     names.sort();
     assert_eq!(names, ["file", "sub"]);
     assert_eq!(fs::read_dir(outside.join("sub")).unwrap().count(), 0);
-    // What the links lead to is inside.
+    // The targets of the links are inside.
     assert!(inside.join("new/deep").is_dir());
 }
 

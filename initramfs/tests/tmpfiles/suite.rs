@@ -1,4 +1,4 @@
-//! systemd 257's own suites, with our tool in the place of theirs: over a copy of the tool root that nobody else sees.
+//! systemd 257's own suites, with our tool in the place of theirs: over a private copy of the tool root.
 
 use std::{
     env,
@@ -36,7 +36,7 @@ cp -r "$tests" $root/test
 exec env -i USER=root HOME=/root PATH=/usr/sbin:/usr/bin LC_ALL=C.UTF-8 chroot $root "$@"
 "#;
 
-/// Runs words with `program` as systemd-tmpfiles; None when there is nothing to run in.
+/// Runs words with `program` as systemd-tmpfiles; None without a tool root.
 fn inside(program: &str, words: &[&str]) -> Option<Output> {
     tool("systemd-tmpfiles")?;
     let tools = PathBuf::from(env::var_os("HERMETIC_TOOLS")?);
