@@ -1,4 +1,4 @@
-//! Which /usr of a disk is booted: the selection among the slots of an A/B scheme.
+//! Selects the /usr to boot among the slots of an A/B scheme on a disk.
 //!
 //! Source: Discoverable Partitions Specification and systemd's `dissect_image()`, which this follows with one
 //! difference: data and hash partition are chosen together, never each by its own newest label.

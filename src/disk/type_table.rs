@@ -1,5 +1,5 @@
-//! Which type GUIDs the world's partitions have, for every architecture: the table and nothing else.
-//! Source: Discoverable Partitions Specification (UAPI.2), section "Defined Partition Type UUIDs".
+//! The type GUIDs of partitions, for every architecture: the table and nothing else. Source: Discoverable Partitions
+//! Specification (UAPI.2), section "Defined Partition Type UUIDs".
 
 use uuid::{Uuid, uuid};
 

@@ -1,6 +1,6 @@
 //! Checks that a file system is in the place that it was made for, by extended attributes of its root
-//! (systemd-validatefs(8), systemd 258 and later). A partition table is nobody's word: without this, an encrypted /home
-//! whose partition was given the type of a root would be one, and be opened by the same TPM.
+//! (systemd-validatefs(8), systemd 258 and later). A partition table is not trusted: without this check, an encrypted
+//! /home whose partition was given the type of a root would be taken for the root, and be opened by the same TPM.
 
 use std::prelude::v1::*;
 

@@ -37,21 +37,21 @@ pub enum LuksError {
     },
     /// The header's text breaks the format.
     Invalid {
-        /// Which member, as `keyslots/0/area/offset`.
+        /// The member, as `keyslots/0/area/offset`.
         path: String,
         /// The fault of the value.
         problem: &'static str,
     },
     /// The header asks for something that exists but is not done here.
     Unsupported {
-        /// Which member.
+        /// The member.
         path: String,
         /// Its value, escaped and cut.
         value: String,
     },
     /// A segment or keyslot names the null cipher: the data would lie unencrypted under the name of encryption.
     NullCipher {
-        /// Which member.
+        /// The member.
         path: String,
     },
     /// The header demands a feature of its reader that is not known here (`config/requirements/mandatory`).

@@ -20,7 +20,7 @@ use crate::{
     writes::ReadAt,
 };
 
-/// Which copy of the header was chosen.
+/// The copy of the header that was chosen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Origin {
     /// The copy at the start of the device.
@@ -171,7 +171,7 @@ impl Header {
         self.binary.sequence
     }
 
-    /// Which copy this is.
+    /// The copy that this is.
     pub fn origin(&self) -> Origin {
         self.origin
     }

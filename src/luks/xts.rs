@@ -9,7 +9,7 @@ use xts_mode::{Xts128, get_tweak_default};
 /// The sector of a keyslot area, whatever the sector of the data is.
 const SECTOR: usize = 512;
 
-/// Which way.
+/// The direction.
 #[derive(Clone, Copy)]
 pub(super) enum Direction {
     Encrypt,

@@ -117,7 +117,7 @@ pub enum MkfsError {
     TooSmall {
         /// The format.
         format: &'static str,
-        /// What was asked for.
+        /// The size that was requested.
         size: Bytes,
         /// The least that works.
         minimum: Bytes,
@@ -126,7 +126,7 @@ pub enum MkfsError {
     TooLarge {
         /// The format.
         format: &'static str,
-        /// What was asked for.
+        /// The size that was requested.
         size: Bytes,
     },
     /// A sector of the device that the format does not know.

@@ -47,7 +47,7 @@ pub(super) fn kdfe(z: &[u8], label: &[u8], party_u: &[u8], party_v: &[u8]) -> Ze
     Zeroizing::new(sha256(&[&1_u32.to_be_bytes(), z, label, &[0], party_u, party_v]))
 }
 
-/// Which way AES goes over a parameter.
+/// The direction of AES over a parameter.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Direction {
     Encrypt,

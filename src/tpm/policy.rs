@@ -22,7 +22,7 @@ pub type PolicyDigest = [u8; DIGEST];
 /// PCRs whose values a key's owner vouches for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SignedPcrs {
-    /// Which.
+    /// The PCRs.
     pub pcrs: PcrMask,
     /// Whose signature counts.
     pub key: PublicKey,

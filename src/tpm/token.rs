@@ -35,8 +35,7 @@ pub struct Token {
     pub salt: Option<Vec<u8>>,
     /// The storage root key, serialised; None in tokens of old versions.
     pub storage_key: Option<Vec<u8>>,
-    /// The kind of the key: old versions make a key by it, newer ones only record it. What old versions make a key by,
-    /// and newer ones only tell.
+    /// The kind of the key: old versions make a key by it, newer ones only record it.
     pub algorithm: &'static str,
 }
 

@@ -139,7 +139,7 @@ impl Gpt {
         })
     }
 
-    /// Which copy this was read from.
+    /// The copy that this was read from.
     pub fn source(&self) -> Copy {
         self.source
     }

@@ -28,7 +28,7 @@ const MAX_ENTRIES_BYTES: u64 = 1 << 20;
 /// The largest entry that is accepted, in bytes: 128 times a power of two; tables in use have 128.
 const MAX_ENTRY_SIZE: u32 = 4096;
 
-/// Which of the two copies.
+/// The two copies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Copy {
     /// At the beginning of the disk.

@@ -111,7 +111,7 @@ pub struct Choices<'a> {
     pub metadata: Profile,
     /// Subvolumes, numbered from 256 in this order.
     pub subvolumes: &'a [Subvolume<'a>],
-    /// Which of them is mounted when none is named; None for the top.
+    /// The one that is mounted by default; None for the top.
     pub default_subvolume: Option<&'a str>,
 }
 

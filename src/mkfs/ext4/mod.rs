@@ -104,7 +104,7 @@ pub enum Ext4Error {
     },
     /// A structure found no place. No size between the two limits is known for which this happens.
     NoRoom {
-        /// Which structure.
+        /// The structure.
         what: &'static str,
     },
 }

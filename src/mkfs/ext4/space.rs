@@ -1,4 +1,4 @@
-//! Which blocks are in use, as runs: a file system of terabytes has a few thousand of them.
+//! The blocks in use, as runs: a file system of terabytes has a few thousand of them.
 
 use std::{collections::BTreeMap, prelude::v1::*};
 
