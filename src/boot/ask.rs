@@ -38,7 +38,7 @@ pub fn ask(question: &str, deadline: Option<Deadline>, devices: &mut Devices) ->
     for console in &consoles {
         console.print("\r\n");
     }
-    answer.map_err(|error| Failure::new("ask", format!("cannot wait for an answer: {error}")))
+    answer.map_err(|error| Failure::new(format!("cannot wait for an answer: {error}")))
 }
 
 fn answer(consoles: &[Tty], deadline: Option<Deadline>, devices: &mut Devices) -> io::Result<Answer> {

@@ -15,8 +15,6 @@ use crate::{
     verity::RootHash,
 };
 
-const STAGE: &str = "usr";
-
 /// Who the booted kernel image says it is: sd-stub unpacks its section .osrel there.
 const KERNEL_IMAGE: &str = "/.extra/os-release";
 
@@ -29,13 +27,13 @@ const KERNEL_IMAGE: &str = "/.extra/os-release";
 pub fn choose(devices: &mut Devices, root_hash: Option<&RootHash>) -> Result<(Disk, Slot), Failure> {
     let loader = match efi::is_available() {
         true => efi::text("LoaderDevicePartUUID", efi::LOADER)
-            .or_fail(STAGE, || "cannot read the EFI variable LoaderDevicePartUUID".into())?
+            .or_fail(|| "cannot read the EFI variable LoaderDevicePartUUID".into())?
             .map(|text| text.to_lowercase()),
         false => None,
     };
     let version = match root_hash {
         Some(_) => None,
-        None => image_version().or_fail(STAGE, || format!("cannot read {KERNEL_IMAGE}"))?,
+        None => image_version().or_fail(|| format!("cannot read {KERNEL_IMAGE}"))?,
     };
     let choice = match (root_hash, &version) {
         (Some(root_hash), _) => Choice::RootHash(root_hash),
@@ -46,7 +44,7 @@ pub fn choose(devices: &mut Devices, root_hash: Option<&RootHash>) -> Result<(Di
         Some(root_hash) => format!("/usr with root hash {root_hash}"),
         None => "/usr partition".to_owned(),
     };
-    let (disk, slot, how) = devices.wait(STAGE, &subject, |there| match &loader {
+    let (disk, slot, how) = devices.wait(&subject, |there| match &loader {
         Some(guid) => on_firmware_disk(there, guid, choice),
         None => on_any_disk(there, choice),
     })?;
@@ -76,13 +74,10 @@ fn on_firmware_disk(there: &[BlockDevice], guid: &str, choice: Choice<'_>) -> Re
     let mut disks = Disk::all(there);
     disks.retain(|disk| disk.gpt.partitions().iter().any(|partition| partition.guid.to_string() == guid));
     if disks.len() > 1 {
-        return Err(Failure::new(
-            STAGE,
-            format!(
-                "the firmware booted from partition {guid}, and {} have one of that name; remove all but one",
-                names(&disks)
-            ),
-        ));
+        return Err(Failure::new(format!(
+            "the firmware booted from partition {guid}, and {} have one of that name; remove all but one",
+            names(&disks)
+        )));
     }
     let Some(disk) = disks.pop() else {
         return Ok(Look::NotYet(format!("no disk has the partition {guid} that the firmware booted from")));
@@ -99,7 +94,7 @@ fn on_firmware_disk(there: &[BlockDevice], guid: &str, choice: Choice<'_>) -> Re
             }
             Look::NotYet(_) => Look::NotYet(error),
         }),
-        Choice::Version(_) | Choice::Newest => Err(Failure::new(STAGE, error)),
+        Choice::Version(_) | Choice::Newest => Err(Failure::new(error)),
     }
 }
 
@@ -116,12 +111,9 @@ fn on_any_disk(there: &[BlockDevice], choice: Choice<'_>) -> Result<Look<Chosen>
         (Some(last), false) => {
             let disks: Vec<Disk> = found.into_iter().chain([last]).map(|(disk, _)| disk).collect();
             let names = names(&disks);
-            Err(Failure::new(
-                STAGE,
-                format!(
-                    "{names} all hold this /usr and the firmware does not say which it booted; remove all but one"
-                ),
-            ))
+            Err(Failure::new(format!(
+                "{names} all hold this /usr and the firmware does not say which it booted; remove all but one"
+            )))
         }
         (None, _) if reasons.is_empty() => Ok(Look::NotYet("no disk with a GPT".into())),
         (None, _) => Ok(Look::NotYet(reasons.join(", "))),

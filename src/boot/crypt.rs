@@ -15,8 +15,6 @@ use crate::{
 
 /// An unlocked volume that is to be mapped.
 pub struct Crypt<'a> {
-    /// The stage that maps it.
-    pub stage: &'static str,
     /// Its header, read once.
     pub header: &'a Header,
     /// Its key.
@@ -37,19 +35,19 @@ impl Crypt<'_> {
     /// # Errors
     /// A segment that does not fit the device, a kernel without dm-crypt or the cipher.
     pub fn map(&self, name: &str, devices: &mut Devices) -> Result<Mapping, Failure> {
-        let Self { stage, header, key, device, .. } = *self;
+        let Self { header, key, device, .. } = *self;
         devices.demand("dm-crypt")?;
-        let size = self.node.size().or_fail(stage, || format!("cannot measure {}", device.name))?;
-        let segment = header.segment().or_fail(stage, || device.name.clone())?;
-        let length = segment.sectors(size).or_fail(stage, || device.name.clone())?;
+        let size = self.node.size().or_fail(|| format!("cannot measure {}", device.name))?;
+        let segment = header.segment().or_fail(|| device.name.clone())?;
+        let length = segment.sectors(size).or_fail(|| device.name.clone())?;
         let description = luks::key_description(header.uuid(), key.digest);
         let logon = LogonKey::add(&description, &key.key)
-            .or_fail(stage, || "cannot add the volume key to the kernel's keyring".into())?;
+            .or_fail(|| "cannot add the volume key to the kernel's keyring".into())?;
         let params =
             segment.table_params(key.key.expose().len(), logon.description(), device.number, &self.flags);
         let target = Target { kind: "crypt", params: &params, length, read_only: self.read_only };
         Mapper::open()
             .and_then(|mapper| mapper.create(name, &luks::dm_uuid(header.uuid(), name), &target))
-            .or_fail(stage, || format!("{} as {name}", device.name))
+            .or_fail(|| format!("{} as {name}", device.name))
     }
 }

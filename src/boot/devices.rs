@@ -22,8 +22,6 @@ use crate::{
     warning,
 };
 
-const STAGE: &str = "devices";
-
 /// What a look at the block devices came to.
 pub enum Look<T> {
     /// This.
@@ -45,12 +43,11 @@ impl Devices {
     /// # Errors
     /// No netlink, an unreadable module table, a fixed module that does not load.
     pub fn start(config: &Config) -> Result<Self, Failure> {
-        let uevents =
-            Uevents::subscribe().or_fail(STAGE, || "cannot listen to the kernel's uevents".into())?;
+        let uevents = Uevents::subscribe().or_fail(|| "cannot listen to the kernel's uevents".into())?;
         let mut modules = Modules::read(TABLES)
-            .or_fail(STAGE, || format!("cannot read the tables in {TABLES}"))?
+            .or_fail(|| format!("cannot read the tables in {TABLES}"))?
             .with(&config.modules_blocked, &config.module_parameters);
-        modules.load_fixed().or_fail(STAGE, || "cannot load what every boot needs".into())?;
+        modules.load_fixed().or_fail(|| "cannot load what every boot needs".into())?;
         for name in &config.modules_load {
             match modules.load_named(name) {
                 Ok(true) => {}
@@ -70,7 +67,7 @@ impl Devices {
     /// # Errors
     /// A module that does not load.
     pub fn demand(&mut self, name: &str) -> Result<(), Failure> {
-        let known = self.modules.demand(name).or_fail(STAGE, || format!("cannot load what {name} needs"))?;
+        let known = self.modules.demand(name).or_fail(|| format!("cannot load what {name} needs"))?;
         if !known {
             debug!("{name}: no module in the initramfs, taken to be built in");
         }
@@ -83,8 +80,8 @@ impl Devices {
     /// As [`Devices::demand`].
     pub fn can_mount(&mut self, file_system: &str) -> Result<bool, Failure> {
         self.demand(&format!("fs-{file_system}"))?;
-        let known = fs::read_to_string("/proc/filesystems")
-            .or_fail(STAGE, || "cannot read /proc/filesystems".into())?;
+        let known =
+            fs::read_to_string("/proc/filesystems").or_fail(|| "cannot read /proc/filesystems".into())?;
         Ok(known.lines().any(|line| line.split_ascii_whitespace().last() == Some(file_system)))
     }
 
@@ -98,16 +95,15 @@ impl Devices {
     /// What `look` refuses at once; the deadline passed.
     pub fn wait<T>(
         &mut self,
-        stage: &'static str,
         subject: &str,
         mut look: impl FnMut(&[BlockDevice]) -> Result<Look<T>, Failure>,
     ) -> Result<T, Failure> {
         let deadline = Deadline::after(self.patience);
         loop {
-            let devices = BlockDevice::all().or_fail(STAGE, || "cannot list /sys/class/block".into())?;
+            let devices = BlockDevice::all().or_fail(|| "cannot list /sys/class/block".into())?;
             let why_not = match look(&devices)? {
                 Look::Found(found) => {
-                    let news = self.attend().or_fail(STAGE, || "cannot read the kernel's uevents".into())?;
+                    let news = self.attend().or_fail(|| "cannot read the kernel's uevents".into())?;
                     if news && deadline.left().is_some() {
                         continue;
                     }
@@ -126,7 +122,7 @@ impl Devices {
                 names => format!("there are: {names}"),
             };
             let seconds = self.patience.as_secs();
-            return Err(Failure::new(stage, format!("no {subject} within {seconds} s: {why_not}; {there}")));
+            return Err(Failure::new(format!("no {subject} within {seconds} s: {why_not}; {there}")));
         }
     }
 
@@ -142,7 +138,7 @@ impl Devices {
             }
             let Some(left) = deadline.left() else { return Ok(false) };
             let event = self.uevents.next(left);
-            match event.or_fail(STAGE, || "cannot read the kernel's uevents".into())? {
+            match event.or_fail(|| "cannot read the kernel's uevents".into())? {
                 Some(event) => drop(self.handle(&event)),
                 None => return Ok(false),
             }
@@ -170,8 +166,7 @@ impl Devices {
     fn until_block_event(&mut self, deadline: &Deadline) -> Result<bool, Failure> {
         loop {
             let Some(left) = deadline.left() else { return Ok(false) };
-            let event =
-                self.uevents.next(left).or_fail(STAGE, || "cannot read the kernel's uevents".into())?;
+            let event = self.uevents.next(left).or_fail(|| "cannot read the kernel's uevents".into())?;
             let Some(event) = event else { return Ok(false) };
             if self.handle(&event) {
                 return Ok(true);

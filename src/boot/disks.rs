@@ -74,12 +74,12 @@ impl Disk {
     ///
     /// # Errors
     /// The kernel's idea of the partition is another one, or it refuses the partition.
-    pub fn partition(&self, stage: &'static str, partition: &Partition) -> Result<BlockDevice, Failure> {
+    pub fn partition(&self, partition: &Partition) -> Result<BlockDevice, Failure> {
         let (offset, length) = (partition.offset(self.block_size()), partition.length(self.block_size()));
-        let known = self.known(stage, partition.number)?;
+        let known = self.known(partition.number)?;
         let device = match known {
             Some(device) => device,
-            None => self.add(stage, partition.number, offset, length)?,
+            None => self.add(partition.number, offset, length)?,
         };
         match device.kind {
             Kind::Partition { start, length: known, .. }
@@ -87,13 +87,10 @@ impl Disk {
             {
                 Ok(device)
             }
-            _ => Err(Failure::new(
-                stage,
-                format!(
-                    "{}: the kernel has another range for it than the partition table; reboot, and check the table",
-                    device.name
-                ),
-            )),
+            _ => Err(Failure::new(format!(
+                "{}: the kernel has another range for it than the partition table; reboot, and check the table",
+                device.name
+            ))),
         }
     }
 
@@ -101,25 +98,18 @@ impl Disk {
     ///
     /// # Errors
     /// The range or the number is taken, or the node does not appear.
-    pub fn add(
-        &self,
-        stage: &'static str,
-        number: PartitionNumber,
-        offset: Bytes,
-        length: Bytes,
-    ) -> Result<BlockDevice, Failure> {
+    pub fn add(&self, number: PartitionNumber, offset: Bytes, length: Bytes) -> Result<BlockDevice, Failure> {
         let name = &self.device.name;
         debug!("{name}: telling the kernel of partition {number}, {}", range(offset, length));
         self.node
             .add_partition(number, offset, length)
-            .or_fail(stage, || format!("{name}: the kernel refuses partition {number}"))?;
-        self.known(stage, number)?
-            .ok_or_else(|| Failure::new(stage, format!("{name}: partition {number} did not appear")))
+            .or_fail(|| format!("{name}: the kernel refuses partition {number}"))?;
+        self.known(number)?.ok_or_else(|| Failure::new(format!("{name}: partition {number} did not appear")))
     }
 
     /// What the kernel knows as partition `number` of this disk.
-    fn known(&self, stage: &'static str, number: PartitionNumber) -> Result<Option<BlockDevice>, Failure> {
-        let devices = BlockDevice::all().or_fail(stage, || "cannot list /sys/class/block".into())?;
+    fn known(&self, number: PartitionNumber) -> Result<Option<BlockDevice>, Failure> {
+        let devices = BlockDevice::all().or_fail(|| "cannot list /sys/class/block".into())?;
         Ok(devices.into_iter().find(|device| {
             matches!(&device.kind, Kind::Partition { disk, number: n, .. } if *disk == self.device.name && *n == number)
         }))
@@ -132,7 +122,6 @@ impl Disk {
 /// # Errors
 /// Two devices answer to the name and neither is on `preferred`.
 pub fn resolve(
-    stage: &'static str,
     spec: &DeviceSpec,
     devices: &[BlockDevice],
     preferred: Option<&str>,
@@ -151,13 +140,10 @@ pub fn resolve(
     match *found.as_slice() {
         [] => Ok(None),
         [device] => Ok(Some(device.clone())),
-        _ => Err(Failure::new(
-            stage,
-            format!(
-                "{spec} is ambiguous: {}; remove one of the disks or name the device otherwise",
-                names(&found)
-            ),
-        )),
+        _ => Err(Failure::new(format!(
+            "{spec} is ambiguous: {}; remove one of the disks or name the device otherwise",
+            names(&found)
+        ))),
     }
 }
 
@@ -206,14 +192,9 @@ pub fn superblock(node: &Path) -> io::Result<Option<Superblock>> {
 ///
 /// # Errors
 /// It cannot be read, holds nothing known, or another file system.
-pub fn file_system(
-    stage: &'static str,
-    node: &Path,
-    allowed: &[Format],
-    wanted: Option<&str>,
-) -> Result<&'static str, Failure> {
-    let found = superblock(node).or_fail(stage, || format!("cannot read {}", node.display()))?;
-    let refuse = |reason: String| Err(Failure::new(stage, format!("{}: {reason}", node.display())));
+pub fn file_system(node: &Path, allowed: &[Format], wanted: Option<&str>) -> Result<&'static str, Failure> {
+    let found = superblock(node).or_fail(|| format!("cannot read {}", node.display()))?;
+    let refuse = |reason: String| Err(Failure::new(format!("{}: {reason}", node.display())));
     let names = allowed.iter().map(Format::to_string).collect::<Vec<_>>().join(", ");
     let Some(found) = found else {
         return refuse(format!(

@@ -4,15 +4,16 @@ use std::{fs, path::Path};
 
 use super::{
     failure::{self, Action, Failure, OrFail, Policy},
-    init,
+    handover,
+    init::Wish,
+    stub,
 };
 use crate::{
     config::{self, Config, FailureAction, LogLevel},
+    info,
     sys::{console, kmsg, mount, power::End, rootfs::OldRoot},
     warning,
 };
-
-const STAGE: &str = "early";
 
 /// Ours below /run: the stages' mount points while they last, and what we tell the real system.
 pub const OURS: &str = "/run/hermetic-init";
@@ -52,14 +53,31 @@ impl Borrowed {
     }
 }
 
-/// Mounts what every boot needs, opens log and console, reads the command line and sets the failure policy by it.
+/// Prepares what every boot needs. When this boot was handed over before, nothing is left to do: then the next init is
+/// started at once.
+///
+/// # Errors
+/// As [`start`]; the next init of a second start cannot be executed.
+pub fn prepare() -> Result<(Config, Wish, Borrowed), Failure> {
+    let (config, borrowed) = start()?;
+    let wish = Wish { ours: config.init.clone(), kernel: config.kernel_init.clone() };
+    if is_second_start() {
+        borrowed.give_back();
+        return Err(handover::pass_through(&wish));
+    }
+    info!("{} starts", super::VERSION);
+    stub::hand_over();
+    Ok((config, wish, borrowed))
+}
+
+/// Mounts the API file systems, opens log and console, reads the command line and sets the failure policy by it.
 ///
 /// # Errors
 /// An API file system that will not mount; a word of the command line that we do not understand.
-pub fn prepare() -> Result<(Config, Borrowed), Failure> {
+fn start() -> Result<(Config, Borrowed), Failure> {
     for fs in &mount::API {
         if !mount::is_mount_point(fs.target) {
-            mount::api(fs).or_fail(STAGE, || format!("cannot mount {} on {}", fs.fstype, fs.target))?;
+            mount::api(fs).or_fail(|| format!("cannot mount {} on {}", fs.fstype, fs.target))?;
         }
     }
     kmsg::open();
@@ -67,12 +85,12 @@ pub fn prepare() -> Result<(Config, Borrowed), Failure> {
         warning!("no console: {error}");
     }
     let borrowed = Borrowed::take();
-    fs::create_dir_all(OURS).or_fail(STAGE, || format!("cannot create {OURS}"))?;
+    fs::create_dir_all(OURS).or_fail(|| format!("cannot create {OURS}"))?;
 
     // A word that is no text is none of those that we know; it must not take the others' effect away.
-    let words = fs::read("/proc/cmdline").or_fail(STAGE, || "cannot read /proc/cmdline".into())?;
+    let words = fs::read("/proc/cmdline").or_fail(|| "cannot read /proc/cmdline".into())?;
     let words = String::from_utf8_lossy(&words);
-    let in_initramfs = OldRoot::is_temporary().or_fail(STAGE, || "cannot look at /".into())?;
+    let in_initramfs = OldRoot::is_temporary().or_fail(|| "cannot look at /".into())?;
     let read = if in_initramfs {
         Config::from_cmdline(&words, None)
     } else {
@@ -80,7 +98,7 @@ pub fn prepare() -> Result<(Config, Borrowed), Failure> {
     };
     let (config, warnings) = read.map_err(|error| {
         follow(config::Failure::from_refused_cmdline(&words));
-        Failure::new(STAGE, error.to_string())
+        Failure::new(error.to_string())
     })?;
     kmsg::set_level(match config.log {
         LogLevel::Err => kmsg::Priority::Warning,
@@ -115,12 +133,7 @@ pub fn set_guard() -> std::io::Result<()> {
     fs::write(GUARD, format!("{}\n", super::VERSION))
 }
 
-/// Whether this boot has been handed over before: `init=` of the real root named us again.
-pub fn is_second_start() -> bool {
+/// True when this boot has been handed over before: `init=` of the real root named us again.
+fn is_second_start() -> bool {
     Path::new(GUARD).exists()
-}
-
-/// What the command line wishes for as the next init.
-pub fn wish(config: &Config) -> init::Wish {
-    init::Wish { ours: config.init.clone(), kernel: config.kernel_init.clone() }
 }

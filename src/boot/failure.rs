@@ -1,39 +1,31 @@
-//! What happens when the boot cannot go on: one line that says why, then the failure policy (design, law 6).
+//! The end of a boot that cannot go on: one line that says why, then the failure policy.
 
 use std::{fmt, sync::OnceLock, time::Duration};
 
+use super::story;
 use crate::sys::{
     console, kmsg,
     power::{End, end},
 };
 
-/// Why the boot stopped: the stage that found out, and one line that says what was tried, on what, what came back and
-/// what to do.
+/// The reason why the boot stopped. The stage that it stopped in is the one that is running (see [`super::story`]).
 pub struct Failure {
-    /// The stage, in the words of the design (`usr`, `provision`, ...).
-    pub stage: &'static str,
-    /// The line.
+    /// One line that says what was tried, on what, what came back and what to do.
     pub reason: String,
-    /// What the screen says first.
+    /// The first words on the screen.
     headline: &'static str,
 }
 
 impl Failure {
-    /// A failure of `stage`.
-    pub fn new(stage: &'static str, reason: impl Into<String>) -> Self {
-        Self { stage, reason: reason.into(), headline: "cannot start this system." }
+    /// A failure with this reason.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), headline: "cannot start this system." }
     }
 
     /// No failure, but the end of this boot all the same: the machine was reset and must come up again by another way. It
     /// ends as failures do.
-    pub fn reset(stage: &'static str, reason: impl Into<String>) -> Self {
-        Self { stage, reason: reason.into(), headline: "has reset this system." }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.stage, self.reason)
+    pub fn reset(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), headline: "has reset this system." }
     }
 }
 
@@ -43,16 +35,16 @@ pub trait OrFail<T> {
     ///
     /// # Errors
     /// The failure made of both, when there was one.
-    fn or_fail(self, stage: &'static str, what: impl FnOnce() -> String) -> Result<T, Failure>;
+    fn or_fail(self, what: impl FnOnce() -> String) -> Result<T, Failure>;
 }
 
 impl<T, E: fmt::Display> OrFail<T> for Result<T, E> {
-    fn or_fail(self, stage: &'static str, what: impl FnOnce() -> String) -> Result<T, Failure> {
-        self.map_err(|error| Failure::new(stage, format!("{}: {error}", what())))
+    fn or_fail(self, what: impl FnOnce() -> String) -> Result<T, Failure> {
+        self.map_err(|error| Failure::new(format!("{}: {error}", what())))
     }
 }
 
-/// What is done once the reason has been shown.
+/// The last thing that is done, once the reason has been shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Action {
     /// End the machine.
@@ -64,9 +56,9 @@ pub enum Action {
 /// The failure policy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Policy {
-    /// What is done.
+    /// The last thing that is done.
     pub action: Action,
-    /// How long the reason stays on the screen first; None for ever.
+    /// The time that the reason stays on the screen first; None for ever.
     pub delay: Option<Duration>,
 }
 
@@ -85,7 +77,9 @@ pub fn set_policy(policy: Policy) {
 /// Shows why and carries the policy out. PID 1 must not return from here: that would be a kernel panic nobody asked for.
 pub fn act(failure: &Failure) -> ! {
     let policy = *POLICY.get().unwrap_or(&DEFAULT);
-    kmsg::log(kmsg::Priority::Error, format_args!("{failure}"));
+    // A panic may come before the first stage.
+    let stage = story::running().unwrap_or("panic");
+    kmsg::log(kmsg::Priority::Error, format_args!("{stage}: {}", failure.reason));
     let next = match (policy.action, policy.delay) {
         (_, None) => "Waiting for somebody to look (panic=0).".to_owned(),
         (Action::End(End::Reboot), Some(delay)) => format!("Rebooting in {} s.", delay.as_secs()),
@@ -94,10 +88,9 @@ pub fn act(failure: &Failure) -> ! {
         (Action::Panic, Some(delay)) => format!("Panicking in {} s.", delay.as_secs()),
     };
     console::print(&format!(
-        "\r\nhermetic-init {} {}\r\n  stage   {}\r\n  reason  {}\r\n{next}\r\n",
+        "\r\nhermetic-init {} {}\r\n  stage   {stage}\r\n  reason  {}\r\n{next}\r\n",
         super::VERSION,
         failure.headline,
-        failure.stage,
         failure.reason,
     ));
     match policy.delay {
@@ -129,9 +122,8 @@ pub fn catch_panics() {
     std::panic::set_hook(Box::new(|info| {
         let place = info.location().map(|l| format!("{}:{}", l.file(), l.line())).unwrap_or_default();
         let text = info.payload_as_str().unwrap_or("no message");
-        act(&Failure::new(
-            "panic",
-            format!("{text} at {place}; this is a bug of hermetic-init, please report it"),
-        ));
+        act(&Failure::new(format!(
+            "panicked: {text} at {place}; this is a bug of hermetic-init, please report it"
+        )));
     }));
 }

@@ -1,6 +1,7 @@
 //! Stage "handover": what the real systemd finds (contract §8), and the step into it.
 
 use std::{
+    convert::Infallible,
     fs::{self, File},
     os::{fd::AsFd as _, unix::process::CommandExt as _},
     path::{Path, PathBuf},
@@ -14,7 +15,7 @@ use super::{
     init::Wish,
     key::Key,
     root::Root,
-    timeline::Timeline,
+    story::Timeline,
     udev,
     usr::Usr,
 };
@@ -22,8 +23,6 @@ use crate::{
     info,
     sys::{console, mount, rootfs},
 };
-
-const STAGE: &str = "handover";
 
 /// The mounts that move along, and stay what they are.
 const API: [&str; 4] = ["/dev", "/proc", "/sys", "/run"];
@@ -40,45 +39,44 @@ pub struct Ready {
     pub wish: Wish,
 }
 
-/// Hands the machine over. Returns only on failure.
-pub fn hand_over(ready: &Ready, borrowed: Borrowed, mut timeline: Timeline) -> Failure {
-    match prepare(ready, borrowed, &mut timeline) {
-        Ok((init, environment)) => execute(&init, &environment),
-        Err(failure) => failure,
-    }
+/// Hands the machine over.
+///
+/// # Errors
+/// Anything that could not be handed over, an init that is not executed.
+pub fn hand_over(ready: &Ready, borrowed: Borrowed) -> Result<Infallible, Failure> {
+    let (init, environment) = prepare(ready, borrowed)?;
+    Err(execute(&init, &environment))
 }
 
 /// Which program comes next, and what it is told besides what the kernel said.
 type Next = (PathBuf, Vec<(&'static str, &'static str)>);
 
-fn prepare(ready: &Ready, borrowed: Borrowed, timeline: &mut Timeline) -> Result<Next, Failure> {
+fn prepare(ready: &Ready, borrowed: Borrowed) -> Result<Next, Failure> {
     let Ready { usr, root, key, wish } = ready;
-    key.shred().or_fail(STAGE, || format!("cannot erase the key file {}", key.path().display()))?;
+    key.shred().or_fail(|| format!("cannot erase the key file {}", key.path().display()))?;
     for mapping in [usr.mapping(), root.mapping()].into_iter().flatten() {
-        udev::record(mapping).or_fail(STAGE, || format!("cannot record {} for udev", mapping.name))?;
+        udev::record(mapping).or_fail(|| format!("cannot record {} for udev", mapping.name))?;
     }
     let below = root.path().join("usr");
-    mount::move_to(usr.path(), &below)
-        .or_fail(STAGE, || format!("cannot move /usr to {}", below.display()))?;
-    let tree = File::open(root.path()).or_fail(STAGE, || format!("cannot open {}", root.path().display()))?;
-    let init = wish.find(tree.as_fd()).map_err(|reason| Failure::new(STAGE, reason))?;
+    mount::move_to(usr.path(), &below).or_fail(|| format!("cannot move /usr to {}", below.display()))?;
+    let tree = File::open(root.path()).or_fail(|| format!("cannot open {}", root.path().display()))?;
+    let init = wish.find(tree.as_fd()).map_err(Failure::new)?;
     drop(tree);
     let environment =
-        credentials::hand_over().or_fail(STAGE, || "cannot leave credentials in /run/credentials".into())?;
-    timeline.passed(STAGE);
+        credentials::hand_over().or_fail(|| "cannot leave credentials in /run/credentials".into())?;
+    let timeline = Timeline::now();
     info!("{}, {}; {timeline}; starting {}", usr.summary(), root.summary(), init.display());
     fs::write(format!("{OURS}/timeline"), format!("{timeline}\n"))
-        .or_fail(STAGE, || format!("cannot write {OURS}"))?;
-    early::set_guard().or_fail(STAGE, || format!("cannot write {OURS}"))?;
+        .or_fail(|| format!("cannot write {OURS}"))?;
+    early::set_guard().or_fail(|| format!("cannot write {OURS}"))?;
     borrowed.give_back();
     for api in API {
         let target = root.path().join(api.trim_start_matches('/'));
-        mount::move_to(api, &target)
-            .or_fail(STAGE, || format!("cannot move {api} to {}", target.display()))?;
+        mount::move_to(api, &target).or_fail(|| format!("cannot move {api} to {}", target.display()))?;
     }
-    rootfs::switch(root.path()).or_fail(STAGE, || "cannot switch the root".into())?;
+    rootfs::switch(root.path()).or_fail(|| "cannot switch the root".into())?;
     for staging in [&usr.path(), usr.tree()] {
-        fs::remove_dir(staging).or_fail(STAGE, || format!("cannot remove {}", staging.display()))?;
+        fs::remove_dir(staging).or_fail(|| format!("cannot remove {}", staging.display()))?;
     }
     Ok((init, environment))
 }
@@ -91,7 +89,7 @@ fn execute(path: &Path, environment: &[(&'static str, &'static str)]) -> Failure
     }
     let words = std::env::args_os().skip(1);
     let error = Command::new(path).args(words).envs(environment.iter().copied()).exec();
-    Failure::new(STAGE, format!("cannot execute {}: {error}", path.display()))
+    Failure::new(format!("cannot execute {}: {error}", path.display()))
 }
 
 /// Goes straight to systemd: hermetic-init was started a second time in the same boot, because `init=` of the real root
@@ -104,6 +102,6 @@ pub fn pass_through(wish: &Wish) -> Failure {
             info!("started again as the init of the real root; passing on to {}", init.display());
             execute(&init, &[])
         }
-        Err(reason) => Failure::new(STAGE, reason),
+        Err(reason) => Failure::new(reason),
     }
 }

@@ -33,14 +33,13 @@ impl Key {
     ///
     /// # Errors
     /// There is none, or it is empty, or longer than cryptsetup would take.
-    pub fn read(&self, stage: &'static str) -> Result<Secret, Failure> {
+    pub fn read(&self) -> Result<Secret, Failure> {
         let path = self.path.display();
         match read(&self.path, 0, None) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Failure::new(
-                stage,
-                format!("key file {path} is missing; build the initramfs with --key-file"),
-            )),
-            other => other.or_fail(stage, || format!("key file {path}")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(Failure::new(format!("key file {path} is missing; build the initramfs with --key-file")))
+            }
+            other => other.or_fail(|| format!("key file {path}")),
         }
     }
 

@@ -24,8 +24,6 @@ use crate::{
     warning,
 };
 
-const STAGE: &str = "measure";
-
 /// The variable in which sd-stub says into which PCR it measured the kernel (systemd-stub(7)).
 const MEASURED_KERNEL: &str = "StubPcrKernelImage";
 const DIRECTORY: &str = "/run/log/systemd";
@@ -52,16 +50,16 @@ impl Measurements {
         if !wanted {
             return Ok(Self(None));
         }
-        let Some(mut device) = tpm::open(STAGE, devices)? else {
+        let Some(mut device) = tpm::open(devices)? else {
             let reason =
                 format!("the boot is to be measured, but {}; say hermetic.measure=no", tpm::missing());
-            return Err(Failure::new(STAGE, reason));
+            return Err(Failure::new(reason));
         };
-        let banks = Tpm::new(&mut device, &mut unused).banks().or_fail(STAGE, || "PCR banks".into())?;
+        let banks = Tpm::new(&mut device, &mut unused).banks().or_fail(|| "PCR banks".into())?;
         if banks.is_empty() {
             let reason =
                 "the TPM has no active bank of PCRs that we can compute; activate sha256 in the firmware";
-            return Err(Failure::new(STAGE, reason));
+            return Err(Failure::new(reason));
         }
         Ok(Self(Some((device, banks))))
     }
@@ -95,7 +93,7 @@ fn kernel_was_measured() -> Result<bool, Failure> {
         return Ok(false);
     }
     let pcr = efi::text(MEASURED_KERNEL, efi::LOADER)
-        .or_fail(STAGE, || format!("cannot read the EFI variable {MEASURED_KERNEL}"))?;
+        .or_fail(|| format!("cannot read the EFI variable {MEASURED_KERNEL}"))?;
     Ok(pcr.is_some_and(|pcr| pcr == crate::tpm::measure::PHASE_PCR.to_string()))
 }
 
@@ -110,7 +108,7 @@ fn extend(device: &mut Device, measurement: &Measurement) -> Result<(), Failure>
         None
     });
     let extended = Tpm::new(device, &mut unused).extend(measurement.pcr, &measurement.digests);
-    extended.or_fail(STAGE, || format!("cannot extend PCR {}", measurement.pcr))?;
+    extended.or_fail(|| format!("cannot extend PCR {}", measurement.pcr))?;
     info!("{} measured into PCR {}", measurement.what(), measurement.pcr);
     if let Some(mut log) = log {
         let boot_id = attribute("/proc/sys/kernel/random/boot_id").unwrap_or_default().replace('-', "");

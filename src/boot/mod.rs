@@ -20,8 +20,8 @@ mod machine;
 mod measure;
 mod provision;
 mod root;
+pub mod story;
 mod stub;
-mod timeline;
 mod tpm;
 mod udev;
 mod unlock;
@@ -29,18 +29,17 @@ mod usr;
 mod volatile;
 
 use std::{
+    convert::Infallible,
     fs::File,
     io::{self, Read as _},
     mem,
 };
 
-use crate::info;
 use devices::Devices;
-use early::Borrowed;
 use failure::{Failure, OrFail as _};
 use handover::Ready;
 use measure::Measurements;
-use timeline::Timeline;
+use story::Story;
 
 /// What we call ourselves: version and commit.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("HERMETIC_COMMIT"), ")");
@@ -48,46 +47,32 @@ pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("HERMETI
 /// Takes the machine from the kernel to systemd. Returns only when that failed.
 pub fn run() -> Failure {
     match boot() {
-        Ok((ready, borrowed, timeline)) => handover::hand_over(&ready, borrowed, timeline),
+        Ok(never) => match never {},
         Err(failure) => failure,
     }
 }
 
-fn boot() -> Result<(Ready, Borrowed, Timeline), Failure> {
-    let mut timeline = Timeline::start();
-
-    let (config, borrowed) = early::prepare()?;
-    let wish = early::wish(&config);
-    if early::is_second_start() {
-        borrowed.give_back();
-        return Err(handover::pass_through(&wish));
-    }
-    info!("{VERSION} starts");
-    stub::hand_over();
-    timeline.passed("early");
-
-    let mut devices = Devices::start(&config)?;
-    timeline.passed("devices");
-
-    let mut measurements = Measurements::begin(&config, &mut devices)?;
-    measurements.phase("enter-initrd")?;
-
-    let mut usr = usr::open(&config, &wish, &mut devices)?;
-    timeline.passed("usr");
-
+fn boot() -> Result<Infallible, Failure> {
+    let (config, wish, borrowed) = Story::stage("early", early::prepare)?;
+    let (mut devices, mut measurements) = Story::stage("devices", || {
+        let mut devices = Devices::start(&config)?;
+        let mut measurements = Measurements::begin(&config, &mut devices)?;
+        measurements.phase("enter-initrd")?;
+        Ok((devices, measurements))
+    })?;
+    let mut usr = Story::stage("usr", || usr::open(&config, &wish, &mut devices))?;
     let key = key::Key::new(&config);
-    let expectation = provision::provision(&config, &mut usr, &key, &mut devices)?;
-    timeline.passed("provision");
-
-    let root = root::open(&config, &usr, &expectation, &key, &mut measurements, &mut devices)?;
-    timeline.passed("root");
-
-    etc::prepare(&config, &usr, &root)?;
-    timeline.passed("etc");
-
-    // Whatever is sealed to the phase before cannot be had from here on.
-    measurements.phase("leave-initrd")?;
-    Ok((Ready { usr, root, key, wish }, borrowed, timeline))
+    let expectation =
+        Story::stage("provision", || provision::provision(&config, &mut usr, &key, &mut devices))?;
+    let root = Story::stage("root", || {
+        root::open(&config, &usr, &expectation, &key, &mut measurements, &mut devices)
+    })?;
+    Story::stage("etc", || etc::prepare(&config, &usr, &root))?;
+    Story::stage("handover", || {
+        // Whatever is sealed to the phase before cannot be had from here on.
+        measurements.phase("leave-initrd")?;
+        handover::hand_over(&Ready { usr, root, key, wish }, borrowed)
+    })
 }
 
 /// The text of a small file, at most 1 MiB of it.
@@ -130,7 +115,7 @@ impl Random {
     ///
     /// # Errors
     /// The kernel gave no random bytes.
-    fn check(&mut self, stage: &'static str) -> Result<(), Failure> {
-        mem::replace(&mut self.0, Ok(())).or_fail(stage, || "no random bytes from the kernel".into())
+    fn check(&mut self) -> Result<(), Failure> {
+        mem::replace(&mut self.0, Ok(())).or_fail(|| "no random bytes from the kernel".into())
     }
 }

@@ -42,8 +42,6 @@ use crate::{
 
 pub use super::unlock::limits;
 
-const STAGE: &str = "root";
-
 /// Where root is mounted until the hand-over. Not below /run: that is moved into the root.
 const MOUNT: &str = "/sysroot";
 
@@ -99,22 +97,20 @@ pub fn open(
     devices: &mut Devices,
 ) -> Result<Root, Failure> {
     let path = PathBuf::from(MOUNT);
-    fs::create_dir_all(&path).or_fail(STAGE, || {
-        format!("cannot create {MOUNT}; a root that starts us by init= needs that directory")
-    })?;
+    fs::create_dir_all(&path)
+        .or_fail(|| format!("cannot create {MOUNT}; a root that starts us by init= needs that directory"))?;
     if config.root_is_new() {
         // Options that were meant for a root on a disk are not for a tmpfs.
         let anything = Mount { read_write: true, ..Mount::default() };
         let wish = if config.root.source == RootSource::Tmpfs { &config.root.mount } else { &anything };
-        volatile::tmpfs(STAGE, wish, &path)?;
-        volatile::record_origin(STAGE, usr.data().number)?;
+        volatile::tmpfs(wish, &path)?;
+        volatile::record_origin(usr.data().number)?;
         let summary = "root new on a tmpfs".to_owned();
         info!("{summary}");
         return Ok(Root { path, mapping: None, read_only: !wish.read_write, new: true, summary });
     }
     let (device, partition) = find(config, usr, devices)?;
-    let found =
-        disks::superblock(&device.node()).or_fail(STAGE, || format!("cannot read {}", device.name))?;
+    let found = disks::superblock(&device.node()).or_fail(|| format!("cannot read {}", device.name))?;
     let outside = found.map(|superblock| superblock.format);
     admit(config, expectation, &device, outside)?;
     let mapping = match outside {
@@ -124,15 +120,11 @@ pub fn open(
     let (mapping, locked) = mapping.map_or((None, false), |(mapping, read_only)| (Some(mapping), read_only));
     let node = mapping.as_ref().map_or_else(|| device.node(), Mapping::node);
     let mount = &config.root.mount;
-    let name = disks::file_system(
-        STAGE,
-        &node,
-        &[Format::Ext4, Format::Btrfs, Format::Xfs],
-        mount.fstype.as_deref(),
-    )?;
+    let name =
+        disks::file_system(&node, &[Format::Ext4, Format::Btrfs, Format::Xfs], mount.fstype.as_deref())?;
     devices.demand(&format!("fs-{name}"))?;
     let overlay = match config.volatile {
-        Volatile::Overlay => Some(volatile::Overlay::new(STAGE)?),
+        Volatile::Overlay => Some(volatile::Overlay::new()?),
         _ => None,
     };
     let writable = mount.read_write && !locked && overlay.is_none();
@@ -141,7 +133,7 @@ pub fn open(
     let source = mapping.as_ref().map_or(node, Mapping::link);
     let target = overlay.as_ref().map_or(path.as_path(), volatile::Overlay::lower);
     mount::device(&source, name, target, options.flags, &options.data)
-        .or_fail(STAGE, || format!("cannot mount {} as {name}", source.display()))?;
+        .or_fail(|| format!("cannot mount {} as {name}", source.display()))?;
     if let Err(failure) = belongs_here(target, &device, partition.as_ref()) {
         // The reason is what counts; the machine is about to end.
         let _ = mount::unmount(target);
@@ -153,9 +145,9 @@ pub fn open(
     let how = if mapping.is_some() { "unlocked" } else { "plain" };
     let mut summary = format!("root {how} on {} ({name})", device.name);
     if let Some(overlay) = overlay {
-        overlay.mount(STAGE, &path, devices)?;
+        overlay.mount(&path, devices)?;
         let number = mapping.as_ref().map_or(device.number, |mapping| mapping.number);
-        volatile::record_origin(STAGE, number)?;
+        volatile::record_origin(number)?;
         summary.push_str(" below an overlay");
     }
     info!("{summary}");
@@ -172,8 +164,8 @@ fn find(
     match &config.root.source {
         RootSource::Device(spec) => {
             let preferred = usr.disk().map(|disk| disk.device.name.clone());
-            devices.wait(STAGE, &format!("root={spec}"), |there| {
-                Ok(match disks::resolve(STAGE, spec, there, preferred.as_deref())? {
+            devices.wait(&format!("root={spec}"), |there| {
+                Ok(match disks::resolve(spec, there, preferred.as_deref())? {
                     Some(device) => {
                         let partition = disks::entry(&device, there);
                         Look::Found((device, partition))
@@ -185,16 +177,16 @@ fn find(
         RootSource::Auto => {
             let Some(disk) = usr.disk() else {
                 let reason = "/usr is on no disk with a GPT, so root cannot be discovered; name it by root=";
-                return Err(Failure::new(STAGE, reason));
+                return Err(Failure::new(reason));
             };
             let partition = select_root(disk.gpt.partitions()).ok_or_else(|| {
                 let reason =
                     format!("{}: no root partition, and /usr's repart.d makes none", disk.device.name);
-                Failure::new(STAGE, reason + "; add a definition, or name the root by root=")
+                Failure::new(reason + "; add a definition, or name the root by root=")
             })?;
-            Ok((disk.partition(STAGE, partition)?, Some(partition.clone())))
+            Ok((disk.partition(partition)?, Some(partition.clone())))
         }
-        RootSource::Tmpfs => Err(Failure::new(STAGE, "root=tmpfs is on no device")),
+        RootSource::Tmpfs => Err(Failure::new("root=tmpfs is on no device")),
     }
 }
 
@@ -206,9 +198,8 @@ fn find(
 pub fn admit_existing(config: &Config, expectation: &Expectation, disk: &Disk) -> Result<(), Failure> {
     let RootSource::Auto = config.root.source else { return Ok(()) };
     let Some(partition) = select_root(disk.gpt.partitions()) else { return Ok(()) };
-    let device = disk.partition(STAGE, partition)?;
-    let found =
-        disks::superblock(&device.node()).or_fail(STAGE, || format!("cannot read {}", device.name))?;
+    let device = disk.partition(partition)?;
+    let found = disks::superblock(&device.node()).or_fail(|| format!("cannot read {}", device.name))?;
     admit(config, expectation, &device, found.map(|superblock| superblock.format))
 }
 
@@ -219,7 +210,7 @@ fn admit(
     device: &BlockDevice,
     found: Option<Format>,
 ) -> Result<(), Failure> {
-    let refuse = |reason: String| Err(Failure::new(STAGE, format!("{}: {reason}", device.name)));
+    let refuse = |reason: String| Err(Failure::new(format!("{}: {reason}", device.name)));
     match found {
         Some(Format::Luks1) => refuse("a LUKS1 header; convert it with cryptsetup convert --type luks2".into()),
         Some(Format::Luks2) if !config.image_policy.root.allows(Uses::ENCRYPTED) => {
@@ -242,10 +233,10 @@ fn belongs_here(at: &Path, device: &BlockDevice, partition: Option<&Partition>) 
     let place = Place { mount_point: "/", partition };
     for constraint in Constraint::ALL {
         let value = mount::attribute(at, constraint.attribute())
-            .or_fail(STAGE, || format!("{}: cannot read {}", device.name, constraint.attribute()))?;
+            .or_fail(|| format!("{}: cannot read {}", device.name, constraint.attribute()))?;
         if let Some(Err(reason)) = value.map(|value| constraint.admits(&value, &place)) {
             let line = format!("{}: its file system belongs elsewhere: {reason}", device.name);
-            return Err(Failure::new(STAGE, line + "; was the partition table changed?"));
+            return Err(Failure::new(line + "; was the partition table changed?"));
         }
     }
     Ok(())
@@ -260,21 +251,13 @@ fn unlock(
     measurements: &mut Measurements,
     devices: &mut Devices,
 ) -> Result<(Mapping, bool), Failure> {
-    let node = Node::open(device.node()).or_fail(STAGE, || format!("cannot open {}", device.name))?;
-    let header = Header::read(node.file()).or_fail(STAGE, || device.name.clone())?;
+    let node = Node::open(device.node()).or_fail(|| format!("cannot open {}", device.name))?;
+    let header = Header::read(node.file()).or_fail(|| device.name.clone())?;
     let uuid = header.uuid();
     let name = config.luks.name(uuid).unwrap_or_else(|| NAME.into());
     let options = config.luks.options(uuid);
     let key_file = config.luks.key_file(uuid).map_or_else(|| key.path().to_owned(), PathBuf::from);
-    let volume = Volume {
-        stage: STAGE,
-        device,
-        node: &node,
-        header: &header,
-        name: &name,
-        options: &options,
-        key_file,
-    };
+    let volume = Volume { device, node: &node, header: &header, name: &name, options: &options, key_file };
     let key = volume.unlock(devices)?;
     // Before anything on it is looked at: whoever exchanged the volume cannot have its key measured as ours.
     measurements.volume_key(&name, uuid, &key.key)?;
@@ -286,9 +269,9 @@ fn unlock(
     }
     let flags = with_options(header.flags(), &options);
     let read_only = options.read_only;
-    let crypt = Crypt { stage: STAGE, header: &header, key: &key, device, node: &node, flags, read_only };
+    let crypt = Crypt { header: &header, key: &key, device, node: &node, flags, read_only };
     let mapping = crypt.map(&name, devices)?;
-    udev::link(&mapping).or_fail(STAGE, || format!("cannot link {}", mapping.link().display()))?;
+    udev::link(&mapping).or_fail(|| format!("cannot link {}", mapping.link().display()))?;
     Ok((mapping, read_only))
 }
 
@@ -300,8 +283,8 @@ fn repair(header: &Header, device: &BlockDevice) -> Result<(), Failure> {
             seeded = Err(error);
         }
     });
-    seeded.or_fail(STAGE, || "no random bytes from the kernel".into())?;
-    let Some(plan) = plan.or_fail(STAGE, || device.name.clone())? else { return Ok(()) };
+    seeded.or_fail(|| "no random bytes from the kernel".into())?;
+    let Some(plan) = plan.or_fail(|| device.name.clone())? else { return Ok(()) };
     let written = Node::open_exclusive(device.node()).and_then(|node| plan.apply(node.file()));
     match written {
         Ok(()) => notice!("{}: the LUKS2 header was repaired from its other copy", device.name),
@@ -327,7 +310,6 @@ fn with_options(flags: Flags, options: &VolumeOptions) -> Flags {
 /// # Errors
 /// As [`Crypt::map`].
 pub fn map(
-    stage: &'static str,
     header: &Header,
     key: &VolumeKey,
     device: &BlockDevice,
@@ -336,5 +318,5 @@ pub fn map(
     devices: &mut Devices,
 ) -> Result<Mapping, Failure> {
     let flags = header.flags();
-    Crypt { stage, header, key, device, node, flags, read_only: false }.map(name, devices)
+    Crypt { header, key, device, node, flags, read_only: false }.map(name, devices)
 }

@@ -19,11 +19,11 @@ const ANNOUNCED: &str = "/sys/firmware/acpi/tables/TPM2";
 ///
 /// # Errors
 /// It cannot be opened, or waiting fails.
-pub fn open(stage: &'static str, devices: &mut Devices) -> Result<Option<Device>, Failure> {
+pub fn open(devices: &mut Devices) -> Result<Option<Device>, Failure> {
     if Path::new(ANNOUNCED).exists() {
         devices.wait_for_node(Path::new(DEVICE))?;
     }
-    Device::open().or_fail(stage, || format!("cannot open the TPM {DEVICE}"))
+    Device::open().or_fail(|| format!("cannot open the TPM {DEVICE}"))
 }
 
 /// Why there is none, in words.
@@ -40,12 +40,11 @@ pub fn missing() -> &'static str {
 /// # Errors
 /// The kernel gives no random bytes: what was done without them counts for nothing. The inner result is the TPM's.
 pub fn ask<T>(
-    stage: &'static str,
     device: &mut Device,
     work: impl FnOnce(&mut Tpm<'_>) -> Result<T, TpmError>,
 ) -> Result<Result<T, TpmError>, Failure> {
     let mut random = Random::default();
     let done = work(&mut Tpm::new(device, &mut |bytes| random.fill(bytes)));
-    random.check(stage)?;
+    random.check()?;
     Ok(done)
 }

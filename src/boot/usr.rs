@@ -31,8 +31,6 @@ use crate::{
     writes::ReadAt as _,
 };
 
-const STAGE: &str = "usr";
-
 /// The mounted /usr. Only this stage makes one: who holds it holds policy to go by.
 pub struct Usr {
     /// A directory that holds nothing but the mount, named `usr`.
@@ -59,9 +57,9 @@ impl Usr {
     ///
     /// # Errors
     /// The mount cannot be opened.
-    pub fn open(&self, stage: &'static str) -> Result<OwnedFd, Failure> {
+    pub fn open(&self) -> Result<OwnedFd, Failure> {
         let path = self.path();
-        File::open(&path).map(OwnedFd::from).or_fail(stage, || format!("cannot open {}", path.display()))
+        File::open(&path).map(OwnedFd::from).or_fail(|| format!("cannot open {}", path.display()))
     }
 
     /// The dm-verity device below it, if there is one.
@@ -120,10 +118,9 @@ pub fn open(config: &Config, wish: &Wish, devices: &mut Devices) -> Result<Usr, 
     };
     let tree = PathBuf::from(OURS).join("sysusr");
     let fstype = mount_at(config, devices, &node, mapping.as_ref(), &tree.join("usr"))?;
-    let directory = File::open(&tree).or_fail(STAGE, || format!("cannot open {}", tree.display()))?;
-    wish.find(directory.as_fd()).map_err(|reason| {
-        Failure::new(STAGE, format!("{}: {reason}; install systemd into it", found.data.name))
-    })?;
+    let directory = File::open(&tree).or_fail(|| format!("cannot open {}", tree.display()))?;
+    wish.find(directory.as_fd())
+        .map_err(|reason| Failure::new(format!("{}: {reason}; install systemd into it", found.data.name)))?;
     let summary = format!("{what} ({fstype})");
     info!("{summary}");
     Ok(Usr { tree, mapping, data: found.data, hash: found.hash, disk: found.disk, summary })
@@ -135,7 +132,7 @@ fn find(config: &Config, devices: &mut Devices) -> Result<Found, Failure> {
     let Some(verity) = &config.usr.verity else {
         if !policy.allows(Uses::UNPROTECTED) {
             let reason = "systemd.image_policy= demands a verified /usr, but there is no usrhash=; add it";
-            return Err(Failure::new(STAGE, reason));
+            return Err(Failure::new(reason));
         }
         return match &config.usr.source {
             UsrSource::Device(spec) => {
@@ -150,7 +147,7 @@ fn find(config: &Config, devices: &mut Devices) -> Result<Found, Failure> {
     };
     if !policy.allows(Uses::VERITY) {
         let reason = "systemd.image_policy= demands a signed /usr, and signatures are not supported yet";
-        return Err(Failure::new(STAGE, reason));
+        return Err(Failure::new(reason));
     }
     match (&verity.data, &verity.hash) {
         (None, None) => {
@@ -172,14 +169,14 @@ fn find(config: &Config, devices: &mut Devices) -> Result<Found, Failure> {
 fn from_slot(disk: Disk, slot: &Slot, verified: bool) -> Result<Found, Failure> {
     let name = &disk.device.name;
     let device = |number| match disk.gpt.partition(number) {
-        Some(partition) => disk.partition(STAGE, partition),
-        None => Err(Failure::new(STAGE, format!("{name}: partition {number} is not in the table"))),
+        Some(partition) => disk.partition(partition),
+        None => Err(Failure::new(format!("{name}: partition {number} is not in the table"))),
     };
     let data = device(slot.data)?;
     let hash = match (verified, slot.verity) {
         (true, Some(hash)) => Some(device(hash)?),
         (true, None) => {
-            return Err(Failure::new(STAGE, format!("{name}: no usr-verity partition for the root hash")));
+            return Err(Failure::new(format!("{name}: no usr-verity partition for the root hash")));
         }
         (false, _) => None,
     };
@@ -187,8 +184,8 @@ fn from_slot(disk: Disk, slot: &Slot, verified: bool) -> Result<Found, Failure> 
 }
 
 fn wait_for(devices: &mut Devices, spec: &DeviceSpec) -> Result<BlockDevice, Failure> {
-    devices.wait(STAGE, &spec.to_string(), |there| {
-        Ok(match disks::resolve(STAGE, spec, there, None)? {
+    devices.wait(&spec.to_string(), |there| {
+        Ok(match disks::resolve(spec, there, None)? {
             Some(device) => Look::Found(device),
             None => Look::NotYet("no device answers to that".into()),
         })
@@ -197,7 +194,7 @@ fn wait_for(devices: &mut Devices, spec: &DeviceSpec) -> Result<BlockDevice, Fai
 
 /// The disk that a partition is on, when it has a GPT.
 fn disk_of(partition: &BlockDevice) -> Result<Option<Disk>, Failure> {
-    let all = BlockDevice::all().or_fail(STAGE, || "cannot list /sys/class/block".into())?;
+    let all = BlockDevice::all().or_fail(|| "cannot list /sys/class/block".into())?;
     let disk = all.iter().find(|device| device.name == disks::disk_of(partition));
     match disk.map(Disk::read) {
         None => Ok(None),
@@ -218,16 +215,16 @@ fn verify(
     Verity { root_hash, options: words, .. }: &Verity,
 ) -> Result<Mapping, Failure> {
     devices.demand("dm-verity")?;
-    let hash_node = Node::open(hash.node()).or_fail(STAGE, || format!("cannot open {}", hash.name))?;
-    let data_node = Node::open(data.node()).or_fail(STAGE, || format!("cannot open {}", data.name))?;
+    let hash_node = Node::open(hash.node()).or_fail(|| format!("cannot open {}", hash.name))?;
+    let data_node = Node::open(data.node()).or_fail(|| format!("cannot open {}", data.name))?;
     let sizes = data_node.size().and_then(|data| Ok((data, hash_node.size()?)));
     let (data_size, hash_size) =
-        sizes.or_fail(STAGE, || format!("cannot measure {} and {}", data.name, hash.name))?;
-    let superblock = read_superblock(&hash_node).or_fail(STAGE, || hash.name.clone())?;
+        sizes.or_fail(|| format!("cannot measure {} and {}", data.name, hash.name))?;
+    let superblock = read_superblock(&hash_node).or_fail(|| hash.name.clone())?;
     superblock
         .check(root_hash, data_size, hash_size)
-        .or_fail(STAGE, || format!("{} and {}", data.name, hash.name))?;
-    let mapper = Mapper::open().or_fail(STAGE, || "dm-verity".into())?;
+        .or_fail(|| format!("{} and {}", data.name, hash.name))?;
+    let mapper = Mapper::open().or_fail(|| "dm-verity".into())?;
     // Corruption options act on the first read already; so the first read comes before them, and a wrong root hash is a
     // failure that can be told instead of a panic.
     let plain = Options::default();
@@ -236,14 +233,14 @@ fn verify(
         Target { kind: Table::TARGET, params: &table.params, length: table.sectors, read_only: true };
     let mapping = mapper
         .create("usr", &dm_uuid(superblock.uuid, "usr"), &target)
-        .or_fail(STAGE, || format!("{} with {}", data.name, hash.name))?;
+        .or_fail(|| format!("{} with {}", data.name, hash.name))?;
     let corrupt = |detail: String| {
         let reason = format!(
             "{} does not match root hash {root_hash}: {detail}; /usr, its hash tree or the command line was changed, \
              write the image anew",
             data.name
         );
-        Failure::new(STAGE, reason)
+        Failure::new(reason)
     };
     let mut block = vec![0; superblock.data_block_size as usize];
     Node::open(mapping.node())
@@ -253,7 +250,7 @@ fn verify(
             node.file().read_exact_at(Bytes(0), &mut block)
         })
         .map_err(|error| corrupt(error.to_string()))?;
-    let status = mapper.status(&mapping).or_fail(STAGE, || "dm-verity".into())?;
+    let status = mapper.status(&mapping).or_fail(|| "dm-verity".into())?;
     if !status.starts_with('V') {
         return Err(corrupt(format!("dm-verity reports `{status}`")));
     }
@@ -265,9 +262,9 @@ fn verify(
     if options != plain {
         let table = Table::new(&superblock, root_hash, data.number, hash.number, &options);
         let target = Target { params: &table.params, ..target };
-        mapper.load(&mapping, &target).or_fail(STAGE, || "systemd.verity_usr_options=".into())?;
+        mapper.load(&mapping, &target).or_fail(|| "systemd.verity_usr_options=".into())?;
     }
-    super::udev::link(&mapping).or_fail(STAGE, || format!("cannot link {}", mapping.link().display()))?;
+    super::udev::link(&mapping).or_fail(|| format!("cannot link {}", mapping.link().display()))?;
     Ok(mapping)
 }
 
@@ -286,7 +283,6 @@ fn mount_at(
     target: &Path,
 ) -> Result<&'static str, Failure> {
     let name = disks::file_system(
-        STAGE,
         node,
         &[Format::Erofs, Format::Squashfs, Format::Ext4, Format::Btrfs],
         config.usr.mount.fstype.as_deref(),
@@ -300,10 +296,10 @@ fn mount_at(
         "btrfs" if !config.usr.mount.read_write => options.add("rescue=nologreplay"),
         _ => {}
     }
-    fs::create_dir_all(target).or_fail(STAGE, || format!("cannot create {}", target.display()))?;
+    fs::create_dir_all(target).or_fail(|| format!("cannot create {}", target.display()))?;
     // mountinfo shows the name that systemd's units bind to.
     let source = mapping.map_or_else(|| node.to_owned(), Mapping::link);
     mount::device(&source, name, target, options.flags, &options.data)
-        .or_fail(STAGE, || format!("cannot mount {} as {name}", source.display()))?;
+        .or_fail(|| format!("cannot mount {} as {name}", source.display()))?;
     Ok(name)
 }

@@ -33,7 +33,7 @@ const OPTIONS: &str = "mode=0755,size=25%,nr_inodes=1m";
 ///
 /// # Errors
 /// The mount fails.
-pub fn tmpfs(stage: &'static str, wish: &Mount, target: &Path) -> Result<(), Failure> {
+pub fn tmpfs(wish: &Mount, target: &Path) -> Result<(), Failure> {
     let read_only = if wish.read_write { MountFlags::empty() } else { MountFlags::RDONLY };
     let mut options = Options::parse(MountFlags::STRICTATIME | read_only, &wish.options);
     for word in OPTIONS.split(',') {
@@ -44,7 +44,7 @@ pub fn tmpfs(stage: &'static str, wish: &Mount, target: &Path) -> Result<(), Fai
         }
     }
     mount::device("rootfs", "tmpfs", target, options.flags, &options.data)
-        .or_fail(stage, || format!("cannot mount a tmpfs on {}", target.display()))
+        .or_fail(|| format!("cannot mount a tmpfs on {}", target.display()))
 }
 
 /// The directories that an overlay is made from. Both mounts go once the overlay holds them.
@@ -58,12 +58,11 @@ impl Overlay {
     ///
     /// # Errors
     /// /run cannot be written.
-    pub fn new(stage: &'static str) -> Result<Self, Failure> {
+    pub fn new() -> Result<Self, Failure> {
         let below = |name| PathBuf::from(OURS).join(name);
         let overlay = Self { lower: below("lower"), upper: below("volatile") };
         for directory in [&overlay.lower, &overlay.upper] {
-            fs::create_dir_all(directory)
-                .or_fail(stage, || format!("cannot create {}", directory.display()))?;
+            fs::create_dir_all(directory).or_fail(|| format!("cannot create {}", directory.display()))?;
         }
         Ok(overlay)
     }
@@ -77,30 +76,30 @@ impl Overlay {
     ///
     /// # Errors
     /// A mount fails, a kernel without overlayfs.
-    pub fn mount(self, stage: &'static str, target: &Path, devices: &mut Devices) -> Result<(), Failure> {
+    pub fn mount(self, target: &Path, devices: &mut Devices) -> Result<(), Failure> {
         let Self { lower, upper } = self;
         devices.demand("fs-overlay")?;
         mount::device("tmpfs", "tmpfs", &upper, MountFlags::STRICTATIME, OPTIONS)
-            .or_fail(stage, || format!("cannot mount a tmpfs on {}", upper.display()))?;
+            .or_fail(|| format!("cannot mount a tmpfs on {}", upper.display()))?;
         let directories = || -> io::Result<()> {
             fs::create_dir(upper.join("data"))?;
             fs::create_dir(upper.join("work"))
         };
-        directories().or_fail(stage, || format!("cannot create directories in {}", upper.display()))?;
+        directories().or_fail(|| format!("cannot create directories in {}", upper.display()))?;
         let options = format!(
             "lowerdir={},upperdir={},workdir={}",
             lower.display(),
             upper.join("data").display(),
             upper.join("work").display()
         );
-        mount::device("overlay", "overlay", target, MountFlags::empty(), &options).or_fail(stage, || {
+        mount::device("overlay", "overlay", target, MountFlags::empty(), &options).or_fail(|| {
             "cannot mount the overlay of systemd.volatile=overlay; add the module overlay to the initramfs".into()
         })?;
         // The overlay has references of its own.
         for directory in [lower, upper] {
             mount::unmount(&directory)
                 .and_then(|()| fs::remove_dir(&directory))
-                .or_fail(stage, || format!("cannot unmount {}", directory.display()))?;
+                .or_fail(|| format!("cannot unmount {}", directory.display()))?;
         }
         Ok(())
     }
@@ -110,8 +109,8 @@ impl Overlay {
 ///
 /// # Errors
 /// /run cannot be written.
-pub fn record_origin(stage: &'static str, device: DeviceNumber) -> Result<(), Failure> {
+pub fn record_origin(device: DeviceNumber) -> Result<(), Failure> {
     fs::create_dir_all("/run/systemd")
         .and_then(|()| symlink(format!("/dev/block/{device}"), ORIGIN))
-        .or_fail(stage, || format!("cannot make the link {ORIGIN}"))
+        .or_fail(|| format!("cannot make the link {ORIGIN}"))
 }

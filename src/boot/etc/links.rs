@@ -14,7 +14,6 @@ use crate::{
 /// Carries out the L and C lines for /etc. A line that is wrong or cannot be carried out costs what it asks for, not the boot. On a root
 /// that counts already, what the power cut short is made whole the next time.
 pub(super) fn make(
-    stage: &'static str,
     root: BorrowedFd<'_>,
     usr: BorrowedFd<'_>,
     id: MachineId,
@@ -36,7 +35,7 @@ pub(super) fn make(
         is_durable: durable == Durable::Here,
     };
     let outcome = run(Tree { root, usr }, &request, &mut Told)
-        .map_err(|error| Failure::new(stage, format!("cannot read {}: {}", error.path, error.errno)))?;
+        .map_err(|error| Failure::new(format!("cannot read {}: {}", error.path, error.errno)))?;
     info!("tmpfiles.d: {} lines are wrong, {} could not be carried out", outcome.invalid, outcome.failed);
     Ok(())
 }

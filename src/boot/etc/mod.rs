@@ -40,8 +40,6 @@ use crate::{
     warning,
 };
 
-const STAGE: &str = "etc";
-
 /// Where systemd looks for an id that was chosen for it (systemd: src/shared/machine-id-setup.c).
 const OFFERED: &str = "/run/machine-id";
 
@@ -77,38 +75,31 @@ fn os_release(usr: BorrowedFd<'_>) -> Option<String> {
 ///
 /// # Errors
 /// Anything that could not be written, a user database that cannot be read.
-pub fn populate(
-    stage: &'static str,
-    root: BorrowedFd<'_>,
-    usr: BorrowedFd<'_>,
-    identity: &Identity,
-) -> Result<(), Failure> {
+pub fn populate(root: BorrowedFd<'_>, usr: BorrowedFd<'_>, identity: &Identity) -> Result<(), Failure> {
     // Files get the modes they are created with; without a mask that takes no second call for each of them.
     let mask = umask(Mode::empty());
-    let result = furnish(stage, root, usr, identity);
+    let result = furnish(root, usr, identity);
     umask(mask);
     result
 }
 
 fn furnish(
-    stage: &'static str,
     root: BorrowedFd<'_>,
     usr: BorrowedFd<'_>,
     Identity { machine, head }: &Identity,
 ) -> Result<(), Failure> {
-    base::create(root, usr).or_fail(stage, || "base directories".into())?;
-    let (rules, errors) = factory::rules(usr, head).or_fail(stage, || "etc.conf".into())?;
+    base::create(root, usr).or_fail(|| "base directories".into())?;
+    let (rules, errors) = factory::rules(usr, head).or_fail(|| "etc.conf".into())?;
     errors.iter().for_each(|error| warning!("{error}"));
-    let (copied, manifest) =
-        factory::populate(root, usr, head, &rules).or_fail(stage, || "copying /etc".into())?;
+    let (copied, manifest) = factory::populate(root, usr, head, &rules).or_fail(|| "copying /etc".into())?;
     if head.strategy == Strategy::Symlink {
-        links::make(stage, root, usr, *machine, Durable::Caller)?;
+        links::make(root, usr, *machine, Durable::Caller)?;
     }
-    let added = users::add(stage, root, usr, *machine, Flush::Caller)?;
-    machine_id::keep(root, *machine, Durable::Caller).or_fail(stage, || "keeping the machine id".into())?;
-    machine_id::initialize(root, Durable::Caller).or_fail(stage, || "/etc/machine-id".into())?;
+    let added = users::add(root, usr, *machine, Flush::Caller)?;
+    machine_id::keep(root, *machine, Durable::Caller).or_fail(|| "keeping the machine id".into())?;
+    machine_id::initialize(root, Durable::Caller).or_fail(|| "/etc/machine-id".into())?;
     store::commit(root, &manifest, Durable::Caller, &mut Unwatched)
-        .or_fail(stage, || "the manifest of /etc".into())?;
+        .or_fail(|| "the manifest of /etc".into())?;
     info!(
         "/etc: {} files, {} directories, {} links from the factory; {added} users and groups added",
         copied.files, copied.directories, copied.symlinks,
@@ -122,23 +113,22 @@ fn furnish(
 /// # Errors
 /// As [`populate`], and a machine id that cannot be read or offered.
 pub fn prepare(config: &Config, usr: &Usr, root: &Root) -> Result<(), Failure> {
-    let directory =
-        File::open(root.path()).or_fail(STAGE, || format!("cannot open {}", root.path().display()))?;
+    let directory = File::open(root.path()).or_fail(|| format!("cannot open {}", root.path().display()))?;
     let tree = directory.as_fd();
-    let state = machine_id::state(tree).or_fail(STAGE, || "/etc/machine-id".into())?;
-    let kept = machine_id::kept(tree).or_fail(STAGE, || "the kept machine id".into())?;
-    let choose = || machine::choose(config.machine_id.as_ref()).or_fail(STAGE, || "machine id".into());
+    let state = machine_id::state(tree).or_fail(|| "/etc/machine-id".into())?;
+    let kept = machine_id::kept(tree).or_fail(|| "the kept machine id".into())?;
+    let choose = || machine::choose(config.machine_id.as_ref()).or_fail(|| "machine id".into());
     let mut id = kept;
     if !root.is_read_only() {
-        let usr = usr.open(STAGE)?;
+        let usr = usr.open()?;
         let head = head(config, usr.as_fd());
         if root.is_new() {
             let machine = choose()?;
-            populate(STAGE, tree, usr.as_fd(), &Identity { machine, head })?;
+            populate(tree, usr.as_fd(), &Identity { machine, head })?;
             tell::relabel_all(tree)?;
             return offer(machine);
         }
-        if store::followed(tree).or_fail(STAGE, || "the manifest of /etc".into())?.as_ref() != Some(&head) {
+        if store::followed(tree).or_fail(|| "the manifest of /etc".into())?.as_ref() != Some(&head) {
             let machine = match (state, kept) {
                 (State::Valid(id), _) | (_, Some(id)) => id,
                 _ => choose()?,
@@ -146,7 +136,7 @@ pub fn prepare(config: &Config, usr: &Usr, root: &Root) -> Result<(), Failure> {
             follow(tree, usr.as_fd(), &Identity { machine, head }, state)?;
             id = Some(machine);
         } else {
-            base::create(tree, usr.as_fd()).or_fail(STAGE, || "base directories".into())?;
+            base::create(tree, usr.as_fd()).or_fail(|| "base directories".into())?;
             if state.first_boot() {
                 tell::relabel_all(tree)?;
             }
@@ -170,23 +160,23 @@ fn follow(
         Ok(Some(last)) => info!("/etc follows {} and is brought to {}", last.usr, head.usr),
         _ => notice!("nothing tells which /usr /etc follows; it is brought to {}", head.usr),
     }
-    base::create(root, usr).or_fail(STAGE, || "base directories".into())?;
-    let (rules, errors) = factory::rules(usr, head).or_fail(STAGE, || "etc.conf".into())?;
+    base::create(root, usr).or_fail(|| "base directories".into())?;
+    let (rules, errors) = factory::rules(usr, head).or_fail(|| "etc.conf".into())?;
     errors.iter().for_each(|error| warning!("{error}"));
     let (plan, problems) = follow::update(root, usr, head, &rules, Durable::Here, &mut Unwatched)
-        .or_fail(STAGE, || "following /usr".into())?;
+        .or_fail(|| "following /usr".into())?;
     problems.iter().for_each(|problem| warning!("{problem}"));
     if head.strategy == Strategy::Symlink {
-        links::make(STAGE, root, usr, *machine, Durable::Here)?;
+        links::make(root, usr, *machine, Durable::Here)?;
     }
-    let added = users::add(STAGE, root, usr, *machine, Flush::Here)?;
-    follow::needs_update(root).or_fail(STAGE, || "systemd's stamps".into())?;
+    let added = users::add(root, usr, *machine, Flush::Here)?;
+    follow::needs_update(root).or_fail(|| "systemd's stamps".into())?;
     if state == State::Missing {
-        machine_id::keep(root, *machine, Durable::Here).or_fail(STAGE, || "keeping the machine id".into())?;
-        machine_id::initialize(root, Durable::Here).or_fail(STAGE, || "/etc/machine-id".into())?;
+        machine_id::keep(root, *machine, Durable::Here).or_fail(|| "keeping the machine id".into())?;
+        machine_id::initialize(root, Durable::Here).or_fail(|| "/etc/machine-id".into())?;
     }
     store::commit(root, &plan.manifest.text(), Durable::Here, &mut Unwatched)
-        .or_fail(STAGE, || "the manifest of /etc".into())?;
+        .or_fail(|| "the manifest of /etc".into())?;
     tell::deviations(&plan)?;
     info!(
         "/etc: {} changes, {} deviations; {added} users and groups added",
@@ -203,5 +193,5 @@ fn follow(
 fn offer(id: MachineId) -> Result<(), Failure> {
     fs::write(OFFERED, id.line())
         .and_then(|()| fs::set_permissions(OFFERED, fs::Permissions::from_mode(0o444)))
-        .or_fail(STAGE, || format!("cannot write {OFFERED}"))
+        .or_fail(|| format!("cannot write {OFFERED}"))
 }

@@ -8,7 +8,6 @@ use rustix::{
     io::Errno,
 };
 
-use super::STAGE;
 use crate::arrange::Arrange as _;
 use crate::{
     boot::{
@@ -54,7 +53,7 @@ pub(super) fn deviations(plan: &Plan) -> Result<(), Failure> {
         notice!("and {} more, see {OURS}/etc", lines.len() - LOGGED);
     }
     let text = lines.iter().fold(String::new(), |text, line| text + line + "\n");
-    fs::write(format!("{OURS}/etc"), text).or_fail(STAGE, || format!("cannot write {OURS}/etc"))
+    fs::write(format!("{OURS}/etc"), text).or_fail(|| format!("cannot write {OURS}/etc"))
 }
 
 /// A path as one printable word of a line.
@@ -79,8 +78,8 @@ pub(super) fn relabel_all(root: BorrowedFd<'_>) -> Result<(), Failure> {
     }
     let unread = || "cannot read /".to_owned();
     let mut names = Vec::new();
-    for entry in Dir::read_from(root).or_fail(STAGE, unread)? {
-        names.push(entry.or_fail(STAGE, unread)?.file_name().to_bytes().to_vec());
+    for entry in Dir::read_from(root).or_fail(unread)? {
+        names.push(entry.or_fail(unread)?.file_name().to_bytes().to_vec());
     }
     list(all(names))
 }
@@ -131,7 +130,7 @@ fn list(text: String) -> Result<(), Failure> {
     let path = format!("{RELABEL}/hermetic-init.relabel");
     fs::create_dir_all(RELABEL)
         .and_then(|()| fs::write(&path, text))
-        .or_fail(STAGE, || format!("cannot write {path}"))
+        .or_fail(|| format!("cannot write {path}"))
 }
 
 #[cfg(test)]

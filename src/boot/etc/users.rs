@@ -17,7 +17,6 @@ use crate::{
 
 /// Adds what sysusers.d asks for and the root lacks. Returns how many users and groups that were.
 pub(super) fn add(
-    stage: &'static str,
     root: BorrowedFd<'_>,
     usr: BorrowedFd<'_>,
     id: MachineId,
@@ -31,7 +30,7 @@ pub(super) fn add(
         dry_run: false,
     };
     let users = sysusers::populate(Tree { root, usr }, &facts_of(usr, Some(id)), options)
-        .or_fail(stage, || "users".into())?;
+        .or_fail(|| "users".into())?;
     // As systemd-sysusers does: one bad line costs its user, not the boot.
     for message in users.messages.iter().filter(|message| message.level <= Level::Warning) {
         warning!("sysusers.d: {message}");

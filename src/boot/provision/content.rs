@@ -16,7 +16,7 @@ use super::{
         failure::{Failure, OrFail},
         random,
     },
-    STAGE, apply,
+    apply,
     copies::Copies,
     locks::Lock,
     volume::encrypt,
@@ -82,7 +82,7 @@ fn empty(new: &NewPartition, room: (Bytes, u32), random: [u8; 16]) -> Result<Opt
         now: clock::unix_seconds(),
         is_filled: is_filled(new),
     };
-    new.empty_file_system(making).or_fail(STAGE, || new.definition.file.clone())
+    new.empty_file_system(making).or_fail(|| new.definition.file.clone())
 }
 
 /// Formats and populates the partition, then lets go of it: nothing is mounted or mapped and everything is on the
@@ -106,22 +106,21 @@ pub fn fill(
     // Also after a failure: a mapping that stays would hold the partition that is to go.
     let removed = match &mapping {
         Some(mapping) => {
-            Mapper::open().and_then(|mapper| mapper.remove(mapping)).or_fail(STAGE, || "staging".into())
+            Mapper::open().and_then(|mapper| mapper.remove(mapping)).or_fail(|| "staging".into())
         }
         None => Ok(()),
     };
     result.and(removed)?;
-    let node = Node::open(device.node()).or_fail(STAGE, || format!("cannot open {}", device.name))?;
+    let node = Node::open(device.node()).or_fail(|| format!("cannot open {}", device.name))?;
     // What the next stage reads comes from the medium, not from what we believe we wrote.
-    node.sync().and_then(|()| node.flush_cache()).or_fail(STAGE, || format!("cannot flush {}", device.name))
+    node.sync().and_then(|()| node.flush_cache()).or_fail(|| format!("cannot flush {}", device.name))
 }
 
 /// Writes what is copied, or an empty file system, or nothing where something could be recognised.
 fn format(node: &Path, new: &NewPartition, copies: &Copies) -> Result<(), Failure> {
-    let node = Node::open_exclusive(node).or_fail(STAGE, || format!("cannot open {}", node.display()))?;
+    let node = Node::open_exclusive(node).or_fail(|| format!("cannot open {}", node.display()))?;
     let measured = node.size().and_then(|size| Ok((size, node.block_size()?)));
-    let (size, sector_size) =
-        measured.or_fail(STAGE, || format!("cannot measure {}", node.path().display()))?;
+    let (size, sector_size) = measured.or_fail(|| format!("cannot measure {}", node.path().display()))?;
     let mut wipe = Writes::new();
     let ends = ENDS.min(size.0);
     wipe.zero(Bytes(0), Bytes(ends));
@@ -129,10 +128,10 @@ fn format(node: &Path, new: &NewPartition, copies: &Copies) -> Result<(), Failur
     apply(&wipe, &node)?;
     if let Some(source) = copies.of(new.position) {
         source.copy(&node, size)?;
-        return node.sync().or_fail(STAGE, || format!("cannot write {}", node.path().display()));
+        return node.sync().or_fail(|| format!("cannot write {}", node.path().display()));
     }
     let mut bytes = [0; 16];
-    random(&mut bytes).or_fail(STAGE, || "no random bytes from the kernel".into())?;
+    random(&mut bytes).or_fail(|| "no random bytes from the kernel".into())?;
     match empty(new, (size, sector_size), bytes)? {
         Some(writes) => apply(&writes, &node),
         None => Ok(()),
@@ -144,7 +143,7 @@ fn furnish(node: &Path, new: &NewPartition, image: &Image<'_>, devices: &mut Dev
     let Some(system) = filled(new) else { return Ok(()) };
     let target = PathBuf::from(OURS).join("staging");
     devices.demand(&format!("fs-{system}"))?;
-    fs::create_dir_all(&target).or_fail(STAGE, || format!("cannot create {}", target.display()))?;
+    fs::create_dir_all(&target).or_fail(|| format!("cannot create {}", target.display()))?;
     let options = match system {
         // The kernel's lazy initialisation would write behind our back while the partition is not committed yet.
         FileSystem::Ext4 => "noinit_itable",
@@ -153,13 +152,13 @@ fn furnish(node: &Path, new: &NewPartition, image: &Image<'_>, devices: &mut Dev
         FileSystem::Vfat | FileSystem::Swap => "",
     };
     mount::device(node, system.name(), &target, MountFlags::NODEV | MountFlags::NOATIME, options)
-        .or_fail(STAGE, || format!("cannot mount the new file system on {}", node.display()))?;
+        .or_fail(|| format!("cannot mount the new file system on {}", node.display()))?;
     let result = File::open(&target)
-        .or_fail(STAGE, || format!("cannot open {}", target.display()))
+        .or_fail(|| format!("cannot open {}", target.display()))
         .and_then(|top| put_in(top.as_fd(), &target, system, new, image));
-    let unmounted = mount::unmount(&target).or_fail(STAGE, || format!("cannot unmount {}", target.display()));
+    let unmounted = mount::unmount(&target).or_fail(|| format!("cannot unmount {}", target.display()));
     result.and(unmounted)?;
-    fs::remove_dir(&target).or_fail(STAGE, || format!("cannot remove {}", target.display()))
+    fs::remove_dir(&target).or_fail(|| format!("cannot remove {}", target.display()))
 }
 
 /// What the definition names, and into a root what every system needs to start: that keeps what is there already.
@@ -180,7 +179,7 @@ fn put_in(
             make_symlinks: &definition.make_symlinks,
             root_of: definition.is_root().then_some(image.mounts),
         };
-        let report = populate(top, image.above, &content).or_fail(STAGE, || definition.file.clone())?;
+        let report = populate(top, image.above, &content).or_fail(|| definition.file.clone())?;
         debug!("{}: {} files, {} directories copied", new.label, report.files, report.directories);
         for path in &report.missing {
             warning!("{}: {path} is not there, nothing is copied", definition.file);
@@ -191,23 +190,23 @@ fn put_in(
     }
     let volume = |path: &str| {
         let path = target.join(path.trim_start_matches('/'));
-        File::open(&path).or_fail(STAGE, || format!("cannot open {}", path.display()))
+        File::open(&path).or_fail(|| format!("cannot open {}", path.display()))
     };
     let default = definition.default_subvolume.as_deref().filter(|_| system == FileSystem::Btrfs);
     let default = default.map(volume).transpose()?;
     // What is mounted later without further words.
     let mounted_later = default.as_ref().map_or(top, |default| default.as_fd());
     if definition.is_root() {
-        etc::populate(STAGE, mounted_later, image.usr, image.identity)?;
+        etc::populate(mounted_later, image.usr, image.identity)?;
     }
     let constraints = repart::constraints(new);
     for top in [top, mounted_later] {
         populate::constrain(top, &constraints)
-            .or_fail(STAGE, || format!("cannot set attributes of {}", target.display()))?;
+            .or_fail(|| format!("cannot set attributes of {}", target.display()))?;
     }
     for path in definition.read_only_subvolumes().filter(|_| system == FileSystem::Btrfs) {
         mounted::make_read_only(&volume(path)?)
-            .or_fail(STAGE, || format!("cannot make subvolume {path} read-only"))?;
+            .or_fail(|| format!("cannot make subvolume {path} read-only"))?;
     }
     Ok(())
 }

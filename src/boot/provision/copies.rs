@@ -13,13 +13,10 @@ use std::{
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use uuid::Uuid;
 
-use super::{
-    super::{
-        disks,
-        failure::{Failure, OrFail},
-        usr::Usr,
-    },
-    STAGE,
+use super::super::{
+    disks,
+    failure::{Failure, OrFail},
+    usr::Usr,
 };
 use crate::{
     disk::{
@@ -62,7 +59,7 @@ impl Copies {
             let Some(copied) = definition.copy_blocks.clone().filter(|_| existing.is_none()) else {
                 continue;
             };
-            repart::refuse(definition, Maker::Boot).or_fail(STAGE, || "/usr's repart.d".into())?;
+            repart::refuse(definition, Maker::Boot).or_fail(|| "/usr's repart.d".into())?;
             let source = match &copied {
                 CopyBlocks::Path(path) => named(definition, path, above)?,
                 CopyBlocks::Auto => {
@@ -93,9 +90,9 @@ impl Source {
         let target = to.path().display();
         if *length > size {
             let reason = format!("{name} has {length}, but {target} only {size}; raise SizeMaxBytes=");
-            return Err(Failure::new(STAGE, reason));
+            return Err(Failure::new(reason));
         }
-        blocks::copy(file, to.file(), *length).or_fail(STAGE, || format!("cannot copy {name} to {target}"))
+        blocks::copy(file, to.file(), *length).or_fail(|| format!("cannot copy {name} to {target}"))
     }
 }
 
@@ -106,22 +103,22 @@ fn named(definition: &Definition, path: &str, above: BorrowedFd<'_>) -> Result<S
     let root = if path.starts_with("/usr/") {
         above
     } else {
-        top = File::open("/").or_fail(STAGE, || cannot("cannot be looked up"))?;
+        top = File::open("/").or_fail(|| cannot("cannot be looked up"))?;
         top.as_fd()
     };
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let mut file = openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)
         .map(File::from)
-        .or_fail(STAGE, || cannot("cannot be opened"))?;
-    let kind = file.metadata().or_fail(STAGE, || cannot("cannot be looked at"))?.file_type();
+        .or_fail(|| cannot("cannot be opened"))?;
+    let kind = file.metadata().or_fail(|| cannot("cannot be looked at"))?.file_type();
     if !kind.is_file() && !kind.is_block_device() {
         let what = cannot("is neither a file nor a block device; name one, or say auto");
-        return Err(Failure::new(STAGE, what));
+        return Err(Failure::new(what));
     }
-    let length = file.seek(SeekFrom::End(0)).or_fail(STAGE, || cannot("cannot be measured"))?;
+    let length = file.seek(SeekFrom::End(0)).or_fail(|| cannot("cannot be measured"))?;
     if length == 0 || !length.is_multiple_of(512) {
         let what = cannot(&format!("has {length} bytes, which no partition has; pad it to whole sectors"));
-        return Err(Failure::new(STAGE, what));
+        return Err(Failure::new(what));
     }
     Ok(Source { file, name: path.into(), length: Bytes(length) })
 }
@@ -129,7 +126,7 @@ fn named(definition: &Definition, path: &str, above: BorrowedFd<'_>) -> Result<S
 /// The partition that /usr is booted from, or that of its hash tree, and its identity.
 fn booted(definition: &Definition, usr: &Usr) -> Result<(Source, Uuid), Failure> {
     let refuse = |what: String| {
-        Err(Failure::new(STAGE, format!("{}: CopyBlocks=auto: {what}; name a path", definition.file)))
+        Err(Failure::new(format!("{}: CopyBlocks=auto: {what}; name a path", definition.file)))
     };
     let device = match types::role(definition.type_guid) {
         Some(Role::Usr) => Some(usr.data()),
@@ -138,14 +135,14 @@ fn booted(definition: &Definition, usr: &Usr) -> Result<(Source, Uuid), Failure>
     };
     let wanted = Identifier(definition.type_guid);
     let Some(device) = device else { return refuse(format!("nothing is booted from a {wanted} partition")) };
-    let all = BlockDevice::all().or_fail(STAGE, || "cannot list /sys/class/block".into())?;
+    let all = BlockDevice::all().or_fail(|| "cannot list /sys/class/block".into())?;
     // The type as the table has it: /usr may have been named by the command line, and be something else.
     let Some(entry) = disks::entry(device, &all).filter(|entry| entry.type_guid == definition.type_guid)
     else {
         return refuse(format!("{}, which is booted, is no {wanted} partition of a GPT", device.name));
     };
     let node = device.node();
-    let file = File::open(&node).or_fail(STAGE, || format!("cannot open {}", node.display()))?;
-    let length = blocks::size(&file).or_fail(STAGE, || format!("cannot measure {}", node.display()))?;
+    let file = File::open(&node).or_fail(|| format!("cannot open {}", node.display()))?;
+    let length = blocks::size(&file).or_fail(|| format!("cannot measure {}", node.display()))?;
     Ok((Source { file, name: device.name.clone(), length }, entry.guid))
 }

@@ -7,7 +7,7 @@ use super::{
         failure::{Failure, OrFail},
         key::Key,
     },
-    STAGE, content,
+    content,
     locks::Locks,
 };
 use crate::{
@@ -49,15 +49,15 @@ impl Decision {
         let (config, name) = (means.config, means.name);
         let block_size = gpt.geometry().block_size;
         for new in &plan.new {
-            repart::refuse(&new.definition, Maker::Boot).or_fail(STAGE, || name.into())?;
+            repart::refuse(&new.definition, Maker::Boot).or_fail(|| name.into())?;
             permitted(config, new)?;
             content::rehearse(new, block_size)?;
             able(means.devices, new)?;
         }
         let locks = Locks::make(config, means.key, &plan.new, means.devices)?;
-        let transaction = plan.transaction(gpt).or_fail(STAGE, || name.into())?;
+        let transaction = plan.transaction(gpt).or_fail(|| name.into())?;
         if config.root.source == RootSource::Auto {
-            repart::demand_root(transaction.after.partitions()).or_fail(STAGE, || name.into())?;
+            repart::demand_root(transaction.after.partitions()).or_fail(|| name.into())?;
         }
         Ok(Self { plan, locks, transaction })
     }
@@ -79,7 +79,7 @@ fn permitted(config: &Config, new: &NewPartition) -> Result<(), Failure> {
                 "{}: systemd.image_policy= does not allow root to be {word}, so it may not be made; change one of them",
                 new.definition.file
             );
-            return Err(Failure::new(STAGE, reason));
+            return Err(Failure::new(reason));
         }
     }
     Ok(())
@@ -93,7 +93,7 @@ fn able(devices: &mut Devices, new: &NewPartition) -> Result<(), Failure> {
             format!("{key}={value}, but neither the kernel nor the initramfs has {what}"),
             "build it with --preset generic, or with --add-module",
         );
-        Err(Failure::new(STAGE, format!("{reason} {what}")))
+        Err(Failure::new(format!("{reason} {what}")))
     };
     if let Some(system) = content::filled(new)
         && !devices.can_mount(system.name())?
@@ -103,7 +103,7 @@ fn able(devices: &mut Devices, new: &NewPartition) -> Result<(), Failure> {
     if new.definition.encrypt != Encrypt::Off {
         devices.demand("dm-crypt")?;
         let has = Mapper::open().and_then(|mapper| mapper.has("crypt"));
-        if !has.or_fail(STAGE, || new.definition.file.clone())? {
+        if !has.or_fail(|| new.definition.file.clone())? {
             return lacks("Encrypt", new.definition.encrypt.word(), "dm-crypt");
         }
     }

@@ -5,15 +5,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{
-    super::{
-        Random,
-        devices::Devices,
-        failure::{Failure, OrFail},
-        key::Key,
-        stub, tpm,
-    },
-    STAGE,
+use super::super::{
+    Random,
+    devices::Devices,
+    failure::{Failure, OrFail},
+    key::Key,
+    stub, tpm,
 };
 use crate::{
     config::{Config, NoTpm},
@@ -97,12 +94,12 @@ impl Locks {
         let mut locks = Self { wishes, ..Self::default() };
         let first = new.iter().find(|new| Wish::of(new.definition.encrypt).tpm);
         if let Some(first) = first {
-            let tpm = tpm::open(STAGE, devices)?;
+            let tpm = tpm::open(devices)?;
             if tpm.is_none() && config.no_tpm == NoTpm::Fail {
                 let (file, encrypt) = (&first.definition.file, first.definition.encrypt.word());
                 let why = tpm::missing();
                 let advice = "hermetic.no-tpm=recovery or key-file makes it all the same";
-                return Err(Failure::new(STAGE, format!("{file}: Encrypt={encrypt}, but {why}; {advice}")));
+                return Err(Failure::new(format!("{file}: Encrypt={encrypt}, but {why}; {advice}")));
             }
             for (_, wish) in locks.wishes.iter_mut().filter(|(_, wish)| wish.tpm) {
                 wish.tpm = tpm.is_some();
@@ -115,38 +112,35 @@ impl Locks {
             }
         }
         if locks.wishes.iter().any(|(_, wish)| wish.key_file) {
-            locks.key_file = Some(key.read(STAGE)?);
+            locks.key_file = Some(key.read()?);
         }
         if locks.wishes.iter().any(|(_, wish)| wish.recovery) {
             if Tty::consoles().is_empty() {
-                return Err(Failure::new(
-                    STAGE,
-                    "there is no console to show a recovery key on; add console=",
-                ));
+                return Err(Failure::new("there is no console to show a recovery key on; add console="));
             }
             let mut random = Random::default();
             locks.recovery = Some(RecoveryKey::random(&mut |bytes| random.fill(bytes)));
-            random.check(STAGE)?;
+            random.check()?;
         }
         Ok(locks)
     }
 
     /// Seals a secret for each partition that wishes for it.
     fn seal(&mut self, config: &Config, new: &[NewPartition], device: &mut Device) -> Result<(), Failure> {
-        let banks = tpm::ask(STAGE, device, |tpm| tpm.banks())?.or_fail(STAGE, || "PCR banks".into())?;
+        let banks = tpm::ask(device, |tpm| tpm.banks())?.or_fail(|| "PCR banks".into())?;
         let bank = BANKS.into_iter().find(|bank| banks.contains(bank)).ok_or_else(|| {
-            Failure::new(STAGE, "the TPM has no active bank of PCRs; activate sha256 in the firmware")
+            Failure::new("the TPM has no active bank of PCRs; activate sha256 in the firmware")
         })?;
         let policy = Policy { bank, pcrs: config.tpm2_pcrs, signed: signed_pcrs()?, pin: false };
-        let signatures = stub::find(stub::PCR_SIGNATURES).map_err(|error| Failure::new(STAGE, error))?;
+        let signatures = stub::find(stub::PCR_SIGNATURES).map_err(Failure::new)?;
         let signatures = signatures
-            .map(|(content, path)| signature::Signatures::parse(&content).or_fail(STAGE, || path))
+            .map(|(content, path)| signature::Signatures::parse(&content).or_fail(|| path))
             .transpose()?;
         for new in new {
             if !self.wish(new.number).tpm {
                 continue;
             }
-            let sealed = tpm::ask(STAGE, device, |tpm| {
+            let sealed = tpm::ask(device, |tpm| {
                 let (token, passphrase) = tpm.enrol(&policy, None, None)?;
                 let opened = tpm.open(&token, &Pin::none(), signatures.as_ref())?;
                 if opened.expose() != passphrase.expose() {
@@ -155,7 +149,7 @@ impl Locks {
                 Ok((token, passphrase))
             })?;
             let what = || format!("{}: cannot be sealed to {}", new.label, policy.looked_at());
-            let (token, passphrase) = sealed.or_fail(STAGE, what)?;
+            let (token, passphrase) = sealed.or_fail(what)?;
             info!("{}: sealed to {}", new.label, policy.looked_at());
             self.sealed.push(Sealed { number: new.number, token: token.to_json(0), passphrase });
         }
@@ -206,9 +200,9 @@ impl Locks {
 
 /// Which PCRs a key vouches for, when the image brings one: those of the boot's phases, as systemd has it.
 fn signed_pcrs() -> Result<Option<SignedPcrs>, Failure> {
-    let found = stub::find(stub::PCR_PUBLIC_KEY).map_err(|error| Failure::new(STAGE, error))?;
+    let found = stub::find(stub::PCR_PUBLIC_KEY).map_err(Failure::new)?;
     let Some((pem, path)) = found else { return Ok(None) };
-    let key = signature::PublicKey::parse(&pem).or_fail(STAGE, || path)?;
+    let key = signature::PublicKey::parse(&pem).or_fail(|| path)?;
     let pcrs = crate::tpm::PcrMask::of([crate::tpm::measure::PHASE_PCR]).unwrap_or_default();
     Ok(Some(SignedPcrs { pcrs, key }))
 }

@@ -36,8 +36,6 @@ use content::Image;
 use copies::Copies;
 use decision::{Decision, Means};
 
-const STAGE: &str = "provision";
-
 /// What policy says about the root that the next stage is going to open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Expectation {
@@ -59,11 +57,11 @@ pub fn provision(
     key: &Key,
     devices: &mut Devices,
 ) -> Result<Expectation, Failure> {
-    let above = File::open(usr.tree()).or_fail(STAGE, || format!("cannot open {}", usr.tree().display()))?;
-    let tree = usr.open(STAGE)?;
+    let above = File::open(usr.tree()).or_fail(|| format!("cannot open {}", usr.tree().display()))?;
+    let tree = usr.open()?;
     let facts = etc::facts_of(tree.as_fd(), None);
     let definitions = Definitions::read(above.as_fd(), &Search::standard(), Reading::new(&facts))
-        .or_fail(STAGE, || "/usr's repart.d".into())?;
+        .or_fail(|| "/usr's repart.d".into())?;
     for warning in &definitions.warnings {
         warning!("repart.d: {warning}");
     }
@@ -104,7 +102,7 @@ pub fn provision(
             return Ok(expectation);
         }
     }
-    let id = machine::choose(config.machine_id.as_ref()).or_fail(STAGE, || "machine id".into())?;
+    let id = machine::choose(config.machine_id.as_ref()).or_fail(|| "machine id".into())?;
     let seed = uuid::Uuid::from_bytes(id.bytes());
     // Before anything changes on a disk whose root is an attack.
     root::admit_existing(config, &expectation, disk)?;
@@ -115,7 +113,7 @@ pub fn provision(
             warning!("{name}: repart.d is not applied, the disk stays as it is: {error}");
             return Ok(expectation);
         }
-        Err(error) => return Err(Failure::new(STAGE, format!("{name}: {error}"))),
+        Err(error) => return Err(Failure::new(format!("{name}: {error}"))),
     };
     let mut means = Means { config, key, devices, name: &name };
     let Decision { plan, locks, transaction } = Decision::make(&mut means, &disk.gpt, plan)?;
@@ -171,5 +169,5 @@ fn asks_for_growing_root(definition: &Definition) -> bool {
 fn apply(plan: &Writes, node: &Node) -> Result<(), Failure> {
     plan.apply(node.file())
         .and_then(|()| node.sync())
-        .or_fail(STAGE, || format!("cannot write {}; check the disk", node.path().display()))
+        .or_fail(|| format!("cannot write {}; check the disk", node.path().display()))
 }

@@ -18,7 +18,6 @@ use super::{
         key::Key,
         usr::Usr,
     },
-    STAGE,
     copies::Copies,
     decision::{Decision, Means},
     steps,
@@ -70,14 +69,13 @@ pub fn reset(
             _ => {
                 let reason =
                     "a factory reset is asked for, but /usr is on no disk with a GPT; nothing was erased";
-                Err(Failure::new(STAGE, reason))
+                Err(Failure::new(reason))
             }
         };
     };
     let name = disk.device.name.clone();
-    let refused = |reason: String| {
-        Failure::new(STAGE, format!("{name}: no factory reset, and nothing was erased: {reason}"))
-    };
+    let refused =
+        |reason: String| Failure::new(format!("{name}: no factory reset, and nothing was erased: {reason}"));
     let mut numbers = Vec::new();
     for (partition, definition) in given_up(definitions, disk, asked != Reset::No) {
         let number = partition.number;
@@ -93,7 +91,7 @@ pub fn reset(
         numbers.push(number);
     }
     if !numbers.is_empty() {
-        let transaction = Transaction::reset(&disk.gpt, &numbers).or_fail(STAGE, || name.clone())?;
+        let transaction = Transaction::reset(&disk.gpt, &numbers).or_fail(|| name.clone())?;
         let begun = |number: &PartitionNumber| disk.gpt.partition(*number).is_some_and(|p| p.label == RESET);
         // What has begun is finished in any case: what it erases cannot be opened any more.
         if !numbers.iter().all(begun) && !config.root_is_new() {
@@ -103,7 +101,7 @@ pub fn reset(
             Copies::open(&mut definitions, &after.layout(), usr, above)
                 .and_then(|_| {
                     let plan = repart::plan_for(Maker::Boot, &definitions, &after.layout(), Uuid::nil());
-                    plan.or_fail(STAGE, || name.clone())
+                    plan.or_fail(|| name.clone())
                 })
                 .and_then(|plan| Decision::make(&mut means, after, plan))
                 .map_err(|failure| refused(failure.reason))?;
@@ -125,7 +123,7 @@ pub fn reset(
                 count => format!("{count} partitions were erased and removed"),
             };
             let reason = format!("{name}: {what}; boot without systemd.factory_reset= to make them anew");
-            Err(Failure::reset(STAGE, reason))
+            Err(Failure::reset(reason))
         }
         Reset::ByFirmware(variables) => complete(&variables),
     }
@@ -152,7 +150,7 @@ fn asked(config: &Config, usr: BorrowedFd<'_>) -> Result<Reset, Failure> {
     };
     let (flag, request) = (variable(FLAG), variable(REQUEST));
     let os = match &request {
-        Some(_) => os_release(usr).or_fail(STAGE, || "/usr/lib/os-release".into())?,
+        Some(_) => os_release(usr).or_fail(|| "/usr/lib/os-release".into())?,
         None => OsRelease::default(),
     };
     let boot_id = attribute("/proc/sys/kernel/random/boot_id").unwrap_or_default();
@@ -200,13 +198,13 @@ fn given_up<'a>(
 /// Takes the request back, so that it is carried out once.
 fn complete(variables: &[&str]) -> Result<(), Failure> {
     for name in variables {
-        efi::remove(name, efi::SYSTEMD).or_fail(STAGE, || {
+        efi::remove(name, efi::SYSTEMD).or_fail(|| {
             format!("the factory reset is done, but EFI variable {name} stays and would ask for it again; remove it")
         })?;
     }
     fs::create_dir_all("/run/systemd")
         .and_then(|()| fs::write(COMPLETE, ""))
-        .or_fail(STAGE, || format!("cannot write {COMPLETE}"))?;
+        .or_fail(|| format!("cannot write {COMPLETE}"))?;
     notice!("the factory reset is complete");
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::{
         disks::Disk,
         failure::{Failure, OrFail},
     },
-    STAGE, apply,
+    apply,
 };
 use crate::{
     debug,
@@ -34,7 +34,7 @@ pub fn carry_out(
         return Ok(());
     }
     let whole =
-        Node::open_shared(disk.device.node()).or_fail(STAGE, || format!("cannot open {name} for writing"))?;
+        Node::open_shared(disk.device.node()).or_fail(|| format!("cannot open {name} for writing"))?;
     if !disk.gpt.backup_is_current() || !disk.gpt.primary_is_current() {
         notice!("{name}: repairing the partition table");
     }
@@ -45,13 +45,13 @@ pub fn carry_out(
             Step::Fill(number) => {
                 let Some(new) = after.partition(number) else { continue };
                 let (offset, length) = (new.offset(disk.block_size()), new.length(disk.block_size()));
-                let device = disk.add(STAGE, number, offset, length)?;
+                let device = disk.add(number, offset, length)?;
                 staged.numbers.push(number);
                 fill(&device, number)?;
             }
             Step::Erase(number) => {
                 let Some(partition) = disk.gpt.partition(number) else { continue };
-                erase(&disk.partition(STAGE, partition)?)?;
+                erase(&disk.partition(partition)?)?;
             }
         }
     }
@@ -63,12 +63,12 @@ pub fn carry_out(
             None => whole.delete_partition(number),
             Some(new) if new.last != old.last => {
                 // The kernel may not know it: it reads no backup table.
-                disk.partition(STAGE, old)?;
+                disk.partition(old)?;
                 whole.resize_partition(number, new.offset(size), new.length(size))
             }
             Some(_) => Ok(()),
         };
-        told.or_fail(STAGE, || {
+        told.or_fail(|| {
             format!("{name}: the kernel does not follow the change of partition {number}; reboot")
         })?;
     }
@@ -97,14 +97,14 @@ impl Drop for Staged<'_> {
 fn erase(device: &BlockDevice) -> Result<(), Failure> {
     let name = &device.name;
     let node = Node::open_exclusive(device.node())
-        .or_fail(STAGE, || format!("cannot open {name}, which a factory reset is to erase"))?;
-    let size = node.size().or_fail(STAGE, || format!("cannot measure {name}"))?;
+        .or_fail(|| format!("cannot open {name}, which a factory reset is to erase"))?;
+    let size = node.size().or_fail(|| format!("cannot measure {name}"))?;
     apply(&luks::erase(node.file(), size), &node)?;
     // Beyond that it is a courtesy to flash, which may then forget the rest.
     if let Err(error) = node.discard(Bytes(0), size) {
         debug!("{name}: nothing discarded: {error}");
     }
-    node.flush_cache().or_fail(STAGE, || format!("cannot flush {name}"))?;
+    node.flush_cache().or_fail(|| format!("cannot flush {name}"))?;
     notice!("{name}: erased");
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::{
         failure::{Failure, OrFail},
         root,
     },
-    STAGE, apply,
+    apply,
     locks::Lock,
 };
 use crate::{
@@ -36,9 +36,8 @@ pub fn encrypt(
     further: &[Lock<'_>],
     devices: &mut Devices,
 ) -> Result<Mapping, Failure> {
-    let node =
-        Node::open_exclusive(device.node()).or_fail(STAGE, || format!("cannot open {}", device.name))?;
-    let size = node.size().or_fail(STAGE, || format!("cannot measure {}", device.name))?;
+    let node = Node::open_exclusive(device.node()).or_fail(|| format!("cannot open {}", device.name))?;
+    let size = node.size().or_fail(|| format!("cannot measure {}", device.name))?;
     let label = new.label.get(..new.label.floor_char_boundary(LABEL)).unwrap_or_default();
     let mut random = Random::default();
     let params = FormatParams {
@@ -51,21 +50,20 @@ pub fn encrypt(
         device_size: size,
         random: &mut |bytes| random.fill(bytes),
     };
-    let (plan, _) = luks::format(params).or_fail(STAGE, || device.name.clone())?;
+    let (plan, _) = luks::format(params).or_fail(|| device.name.clone())?;
     // Key material from a generator that failed must not reach the disk.
-    random.check(STAGE)?;
+    random.check()?;
     apply(&plan, &node)?;
-    let mut header = Header::read(node.file()).or_fail(STAGE, || device.name.clone())?;
-    let key =
-        header.unlock(node.file(), first.secret, root::limits()).or_fail(STAGE, || device.name.clone())?;
+    let mut header = Header::read(node.file()).or_fail(|| device.name.clone())?;
+    let key = header.unlock(node.file(), first.secret, root::limits()).or_fail(|| device.name.clone())?;
     let token = first
         .token
         .as_ref()
         .map(|token| header.add_token(key.keyslot, token, &mut |bytes| random.fill(bytes)));
-    if let Some(plan) = token.transpose().or_fail(STAGE, || device.name.clone())? {
-        random.check(STAGE)?;
+    if let Some(plan) = token.transpose().or_fail(|| device.name.clone())? {
+        random.check()?;
         apply(&plan, &node)?;
-        header = Header::read(node.file()).or_fail(STAGE, || device.name.clone())?;
+        header = Header::read(node.file()).or_fail(|| device.name.clone())?;
     }
     for lock in further {
         let keyslot = AddKeyslot {
@@ -76,12 +74,12 @@ pub fn encrypt(
             token: lock.token.clone(),
         };
         let added = header.add_keyslot(&keyslot, &mut |bytes| random.fill(bytes));
-        let (plan, _) = added.or_fail(STAGE, || device.name.clone())?;
-        random.check(STAGE)?;
+        let (plan, _) = added.or_fail(|| device.name.clone())?;
+        random.check()?;
         apply(&plan, &node)?;
-        header = Header::read(node.file()).or_fail(STAGE, || device.name.clone())?;
+        header = Header::read(node.file()).or_fail(|| device.name.clone())?;
     }
     drop(node);
-    let node = Node::open(device.node()).or_fail(STAGE, || format!("cannot open {}", device.name))?;
-    root::map(STAGE, &header, &key, device, &node, STAGING, devices)
+    let node = Node::open(device.node()).or_fail(|| format!("cannot open {}", device.name))?;
+    root::map(&header, &key, device, &node, STAGING, devices)
 }

@@ -44,8 +44,6 @@ const PIN_CREDENTIAL: &str = "cryptsetup.tpm2-pin";
 
 /// A volume that is to be opened.
 pub struct Volume<'a> {
-    /// The stage that opens it.
-    pub stage: &'static str,
     /// The device that holds it.
     pub device: &'a BlockDevice,
     /// Its node.
@@ -82,7 +80,7 @@ impl Volume<'_> {
     /// # Errors
     /// The header refuses to be opened; no source has a key that opens it. The line says what was tried.
     pub fn unlock(&self, devices: &mut Devices) -> Result<VolumeKey, Failure> {
-        self.header.segment().or_fail(self.stage, || self.device.name.clone())?;
+        self.header.segment().or_fail(|| self.device.name.clone())?;
         let mut tried = Vec::new();
         let mut sealed = Sealed::find(self, &mut tried, devices)?;
         if let Attempt::Opened(key) = sealed.open(self, None, &mut tried)? {
@@ -113,10 +111,9 @@ impl Volume<'_> {
         };
         match asked {
             Asked::Opened(key) => Ok(key),
-            Asked::InVain | Asked::Nobody => Err(Failure::new(
-                self.stage,
-                format!("{}: nothing opens it: {}", self.device.name, tried.join("; ")),
-            )),
+            Asked::InVain | Asked::Nobody => {
+                Err(Failure::new(format!("{}: nothing opens it: {}", self.device.name, tried.join("; "))))
+            }
         }
     }
 
@@ -171,7 +168,7 @@ impl Volume<'_> {
                 tried.push(format!("{source}: {error}"));
                 Ok(None)
             }
-            Err(error) => Err(error).or_fail(self.stage, || device.clone()),
+            Err(error) => Err(error).or_fail(|| device.clone()),
         }
     }
 

@@ -63,7 +63,7 @@ impl Sealed {
         if sealed.tokens.is_empty() {
             return Ok(sealed);
         }
-        sealed.tpm = tpm::open(volume.stage, devices)?;
+        sealed.tpm = tpm::open(devices)?;
         if sealed.tpm.is_none() {
             for candidate in sealed.tokens.drain(..) {
                 volume.failed(&candidate.name, &tpm::missing(), tried);
@@ -100,7 +100,7 @@ impl Sealed {
             let Candidate { name, token, .. } = &candidate;
             let shown = pin.map_or_else(Pin::none, |typed| Pin::new(typed, token.salt.as_deref()));
             let signatures = self.signatures.as_ref();
-            match tpm::ask(volume.stage, device, |tpm| tpm.open(token, &shown, signatures))? {
+            match tpm::ask(device, |tpm| tpm.open(token, &shown, signatures))? {
                 Ok(secret) => {
                     if let Some(key) = volume.open_keyslots(name, &candidate.keyslots, &secret, tried)? {
                         return Ok(Attempt::Opened(key));
@@ -113,7 +113,7 @@ impl Sealed {
                 }
                 Err(error) if error.is_lockout() => {
                     // Without an answer to how long the refusal itself is all there is to say.
-                    match tpm::ask(volume.stage, device, |tpm| tpm.lockout())? {
+                    match tpm::ask(device, |tpm| tpm.lockout())? {
                         Ok(lockout) => volume.failed(name, &lockout, tried),
                         Err(_) => volume.failed(name, &error, tried),
                     }
@@ -135,7 +135,7 @@ impl Sealed {
             return Ok(());
         };
         // A TPM that does not say will refuse the PIN.
-        if let Ok(lockout) = tpm::ask(volume.stage, device, |tpm| tpm.lockout())?
+        if let Ok(lockout) = tpm::ask(device, |tpm| tpm.lockout())?
             && lockout.locked
         {
             let tokens = core::mem::take(&mut self.tokens).into_iter();
@@ -177,7 +177,7 @@ impl Volume<'_> {
                 ) => {
                     self.failed(name, &error, tried);
                 }
-                Err(error) => return Err(error).or_fail(self.stage, || self.device.name.clone()),
+                Err(error) => return Err(error).or_fail(|| self.device.name.clone()),
             }
         }
         Ok(None)

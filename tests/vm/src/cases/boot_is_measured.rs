@@ -55,7 +55,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
         context,
         &machine,
         &small.disk,
-        "measure",
+        "devices",
         &["there is no TPM 2.0", "hermetic.measure=no"],
     )?;
     Ok(())

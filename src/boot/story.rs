@@ -1,0 +1,95 @@
+//! The stages as they are passed: which one is running, for whatever stops the boot, and the time that each took, for one
+//! line at the hand-over and a file below /run/hermetic-init.
+
+use std::{fmt, sync::Mutex, time::Duration};
+
+use super::failure::Failure;
+use crate::sys::clock;
+
+/// The stages that have begun, each with the time at which it did.
+static BEGUN: Mutex<Vec<(&'static str, Duration)>> = Mutex::new(Vec::new());
+
+/// The story of one boot.
+pub struct Story;
+
+impl Story {
+    /// Does the work of the stage `name`. Until the next stage begins, whatever stops the boot is a failure of this one: also
+    /// in what stages share, and also a panic.
+    ///
+    /// # Errors
+    /// The work's.
+    pub fn stage<T>(name: &'static str, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+        begin(name);
+        work()
+    }
+}
+
+fn begin(name: &'static str) {
+    if let Ok(mut begun) = BEGUN.lock() {
+        begun.push((name, clock::monotonic()));
+    }
+}
+
+/// The stage that is running; None before the first one. Never waits: the boot may have stopped anywhere.
+pub fn running() -> Option<&'static str> {
+    BEGUN.try_lock().ok()?.last().map(|(name, _)| *name)
+}
+
+/// The time that the stages took.
+pub struct Timeline {
+    stages: Vec<(&'static str, Duration)>,
+    total: Duration,
+}
+
+impl Timeline {
+    /// The timeline up to now, the running stage included.
+    pub fn now() -> Self {
+        let begun = BEGUN.lock().map(|begun| begun.clone()).unwrap_or_default();
+        Self::until(clock::monotonic(), &begun)
+    }
+
+    fn until(now: Duration, begun: &[(&'static str, Duration)]) -> Self {
+        let ends = begun.iter().skip(1).map(|(_, start)| *start).chain([now]);
+        let took =
+            |((name, start), end): (&(&'static str, Duration), Duration)| (*name, end.saturating_sub(*start));
+        let start = begun.first().map_or(now, |(_, start)| *start);
+        Self { stages: begun.iter().zip(ends).map(took).collect(), total: now.saturating_sub(start) }
+    }
+}
+
+impl fmt::Display for Timeline {
+    /// `early 1200 us, devices 80000 us, ... total 160000 us`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (stage, took) in &self.stages {
+            write!(f, "{stage} {} us, ", took.as_micros())?;
+        }
+        write!(f, "total {} us", self.total.as_micros())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One test, because the story of a process is one.
+    #[test]
+    fn a_stage_has_the_clock_and_the_blame_until_the_next_begins() {
+        assert_eq!(running(), None);
+        assert!(Story::stage("devices", || Ok(running())).is_ok_and(|name| name == Some("devices")));
+        // What fails, or panics, after its end and before the next stage is still its own.
+        assert_eq!(running(), Some("devices"));
+        let failed = Story::stage("usr", || Err::<(), _>(Failure::new(running().unwrap_or_default())));
+        assert_eq!(failed.map_err(|failure| failure.reason), Err("usr".to_owned()));
+        assert_eq!(running(), Some("usr"));
+        let names: Vec<_> = Timeline::now().stages.into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["devices", "usr"]);
+    }
+
+    #[test]
+    fn a_timeline_adds_up() {
+        let micros = Duration::from_micros;
+        let begun = [("early", micros(10)), ("devices", micros(22)), ("usr", micros(100))];
+        let text = Timeline::until(micros(101), &begun).to_string();
+        assert_eq!(text, "early 12 us, devices 78 us, usr 1 us, total 91 us");
+    }
+}
