@@ -387,42 +387,63 @@ fn a_signature_decides_which_state_is_good() {
     openssl(scratch, &["genrsa", "-out", "@key.pem", "2048"]);
     openssl(scratch, &["rsa", "-in", "@key.pem", "-pubout", "-out", "@public.pem"]);
     let key = signature::PublicKey::parse(&fs::read(scratch.host("public.pem")).unwrap()).unwrap();
-    openssl(scratch, &["pkey", "-pubin", "-in", "@public.pem", "-outform", "DER", "-out", "@public.der"]);
-    let printed = openssl(scratch, &["dgst", "-sha256", "-r", "@public.der"]);
-    assert!(printed.starts_with(hex(&key.fingerprint()).as_bytes()));
-
     simulator.with(|tpm| {
         let pcrs = PcrMask::parse("11").unwrap();
         let policy = Policy { signed: Some(SignedPcrs { pcrs, key: key.clone() }), ..policy("7", false) };
         let (token, passphrase) = tpm.enrol(&policy, None, None).unwrap();
         let token = Token::parse(&token.to_json(0)).unwrap();
-        let sign = |tpm: &mut Tpm<'_>| {
-            let approved = tpm.pcr_policy(Bank::Sha256, pcrs).unwrap();
-            fs::write(scratch.host("approved"), approved).unwrap();
-            openssl(scratch, &["dgst", "-sha256", "-sign", "@key.pem", "-out", "@signature", "@approved"]);
-            let signature = openssl(scratch, &["base64", "-A", "-in", "@signature"]);
-            let file = serde_json::json!({ "sha256": [{
-                "pcrs": [11], "pkfp": hex(&key.fingerprint()), "pol": hex(&approved),
-                "sig": String::from_utf8(signature).unwrap(),
-            }]});
-            signature::Signatures::parse(file.to_string().as_bytes()).unwrap()
-        };
+        measure_kernel(tpm);
         extend(tpm, 11, "enter-initrd");
-        let now = sign(tpm);
+        let now = sign(scratch, "enter-initrd");
         assert!(tpm.open(&token, &Pin::none(), Some(&now)).unwrap().expose() == passphrase.expose());
         assert!(matches!(tpm.open(&token, &Pin::none(), None), Err(TpmError::NoSignature { .. })));
         extend(tpm, 11, "leave-initrd");
         assert!(matches!(tpm.open(&token, &Pin::none(), Some(&now)), Err(TpmError::NoSignature { .. })));
-        // Another key's signature for this very state does not count.
+        let later = signed(scratch, "enter-initrd:leave-initrd");
+        let opened = tpm.open(&token, &Pin::none(), Some(&parsed(&later))).unwrap();
+        assert!(opened.expose() == passphrase.expose());
+        // Another key's signature for this very state does not count, under its own name or under that of the right key.
         openssl(scratch, &["genrsa", "-out", "@key.pem", "2048"]);
-        let forged = sign(tpm);
-        let error = tpm.open(&token, &Pin::none(), Some(&forged)).err().unwrap();
+        openssl(scratch, &["rsa", "-in", "@key.pem", "-pubout", "-out", "@public.pem"]);
+        let mut forged = signed(scratch, "enter-initrd:leave-initrd");
+        let error = tpm.open(&token, &Pin::none(), Some(&parsed(&forged))).err().unwrap();
+        assert!(matches!(error, TpmError::NoSignature { .. }), "{error}");
+        forged["sha256"][0]["pkfp"] = later["sha256"][0]["pkfp"].clone();
+        let error = tpm.open(&token, &Pin::none(), Some(&parsed(&forged))).err().unwrap();
         assert!(error.to_string().contains("the signature does not match"), "{error}");
     });
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// The content of the section `.linux` of a UKI.
+const KERNEL: &str = "a kernel";
+
+/// Extends PCR 11 as systemd-stub(7) does for a UKI that has a kernel and nothing else.
+fn measure_kernel(tpm: &mut Tpm<'_>) {
+    extend(tpm, 11, ".linux\0");
+    extend(tpm, 11, KERNEL);
+}
+
+/// Returns the signature file that systemd-measure(1) makes for that UKI in this phase, with `key.pem` and `public.pem` of the
+/// scratch directory.
+fn signed(scratch: &Scratch, phase: &str) -> Value {
+    fs::write(scratch.host("linux"), KERNEL).unwrap();
+    let mut measure = tool("systemd-measure").unwrap();
+    measure.args(["sign", "--bank=sha256"]).arg(format!("--phase={phase}"));
+    for (option, file) in [("linux", "linux"), ("private-key", "key.pem"), ("public-key", "public.pem")] {
+        measure.arg(format!("--{option}={}", scratch.inside(file)));
+    }
+    let output = measure.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn parsed(file: &Value) -> signature::Signatures {
+    signature::Signatures::parse(file.to_string().as_bytes()).unwrap()
+}
+
+/// As [`signed`], read by us.
+fn sign(scratch: &Scratch, phase: &str) -> signature::Signatures {
+    parsed(&signed(scratch, phase))
 }
 
 /// systemd-cryptenroll of the tool root on a volume there, with a /proc of its own.
@@ -513,16 +534,12 @@ fn opens_what_it_enrols(simulator: &Simulator, words: &[&str], pin: Option<&str>
     let token = Token::parse(&tokens[0]).unwrap_or_else(|error| panic!("{words:?}: {error}: {tokens:?}"));
     let typed = pin.map(|pin| Secret::new(pin.as_bytes().to_vec()));
     let pin = typed.map_or_else(Pin::none, |pin| Pin::new(&pin, token.salt.as_deref()));
-    let signatures = token.policy.signed.as_ref().map(|signed| {
-        let approved = simulator.with(|tpm| tpm.pcr_policy(Bank::Sha256, signed.pcrs).unwrap());
-        fs::write(scratch.host("approved"), approved).unwrap();
-        openssl(scratch, &["dgst", "-sha256", "-sign", "@key.pem", "-out", "@signature", "@approved"]);
-        let text = openssl(scratch, &["base64", "-A", "-in", "@signature"]);
-        let file = serde_json::json!({ "sha256": [{
-            "pcrs": [11], "pkfp": hex(&signed.key.fingerprint()), "pol": hex(&approved),
-            "sig": String::from_utf8(text).unwrap(),
-        }]});
-        signature::Signatures::parse(file.to_string().as_bytes()).unwrap()
+    let signatures = token.policy.signed.as_ref().map(|_| {
+        simulator.with(|tpm| {
+            measure_kernel(tpm);
+            extend(tpm, 11, "enter-initrd");
+        });
+        sign(scratch, "enter-initrd")
     });
     let passphrase = simulator
         .with(|tpm| tpm.open(&token, &pin, signatures.as_ref()))

@@ -35,7 +35,8 @@ const OWNER: u32 = 0x4000_0001;
 pub struct PublicKey {
     /// The PEM text, as tokens keep it.
     pem: Vec<u8>,
-    der: Vec<u8>,
+    /// The key alone, without the algorithm in front: an RSAPublicKey in DER (RFC 8017, appendix A.1.1).
+    rsa: Vec<u8>,
     modulus: Vec<u8>,
     exponent: u32,
     /// The exponent 65537 is told as it is, not as the default: what some versions of systemd did (systemd issue 30546).
@@ -60,7 +61,7 @@ impl PublicKey {
         let key = RsaPublicKey::from_der(bits).map_err(|_| invalid("is not well-formed"))?;
         let exponent = number(key.public_exponent).ok_or_else(|| invalid("has too large an exponent"))?;
         let modulus = key.modulus.as_bytes().to_vec();
-        Ok(Self { pem: pem.into(), der, modulus, exponent, spelled_out: false })
+        Ok(Self { pem: pem.into(), rsa: bits.to_vec(), modulus, exponent, spelled_out: false })
     }
 
     /// The PEM text.
@@ -75,9 +76,10 @@ impl PublicKey {
         self
     }
 
-    /// The name of the key in signature files: SHA-256 of the DER form.
+    /// The name that signature files give the key (`pkfp`): SHA-256 of its RSAPublicKey in DER (systemd:
+    /// src/shared/openssl-util.c, `pubkey_fingerprint`).
     pub fn fingerprint(&self) -> [u8; DIGEST] {
-        kdf::sha256(&[&self.der])
+        kdf::sha256(&[&self.rsa])
     }
 
     /// Its name for the TPM.

@@ -8,7 +8,6 @@ use super::root_is_sealed::percent;
 use super::small::{self, DEADLINE, KEY, Small};
 use super::{Context, lasting, tpm2};
 use crate::bare_tpm::BareTpm;
-use crate::base64;
 use crate::command;
 use crate::disk::Disk;
 use crate::image::Image;
@@ -18,9 +17,9 @@ use crate::machine::{Exit, Machine, Outcome, Running};
 use crate::memory::{self, Memory};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const BOTH: &str =
     "[Partition]\nType=root\nLabel=root\nFormat=ext4\nEncrypt=key-file+tpm2\nSizeMinBytes=64M\n";
@@ -217,9 +216,13 @@ fn list() -> String {
     tpm2::run("/usr/bin/systemd-cryptenroll+/dev/vda3")
 }
 
-/// A public key, and its signature for PCR 11 as it is when `enter-initrd` was measured and nothing else (systemd-measure(1)).
+/// What systemd-measure takes for the state of PCR 11 before the phases: nothing was measured.
+const UNMEASURED: &str = "mount -t tmpfs none /sys && mkdir -p /sys/class/tpm/tpm0/pcr-sha256 && \
+                          printf '%064d\n' 0 >/sys/class/tpm/tpm0/pcr-sha256/11 && exec \"$@\"";
+
+/// Returns the paths of a public key and of systemd-measure's signature for PCR 11 as it is when `enter-initrd` was measured and
+/// nothing else.
 fn sign(context: &Context<'_>) -> Result<(PathBuf, PathBuf)> {
-    let file = |name: &str| context.file(name);
     let openssl = |words: &[&str], files: &[(&str, &Path)]| {
         let mut openssl = context.bench.tools.tool("openssl")?;
         openssl.args(words);
@@ -228,34 +231,21 @@ fn sign(context: &Context<'_>) -> Result<(PathBuf, PathBuf)> {
         }
         command::run(&mut openssl)
     };
-    let (key, public, der) = (file("key.pem"), file("public.pem"), file("public.der"));
-    let (approved, signature, signatures) = (file("approved"), file("signature"), file("signatures.json"));
+    let (key, public) = (context.file("key.pem"), context.file("public.pem"));
+    let signatures = context.file("signatures.json");
     openssl(
         &["genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
         &[("-out", &key)],
     )?;
     openssl(&["pkey", "-pubout"], &[("-in", &key), ("-out", &public)])?;
-    openssl(&["pkey", "-pubin", "-outform", "DER"], &[("-in", &public), ("-out", &der)])?;
-    let extended =
-        Sha256::new().chain_update([0; 32]).chain_update(Sha256::digest("enter-initrd")).finalize();
-    // TPM2_PolicyPCR (TPM 2.0 Library part 3, 23.7) for PCR 11 of the SHA-256 bank.
-    let policy = Sha256::new()
-        .chain_update([0; 32])
-        .chain_update(0x17f_u32.to_be_bytes())
-        .chain_update([0, 0, 0, 1, 0, 11, 3, 0, 8, 0])
-        .chain_update(Sha256::digest(extended))
-        .finalize();
-    fs::write(&approved, policy)?;
-    let mut dgst = context.bench.tools.tool("openssl")?;
-    dgst.args(["dgst", "-sha256", "-sign"]).arg(&key).arg("-out").arg(&signature).arg(&approved);
-    command::run(&mut dgst)?;
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let told = json!({ "sha256": [{
-        "pcrs": [11],
-        "pkfp": hex(&Sha256::digest(fs::read(&der)?)),
-        "pol": hex(&policy),
-        "sig": base64::encode(&fs::read(&signature)?),
-    }]});
-    fs::write(&signatures, told.to_string())?;
+    let measure = context.bench.tools.tool("systemd-measure")?;
+    let mut unmeasured = Command::new("unshare");
+    unmeasured.args(["--mount", "sh", "-c", UNMEASURED, "sh"]);
+    unmeasured.arg(measure.get_program()).args(measure.get_args());
+    unmeasured.args(["sign", "--current", "--bank=sha256", "--phase=enter-initrd"]);
+    for (option, path) in [("private-key", &key), ("public-key", &public)] {
+        unmeasured.arg(format!("--{option}={}", path.display()));
+    }
+    fs::write(&signatures, command::output(&mut unmeasured)?)?;
     Ok((public, signatures))
 }
