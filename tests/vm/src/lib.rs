@@ -30,6 +30,7 @@ pub mod bench;
 pub mod cache;
 pub mod cargo;
 pub mod cases;
+pub mod claim;
 pub mod command;
 pub mod console;
 pub mod cost;
