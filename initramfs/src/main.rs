@@ -1,5 +1,5 @@
 //! The host tool `hermetic`: a thin dispatcher. Each subcommand is a module of its own, with its arguments, its story
-//! and its errors; a failure is one line on stderr and exit status 1. Mirrors of systemd's tools come first ([`mirror`]).
+//! and its errors; a failure is one line on stderr and exit status 1. Mirrors of systemd's tools come first ([`names`]).
 
 mod etc;
 mod initramfs;
@@ -7,6 +7,7 @@ mod luks;
 mod mirror;
 mod mkfs;
 mod modules;
+mod names;
 mod plan;
 mod populate;
 mod repart;
@@ -19,7 +20,7 @@ use clap::{Parser, Subcommand};
 
 /// Builds what hermetic-init boots.
 #[derive(Parser)]
-#[command(name = "hermetic", version, about, after_help = mirror::HELP)]
+#[command(name = "hermetic", version, about, after_help = names::HELP)]
 struct Command {
     #[command(subcommand)]
     what: What,
@@ -40,7 +41,7 @@ enum What {
 }
 
 fn main() -> ExitCode {
-    if let Some(status) = mirror::dispatch(std::env::args_os()) {
+    if let Some(status) = names::dispatch(std::env::args_os()) {
         return status;
     }
     match Command::parse().what {

@@ -21,31 +21,12 @@ use super::{
     users::{self, Contents},
 };
 
+pub use super::copy::Report;
+
 /// Where an image keeps the /etc it was built with, as seen from its /usr; the first that exists is taken.
 const SOURCES: [&str; 2] = ["share/factory/etc", "etc"];
 /// The largest etc.conf and the largest user database that are read, in bytes.
 const MAX_FILE: usize = 64 << 20;
-
-/// What a copy did.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Report {
-    /// The tree that was copied, as seen from /usr; None when the image has none.
-    pub source: Option<String>,
-    /// Directories made.
-    pub directories: u64,
-    /// Regular files written, hard links not counted.
-    pub files: u64,
-    /// Symbolic links made.
-    pub symlinks: u64,
-    /// Further names of files that were written under their first.
-    pub hard_links: u64,
-    /// FIFOs, sockets and device nodes made.
-    pub specials: u64,
-    /// Entries that existed and were left alone. What is below an existing link or file does not count.
-    pub kept: u64,
-    /// Bytes written into regular files.
-    pub bytes: u64,
-}
 
 /// An image's factory tree.
 pub struct Factory {

@@ -3,7 +3,8 @@
 //! A key becomes 4000 stripes of its own length, of which all are needed to get it back: a medium that keeps an old copy
 //! of a single sector does not keep the key.
 
-use sha2::Digest;
+use sha1::Sha1;
+use sha2::{Digest, Sha256, Sha512};
 use zeroize::Zeroizing;
 
 use super::hash::Hash;
@@ -48,13 +49,17 @@ fn absorb(state: &mut [u8], stripes: &[u8], hash: Hash) {
         for (state, stripe) in state.iter_mut().zip(stripe) {
             *state ^= stripe;
         }
-        hash.diffuse(state);
+        match hash {
+            Hash::Sha1 => diffuse::<Sha1>(state),
+            Hash::Sha256 => diffuse::<Sha256>(state),
+            Hash::Sha512 => diffuse::<Sha512>(state),
+        }
     }
 }
 
 /// Replaces each hash-sized chunk of `block` by the hash of its big-endian number and itself; the last chunk may be
 /// shorter and takes the start of its hash.
-pub(super) fn diffuse<D: Digest>(block: &mut [u8]) {
+fn diffuse<D: Digest>(block: &mut [u8]) {
     for (number, chunk) in block.chunks_mut(<D as Digest>::output_size()).enumerate() {
         let mut hash = D::new();
         hash.update((number as u32).to_be_bytes());

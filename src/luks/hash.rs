@@ -4,8 +4,6 @@ use pbkdf2::pbkdf2_hmac;
 use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha512};
 
-use super::af;
-
 /// A hash that is understood here. cryptsetup uses sha256 unless it is told otherwise; volumes that were converted from
 /// LUKS1 may name sha1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,15 +48,6 @@ impl Hash {
             Self::Sha1 => pbkdf2_hmac::<Sha1>(key, salt, iterations, out),
             Self::Sha256 => pbkdf2_hmac::<Sha256>(key, salt, iterations, out),
             Self::Sha512 => pbkdf2_hmac::<Sha512>(key, salt, iterations, out),
-        }
-    }
-
-    /// The splitter's diffusion over `block`.
-    pub fn diffuse(self, block: &mut [u8]) {
-        match self {
-            Self::Sha1 => af::diffuse::<Sha1>(block),
-            Self::Sha256 => af::diffuse::<Sha256>(block),
-            Self::Sha512 => af::diffuse::<Sha512>(block),
         }
     }
 }

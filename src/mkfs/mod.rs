@@ -10,8 +10,10 @@ pub mod swap;
 pub mod vfat;
 
 mod crc32c;
+mod error;
 mod file_system;
 mod label;
 mod record;
 
-pub use file_system::{FileSystem, MkfsError, Params};
+pub use error::MkfsError;
+pub use file_system::{FileSystem, Params};

@@ -11,7 +11,7 @@ use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 pub const FIRMWARE: &str = "/sys/firmware/efi";
 
 /// Where efivarfs is mounted.
-pub const MOUNT: &str = "/sys/firmware/efi/efivars";
+pub const MOUNT: &str = super::mount::EFIVARFS.target;
 
 /// The vendor of the boot loader interface.
 pub const LOADER: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";

@@ -58,7 +58,7 @@ pub const API: [Api; 4] = [
 
 /// EFI variables, on machines that have them.
 pub const EFIVARFS: Api =
-    Api { fstype: "efivarfs", target: super::efi::MOUNT, flags: NOSUID_NOEXEC_NODEV, data: "" };
+    Api { fstype: "efivarfs", target: "/sys/firmware/efi/efivars", flags: NOSUID_NOEXEC_NODEV, data: "" };
 
 const NOSUID_NOEXEC_NODEV: MountFlags = MountFlags::NOSUID.union(MountFlags::NOEXEC).union(MountFlags::NODEV);
 

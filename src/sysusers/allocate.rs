@@ -6,7 +6,8 @@ use std::{collections::BTreeMap, prelude::v1::*};
 
 use super::{
     database::{DatabaseError, Databases, Kind},
-    definition::{Definitions, Group, User},
+    definition::Definitions,
+    item::{Group, User},
     message::{Level, Message},
     range::IdRanges,
 };

@@ -17,7 +17,7 @@ use rustix::{
 };
 
 use super::{
-    Credentials, DatabaseError, Databases, Definitions, Facts, Message, Plan,
+    Credentials, Databases, Definitions, Facts, Message, Plan, SysusersError,
     allocate::{NameService, Owner, allocate},
     message::Level,
     password::Salt,
@@ -68,57 +68,6 @@ pub struct Report {
     pub groups: Vec<(String, u32)>,
     /// What there is to say about it, in order.
     pub messages: Vec<Message>,
-}
-
-/// Why the databases were left as they were.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum SysusersError {
-    /// A system call failed.
-    Call {
-        /// What was tried.
-        step: &'static str,
-        /// On which path, as seen from the root.
-        path: String,
-        /// What came back.
-        errno: Errno,
-    },
-    /// A database is not understood.
-    Database(DatabaseError),
-}
-
-impl SysusersError {
-    pub(super) fn call(step: &'static str, path: impl fmt::Display) -> impl FnOnce(Errno) -> Self {
-        move |errno| Self::Call { step, path: path.to_string(), errno }
-    }
-}
-
-impl fmt::Display for SysusersError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Call { step, path, errno: errno @ Errno::LOOP } => {
-                write!(
-                    f,
-                    "cannot {step} {path} of the root: it is a symbolic link ({errno}), put a real file there"
-                )
-            }
-            Self::Call { step: step @ "lock", path, errno: errno @ (Errno::AGAIN | Errno::ACCESS) } => {
-                write!(
-                    f,
-                    "cannot {step} {path} of the root: another program changes users right now ({errno})"
-                )
-            }
-            Self::Call { step, path, errno } => write!(f, "cannot {step} {path} of the root: {errno}"),
-            Self::Database(error) => error.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for SysusersError {}
-
-impl From<DatabaseError> for SysusersError {
-    fn from(error: DatabaseError) -> Self {
-        Self::Database(error)
-    }
 }
 
 /// Adds to the root's databases all users and groups that its sysusers.d asks for. What could not be had is in the report, in warnings

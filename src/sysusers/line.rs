@@ -3,7 +3,7 @@
 use std::prelude::v1::*;
 
 use super::{
-    definition::{Group, Item, User},
+    item::{Group, Item, User},
     message::Reason,
     names::{is_gecos, is_name, is_path, parse_id, simplify},
     range::IdRanges,

@@ -9,6 +9,7 @@
 //! | module | what belongs there |
 //! |---|---|
 //! | [`definition`] | what all files ask for: [`Definitions`] |
+//! | [`item`] | the user, group, member or range that a line asks for |
 //! | `line` | one line |
 //! | [`message`] | what is said on the way, in the tool's words |
 //! | [`names`] | which names, ids, texts and paths are valid |
@@ -23,6 +24,7 @@
 pub mod allocate;
 pub mod database;
 pub mod definition;
+pub mod item;
 mod line;
 pub mod message;
 pub mod names;
@@ -34,12 +36,16 @@ pub mod surroundings;
 #[cfg(feature = "std")]
 pub mod apply;
 #[cfg(feature = "std")]
+mod error;
+#[cfg(feature = "std")]
 pub mod search;
 
 #[cfg(feature = "std")]
-pub use apply::{Flush, Options, Report, SysusersError, furnish, populate};
+pub use apply::{Flush, Options, Report, furnish, populate};
 pub use database::{DatabaseError, Databases};
 pub use definition::Definitions;
+#[cfg(feature = "std")]
+pub use error::SysusersError;
 pub use message::{Level, Message};
 pub use plan::{Plan, plan};
 pub use surroundings::{Credentials, Surroundings};

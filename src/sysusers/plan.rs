@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, prelude::v1::*};
 use super::{
     allocate::{Allocation, NewGroup, NewUser, allocate},
     database::{DatabaseError, Databases, Kind, Line, members, with_field},
-    definition::{Definitions, User, shell_of},
+    definition::{Definitions, shell_of},
+    item::User,
     message::Message,
     surroundings::Surroundings,
 };

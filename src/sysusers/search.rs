@@ -3,7 +3,7 @@
 use super::SysusersError;
 use crate::{
     etc::tree::Tree,
-    fragments::search::{Found, SearchError, find},
+    fragments::search::{Found, find},
 };
 
 /// Every `*.conf` of the search path that no stronger one of its name hides, in the order of their names.
@@ -12,10 +12,4 @@ use crate::{
 /// A directory of the search path that exists and cannot be read.
 pub fn list(tree: &Tree<'_>) -> Result<Vec<Found>, SysusersError> {
     Ok(find(tree, "sysusers.d")?)
-}
-
-impl From<SearchError> for SysusersError {
-    fn from(SearchError { step, path, errno }: SearchError) -> Self {
-        Self::Call { step, path, errno }
-    }
 }

@@ -6,7 +6,8 @@
 //! | `salt` | what a session's key is made of, told to the storage root key alone |
 //! | `session` | an HMAC or policy session: salted, bound, its parameters encrypted |
 //! | `kdf` | the key derivations of the specification |
-//! | `object` | public areas, names, the storage root key |
+//! | `entity` | what the TPM knows by a handle, and its name |
+//! | `object` | public areas, the storage root key |
 //! | `lockout` | what the TPM does against guessing |
 //! | `pcr` | banks, selections, reading and extending |
 //! | `policy` | what must hold before a secret is released |
@@ -22,6 +23,7 @@
 //! that of the crate tpm2-protocol.
 
 mod command;
+mod entity;
 mod error;
 mod kdf;
 mod lockout;
@@ -39,13 +41,17 @@ use std::prelude::v1::*;
 
 use zeroize::Zeroizing;
 
+pub use entity::Entity;
 pub use error::TpmError;
 pub use lockout::Lockout;
-pub use object::{Entity, StorageKey};
+pub use object::StorageKey;
 pub use pcr::{Bank, PcrMask};
-pub use policy::{Policy, PolicyDigest, SignedPcrs};
+pub use policy::{Policy, SignedPcrs};
 pub use seal::{Blob, Pin};
 pub use token::{Entry, Token};
+
+/// The digest of a policy: what a TPM's session must have collected before a secret is released.
+pub type PolicyDigest = [u8; kdf::DIGEST];
 
 /// The way to a TPM: `/dev/tpmrm0`, or a simulator's socket in a test.
 pub trait Transport {

@@ -1,6 +1,6 @@
-//! Entities of the TPM: their names and public areas; the storage root key.
+//! Objects of the TPM: their public areas; the storage root key.
 //!
-//! References: TPM 2.0 Library part 1, section 16 (names), part 2, section 12 (objects); TCG EK Credential Profile,
+//! References: TPM 2.0 Library part 2, section 12 (objects); TCG EK Credential Profile,
 //! template L-2; TCG TPM v2.0 Provisioning Guidance, section 7.5.1.
 
 use std::prelude::v1::*;
@@ -17,44 +17,18 @@ use tpm2_protocol::{
 use super::{
     Tpm, TpmError,
     command::{Auth, Command, Params},
-    kdf::{self, DIGEST},
+    entity::{Entity, name},
+    kdf::DIGEST,
 };
 
 /// The handle of the storage root key (TCG registry of reserved handles).
 const STORAGE_ROOT: u32 = 0x8100_0001;
 /// `TPM_RH_OWNER`.
 const OWNER: u32 = 0x4000_0001;
-/// `TPM_RH_NULL`.
-pub(super) const NULL: u32 = 0x4000_0007;
 /// `TPM_HT_PERSISTENT`: the first byte of the handle of a key that is kept.
 const PERSISTENT: u32 = 0x81;
 /// tpm2-tss's type of a serialised key (`IESYSC_KEY_RSRC`).
 const KEY_RESOURCE: u32 = 1;
-
-/// Something that the TPM knows by a handle.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Entity {
-    /// Its handle.
-    pub handle: u32,
-    /// Its name: of an object the digest of its public area, of everything else the handle.
-    pub name: Vec<u8>,
-}
-
-impl Entity {
-    /// An entity whose name is its handle: a hierarchy, a PCR, a session.
-    pub fn permanent(handle: u32) -> Self {
-        Self { handle, name: handle.to_be_bytes().into() }
-    }
-
-    pub(super) fn null() -> Self {
-        Self::permanent(NULL)
-    }
-}
-
-/// The name of an object: its hash algorithm and the digest of its public area.
-pub(super) fn name(public: &[u8]) -> Vec<u8> {
-    [&(TpmAlgId::Sha256 as u16).to_be_bytes(), kdf::sha256(&[public]).as_slice()].concat()
-}
 
 /// The storage root key: what secrets of this TPM are sealed below.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -9,15 +9,12 @@ use std::prelude::v1::*;
 use tpm2_protocol::data::TpmCc;
 
 use super::{
-    Bank, PcrMask, Tpm, TpmError,
+    Bank, PcrMask, PolicyDigest, Tpm, TpmError,
     command::{Command, Params},
     kdf::{self, DIGEST},
     session::Session,
     signature::{PublicKey, Signatures},
 };
-
-/// The digest of a policy.
-pub type PolicyDigest = [u8; DIGEST];
 
 /// PCRs whose values a key's owner vouches for.
 #[derive(Clone, PartialEq, Eq, Debug)]

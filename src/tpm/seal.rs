@@ -14,7 +14,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::{
     Entity, Policy, PolicyDigest, StorageKey, Tpm, TpmError,
     command::{Auth, Command, DECRYPT, ENCRYPT, Params},
-    kdf, object,
+    entity, kdf,
     session::Kind,
     signature::Signatures,
 };
@@ -194,7 +194,7 @@ impl Tpm<'_> {
         let params = Params::new().sized(private)?.sized(public)?;
         let command = Command { code: TpmCc::Load, handles: &[&key.entity], params, gives_handle: true };
         let response = self.execute(command, &mut [Auth::Empty])?;
-        Ok(Entity { handle: response.handle, name: object::name(public) })
+        Ok(Entity { handle: response.handle, name: entity::name(public) })
     }
 
     /// Takes in what was sealed without the TPM, for its storage root key.

@@ -17,8 +17,8 @@ use tpm2_protocol::data::{TpmAlgId, TpmCc, TpmaObject};
 use super::{
     Bank, Entity, PcrMask, PolicyDigest, Tpm, TpmError,
     command::{Command, Params},
+    entity,
     kdf::{self, DIGEST},
-    object,
 };
 
 /// rsaEncryption (RFC 8017, appendix A.1).
@@ -84,7 +84,7 @@ impl PublicKey {
 
     /// Its name for the TPM.
     pub fn name(&self) -> Vec<u8> {
-        object::name(&self.public())
+        entity::name(&self.public())
     }
 
     /// A `TPMT_PUBLIC`.

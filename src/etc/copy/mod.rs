@@ -11,6 +11,7 @@
 
 mod file;
 mod node;
+mod report;
 
 use std::{
     collections::BTreeMap,
@@ -27,13 +28,14 @@ use super::{
     EtcError, base,
     entry::{Digest, Entry, Kind},
     error::Side,
-    factory::Report,
     manifest::{DATABASES, Lines},
     rules::{Rules, Strategy},
     scan::entry,
     xattr::Xattrs,
 };
 use crate::sysusers::database;
+
+pub use report::Report;
 
 /// Files are copied in pieces of this size; nearly all of a factory fit into one.
 const CHUNK: usize = 128 << 10;
