@@ -14,8 +14,8 @@ impl VolumeKey {
     /// it begins behind the header. None when the key is not a pair of AES-256 keys, or either is not a multiple of
     /// 4096 bytes.
     pub fn encrypt(&self, first: Sector512, data: &mut [u8]) -> Option<()> {
-        // Initial vectors count sectors of 512 bytes whatever the unit is (Documentation/admin-guide/device-mapper/dm-crypt.rst,
-        // without iv_large_sectors).
+        // Initial vectors count sectors of 512 bytes for any unit
+        // (Documentation/admin-guide/device-mapper/dm-crypt.rst, without iv_large_sectors).
         const STEP: u64 = CONTENT_SECTOR as u64 / 512;
         let key = self.key.expose();
         let (half, tweak) = key.split_at_checked(32).filter(|(_, tweak)| tweak.len() == 32)?;

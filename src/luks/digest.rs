@@ -10,14 +10,14 @@ use super::{
 };
 use crate::secret::Secret;
 
-/// Headers that were converted from LUKS1 keep its digests of 20 bytes, whatever the hash.
+/// Headers that were converted from LUKS1 keep its digests of 20 bytes, for any hash.
 const LUKS1_LENGTH: usize = 20;
 
 /// The least iterations (LUKS_MKD_ITERATIONS_MIN of cryptsetup). The key has full entropy, so more would not make it safer;
 /// but a header that names fewer was made by no tool for disks.
 const ITERATIONS_MIN: u32 = 1000;
 
-/// A digest, and what it belongs to.
+/// A digest, with its segments and keyslots.
 #[derive(Clone, Debug)]
 pub(super) struct Digest {
     pub keyslots: Vec<u32>,

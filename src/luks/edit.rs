@@ -1,6 +1,6 @@
-//! A change of the header, as cryptsetup makes it: what a keyslot needs goes to its area first; then both copies are written
-//! with the next sequence number, the primary before the secondary, a barrier behind each. Whenever the power fails, one of
-//! them is whole. Members that are unknown here stay what they are.
+//! A change of the header, as cryptsetup makes it: the data of a keyslot goes to its area first; then both copies are
+//! written with the next sequence number, the primary before the secondary, a barrier behind each. A power failure at
+//! any time leaves one of them whole. Unknown members stay unchanged.
 
 use std::prelude::v1::*;
 

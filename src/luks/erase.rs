@@ -17,8 +17,8 @@ use crate::{
 const MAX_LENGTH: u64 = (2 * 4 + 128) << 20;
 
 /// Plans to overwrite everything in front of the data: the keyslots, barrier, then both copies of the header. An
-/// erasure that was cut short can be done again from the start: as long as there are keyslots, the header tells where
-/// they are. Without a header that can be read, and on a partition that never had one, it is the 16 MiB that a header
+/// erasure that was cut short can be done again from the start: as long as there are keyslots, the header has their
+/// places. Without a header that can be read, and on a partition that never had one, these are the 16 MiB that a header
 /// and its keyslots usually have.
 ///
 /// The data stay: without a keyslot they are noise. Data that was never encrypted is not made unreadable by this, only
@@ -34,7 +34,7 @@ where
     let length = data.max(DATA_OFFSET).0.min(MAX_LENGTH).min(size.0);
     let copies = copy.saturating_mul(2).min(length);
     let mut plan = Writes::new();
-    // Written out, and not as a range of zeroes: those may become a hole, and flash would keep what is behind it.
+    // Written out, and not as a range of zeroes: those may become a hole, and flash would keep the old content.
     let usual = length.min(DATA_OFFSET.0);
     if usual > copies {
         plan.data(Bytes(copies), vec![0; (usual - copies) as usize]);

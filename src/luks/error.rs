@@ -70,7 +70,7 @@ pub enum LuksError {
         /// The others.
         skipped: Vec<Skipped>,
     },
-    /// The device does not fit what the header says.
+    /// The device does not match the size in the header.
     DeviceSize {
         /// The size of the device.
         device: Bytes,

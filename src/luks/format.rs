@@ -52,12 +52,12 @@ pub struct FormatParams<'a> {
 
 /// Plans a new volume and returns its key, so that it can be opened without asking for the passphrase again.
 ///
-/// The plan writes the first keyslot's area, both copies of the header, and zeroes where something else might still be
-/// recognised on a device that was used before; one barrier ends it. It does not fill the areas of keyslots
-/// that are not in use: what an old volume left there cannot be opened, because its salts went with its header.
+/// The plan writes the first keyslot's area, both copies of the header, and zeroes where another format might still be
+/// recognised on a used device; one barrier ends it. It does not fill the areas of keyslots that are not in use: the
+/// keyslots of an old volume there cannot be opened, because its salts went with its header.
 ///
 /// # Errors
-/// Parameters that make no volume, a device that is too small, or memory for Argon2 that is not there.
+/// Invalid parameters, a device that is too small, or too little memory for Argon2.
 pub fn format(params: FormatParams<'_>) -> Result<(Writes, VolumeKey), LuksError> {
     let FormatParams { uuid, label, subsystem, sector_size, passphrase, kdf, random, device_size } = params;
     if !matches!(sector_size, 512 | 1024 | 2048 | 4096) {
@@ -135,10 +135,10 @@ fn document(key: &Secret, keyslot: &NewKeyslot, digest_salt: &[u8], sector_size:
     .to_string()
 }
 
-/// Zeroes the places where a reader might recognise what the device was before.
+/// Zeroes the places where a reader might recognise old content of the device.
 ///
-/// cryptsetup writes all 16 MiB. Enough is: what follows the first area up to 512 KiB, for the labels of ZFS (superblocks
-/// of file systems lie within the first 128 KiB, which header and area cover); 4 KiB at each place where a
+/// cryptsetup writes all 16 MiB. Enough are: the bytes from the first area up to 512 KiB, for the labels of ZFS
+/// (superblocks of file systems lie within the first 128 KiB, which header and area cover); 4 KiB at each place where a
 /// secondary header of another length may lie, because readers that find the primary damaged look there; and the last
 /// 512 KiB, where md RAID and ZFS have theirs, which udev would see beside ours until the data grows over them.
 fn wipe(writes: &mut Writes, device_size: Bytes) {
@@ -255,7 +255,7 @@ mod tests {
         );
     }
 
-    /// A device that counts what is read of it.
+    /// A device that counts the bytes that are read from it.
     struct Counting<'a>(&'a [u8], core::cell::Cell<usize>);
 
     impl ReadAt for Counting<'_> {
@@ -292,7 +292,7 @@ mod tests {
         fn a_mutated_header_is_read_or_refused(
             flips in proptest::collection::vec((0usize..2800, any::<u8>()), 1..12),
         ) {
-            // Bytes of the text change and the checksum is right: what a stranger can do.
+            // Bytes of the text change and the checksum is valid: a stranger can do that.
             let (mut image, _) = volume();
             let mut text: Vec<u8> = image[4096..0x4000].split(|byte| *byte == 0).next().unwrap().to_vec();
             for (at, byte) in flips {

@@ -4,8 +4,8 @@ use pbkdf2::pbkdf2_hmac;
 use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha512};
 
-/// A hash that is understood here. cryptsetup uses sha256 unless it is told otherwise; volumes that were converted from
-/// LUKS1 may name sha1.
+/// A hash that is understood here. cryptsetup uses sha256 by default; volumes that were converted from LUKS1 may name
+/// sha1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Hash {
     Sha1,

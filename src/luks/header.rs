@@ -57,7 +57,7 @@ pub enum Complaint {
     Damaged(Origin),
     /// Its sequence number is lower: a writer was interrupted between both.
     Older(Origin),
-    /// It is newer and its checksum is right, but its text is not valid here. It may be valid for somebody else.
+    /// It is newer and its checksum is right, but its text is not valid here. It may be valid for another program.
     NewerInvalid(Origin),
 }
 
@@ -186,7 +186,7 @@ impl Header {
         &self.document
     }
 
-    /// Number and type of every token; what is in them is in the [`document`](Self::document).
+    /// Number and type of every token; their content is in the [`document`](Self::document).
     pub fn tokens(&self) -> impl Iterator<Item = (&str, &str)> {
         let tokens = self.document.get("tokens").and_then(Value::as_object).into_iter().flatten();
         tokens.filter_map(|(number, token)| Some((number.as_str(), token.get("type")?.as_str()?)))
@@ -200,8 +200,8 @@ impl Header {
     /// The encrypted segment.
     ///
     /// # Errors
-    /// The header requires what is not known here, has other segments than a single encrypted one, or that one is encrypted
-    /// with anything but `aes-xts-plain64`; the null cipher has an error of its own.
+    /// The header requires an unknown feature, has other segments than a single encrypted one, or that one has another
+    /// encryption than `aes-xts-plain64`; the null cipher has an error of its own.
     pub fn segment(&self) -> Result<Segment, LuksError> {
         match self.metadata.requirements.first() {
             Some(requirement) => Err(LuksError::Requirement(requirement.clone())),

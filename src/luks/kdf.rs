@@ -1,4 +1,4 @@
-//! Key derivation: from what a person typed, or a key file, to the key of a keyslot's area (LUKS2 specification section
+//! Key derivation: from a typed passphrase, or a key file, to the key of a keyslot's area (LUKS2 specification section
 //! 3.2.3; Argon2: RFC 9106, PBKDF2: RFC 8018).
 
 use std::prelude::v1::*;
@@ -32,7 +32,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Nothing is too expensive: for a header that we make ourselves.
+    /// No limits: for a header that is made here.
     pub(super) const NONE: Self =
         Self { argon2_memory: u32::MAX, argon2_work: u64::MAX, pbkdf2_work: u64::MAX };
 

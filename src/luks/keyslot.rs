@@ -46,7 +46,7 @@ pub(super) struct Recipe {
 }
 
 impl Keyslot {
-    /// Checks a keyslot; whether its area lies where it may is for the caller to see, who knows the others.
+    /// Checks a keyslot; the place of its area is checked by the caller, who has the others.
     ///
     /// # Errors
     /// It breaks the format.

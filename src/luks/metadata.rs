@@ -84,7 +84,7 @@ impl Metadata {
             }
             digests.insert(number, digest);
         }
-        // A keyslot of a type that is not known may have ways of its own.
+        // A keyslot of an unknown type may have members of its own.
         for (number, node) in known {
             if digests.values().filter(|digest| digest.keyslots.contains(&number)).count() != 1 {
                 return Err(node.invalid("it does not belong to exactly one digest"));

@@ -3,24 +3,24 @@
 //! | file | noun |
 //! |---|---|
 //! | `binary` | the 4096-byte binary header of one copy: layout and checksum |
-//! | `header` | the chosen copy of the two, and what it says |
+//! | `header` | the chosen copy of the two, and its content |
 //! | `metadata` | the JSON text as checked types: keyslots, digests, segments, configuration |
 //! | `segment` | the encrypted range and its dm-crypt table |
 //! | `keyslot` | one way to the volume key: area, splitter, key derivation |
 //! | `kdf` | Argon2 and PBKDF2 with a budget of memory and time |
 //! | `af` | the anti-forensic splitter |
-//! | `digest` | how a volume key is recognised |
+//! | `digest` | the check of a volume key |
 //! | `unlock` | from a key to the volume key |
-//! | `recovery_key` | what systemd-cryptenroll prints for people to keep in a drawer |
+//! | `recovery_key` | the key that systemd-cryptenroll prints for people to keep in a drawer |
 //! | `new_keyslot` | a keyslot in the making: its area and its text |
 //! | `format` | a new volume as a plan of writes |
 //! | `edit` | a change of the header as a plan of writes |
 //! | `repair` | a damaged copy written again from its twin |
 //! | `erase` | the end of a volume as a plan of writes |
 //!
-//! A header comes from a disk that anybody may have written. Nothing in it is used before it was checked: text and object
-//! counts are bounded, areas lie inside the keyslots area and apart from each other, costs are paid from a
-//! [`Limits`] that the caller gives, and what would quietly switch encryption off (`cipher_null`) refuses the volume.
+//! A header comes from a disk that anybody may have written. Nothing in it is used before it was checked: text and
+//! object counts are bounded, areas lie inside the keyslots area and apart from each other, costs are paid from a
+//! [`Limits`] that the caller gives, and a cipher that would quietly switch encryption off (`cipher_null`) is refused.
 //!
 //! References: LUKS2 On-Disk Format Specification 1.1.3 (gitlab.com/cryptsetup/LUKS2-docs), cryptsetup 2.7.
 
@@ -71,7 +71,7 @@ pub fn key_description(uuid: Uuid, digest: u32) -> String {
 }
 
 /// The device-mapper UUID of an open LUKS2 volume, `CRYPT-LUKS2-<32 hex digits>-<name>`: udev's rules, lsblk and
-/// `cryptsetup status` recognise the volume by it. Cut to what the kernel takes, as libcryptsetup does.
+/// `cryptsetup status` recognise the volume by it. Cut to the limit of the kernel, as by libcryptsetup.
 pub fn dm_uuid(uuid: Uuid, name: &str) -> String {
     let mut text = format!("CRYPT-LUKS2-{}-{name}", uuid.simple());
     let mut end = text.len().min(DM_UUID_MAX);

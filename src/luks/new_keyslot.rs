@@ -1,4 +1,4 @@
-//! A keyslot in the making: the area that hides the volume key behind a passphrase, and what the header says of it.
+//! A keyslot in the making: the area that hides the volume key behind a passphrase, and its entry in the header.
 
 use std::prelude::v1::*;
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::secret::Secret;
 
-/// The key of an area: two AES-256 keys, for XTS, whatever the length of the volume key.
+/// The key of an area: two AES-256 keys, for XTS, for any length of the volume key.
 const AREA_KEY_SIZE: usize = 64;
 
 /// A key file of this many bytes has all the entropy that the volume key has use for.

@@ -1,4 +1,4 @@
-//! A damaged copy of the header is written again from its twin, out of memory: what was checked is what is written.
+//! A damaged copy of the header is written again from its twin, from memory: exactly the checked bytes are written.
 
 use std::prelude::v1::*;
 

@@ -1,4 +1,4 @@
-//! The encrypted range of a volume, and how dm-crypt is told to open it (LUKS2 specification section 3.3, Linux'
+//! The encrypted range of a volume, and the table by which dm-crypt opens it (LUKS2 specification section 3.3, Linux'
 //! Documentation/admin-guide/device-mapper/dm-crypt.rst).
 
 use std::prelude::v1::*;
@@ -67,7 +67,7 @@ impl Segment {
             "dynamic" => SegmentSize::Dynamic,
             _ => SegmentSize::Fixed(Bytes(size.long()?)),
         };
-        // Marks of a re-encryption, and what they may become: looked at for their form alone.
+        // Marks of a re-encryption, and their future values: only their form is checked.
         if let Some(flags) = node.find("flags") {
             flags.texts()?;
         }

@@ -47,7 +47,7 @@ impl Header {
         self.unlock_among(device, passphrase, limits, |_, keyslot| keyslot.priority != Priority::Ignore)
     }
 
-    /// As [`Header::unlock`], with the keyslot of this number alone, whatever its priority is.
+    /// As [`Header::unlock`], with the keyslot of this number alone, with any priority.
     ///
     /// # Errors
     /// As [`Header::unlock`]; also when there is no such keyslot.

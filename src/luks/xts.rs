@@ -6,7 +6,7 @@ use aes::{
 };
 use xts_mode::{Xts128, get_tweak_default};
 
-/// The sector of a keyslot area, whatever the sector of the data is.
+/// The sector of a keyslot area, with any sector of the data.
 const SECTOR: usize = 512;
 
 /// The direction.
