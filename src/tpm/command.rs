@@ -220,7 +220,7 @@ fn length(bytes: usize) -> Result<[u8; 4], TpmError> {
     Ok(u32::try_from(bytes).map_err(|_| TpmError::TooLarge("a command"))?.to_be_bytes())
 }
 
-/// Encrypts the first parameter, which is a `TPM2B` wherever a session asks for it.
+/// Encrypts the first parameter, which is a `TPM2B` whenever a session asks for it.
 fn encrypt_first(auths: &[Auth<'_>], params: &mut [u8]) {
     for auth in auths {
         if let Auth::Session { session, value, attributes } = auth

@@ -20,7 +20,7 @@ pub enum TpmError {
         /// The response code.
         code: TpmRc,
     },
-    /// A response is not what its command must be answered with.
+    /// A response is not a valid answer to its command.
     Malformed {
         /// The command.
         command: TpmCc,
@@ -32,7 +32,7 @@ pub enum TpmError {
         /// The command.
         command: TpmCc,
     },
-    /// A value does not fit into the TPM's structures; what it is.
+    /// A value does not fit into the TPM's structures; the text names it.
     TooLarge(&'static str),
     /// A blob, a token, a key or a signature file is not valid; the text names the fault.
     Invalid(String),

@@ -66,7 +66,7 @@ pub(super) fn cfb(value: &[u8], newer: &[u8], older: &[u8], data: &mut [u8], dir
         cipher.encrypt_block((&mut *stream).into());
         for ((byte, stream), register) in chunk.iter_mut().zip(stream.iter()).zip(&mut register) {
             let other = *byte ^ stream;
-            // The register takes the ciphertext, which is what leaves on one way and what came on the other.
+            // The register takes the ciphertext: the output when it encrypts, the input when it decrypts.
             *register = if direction == Direction::Encrypt { other } else { *byte };
             *byte = other;
         }

@@ -1,4 +1,4 @@
-//! The TPM's protection against guessing: how many wrong PINs it has seen, and what it does about them.
+//! The TPM's protection against guessing: the number of wrong PINs that it has seen, and its state.
 //!
 //! References: TPM 2.0 Library part 1, section 19.8 (dictionary attack protection); part 2, section 6.13 (`TPM_PT`).
 

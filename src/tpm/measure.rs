@@ -23,7 +23,7 @@ pub struct Measurement {
     pub pcr: u32,
     /// The name of the event in the log: `phase`, `volume-key`.
     event: &'static str,
-    /// The text that is measured, or that the key is told by.
+    /// The text that is measured, or that names the key.
     text: String,
     /// Digests by bank.
     pub digests: Vec<(Bank, Vec<u8>)>,
@@ -36,7 +36,7 @@ impl Measurement {
         Self { pcr: PHASE_PCR, event: "phase", text: word.into(), digests }
     }
 
-    /// The key of a volume: what is measured tells nothing about the key, but another key gives another value.
+    /// The key of a volume: the measured value does not reveal the key, but another key gives another value.
     pub fn volume_key(banks: &[Bank], volume: &str, uuid: Uuid, key: &Secret) -> Self {
         let text = format!("cryptsetup:{}:{uuid}", volume.replace('\\', "\\x5c").replace(':', "\\x3a"));
         let digests = banks.iter().map(|bank| (*bank, bank.hmac(key.expose(), text.as_bytes()))).collect();

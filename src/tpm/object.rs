@@ -30,7 +30,7 @@ const PERSISTENT: u32 = 0x81;
 /// tpm2-tss's type of a serialised key (`IESYSC_KEY_RSRC`).
 const KEY_RESOURCE: u32 = 1;
 
-/// The storage root key: what secrets of this TPM are sealed below.
+/// The storage root key: secrets of this TPM are sealed below it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StorageKey {
     pub(super) entity: Entity,
@@ -41,7 +41,7 @@ pub struct StorageKey {
 /// The modulus of an RSA key of 2048 bits.
 pub(super) type Rsa = [u8; 256];
 
-/// To whom a secret is told.
+/// The key that a secret is encrypted to.
 pub(super) enum Recipient {
     /// A point of P-256.
     Point { x: [u8; DIGEST], y: [u8; DIGEST] },
@@ -78,7 +78,7 @@ impl StorageKey {
         if self.public.starts_with(&(TpmAlgId::Rsa as u16).to_be_bytes()) { "rsa" } else { "ecc" }
     }
 
-    /// The key as tpm2-tss serialises it (`Esys_TR_Serialize`), which is what tokens keep of it.
+    /// The key as tpm2-tss serialises it (`Esys_TR_Serialize`), which is the form in tokens.
     pub fn serialize(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         bytes.extend_from_slice(&self.entity.handle.to_be_bytes());

@@ -1,6 +1,6 @@
-//! The conditions for the release of a secret: PCRs as they were, PCRs that somebody signed for, a PIN.
+//! The conditions for the release of a secret: PCRs as they were, PCRs with a signature, a PIN.
 //!
-//! The same policy is computed twice: by us when a secret is sealed, by the TPM when it is to be released.
+//! The same policy is computed twice: here when a secret is sealed, by the TPM when it is to be released.
 //!
 //! References: TPM 2.0 Library part 3, section 23; systemd 257, src/shared/tpm2-util.c (`tpm2_build_sealing_policy`).
 
@@ -76,13 +76,13 @@ fn extend(digest: &PolicyDigest, code: TpmCc, rest: &[&[u8]]) -> PolicyDigest {
     kdf::sha256(&parts)
 }
 
-/// `PolicyPCR` on top of a policy. Its digest of the values is SHA-256, the session's hash, whatever the bank.
+/// `PolicyPCR` on top of a policy. Its digest of the values is SHA-256, the session's hash, for any bank.
 pub fn pcr(digest: &PolicyDigest, bank: Bank, pcrs: PcrMask, values: &[Vec<u8>]) -> PolicyDigest {
     let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
     extend(digest, TpmCc::PolicyPcr, &[&pcrs.selection(bank), &kdf::sha256(&values)])
 }
 
-/// `PolicyAuthorize` by the key of this name: it takes the place of whatever was before.
+/// `PolicyAuthorize` by the key of this name: it replaces the policy so far.
 fn authorize(key_name: &[u8]) -> PolicyDigest {
     let named = extend(&[0; DIGEST], TpmCc::PolicyAuthorize, &[key_name]);
     // Then an empty policyRef.
@@ -158,7 +158,7 @@ impl Tpm<'_> {
             .map_err(|_| TpmError::Malformed { command: code, problem: "the digest is no SHA-256".into() })
     }
 
-    /// Has the TPM check a signature for a policy; returns its ticket (a `TPMT_TK_VERIFIED`).
+    /// Makes the TPM check a signature for a policy; returns its ticket (a `TPMT_TK_VERIFIED`).
     fn verify(
         &mut self,
         key: &PublicKey,

@@ -1,9 +1,9 @@
-//! The salt of a session: a secret that only the storage root key can read, and how it is told to the TPM.
+//! The salt of a session: a secret that only the storage root key can read, and its way to the TPM.
 //!
 //! An elliptic key takes part in an exchange; for an RSA key the secret is encrypted (RSAES-OAEP).
 //!
-//! References: TPM 2.0 Library part 1, sections B.4 (RSAES_OAEP), B.10.2 and C.6.1 (salts); RFC 8017, sections 5.1.1, 7.1.1
-//! and B.2.1.
+//! References: TPM 2.0 Library part 1, sections B.4 (RSAES_OAEP), B.10.2 and C.6.1 (salts); RFC 8017, sections 5.1.1,
+//! 7.1.1 and B.2.1.
 
 use std::prelude::v1::*;
 
@@ -87,8 +87,8 @@ fn encrypt(modulus: &Rsa, secret: &[u8; DIGEST], seed: &[u8; DIGEST]) -> Option<
     Some(product(&power, &number, &modulus).to_be_bytes().to_vec())
 }
 
-/// The product of two numbers, bit by bit: some milliseconds for what happens a few times in a boot, in a tenth of the code
-/// that Montgomery's way needs.
+/// The product of two numbers, bit by bit: some milliseconds a few times in a boot, in a tenth of the code of
+/// Montgomery's method.
 fn product(one: &U2048, other: &U2048, modulus: &NonZero<U2048>) -> U2048 {
     (0..U2048::BITS).rev().fold(U2048::ZERO, |sum, bit| {
         let doubled = sum.add_mod(&sum, modulus);
@@ -118,7 +118,7 @@ fn padded(secret: &[u8; DIGEST], seed: &[u8; DIGEST]) -> [u8; U2048::BYTES] {
     block
 }
 
-/// MGF1 with SHA-256, over what it hides.
+/// MGF1 with SHA-256, over the hidden bytes.
 fn mask(hidden: &mut [u8], seed: &[u8]) {
     for (counter, chunk) in (0_u32..).zip(hidden.chunks_mut(DIGEST)) {
         let stream = Zeroizing::new(kdf::sha256(&[seed, &counter.to_be_bytes()]));

@@ -135,7 +135,7 @@ impl Tpm<'_> {
         Ok(Blob { private: created.sized()?.to_vec(), public: created.sized()?.to_vec(), seed: None })
     }
 
-    /// Has the TPM release a secret.
+    /// Makes the TPM release a secret.
     ///
     /// # Errors
     /// The policy does not hold, the PIN is wrong, the TPM is locked or another one.
@@ -197,7 +197,7 @@ impl Tpm<'_> {
         Ok(Entity { handle: response.handle, name: entity::name(public) })
     }
 
-    /// Takes in what was sealed without the TPM, for its storage root key.
+    /// Imports a secret that was sealed without the TPM, for its storage root key.
     fn import(&mut self, key: &StorageKey, blob: &Blob, seed: &[u8]) -> Result<Vec<u8>, TpmError> {
         let params = Params::new()
             .sized(&[])?

@@ -24,7 +24,7 @@ use super::{
 pub(super) enum Kind {
     /// Authorizes by a secret, encrypts parameters; bound to the storage root key.
     Hmac,
-    /// Collects what a policy asks for.
+    /// Collects the conditions of a policy.
     Policy,
 }
 

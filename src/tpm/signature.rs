@@ -1,4 +1,4 @@
-//! Signed policies: who signs (`tpm2-pcr-public-key.pem`) and for what (`tpm2-pcr-signature.json`).
+//! Signed policies: the key (`tpm2-pcr-public-key.pem`) and the signatures (`tpm2-pcr-signature.json`).
 //!
 //! References: systemd 257, systemd-measure(1) and src/shared/tpm2-util.c (`find_signature`,
 //! `tpm2_tpm2b_public_from_openssl_pkey`); RFC 7468, RFC 5280 (SubjectPublicKeyInfo), RFC 8017.
@@ -27,7 +27,7 @@ const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.1
 const DEFAULT_EXPONENT: u32 = 65537;
 /// Signature files are some kilobytes: as many signatures as there are phases and banks.
 const MAX_SIZE: usize = 1 << 20;
-/// `TPM_RH_OWNER`: in this hierarchy the TPM vouches for what it verified.
+/// `TPM_RH_OWNER`: in this hierarchy the TPM vouches for its verification.
 const OWNER: u32 = 0x4000_0001;
 
 /// An RSA key whose signatures count.
@@ -39,7 +39,8 @@ pub struct PublicKey {
     rsa: Vec<u8>,
     modulus: Vec<u8>,
     exponent: u32,
-    /// The exponent 65537 is told as it is, not as the default: what some versions of systemd did (systemd issue 30546).
+    /// The exponent 65537 is spelled out, not given as the default, as by some versions of systemd (systemd issue
+    /// 30546).
     spelled_out: bool,
 }
 
@@ -69,7 +70,7 @@ impl PublicKey {
         &self.pem
     }
 
-    /// The same key as versions of systemd told it that spelled the default exponent out; its name is another one.
+    /// The same key as encoded by versions of systemd that spelled the default exponent out; its name differs.
     #[must_use]
     pub fn spelled_out(mut self) -> Self {
         self.spelled_out = true;

@@ -1,7 +1,7 @@
-//! The LUKS2 token `systemd-tpm2`: what a volume's header remembers of a key that the TPM keeps.
+//! The LUKS2 token `systemd-tpm2`: the entry of a volume's header about a key that the TPM keeps.
 //!
-//! A token comes from a disk that anybody may have written. It decides nothing: a wrong one makes the TPM refuse, or gives
-//! a passphrase that opens no keyslot.
+//! A token comes from a disk that anybody may have written. It decides nothing: a wrong one makes the TPM refuse, or
+//! gives a passphrase that opens no keyslot.
 //!
 //! Reference: systemd 257, src/shared/tpm2-util.c (`tpm2_make_luks2_json`, `tpm2_parse_luks2_json`).
 
@@ -76,7 +76,7 @@ impl Token {
     /// Reads a member of a header's `tokens`.
     ///
     /// # Errors
-    /// A member is missing or not what it must be; a policy that we do not support (pcrlock).
+    /// A member is missing or invalid; a policy that is not supported (pcrlock).
     pub fn parse(value: &Value) -> Result<Self, TpmError> {
         let member = |name: &'static str| {
             value.get(name).ok_or_else(|| TpmError::Invalid(format!("the TPM token lacks {name}")))
@@ -227,8 +227,8 @@ impl Tpm<'_> {
         }
     }
 
-    /// The policy with the public key as the sealing program told it (systemd issue 30546): the one whose digest is the
-    /// token's, with the PCRs as they are.
+    /// The policy with the public key as the sealing program encoded it (systemd issue 30546): the one whose digest is
+    /// the token's, with the PCRs as they are.
     fn policy_as_sealed(&mut self, token: &Token) -> Result<Policy, TpmError> {
         let policy = &token.policy;
         let Some(signed) = &policy.signed else { return Ok(policy.clone()) };
@@ -240,7 +240,7 @@ impl Tpm<'_> {
         Ok(if fits { other } else { policy.clone() })
     }
 
-    /// The digest that a policy for these PCRs alone has now: what a signature file is searched by.
+    /// The digest that a policy for these PCRs alone has now: a signature file is searched by it.
     ///
     /// # Errors
     /// The PCRs cannot be read.
