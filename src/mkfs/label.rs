@@ -16,7 +16,7 @@ pub(super) fn fat(label: &str) -> Option<[u8; 11]> {
     let mut mangled = [b' '; 11];
     for (index, (to, from)) in mangled.iter_mut().zip(label.chars()).enumerate() {
         *to = match u8::try_from(from).unwrap_or(u8::MAX).to_ascii_uppercase() {
-            // A blank at the start would make the label another one for those who trim it.
+            // A blank at the start would be lost for programs that trim the label.
             b' ' if index == 0 => b'_',
             allowed if (b' '..0x7f).contains(&allowed) && !FAT_FORBIDDEN.contains(&allowed) => allowed,
             _ => b'_',

@@ -52,7 +52,7 @@ impl Record {
         &self.0
     }
 
-    /// The first `length` bytes of what stands there so far.
+    /// The first `length` bytes of the record so far.
     pub fn head(&self, length: usize) -> &[u8] {
         self.0.get(..length).unwrap_or(&self.0)
     }

@@ -36,7 +36,7 @@ pub struct Params<'a> {
     pub label: &'a str,
 }
 
-/// Plans swap space: the first page, zeroes over what other formats keep behind it and at the end, a barrier.
+/// Plans swap space: the first page, zeroes over the superblocks of other formats behind it and at the end, a barrier.
 ///
 /// # Errors
 /// [`MkfsError::TooSmall`] below ten pages.

@@ -45,7 +45,7 @@ impl Forest {
             shape: chunk_tree.shape(),
         };
         let mut planted = planted(context, volumes);
-        // A root item has the same length wherever it leads to: this decides the shape of the root tree.
+        // A root item has the same length for any place of its tree: this decides the shape of the root tree.
         let nowhere = |planted: &Planted| place(planted.owner, 0, planted.tree.shape());
         let unplaced: Vec<Place> = planted.iter().map(nowhere).collect();
         let root_shape = root_tree(context, volumes, &planted, &unplaced).shape();

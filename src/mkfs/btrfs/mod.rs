@@ -104,7 +104,7 @@ pub struct Params<'a> {
     pub choices: Choices<'a>,
 }
 
-/// The parameters that no other format has. The default is what mkfs.btrfs does without options.
+/// The parameters that no other format has. The default is that of mkfs.btrfs without options.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Choices<'a> {
     /// The copies of metadata.
@@ -200,7 +200,7 @@ impl Context {
     }
 }
 
-/// A UUID of version 4 that follows from the seed and from what it is for.
+/// A UUID of version 4 that follows from the seed and from its purpose.
 fn derive(seed: Uuid, what: &str, number: u64) -> Uuid {
     let digest = Sha256::new()
         .chain_update(seed.as_bytes())
@@ -211,8 +211,7 @@ fn derive(seed: Uuid, what: &str, number: u64) -> Uuid {
 }
 
 /// Plans an empty btrfs. Offsets count from the start of the partition or mapping. Trees come first, then a barrier,
-/// then the superblocks, the one that counts last, and a barrier. The plan is valid whatever stood on the device
-/// before.
+/// then the superblocks, the primary last, and a barrier. The plan is valid with any old content of the device.
 ///
 /// # Errors
 /// A size below [`MINIMUM`], invalid paths, more subvolumes than a quarter of the first metadata chunk has blocks for

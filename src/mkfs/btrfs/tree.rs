@@ -1,5 +1,5 @@
-//! A tree: items sorted by their keys, cut into leaves, and nodes above them that lead to each.
-//! btrfs documentation, "On-disk format", and what the kernel's `fs/btrfs/tree-checker.c` demands.
+//! A tree: items sorted by their keys, cut into leaves, and nodes above them that lead to each. btrfs documentation,
+//! "On-disk format", and the checks of the kernel's `fs/btrfs/tree-checker.c`.
 
 use std::{collections::BTreeMap, prelude::v1::*};
 

@@ -26,7 +26,7 @@ pub(super) struct Volume {
     pub read_only: bool,
     /// Its directory entry; None for the top.
     pub link: Option<Link>,
-    /// The root and what is below, by inode number.
+    /// The root and the directories below, by inode number.
     directories: Vec<Directory>,
 }
 
@@ -82,7 +82,7 @@ impl Volumes {
         };
         let mut top = Volume::new(object::FS_TREE, false, None);
         let mut volumes = BTreeMap::new();
-        // By path, so that what is above comes first: then each one's parent exists.
+        // By path, so that ancestors come first: then each one's parent exists.
         for (path, &(id, read_only)) in &wanted {
             let mut volume = object::FS_TREE;
             let mut directory = object::FIRST_FREE;

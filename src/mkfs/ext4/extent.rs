@@ -18,7 +18,7 @@ const ROOT_ENTRIES: usize = 4;
 pub(super) struct Extents(Vec<(u64, u64)>);
 
 impl Extents {
-    /// Adds a run as an extent of its own.
+    /// Adds a run as a separate extent.
     pub fn add(&mut self, start: u64, length: u64) {
         self.0.push((start, length));
     }
@@ -103,7 +103,7 @@ fn header(record: &mut Record, entries: usize, most: u64, depth: u64) {
     record.le16(0, MAGIC).le16(2, entries as u64).le16(4, most).le16(6, depth);
 }
 
-/// Entries that fit into a block beside the header; what is left over is room for the checksum.
+/// Entries that fit into a block beside the header; the rest is room for the checksum.
 fn node_entries(geometry: &Geometry) -> u64 {
     geometry.block / ENTRY as u64 - 1
 }

@@ -106,7 +106,7 @@ impl Geometry {
         }
     }
 
-    /// Blocks of the metadata that a group has of its own: bitmaps, inode table, and the backups if it carries them.
+    /// Blocks of the metadata of a group: bitmaps, inode table, and the backups if it carries them.
     fn overhead(&self, group: u64) -> u64 {
         2 + self.table_blocks + self.backup_blocks(group)
     }
@@ -162,7 +162,7 @@ impl Geometry {
 }
 
 /// Returns true when a group carries the superblock and the descriptors (sparse_super): the first two, and the powers
-/// of 3, 5, 7.
+/// of 3, 5, 7. ext4 documentation, "Block Groups".
 fn has_superblock(group: u64) -> bool {
     let power_of = |base: u64| {
         let mut rest = group;

@@ -10,8 +10,8 @@ use crate::{
     writes::{Data, Write, Writes},
 };
 
-/// Bytes at the end of the device that are wiped with what is before them up to a multiple of the same: software RAID
-/// (metadata 0.90 and 1.0) keeps its superblock there, and a scanner would take the device for a member.
+/// Bytes at the end of the device that are wiped, together with those before them up to a multiple of the same size:
+/// software RAID (metadata 0.90 and 1.0) keeps its superblock there, and a scanner would take the device for a member.
 const RAID: u64 = 64 << 10;
 
 /// Neighbours of so many bytes are a write of their own: to join them would cost more than the call it saves.
@@ -36,7 +36,8 @@ impl Image {
         Self { block, wiped: None, pieces: Vec::new() }
     }
 
-    /// Wipes what other formats keep at the end of a device of `blocks` blocks, before anything else is written.
+    /// Wipes the superblocks of other formats at the end of a device of `blocks` blocks, before anything else is
+    /// written.
     pub fn wipe_end(&mut self, blocks: u64) {
         let unit = RAID / self.block;
         let start = (blocks / unit * unit).saturating_sub(unit);

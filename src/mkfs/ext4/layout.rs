@@ -44,7 +44,7 @@ pub(super) struct Layout {
     pub journal_node: Option<u64>,
     /// The orphan file.
     pub orphan: Extents,
-    /// The blocks that no file can ever use: what statfs subtracts.
+    /// The blocks that no file can ever use: statfs subtracts them.
     pub overhead: u64,
     /// The blocks in use.
     pub space: Space,

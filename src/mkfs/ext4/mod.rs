@@ -50,7 +50,7 @@ use layout::Layout;
 pub enum BlockSize {
     /// 1024 bytes: for very small file systems.
     B1024,
-    /// 4096 bytes: what systemd asks for, whatever the size.
+    /// 4096 bytes: systemd asks for this with any size.
     #[default]
     B4096,
 }
@@ -75,8 +75,8 @@ pub struct Params<'a> {
     pub uuid: Uuid,
     /// The label; at most 16 bytes are kept, cut between two characters.
     pub label: &'a str,
-    /// The seed of the directory hashes. Random or derived, but not known to those who choose file names: who knows it
-    /// can fill a directory with colliding names.
+    /// The seed of the directory hashes. Random or derived, but not known to those who choose file names: with it they
+    /// could fill a directory with colliding names.
     pub hash_seed: Uuid,
     /// Seconds since 1970, for all times of the superblock and of the first inodes. ext4 ends in the year 2446; a later
     /// time is cut to its last second.
@@ -131,10 +131,10 @@ impl fmt::Display for Ext4Error {
 impl core::error::Error for Ext4Error {}
 
 /// Plans an empty ext4. Offsets count from the start of the partition or mapping; a barrier ends the plan. The plan is
-/// valid whatever stood on the device before.
+/// valid with any old content of the device.
 ///
-/// Memory: the plan holds what is written, the group descriptors once for all backups: 1 MiB for a file system of 1 GiB,
-/// 7 MiB for 64 GiB, 9 MiB for 1 TiB, 27 MiB for 8 TiB. The zeroes of the journal (at most 1 GiB) take none.
+/// Memory: the plan holds the written bytes, the group descriptors once for all backups: 1 MiB for a file system of 1
+/// GiB, 7 MiB for 64 GiB, 9 MiB for 1 TiB, 27 MiB for 8 TiB. The zeroes of the journal (at most 1 GiB) take none.
 ///
 /// # Errors
 /// [`Ext4Error::TooSmall`] below 2048 blocks, [`Ext4Error::TooLarge`] from 2^32 blocks (16 TiB with blocks of 4096

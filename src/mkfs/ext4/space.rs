@@ -121,7 +121,7 @@ mod tests {
     use crate::{mkfs::ext4::BlockSize, units::Bytes};
 
     proptest! {
-        /// Against a plain list of flags: whatever is taken, the runs say the same as the flags.
+        /// Against a plain list of flags: after any allocations, the runs equal the flags.
         #[test]
         fn runs_agree_with_a_plain_map(goals in prop::collection::vec((0u64..2048, 1u64..40), 1..60)) {
             let geometry = Geometry::new(Bytes(8 << 20), BlockSize::B4096).unwrap();

@@ -18,7 +18,7 @@ const SIZE: u64 = 1024;
 /// The offset of the superblock on the device, in bytes, with any block size.
 const OFFSET: u64 = 1024;
 const MAGIC: u64 = 0xef53;
-/// s_state: cleanly unmounted. The copies do not claim it, so that who mounts from one of them checks first.
+/// s_state: cleanly unmounted. The copies do not claim it, so that a mount from one of them is checked first.
 const CLEAN: u64 = 1;
 /// s_errors: go on after an error.
 const CONTINUE: u64 = 1;
@@ -113,7 +113,7 @@ fn name(sb: &mut Record, params: &Params, seed: Seed) {
     sb.bytes(0xec, params.hash_seed.as_bytes()).le32(0x270, seed.0.into());
 }
 
-/// Last write, last check, creation: 32 bits, and what is beyond.
+/// Last write, last check, creation: 32 bits, and the bits beyond.
 fn times(sb: &mut Record, now: u64) {
     let beyond = (now >> 32) as u8;
     sb.le32(0x30, now).le32(0x40, now).le32(0x108, now);

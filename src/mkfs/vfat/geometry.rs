@@ -16,7 +16,7 @@ const SMALL: u64 = 8192;
 /// Sectors of the smallest one: tables, and some room for files.
 const LEAST: u64 = 128;
 
-/// The numbers of a file system, in sectors unless said otherwise.
+/// The numbers of a file system, in sectors unless stated otherwise.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Geometry {
     /// Bytes in a sector.
@@ -57,7 +57,7 @@ impl Geometry {
                 |count: u64| if sectors > SMALL { count.next_multiple_of(per_cluster) } else { count };
             let reserved = align(RESERVED);
             let left = sectors.checked_sub(reserved).ok_or_else(too_small)?;
-            // An estimate, then what is left when the tables have their whole sectors.
+            // An estimate, then the rest when the tables have their whole sectors.
             let most = (left * sector + FATS * 8) / (per_cluster * sector + FATS * 4);
             let fat = align(((most + 2) * 4).div_ceil(sector));
             let clusters = left.checked_sub(FATS * fat).ok_or_else(too_small)? / per_cluster;
@@ -84,7 +84,7 @@ fn cylinder(sectors: u64) -> (u64, u64) {
     }
 }
 
-/// Sectors per cluster to begin with, as Microsoft's format chooses: the limits are sectors of whatever size.
+/// Sectors per cluster to begin with, as Microsoft's format chooses: the limits are sectors of any size.
 fn first_cluster(sectors: u64) -> u64 {
     const MIB: u64 = 2048;
     match sectors {

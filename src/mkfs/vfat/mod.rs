@@ -1,9 +1,9 @@
-//! An empty FAT with 32 bits: what dosfstools' `mkfs.fat` 4.2 makes with the arguments of systemd (`-i ID -n LABEL -F 32`)
-//! on a partition, except the boot code. FAT12 and FAT16 never come of these arguments, whatever the size.
+//! An empty FAT with 32 bits: what dosfstools' `mkfs.fat` 4.2 makes with the arguments of systemd (`-i ID -n LABEL -F
+//! 32`) on a partition, except the boot code. These arguments never make FAT12 or FAT16, with any size.
 //!
 //! Format: Microsoft's "FAT: General Overview of On-Disk Format", version 1.03, cited as "FAT specification".
 //!
-//! The rooms: `geometry` (how many sectors of what), `time`, and here the structures.
+//! The rooms: `geometry` (numbers of sectors), `time`, and here the structures.
 
 use std::prelude::v1::*;
 
@@ -47,11 +47,11 @@ pub struct Params<'a> {
 }
 
 /// Plans an empty FAT. Offsets count from the start of the partition or mapping; a barrier ends the plan. Everything
-/// that is not a file's content is written, so the plan is valid whatever stood on the device before.
+/// that is not a file's content is written, so the plan is valid with any old content of the device.
 ///
 /// # Errors
 /// [`MkfsError::TooSmall`] when no cluster is left, [`MkfsError::TooLarge`] beyond 2^32 sectors or 2^28 clusters,
-/// [`MkfsError::Sector`] for a sector that FAT does not know.
+/// [`MkfsError::Sector`] for a sector size that FAT does not support.
 pub fn plan(params: &Params) -> Result<Writes, MkfsError> {
     let geometry = Geometry::new(params.size, params.sector_size)?;
     let label = label::fat(params.label);
