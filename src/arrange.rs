@@ -22,7 +22,7 @@ pub trait Arrange<T> {
         self.arrange_by(|a, b| key(a).cmp(&key(b)));
     }
 
-    /// Sorts by a comparison. What compares equal keeps its order.
+    /// Sorts by a comparison. Equal items keep their order.
     fn arrange_by(&mut self, compare: impl FnMut(&T, &T) -> Ordering);
 }
 
@@ -50,13 +50,13 @@ pub fn set<T: Ord>(items: impl IntoIterator<Item = T>) -> BTreeSet<T> {
     set
 }
 
-/// The one sort: of places, by what is there.
+/// The one sort: of indices, by the items there.
 #[inline(never)]
 fn sort(order: &mut [usize], compare: &mut dyn FnMut(usize, usize) -> Ordering) {
     order.sort_by(|a, b| compare(*a, *b));
 }
 
-/// Swaps what stands at each place `n` with what `order` wants there, the item from place `order[n]`, circle by circle.
+/// Swaps the item at each place `n` with the one that `order` wants there, from place `order[n]`, cycle by cycle.
 #[inline(never)]
 fn follow(order: &mut [usize], swap: &mut dyn FnMut(usize, usize)) {
     for start in 0..order.len() {

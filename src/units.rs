@@ -37,8 +37,8 @@ impl fmt::Display for Bytes {
     }
 }
 
-/// A count or an offset of sectors of 512 bytes: the unit of the block layer and of device-mapper, whatever the disk's
-/// logical block is.
+/// A count or an offset of sectors of 512 bytes: the unit of the block layer and of device-mapper, with any logical
+/// block of the disk.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Sector512(pub u64);
 

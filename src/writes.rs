@@ -16,7 +16,7 @@ pub enum Write {
         /// The bytes.
         data: Data,
     },
-    /// This range reads as zeroes afterwards, whatever stood there before.
+    /// This range reads as zeroes afterwards.
     Zero {
         /// The offset in bytes from the start of the device.
         offset: Bytes,
@@ -163,11 +163,11 @@ mod file {
     const FEW: u64 = 64 << 10;
 
     impl Writes {
-        /// Carries the plan out on a file or a block device. A barrier is `fdatasync`, which on a block device also
+        /// Carries out the plan on a file or a block device. A barrier is `fdatasync`, which on a block device also
         /// flushes the drive's cache. Long zeroes become holes where the medium has them, else the kernel writes them.
         ///
         /// # Errors
-        /// The first write or flush that failed; what came before it has been written.
+        /// The first write or flush that failed; the steps before it have been written.
         pub fn apply(&self, file: &File) -> io::Result<()> {
             let mut zeroes = Vec::new();
             for write in &self.0 {
@@ -192,8 +192,8 @@ mod file {
         }
     }
 
-    /// Has the kernel make zeroes: a hole, on a device its own command for it; else zeroed extents, on a device zeroes that
-    /// the kernel writes. Both read as zeroes at once. False when it can do neither here.
+    /// Makes the kernel zero a range: a hole, on a device its own command for it; else zeroed extents, on a device
+    /// zeroes that the kernel writes. Both read as zeroes at once. Returns false when it can do neither here.
     fn discard(file: &File, offset: Bytes, length: Bytes) -> io::Result<bool> {
         let metadata = file.metadata()?;
         let end = offset.0.checked_add(length.0).ok_or(io::ErrorKind::InvalidInput)?;

@@ -7,9 +7,9 @@ use core::cmp::Ordering;
 
 /// Compares two versions, or two labels of the form `NAME_VERSION`.
 ///
-/// Both are read from the left, part by part: `~` is older than anything, even than the end; the end is older than what
-/// is left of the other; then `-`, `^`, `.`, letters, digits get newer in this order. Runs of digits compare as
-/// numbers of any length. All other characters only separate.
+/// Both are read from the left, part by part: `~` is older than anything, even than the end; the end is older than a
+/// rest of the other; then `-`, `^`, `.`, letters, digits get newer in this order. Runs of digits compare as numbers of
+/// any length. All other characters only separate.
 pub fn compare(a: &str, b: &str) -> Ordering {
     let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
     loop {

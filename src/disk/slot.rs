@@ -20,7 +20,8 @@ use crate::{units::PartitionNumber, verity::RootHash};
 pub struct Slot {
     /// The file system.
     pub data: PartitionNumber,
-    /// The hash tree over it. With a root hash always there; without one it is what has the same label version.
+    /// The hash tree over it. With a root hash always there; without one it is the partition with the same label
+    /// version.
     pub verity: Option<PartitionNumber>,
     /// The data partition's label.
     pub label: String,

@@ -34,7 +34,7 @@ pub const READ_ONLY: u64 = 1 << 60;
 /// Attribute bit 63: never used by automatic discovery; explicit references still find it.
 pub const NO_AUTO: u64 = 1 << 63;
 
-/// The six types that every architecture has of its own.
+/// The six types that differ by architecture.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
 pub enum Role {
@@ -144,7 +144,7 @@ pub fn architecture(name: &str) -> &str {
     ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, name)| *name)
 }
 
-/// The role of a type that every architecture has of its own; None for all other types.
+/// The role of a type that differs by architecture; None for all other types.
 pub fn role(guid: Uuid) -> Option<Role> {
     ARCHITECTURES.iter().find_map(|row| {
         Role::ALL.iter().zip(&row.guids).find(|(_, candidate)| **candidate == guid).map(|(role, _)| *role)
@@ -173,7 +173,7 @@ pub fn knows_no_auto(guid: Uuid) -> bool {
 }
 
 /// The mount points of a partition of this type beside the root, as paths from there (systemd:
-/// `gpt_partition_type_mountpoint_nulstr`). Empty for what is mounted nowhere, and for the root itself.
+/// `gpt_partition_type_mountpoint_nulstr`). Empty for types that are not mounted, and for the root itself.
 pub fn mount_points(guid: Uuid) -> &'static [&'static str] {
     match guid {
         ESP => &["/efi", "/boot"],
@@ -187,8 +187,8 @@ pub fn mount_points(guid: Uuid) -> &'static [&'static str] {
     }
 }
 
-/// Parses what a person writes for a type: an identifier (`root-x86-64`, `esp`; `root` and `usr-verity` are those of
-/// this architecture) or a GUID.
+/// Parses a type as people write it: an identifier (`root-x86-64`, `esp`; `root` and `usr-verity` are those of this
+/// architecture) or a GUID.
 pub fn parse(text: &str) -> Option<Uuid> {
     if let Some((_, guid)) = COMMON.iter().find(|(name, _)| *name == text) {
         return Some(*guid);

@@ -45,7 +45,7 @@ impl Constraint {
     /// every place.
     ///
     /// # Errors
-    /// It does not; the text says what it is for and where it was found.
+    /// It does not; the text names its purpose and the place where it was found.
     pub fn admits(self, value: &[u8], place: &Place) -> Result<(), String> {
         let value = value.strip_suffix(&[0]).unwrap_or(value);
         if value.is_empty() {

@@ -14,7 +14,7 @@ pub enum OnCorruption {
     Ignore,
     /// The machine restarts. Without boot counting it does so for ever.
     Restart,
-    /// The kernel panics: evidence in pstore, then whatever `panic=` says.
+    /// The kernel panics: evidence in pstore, then the action of `panic=`.
     Panic,
 }
 
@@ -47,8 +47,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// Parses words separated by commas. Returned beside them are the words that mean nothing here, as systemd only
-    /// warns of them. `panic-on-corruption` wins over the others, wherever it stands; else the last one counts.
+    /// Parses words separated by commas. Also returns the words without a meaning here, as systemd only warns of them.
+    /// `panic-on-corruption` wins over the others, at any place; else the last one counts.
     pub fn parse(text: &str) -> (Self, Vec<&str>) {
         let (mut options, mut unknown) = (Self::default(), Vec::new());
         for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {

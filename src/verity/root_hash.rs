@@ -5,7 +5,7 @@ use std::prelude::v1::*;
 
 use uuid::Uuid;
 
-/// A root hash of 32 to 64 bytes, in lowercase hexadecimal wherever it is printed. It is not a secret.
+/// A root hash of 32 to 64 bytes, in lowercase hexadecimal when it is printed. It is not a secret.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RootHash(Vec<u8>);
 

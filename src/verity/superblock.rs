@@ -32,8 +32,8 @@ impl HashType {
     }
 }
 
-/// The hash functions that are accepted. SHA-1 and whatever else the kernel knows is refused: the root hash is all that
-/// stands between a stranger's disk and /usr, and a preimage of a weak one would stand there too.
+/// The hash functions that are accepted. SHA-1 and all others of the kernel are refused: the root hash alone protects
+/// /usr against a stranger's disk, and a preimage of a weak one would defeat it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Algorithm {
     /// SHA-256, what every image builder uses.
@@ -106,7 +106,7 @@ pub enum VerityError {
         /// The length of the root hash, in bytes.
         found: usize,
     },
-    /// The device is smaller than what the superblock describes.
+    /// The device is smaller than the superblock requires.
     TooSmall {
         /// `data` or `hash`.
         device: &'static str,

@@ -14,7 +14,7 @@ const GUID: usize = 16;
 
 impl Gpt {
     /// An empty table with room for 128 entries, as libfdisk makes it: partitions begin at 1 MiB, on a disk of up to 4
-    /// MiB right behind the entries. [`Gpt::commit`] makes it the disk's, whatever stands there now.
+    /// MiB right behind the entries. [`Gpt::commit`] makes it the table of the disk, over any old one.
     ///
     /// # Errors
     /// The disk is too small, or its block size is not one that a GPT can have.

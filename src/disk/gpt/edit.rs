@@ -1,7 +1,7 @@
 //! Changes to a table and the order in which they reach the disk.
 //!
-//! At every moment at least one copy on the disk is valid: first the copy that is not the source of what we know (or,
-//! when both are good, the backup), barrier, then the other, barrier. A power cut leaves the old table or the new one.
+//! At every moment at least one copy on the disk is valid: first the copy that the table was not read from (or, when
+//! both are good, the backup), barrier, then the other, barrier. A power cut leaves the old table or the new one.
 
 use uuid::Uuid;
 

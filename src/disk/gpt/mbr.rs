@@ -7,7 +7,7 @@ use std::fmt::Display;
 use super::Geometry;
 use crate::{units::Bytes, writes::ReadAt};
 
-/// The part of the block that has a meaning here, whatever the block size.
+/// The part of the block that has a meaning here, with any block size.
 pub(super) const LENGTH: usize = 512;
 const ENTRIES: usize = 446;
 const ENTRY: usize = 16;
@@ -26,7 +26,7 @@ pub(super) enum Mbr {
     Partitioned,
 }
 
-/// Reads the first 512 bytes and says what they are; an unreadable block counts as empty.
+/// Reads and classifies the first 512 bytes; an unreadable block counts as empty.
 pub(super) fn read<R>(disk: &R, geometry: Geometry) -> ([u8; LENGTH], Mbr)
 where
     R: ReadAt + ?Sized,

@@ -1,4 +1,4 @@
-//! The GUID partition table: read from whichever copy is good, changed in memory, written back copy by copy.
+//! The GUID partition table: read from a valid copy, changed in memory, written back copy by copy.
 //!
 //! The gpt crate (4.1) decodes entries well. This thin layer stands around it, one guard for each gap:
 //!
@@ -215,7 +215,7 @@ fn decode(table: &Table) -> Result<Vec<Partition>, GptError> {
         part_size: ENTRY_SIZE as u32,
         crc32_parts: crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&entries),
     };
-    // Its only failures are a short read and a checksum: neither can happen to memory that we filled ourselves.
+    // Its only failures are a short read and a checksum: neither can happen with memory that was filled here.
     let decoded =
         gpt::partition::file_read_partitions(&mut Cursor::new(entries), &header, LogicalBlockSize::Lb512)
             .map_err(|_| GptError::None)?;
@@ -263,7 +263,7 @@ mod tests {
     const DISK: Geometry = Geometry { block_size: 512, blocks: 64 };
 
     /// A header for [`DISK`] with four entries, its fields overwritten by `fields` (offset, value), both checksums
-    /// right, so that what is behind them is reached.
+    /// right, so that the checks behind them are reached.
     fn image(lba: usize, entries: &[u8], fields: &[(usize, u64)]) -> Vec<u8> {
         let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
         let entries_lba: usize = if lba == 1 { 2 } else { 62 };

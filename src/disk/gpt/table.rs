@@ -103,7 +103,7 @@ impl Table {
         let entries_lba = Lba(field(72));
         let blocks = length.div_ceil(u64::from(geometry.block_size));
         let entries_end = entries_lba.0.checked_add(blocks).filter(|end| *end <= geometry.blocks);
-        // The entries lie outside of what partitions may use, and over neither the MBR nor their own header.
+        // The entries lie outside of the range for partitions, and over neither the MBR nor their own header.
         let apart = |end: u64| {
             entries_lba.0 >= 1
                 && (end <= first_usable.0 || entries_lba > last_usable)

@@ -32,7 +32,7 @@ pub mod iter {
         fn for_each<F: Fn(Self::Item) + Sync + Send>(self, work: F);
     }
 
-    /// A range to be gone over: a type of its own, because a range is an iterator already.
+    /// A range to be worked on: a separate type, because a range is an iterator already.
     pub struct Items(Range<usize>);
 
     impl IntoParallelIterator for Range<usize> {
