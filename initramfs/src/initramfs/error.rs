@@ -17,7 +17,7 @@ pub enum Error {
         /// The error of the system.
         error: io::Error,
     },
-    /// A file that the command line names is not what it should be.
+    /// A file that the command line names cannot be used for its purpose.
     Unusable {
         /// The purpose of the file.
         what: &'static str,

@@ -1,12 +1,12 @@
 //! `hermetic initramfs`: the archive that the kernel unpacks and starts hermetic-init from.
 //!
-//! | file | what belongs there |
+//! | file | content |
 //! |---|---|
-//! | [`preset`] | what kinds of machines need |
-//! | [`selection`] | that against what the kernel has |
-//! | [`tables`] | how PID 1 loads modules: the format and its writer |
-//! | [`source`], [`kernel`] | which kernel |
-//! | [`program`] | whether the binary can be PID 1 |
+//! | [`preset`] | the modules that kinds of machines need |
+//! | [`selection`] | these modules against those of the kernel |
+//! | [`tables`] | the tables by which PID 1 loads modules: the format and its writer |
+//! | [`source`], [`kernel`] | the kernel |
+//! | [`program`] | the check that the binary can be PID 1 |
 //! | [`tree`], [`cpio`] | the files, and the archive of them |
 //! | [`output`] | written complete or not at all |
 
@@ -268,7 +268,7 @@ fn compress(bytes: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
     compressor.compress(bytes)
 }
 
-/// Tells what went in and what did not.
+/// Reports the modules that went in, and those that did not.
 fn report_selection(
     args: &Args,
     release: Option<&str>,

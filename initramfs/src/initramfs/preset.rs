@@ -1,4 +1,4 @@
-//! Which modules a kind of machine needs, before anybody asked what its kernel has.
+//! The modules that a kind of machine needs, before they are compared with those of its kernel.
 
 use clap::ValueEnum;
 
@@ -26,7 +26,7 @@ pub struct Use {
     pub portable: &'static [&'static str],
 }
 
-/// dm-verity hashes with sha256. The algorithm itself is built in wherever module signatures are checked.
+/// dm-verity hashes with sha256. The algorithm itself is built in when module signatures are checked.
 const VERITY: Use = Use {
     name: "dm-verity",
     module: "dm-verity",

@@ -33,7 +33,7 @@ pub fn machine(program: &[u8]) -> Result<u16, String> {
     short(18)
 }
 
-/// The architecture of an object file, whatever its kind; None when it is not a little-endian ELF file.
+/// The architecture of an object file, of any kind; None when it is not a little-endian ELF file.
 pub fn object_machine(object: &[u8]) -> Option<u16> {
     (object.get(..4) == Some(b"\x7fELF") && object.get(5) == Some(&1)).then_some(())?;
     array(object, 18).map(u16::from_le_bytes)

@@ -1,5 +1,5 @@
-//! Matches what a preset and the user ask for with what the kernel has: the tables, the modules left out, those built
-//! in.
+//! Matches the modules that a preset and the user ask for with those of the kernel: the tables, the modules left out,
+//! those built in.
 
 use super::{
     Error,

@@ -3,9 +3,10 @@
 //! # The format
 //!
 //! Three text files below `/hermetic`, always there, possibly empty. UTF-8, one record a line, each line ended by a
-//! newline; words are separated by one space and contain none. There are no comments, no empty lines and no escapes. A
-//! path is absolute in the initramfs and names a decompressed module, ready for finit_module(2). The paths of a record
-//! are the whole dependency closure in load order: a reader that loads them from left to right needs no other file.
+//! newline; words are separated by one space and contain no spaces. There are no comments, no empty lines and no
+//! escapes. A path is absolute in the initramfs and names a decompressed module, ready for finit_module(2). The paths
+//! of a record are the whole dependency closure in load order: a reader that loads them from left to right needs no
+//! other file.
 //!
 //! | file | a record | when it is loaded |
 //! |---|---|---|
@@ -55,7 +56,7 @@ pub const DEMAND: &str = "/hermetic/modules.demand";
 pub struct Tables {
     /// Loaded at the start.
     pub load: Vec<ModuleName>,
-    /// Drivers: pattern, driver and its closure. The driver tells two records of one pattern apart.
+    /// Drivers: pattern, driver and its closure. The driver distinguishes two records of one pattern.
     pub alias: BTreeMap<(String, ModuleName), Vec<ModuleName>>,
     /// The modules that are loaded by use.
     pub demand: BTreeMap<String, Vec<ModuleName>>,
@@ -79,7 +80,7 @@ impl Tables {
         all
     }
 
-    /// The three files with their content. `path` tells where a module stands in the initramfs.
+    /// The three files with their content. `path` returns the path of a module in the initramfs.
     pub fn files(&self, path: impl Fn(&ModuleName) -> String) -> [(&'static str, String); 3] {
         let record = |key: &str, modules: &[ModuleName]| {
             let paths: String = modules.iter().map(|module| format!(" {}", path(module))).collect();

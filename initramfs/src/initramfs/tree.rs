@@ -33,7 +33,7 @@ pub struct Entry {
     pub kind: Kind,
 }
 
-/// Files by path. The paths are relative, without `.` and `..`; a directory stands before what is in it.
+/// Files by path. The paths are relative, without `.` and `..`; a directory stands before its entries.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Tree(BTreeMap<String, Entry>);
 

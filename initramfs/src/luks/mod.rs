@@ -1,9 +1,9 @@
-//! `hermetic luks`: LUKS2 volumes on build machines and in tests, with the engine that opens them in the boot. Options are named
-//! as cryptsetup names its own.
+//! `hermetic luks`: LUKS2 volumes on build machines and in tests, with the engine that opens them in the boot. Options
+//! are named as cryptsetup names its own.
 //!
-//! | file | what belongs there |
+//! | file | content |
 //! |---|---|
-//! | [`key`] | what opens a volume: key files, recovery keys, derivations |
+//! | [`key`] | keys of a volume: key files, recovery keys, derivations |
 //! | [`volume`] | the file or device, locked as cryptsetup locks it |
 //! | [`dump`] | the header for people and for scripts |
 
@@ -61,7 +61,7 @@ enum What {
         device: PathBuf,
         #[command(flatten)]
         key: KeyFile,
-        /// Try this keyslot alone, whatever its priority is.
+        /// Try this keyslot alone, with any priority
         #[arg(long, short = 'S', value_name = "NUMBER")]
         key_slot: Option<u32>,
         /// Write the volume key to this file, for tests: it opens the volume without a passphrase.
@@ -255,7 +255,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     }
 }
 
-/// Finds the volume key; what was skipped on the way is said.
+/// Finds the volume key; keyslots that were skipped on the way are reported.
 fn unlock(volume: &Volume, header: &Header, key: &KeyFile, keyslot: Option<u32>) -> Result<VolumeKey, Error> {
     let passphrase = key.read()?;
     let limits = key::limits();

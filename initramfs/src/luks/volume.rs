@@ -149,7 +149,7 @@ fn lock(file: &File, how: FlockOperation) -> io::Result<Option<File>> {
     Ok(Some(lock))
 }
 
-/// Random bytes of the kernel. A failure is kept until somebody asks, because plans are made without errors.
+/// Random bytes of the kernel. A failure is kept until it is asked for, because plans are made without errors.
 #[derive(Default)]
 pub struct Random(Option<io::Error>);
 

@@ -23,7 +23,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// The subvolumes as they are in the end, if this file system can have what was asked for.
+    /// The subvolumes as they are in the end, if this file system supports them.
     pub fn subvolumes(&self, system: FileSystem) -> Result<Vec<Subvolume<'_>>, Error> {
         let asked = [
             (self.metadata.is_some(), "--metadata"),

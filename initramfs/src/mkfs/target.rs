@@ -25,8 +25,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// Opens what is there. `size` is what was asked for: a part of a device or a file, or a file that is larger than
-    /// now.
+    /// Opens the target. `size` is the requested size: a part of a device or a file, or a file that is larger than now.
     pub fn look(path: &Path, size: Option<Bytes>) -> Result<Self, Error> {
         let failed = |step| move |error| Error::Target { step, path: path.to_owned(), error };
         let kind = match path.metadata() {

@@ -23,7 +23,7 @@ struct Walk<'a> {
     order: Vec<ModuleName>,
 }
 
-/// The modules to load for `wanted`, themselves included, each once and behind what it needs.
+/// The modules to load for `wanted`, themselves included, each once and behind the modules that it needs.
 pub fn closure<'a>(index: &Index, wanted: impl IntoIterator<Item = &'a ModuleName>) -> Vec<ModuleName> {
     let mut walk = Walk { index, marks: BTreeMap::new(), order: Vec::new() };
     for name in wanted {

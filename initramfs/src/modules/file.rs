@@ -1,7 +1,7 @@
-//! A module's bytes: read, decompressed by what its first bytes say, and checked to be for this kernel.
+//! A module's bytes: read, decompressed by its first bytes, and checked to be for this kernel.
 //!
-//! Nothing is stripped: distributions append a signature over the whole file, and a locked-down kernel refuses a
-//! module whose signature does not match.
+//! Nothing is stripped: distributions append a signature over the whole file, and a locked-down kernel refuses a module
+//! whose signature does not match.
 
 use std::{fs, io::Read};
 

@@ -22,7 +22,7 @@ pub struct Index {
     builtin: BTreeSet<ModuleName>,
     /// Names that modules answer to, with the module: from modules.alias, in the file's order.
     aliases: Vec<(String, ModuleName)>,
-    /// The same for what is built in, from modules.builtin.modinfo.
+    /// The same for built-in modules, from modules.builtin.modinfo.
     builtin_aliases: Vec<(String, ModuleName)>,
     soft: BTreeMap<ModuleName, Soft>,
 }

@@ -1,10 +1,10 @@
-//! The kernel modules of one kernel, as depmod describes them: which there are, what each needs, and their bytes.
+//! The kernel modules of one kernel, as depmod describes them: their names, their dependencies, and their bytes.
 //!
-//! | file | what belongs there |
+//! | file | content |
 //! |---|---|
 //! | [`name`] | a module's name, for which `-` and `_` are one letter |
 //! | [`index`] | modules.dep, modules.alias, modules.softdep, modules.builtin as one index |
-//! | [`closure`] | what must be loaded for a module, in the order in which it must be loaded |
+//! | [`closure`] | the modules that must be loaded for a module, in load order |
 //! | [`mod@file`] | a module's bytes, decompressed and checked |
 
 pub mod closure;

@@ -12,8 +12,8 @@ impl ModuleName {
         Self(text.replace('-', "_"))
     }
 
-    /// The name of the module in the file `path`: its last component up to `.ko`, whatever compression follows. None
-    /// for the path of another file.
+    /// The name of the module in the file `path`: its last component up to `.ko`, with any suffix of a compression
+    /// behind it. None for the path of another file.
     pub fn of_path(path: &str) -> Option<Self> {
         let file = path.rsplit('/').next()?;
         let (stem, rest) = file.split_once(".ko")?;
