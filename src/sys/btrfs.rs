@@ -27,7 +27,7 @@ const BTRFS_SUPER_MAGIC: u64 = 0x9123_683e;
 /// `BTRFS_FIRST_FREE_OBJECTID`: the inode of every subvolume's root directory.
 const ROOT_INODE: u64 = 256;
 
-/// Whether an open directory is the root of a subvolume.
+/// Returns true when an open directory is the root of a subvolume.
 pub fn is_subvolume(directory: impl AsFd) -> bool {
     let is_btrfs = fs::fstatfs(&directory).is_ok_and(|fs| fs.f_type as u64 == BTRFS_SUPER_MAGIC);
     is_btrfs && fs::fstat(&directory).is_ok_and(|stat| stat.st_ino == ROOT_INODE)
@@ -36,10 +36,10 @@ pub fn is_subvolume(directory: impl AsFd) -> bool {
 /// Makes a subvolume in an open directory, with mode 0777 less the umask.
 ///
 /// # Errors
-/// ENAMETOOLONG: the name has more than 255 bytes; ENOTTY: this is no btrfs; and as mkdir(2).
+/// ENAMETOOLONG: the name has more than 255 bytes; ENOTTY: this is not a btrfs; and as mkdir(2).
 pub fn make_subvolume(directory: impl AsFd, name: &[u8]) -> Result<(), Errno> {
-    const LONGEST: usize = 255;
-    if name.len() > LONGEST {
+    const MAX_LENGTH: usize = 255;
+    if name.len() > MAX_LENGTH {
         return Err(Errno::NAMETOOLONG);
     }
     let mut arguments = VolumeArguments { fd: 0, name: [0; 4088] };
@@ -66,7 +66,7 @@ pub fn grow(directory: &File) -> io::Result<()> {
 /// Makes the subvolume whose root directory is open read-only.
 ///
 /// # Errors
-/// EINVAL: it is no root of a subvolume.
+/// EINVAL: it is not the root of a subvolume.
 pub fn make_read_only(subvolume: &File) -> io::Result<()> {
     // SAFETY: BTRFS_IOC_SUBVOL_SETFLAGS reads one u64; `Setter` passes a pointer to one.
     Ok(unsafe { ioctl(subvolume, Setter::<BTRFS_IOC_SUBVOL_SETFLAGS, u64>::new(BTRFS_SUBVOL_RDONLY)) }?)

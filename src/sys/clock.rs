@@ -1,4 +1,4 @@
-//! Time: what the boot measures itself with, and the deadlines of its waits.
+//! Time: the clock of the boot, and the deadlines of its waits.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ impl Deadline {
         Self(monotonic().saturating_add(duration))
     }
 
-    /// How long there is left; None once it has passed.
+    /// The time that is left; None once it has passed.
     pub fn left(self) -> Option<Duration> {
         self.0.checked_sub(monotonic()).filter(|left| !left.is_zero())
     }

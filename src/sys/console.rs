@@ -24,8 +24,8 @@ pub fn open() -> io::Result<()> {
     Ok(())
 }
 
-/// Writes text straight to the console, whatever the kernel's log level is.
+/// Writes text straight to the console, with any log level of the kernel.
 pub fn print(text: &str) {
-    // A console that is gone cannot be told so.
+    // A failure of the console cannot be reported on it.
     drop(io::stderr().write_all(text.as_bytes()));
 }

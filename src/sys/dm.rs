@@ -1,8 +1,8 @@
 //! Device-mapper, through the devicemapper crate.
 //!
 //! The crate is used call by call: its `shared::device_create` ignores the read-only flag and leaks the device when the
-//! resume fails, and its `device_remove` sleeps 200 ms a retry, so devices are removed only once nothing holds them.
-//! It neither wipes its buffers nor keeps tables out of its traces: no key ever stands in a table of ours.
+//! resume fails, and its `device_remove` sleeps 200 ms a retry, so devices are removed only once they are unused. It
+//! neither wipes its buffers nor keeps tables out of its traces, so a table never contains a key.
 
 use std::{fmt, io, path::PathBuf};
 
@@ -10,7 +10,7 @@ use devicemapper::{DM, DevId, DmError, DmFlags, DmName, DmOptions, DmUuid};
 
 use crate::units::{DeviceNumber, Sector512};
 
-/// What a mapped device is made of: one target over its whole length.
+/// The target of a mapped device: one target over its whole length.
 pub struct Target<'a> {
     /// `verity`, `crypt`, ...
     pub kind: &'a str,
@@ -18,11 +18,11 @@ pub struct Target<'a> {
     pub params: &'a str,
     /// Its length.
     pub length: Sector512,
-    /// Whether the device refuses writes.
+    /// True when the device refuses writes.
     pub read_only: bool,
 }
 
-/// What device-mapper refused.
+/// The request that device-mapper refused.
 #[derive(Debug)]
 pub struct MapperError {
     step: &'static str,
@@ -80,7 +80,7 @@ impl Mapper {
         })
     }
 
-    /// Whether the kernel has a target of this kind (`crypt`).
+    /// Returns true when the kernel has a target of this kind (`crypt`).
     ///
     /// # Errors
     /// The kernel does not list its targets.

@@ -1,4 +1,5 @@
-//! EFI variables, through efivarfs (Documentation/filesystems/efivarfs.rst; contract §2.1 and appendix D).
+//! EFI variables, through efivarfs (Documentation/filesystems/efivarfs.rst;
+//! <https://systemd.io/BOOT_LOADER_INTERFACE>).
 
 use std::{
     fs::{self, File},
@@ -20,9 +21,9 @@ pub const LOADER: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 pub const SYSTEMD: &str = "8cf2644b-4b0b-428f-9387-6d876050dc67";
 
 /// More than any variable of text has, bytes.
-const LONGEST: u64 = 64 << 10;
+const MAX_LENGTH: u64 = 64 << 10;
 
-/// Whether the machine was started by EFI firmware whose variables can be asked for.
+/// Returns true when the machine was started by EFI firmware with readable variables.
 pub fn is_available() -> bool {
     super::mount::is_mount_point(MOUNT)
 }
@@ -30,7 +31,7 @@ pub fn is_available() -> bool {
 /// The text of a variable that holds UTF-16LE, without its end mark. None when there is no such variable.
 ///
 /// # Errors
-/// The firmware fails to give it, or it is no text.
+/// The firmware fails to return it, or it is not UTF-16LE.
 pub fn text(name: &str, vendor: &str) -> io::Result<Option<String>> {
     let path = format!("{MOUNT}/{name}-{vendor}");
     let file = match File::open(path) {
@@ -38,7 +39,7 @@ pub fn text(name: &str, vendor: &str) -> io::Result<Option<String>> {
         file => file?,
     };
     let mut bytes = Vec::new();
-    if file.take(LONGEST).read_to_end(&mut bytes)? as u64 == LONGEST {
+    if file.take(MAX_LENGTH).read_to_end(&mut bytes)? as u64 == MAX_LENGTH {
         return Err(io::ErrorKind::InvalidData.into());
     }
     decode(&bytes).map(Some).ok_or_else(|| io::ErrorKind::InvalidData.into())
@@ -54,7 +55,8 @@ pub fn remove(name: &str, vendor: &str) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         file => file?,
     };
-    // efivarfs makes the variables that it does not know immutable, so that nobody removes the firmware's by mistake.
+    // efivarfs makes the variables that it does not know immutable, so that those of the firmware are not removed by
+    // mistake.
     let flags = ioctl_getflags(&file)?;
     if flags.contains(IFlags::IMMUTABLE) {
         ioctl_setflags(&file, flags.difference(IFlags::IMMUTABLE))?;
@@ -63,7 +65,7 @@ pub fn remove(name: &str, vendor: &str) -> io::Result<()> {
     fs::remove_file(path)
 }
 
-/// The text in a variable's file: four bytes of attributes, then UTF-16LE up to the first NUL. None when it is no text.
+/// The text in a variable's file: four bytes of attributes, then UTF-16LE up to the first NUL. None when it is invalid.
 pub fn decode(file: &[u8]) -> Option<String> {
     let (units, rest) = file.get(4..)?.as_chunks::<2>();
     if !rest.is_empty() {

@@ -11,8 +11,7 @@ const EXT4_IOC_RESIZE_FS: Opcode = opcode::write::<u64>(b'f', 16);
 /// returns, or after a crash before it: each group is added by a transaction of its own.
 ///
 /// # Errors
-/// EINVAL: fewer than there are; EPERM: no CAP_SYS_RESOURCE, or errors were found in it; ENOSPC or EIO: beyond the
-/// device.
+/// EINVAL: fewer than it has; EPERM: no CAP_SYS_RESOURCE, or errors were found in it; ENOSPC or EIO: beyond the device.
 pub fn resize(directory: &File, blocks: u64) -> io::Result<()> {
     // SAFETY: EXT4_IOC_RESIZE_FS reads one u64; `Setter` passes a pointer to one.
     Ok(unsafe { ioctl(directory, Setter::<EXT4_IOC_RESIZE_FS, u64>::new(blocks)) }?)

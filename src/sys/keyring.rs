@@ -11,8 +11,8 @@ const KEY_SPEC_THREAD_KEYRING: libc::c_long = -1;
 const KEYCTL_REVOKE: libc::c_long = 3;
 const KEYCTL_UNLINK: libc::c_long = 9;
 
-/// A key of type `logon` in the thread keyring: the kernel may use it, nobody can read it back. Revoked and unlinked
-/// on drop; a table that was loaded keeps its own copy.
+/// A key of type `logon` in the thread keyring: the kernel may use it, but no program can read it back. Revoked and
+/// unlinked on drop; a table that was loaded keeps its own copy.
 pub struct LogonKey {
     serial: libc::c_long,
     description: String,
@@ -44,7 +44,7 @@ impl LogonKey {
         }
     }
 
-    /// What a table refers to it by.
+    /// The name by which a table refers to it.
     pub fn description(&self) -> &str {
         &self.description
     }

@@ -11,9 +11,9 @@ use rustix::{
 pub struct Api {
     /// Type and source.
     pub fstype: &'static str,
-    /// Where it goes.
+    /// The mount point.
     pub target: &'static str,
-    /// How.
+    /// The flags.
     pub flags: MountFlags,
     /// Options of the file system.
     pub data: &'static str,
@@ -22,7 +22,7 @@ pub struct Api {
 /// The longest value of an extended attribute (XATTR_SIZE_MAX of linux/limits.h).
 const ATTRIBUTE_MAX: usize = 64 << 10;
 
-/// An extended attribute of a mounted file system's root; None when it has none of that name, or none at all.
+/// An extended attribute of a mounted file system's root; None when it has no attribute of that name, or none at all.
 ///
 /// # Errors
 /// It cannot be read.
@@ -65,7 +65,7 @@ const NOSUID_NOEXEC_NODEV: MountFlags = MountFlags::NOSUID.union(MountFlags::NOE
 /// Mounts one of the kernel's own file systems. A target that is a mount of that type already is left alone.
 ///
 /// # Errors
-/// What mount(2) says.
+/// The error of mount(2).
 pub fn api(fs: &Api) -> io::Result<()> {
     match device(fs.fstype, fs.fstype, fs.target, fs.flags, fs.data) {
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error()) => Ok(()),
@@ -76,7 +76,7 @@ pub fn api(fs: &Api) -> io::Result<()> {
 /// Mounts `source` as `fstype` at `target` with the comma-separated `options`.
 ///
 /// # Errors
-/// What mount(2) says; options with a NUL byte.
+/// The error of mount(2); options with a NUL byte.
 pub fn device(
     source: impl AsRef<Path>,
     fstype: &str,
@@ -91,13 +91,13 @@ pub fn device(
 /// Moves a mount and everything below it.
 ///
 /// # Errors
-/// What mount(2) says.
+/// The error of mount(2).
 pub fn move_to(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
     Ok(rustix::mount::mount_move(from.as_ref(), to.as_ref())?)
 }
 
-/// Options as fstab(5) and the kernel command line write them, taken apart: what the VFS knows as flags, and the rest for
-/// the file system.
+/// Options as fstab(5) and the kernel command line write them, taken apart: the flags of the VFS, and the rest for the
+/// file system.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Options {
     /// Flags of the VFS.
@@ -145,15 +145,15 @@ impl Options {
     }
 }
 
-/// Unmounts `target`, now: a file system that is still in use stays and says so.
+/// Unmounts `target`, now: a file system that is still in use stays, with an error.
 ///
 /// # Errors
-/// What umount(2) says.
+/// The error of umount(2).
 pub fn unmount(target: impl AsRef<Path>) -> io::Result<()> {
     Ok(rustix::mount::unmount(target.as_ref(), UnmountFlags::NOFOLLOW)?)
 }
 
-/// Whether something is mounted at `path` (statx tells a mount's root by an attribute).
+/// Returns true when something is mounted at `path` (statx tells a mount's root by an attribute).
 pub fn is_mount_point(path: impl AsRef<Path>) -> bool {
     use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
     statx(rustix::fs::CWD, path.as_ref(), AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty())

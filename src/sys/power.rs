@@ -2,7 +2,7 @@
 
 use rustix::system::{RebootCommand, reboot};
 
-/// What PID 1 can do to the machine.
+/// The actions of PID 1 on the machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
     /// Start again through the firmware.
@@ -13,7 +13,7 @@ pub enum End {
     Halt,
 }
 
-/// Writes what is dirty and ends the machine. Returns only when the kernel refused, with its reason.
+/// Writes dirty data and ends the machine. Returns only when the kernel refused, with its reason.
 pub fn end(how: End) -> rustix::io::Errno {
     rustix::fs::sync();
     let command = match how {

@@ -1,4 +1,4 @@
-//! Leaving the root that the kernel started us on (contract §8.2).
+//! Leaves the root that the kernel started this program on (systemd: src/shared/switch-root.c).
 
 use std::{
     ffi::OsStr,
@@ -13,14 +13,14 @@ use rustix::{
     process::{chdir, chroot, pivot_root},
 };
 
-/// File system magic of ramfs and tmpfs (linux/magic.h): what an initramfs lives on.
+/// File system magic of ramfs and tmpfs (linux/magic.h): the file systems of an initramfs.
 const TEMPORARY: [u64; 2] = [0x8584_58f6, 0x0102_1994];
 
 /// A directory that was `/` before the switch.
 pub struct OldRoot(OwnedFd);
 
 impl OldRoot {
-    /// Whether `/` is an initramfs, as opposed to a file system on a disk (`init=` without initramfs).
+    /// Returns true when `/` is an initramfs, as opposed to a file system on a disk (`init=` without initramfs).
     ///
     /// # Errors
     /// `/` cannot be opened.
@@ -34,7 +34,7 @@ fn is_temporary(root: &OwnedFd) -> Result<bool, Errno> {
     Ok(TEMPORARY.contains(&(fstatfs(root)?.f_type as u64)))
 }
 
-/// Makes the mount at `new_root` the root of this process, detaches the old root and frees what it held in memory.
+/// Makes the mount at `new_root` the root of this process, detaches the old root and frees its memory.
 ///
 /// pivot_root is tried first: it works from a root that has a parent mount (a disk, and the initramfs of Linux 7.0 on).
 /// The rootfs of older kernels cannot be pivoted away from; it is covered by a move, and its files are unlinked.

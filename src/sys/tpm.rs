@@ -1,4 +1,5 @@
-//! The TPM's character device, behind the kernel's resource manager: what a descriptor opened is gone when it is closed.
+//! The TPM's character device, behind the kernel's resource manager: objects and sessions of a descriptor are gone when
+//! it is closed.
 
 use std::{
     fs::{File, OpenOptions},
@@ -12,16 +13,16 @@ use crate::tpm::Transport;
 /// Its node.
 pub const DEVICE: &str = "/dev/tpmrm0";
 /// No response is longer (the kernel's TPM_BUFSIZE).
-const LONGEST: usize = 4096;
+const MAX_LENGTH: usize = 4096;
 
 /// An open TPM.
 pub struct Device(File);
 
 impl Device {
-    /// Opens the machine's TPM 2.0; None when there is none.
+    /// Opens the machine's TPM 2.0; None when the machine has none.
     ///
     /// # Errors
-    /// It is there and cannot be opened.
+    /// The TPM exists and cannot be opened.
     pub fn open() -> io::Result<Option<Self>> {
         match OpenOptions::new().read(true).write(true).open(DEVICE) {
             Ok(file) => Ok(Some(Self(file))),
@@ -36,7 +37,7 @@ impl Transport for Device {
         let fail = |error: io::Error| format!("{DEVICE}: {error}");
         // One write is one command, one read is one response.
         self.0.write_all(command).map_err(fail)?;
-        let mut response = Zeroizing::new(vec![0; LONGEST]);
+        let mut response = Zeroizing::new(vec![0; MAX_LENGTH]);
         let length = self.0.read(&mut response).map_err(fail)?;
         response.truncate(length);
         Ok(response)

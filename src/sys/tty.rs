@@ -1,7 +1,7 @@
-//! Terminals on which somebody may type a secret: the kernel's consoles.
+//! Terminals on which a secret may be typed: the kernel's consoles.
 //!
-//! A terminal stays in its line mode with the echo off: in that mode, and only in it, the kernel wipes a line out of its own
-//! buffers when it is read (`zero_buffer` in drivers/tty/n_tty.c), and it handles the erase keys itself.
+//! A terminal stays in its line mode with the echo off: in that mode, and only in it, the kernel wipes a line out of
+//! its own buffers when it is read (`zero_buffer` in drivers/tty/n_tty.c), and it handles the erase keys itself.
 //!
 //! References: termios(3), Documentation/ABI/testing/sysfs-tty.
 
@@ -34,13 +34,14 @@ const LINE: usize = 512;
 
 const TIOCOUTQ: Opcode = linux_raw_sys::ioctl::TIOCOUTQ as Opcode;
 
-/// What a serial line at 9600 baud needs for some characters.
+/// The time that a serial line at 9600 baud needs for some characters.
 const CHARACTERS: Duration = Duration::from_millis(5);
 
 /// The keys that erase: a serial terminal may send either, and the kernel knows only the first.
 const ERASE: [u8; 2] = [0x7f, 0x08];
 
-/// A terminal with its echo off. Gets its old settings back when it goes away, and what was typed and not read is dropped.
+/// A terminal with its echo off. It gets its old settings back when it is dropped, and typed characters that were not
+/// read are discarded.
 pub struct Tty {
     file: File,
     name: String,
@@ -48,17 +49,16 @@ pub struct Tty {
 }
 
 impl Tty {
-    /// Those of the kernel's consoles (`console=`) on which one can type. One that is not there is left out: there is nobody
-    /// behind it.
+    /// The kernel's consoles (`console=`) that can be typed on. One that is not connected is left out.
     pub fn consoles() -> Vec<Self> {
         let names = attribute("/sys/class/tty/console/active").unwrap_or_default();
         names.split_whitespace().filter_map(|name| Self::open(name).ok()).collect()
     }
 
-    /// Opens a terminal and switches its echo off; what was typed before is dropped.
+    /// Opens a terminal and switches its echo off; earlier typed characters are discarded.
     ///
     /// # Errors
-    /// There is none of that name, or it is no terminal.
+    /// There is no file of that name, or it is not a terminal.
     fn open(name: &str) -> io::Result<Self> {
         let file = OpenOptions::new()
             .read(true)
@@ -81,13 +81,13 @@ impl Tty {
         &self.name
     }
 
-    /// Prints a text. A terminal that takes nothing more has nobody before it.
+    /// Prints a text. A terminal that takes no more output is ignored.
     pub fn print(&self, text: &str) {
         drop((&self.file).write_all(text.as_bytes()));
     }
 
-    /// Waits until what was printed is out, or until the deadline: one that was told to stop takes nothing more. The kernel
-    /// tells of a buffer with room in it, and nobody of an empty one, so it is asked again and again.
+    /// Waits until the output is out, or until the deadline: a stopped terminal takes no more. The kernel announces a
+    /// buffer with room in it, but not an empty one, so the state is polled.
     pub fn drain(&self, deadline: Deadline) {
         // SAFETY: TIOCOUTQ takes a pointer to an int and writes the number of bytes that are left.
         let left = || unsafe { ioctl(&self.file, Getter::<TIOCOUTQ, c_int>::new()) };
@@ -96,7 +96,7 @@ impl Tty {
         }
     }
 
-    /// The line that was typed, without its end; None when there is none yet.
+    /// The line that was typed, without its end; None when there is no whole line yet.
     ///
     /// # Errors
     /// The terminal is gone.
@@ -133,7 +133,7 @@ impl Drop for Tty {
 /// Waits until one of `files` can be read; None when `timeout` passed (no `timeout`: for ever).
 ///
 /// # Errors
-/// What poll(2) says.
+/// The error of poll(2).
 pub fn wait(files: &[BorrowedFd<'_>], timeout: Option<Duration>) -> io::Result<Option<usize>> {
     let mut polled: Vec<_> =
         files.iter().map(|file| PollFd::from_borrowed_fd(*file, PollFlags::IN)).collect();

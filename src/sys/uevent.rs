@@ -22,7 +22,7 @@ pub struct Uevent {
     pub devpath: String,
     /// `block`, `pci`, `virtio`, ...
     pub subsystem: String,
-    /// What a driver is looked up with, on buses that have such a thing.
+    /// The text by which a driver is looked up, on buses that have one.
     pub modalias: Option<String>,
 }
 
@@ -57,10 +57,10 @@ const MESSAGE: usize = 8192;
 pub struct Uevents(OwnedFd);
 
 impl Uevents {
-    /// Subscribes. What happened before is not told; scan sysfs after this.
+    /// Subscribes. Earlier events are not reported; scan sysfs after this.
     ///
     /// # Errors
-    /// The kernel has no netlink, or we lack CAP_NET_ADMIN.
+    /// The kernel has no netlink, or CAP_NET_ADMIN is missing.
     pub fn subscribe() -> io::Result<Self> {
         let socket = socket_with(
             AddressFamily::NETLINK,
@@ -72,11 +72,11 @@ impl Uevents {
         Ok(Self(socket))
     }
 
-    /// The next announcement, None when `timeout` passed without one. An overrun of the socket's buffer is reported
-    /// as an empty announcement: the caller rescans after any.
+    /// The next announcement, None when `timeout` passed without one. An overrun of the socket's buffer is reported as
+    /// an empty announcement: the caller rescans after any.
     ///
     /// # Errors
-    /// What poll(2) and recv(2) say.
+    /// The error of poll(2) or recv(2).
     pub fn next(&self, timeout: Duration) -> io::Result<Option<Uevent>> {
         let deadline = super::clock::Deadline::after(timeout);
         let mut message = [0; MESSAGE];

@@ -1,17 +1,17 @@
-//! What std would unwind with, as empty shells.
+//! The functions that std would unwind with, as empty shells.
 //!
 //! A panic of PID 1 runs the failure policy and never unwinds (`panic = "abort"`), and there is no debug information on
-//! the appliance that a backtrace could be read with. std's printer of backtraces comes along all the same: an unwinder,
-//! a DWARF reader, an inflater and a demangler, a fifth of the program. They all hang on the functions below. Because
-//! these are found before the linker looks into libunwind, and do nothing, link-time optimisation sees that nobody is
-//! ever called back and drops the rest.
+//! the appliance that a backtrace could be read with. std's printer of backtraces comes along all the same: an
+//! unwinder, a DWARF reader, an inflater and a demangler, a fifth of the program. They all hang on the functions below.
+//! Because these are found before the linker looks into libunwind, and do nothing, link-time optimisation sees that no
+//! callback is ever called and drops the rest.
 //!
 //! Reference: Itanium C++ ABI, exception handling, level I. All of them are C functions whose arguments and results are
 //! machine words or pointers.
 
 use core::ffi::{c_int, c_void};
 
-/// `_URC_END_OF_STACK`: there was nothing to walk over.
+/// `_URC_END_OF_STACK`: there were no frames to walk over.
 const END_OF_STACK: c_int = 5;
 
 macro_rules! shells {
