@@ -4,7 +4,7 @@ use std::prelude::v1::*;
 
 use core::fmt;
 
-/// The four databases as they were found; None where there is no such file.
+/// The four databases as they were found; None for a missing file.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Databases {
     /// /etc/passwd
@@ -17,20 +17,20 @@ pub struct Databases {
     pub gshadow: Option<Vec<u8>>,
 }
 
-/// Why nothing can be added to a database.
+/// The reason why nothing can be added to a database.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DatabaseError {
-    /// A line that is no entry: what is not understood is not touched.
+    /// A line that is not an entry: such a database is not changed.
     Line {
-        /// Which file.
+        /// The file.
         file: &'static str,
         /// The line, from 1.
         line: usize,
-        /// What it lacks.
+        /// The missing part.
         reason: &'static str,
     },
-    /// gshadow has an entry for a group that is to be made: its password would come to life for a group that somebody took out
-    /// of /etc/group.
+    /// gshadow has an entry for a group that is to be made: its password would become valid for a group that was
+    /// removed from /etc/group.
     Orphan(String),
 }
 
@@ -57,7 +57,7 @@ pub struct Line<'a> {
     pub entry: Option<Entry<'a>>,
 }
 
-/// What of an entry decides about others.
+/// The fields of an entry that decide about others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Entry<'a> {
     /// The name; for NIS entries it begins with `+` or `-`.
@@ -67,13 +67,13 @@ pub struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// Whether this stands for entries of the network, which must stay behind all others.
+    /// Returns true when this stands for entries of the network, which must stay behind all others.
     pub fn is_nis(&self) -> bool {
         matches!(self.name, [b'+' | b'-', ..])
     }
 }
 
-/// Which of the four.
+/// The four databases.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// /etc/passwd

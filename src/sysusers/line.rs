@@ -1,4 +1,4 @@
-//! One line of sysusers.d → what it asks for, or what systemd-sysusers says is wrong with it (sysusers.d(5)).
+//! One line of sysusers.d → its request, or the error message of systemd-sysusers (sysusers.d(5)).
 
 use std::prelude::v1::*;
 
@@ -54,7 +54,7 @@ fn kind(action: &str) -> Result<(char, bool), String> {
     }
 }
 
-/// The columns behind the type, expanded and checked; None where there is nothing or `-`.
+/// The columns behind the type, expanded and checked; None for an empty column or `-`.
 struct Fields {
     name: Option<String>,
     /// As it was written, for messages.
@@ -215,7 +215,7 @@ fn not_a_name(name: &str) -> String {
 mod tests {
     use super::*;
 
-    /// What systemd-sysusers 257 says of these lines, recorded.
+    /// The messages of systemd-sysusers 257 about these lines, recorded.
     #[test]
     fn what_is_wrong_is_said_in_the_tools_words() {
         for (line, said) in [

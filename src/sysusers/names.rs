@@ -1,17 +1,18 @@
-//! Which names, ids, texts and paths are valid in a user database, by systemd's rules (its `user-util.c`, and
+//! The rules for names, ids, texts and paths in a user database, as in systemd (its `user-util.c`, and
 //! <https://systemd.io/USER_NAMES>).
 
 use std::prelude::v1::*;
 
 use super::message::Reason;
 
-/// The longest name of a user or a group: what a utmp record holds (`UT_NAMESIZE` - 1).
+/// The longest name of a user or a group: the limit of a utmp record (`UT_NAMESIZE` - 1).
 const MAX_NAME: usize = 31;
 /// The longest path, without its end (`PATH_MAX` - 1), and the longest name in it (`NAME_MAX`).
 const MAX_PATH: usize = 4095;
 const MAX_COMPONENT: usize = 255;
 
-/// Whether a user or a group may have this name: a letter or `_`, then letters, digits, `_`, `-`; at most 31 of them.
+/// Returns true when a user or a group may have this name: a letter or `_`, then letters, digits, `_`, `-`; at most 31
+/// of them.
 pub fn is_name(name: &str) -> bool {
     let mut bytes = name.bytes();
     name.len() <= MAX_NAME
@@ -19,12 +20,13 @@ pub fn is_name(name: &str) -> bool {
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
-/// Whether a text can be a GECOS field: no control characters, no colon.
+/// Returns true when a text can be a GECOS field: no control characters, no colon.
 pub fn is_gecos(text: &str) -> bool {
     !text.bytes().any(|byte| byte.is_ascii_control() || byte == b':')
 }
 
-/// Whether a simplified path can be a home directory or a shell: absolute, without `..`, control characters and colons.
+/// Returns true when a simplified path can be a home directory or a shell: absolute, without `..`, control characters
+/// and colons.
 pub fn is_path(path: &str) -> bool {
     path.starts_with('/')
         && path.len() <= MAX_PATH
@@ -45,8 +47,8 @@ pub fn simplify(path: &str) -> String {
     }
 }
 
-/// Parses a user or group id: decimal without sign, leading zero or space; 65535 and 4294967295 mean "none" to the kernel and
-/// are no ids.
+/// Parses a user or group id: decimal without sign, leading zero or space; 65535 and 4294967295 mean "none" to the
+/// kernel and are not ids.
 ///
 /// # Errors
 /// As systemd tells them apart (`parse_uid`).

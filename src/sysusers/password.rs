@@ -1,5 +1,5 @@
-//! A password in clear → what stands in shadow, as systemd-sysusers writes it: yescrypt, libxcrypt's preferred method, with
-//! its default cost (crypt(5)).
+//! A password in clear → the field of shadow, as systemd-sysusers writes it: yescrypt, libxcrypt's preferred method,
+//! with its default cost (crypt(5)).
 
 use std::prelude::v1::*;
 
@@ -16,7 +16,7 @@ const DIGITS: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 /// A salt: random bytes, as many as libxcrypt takes.
 pub type Salt = [u8; 16];
 
-/// The password field of shadow for a password in clear. None when there is no memory for it.
+/// The password field of shadow for a password in clear. None without enough memory.
 pub fn hash(password: &[u8], salt: &Salt) -> Option<Secret> {
     let params = yescrypt::Params::new(yescrypt::Mode::Rw, N, R, 1).ok()?;
     let mut digest = [0; 32];
