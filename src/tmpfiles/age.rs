@@ -12,16 +12,16 @@ pub const CTIME: u8 = 4;
 /// See [`ATIME`].
 pub const MTIME: u8 = 8;
 
-/// The age of what is to be cleaned up.
+/// The age of the files to be cleaned up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Age {
     /// Microseconds; None when the field is empty.
     pub age: Option<u64>,
-    /// `~`: what lies directly in the directory stays.
+    /// `~`: entries directly in the directory stay.
     pub keep_first_level: bool,
-    /// Which timestamps of files count.
+    /// The timestamps of files that count.
     pub by_file: u8,
-    /// Which timestamps of directories count.
+    /// The timestamps of directories that count.
     pub by_directory: u8,
 }
 
@@ -36,7 +36,7 @@ impl Default for Age {
     }
 }
 
-/// Why an age field is wrong: the part that is.
+/// The wrong part of an age field.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum AgeError<'a> {
     /// The letters before the colon.
@@ -137,7 +137,7 @@ const UNITS: [(&str, u64); 30] = [
     ("µs", 1),
 ];
 
-/// What separates parts of a time span.
+/// The separators of the parts of a time span.
 const SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
 
 /// A time span in microseconds, as systemd.time(7) writes them: numbers with units, added up; without a unit they are seconds.
@@ -157,7 +157,7 @@ fn time_span(text: &str) -> Option<u64> {
     (parts > 0).then_some(total)
 }
 
-/// One number with its unit, and what is behind it.
+/// One number with its unit, and the text behind it.
 fn span_part(text: &str) -> Option<(u64, &str)> {
     let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
     // strtoll takes a sign, so `+5` is a number.
@@ -179,7 +179,7 @@ fn span_part(text: &str) -> Option<(u64, &str)> {
         .iter()
         .find_map(|(name, unit)| Some((*unit, unit_text.strip_prefix(name)?)))
         .unwrap_or((SECOND, unit_text));
-    // `12.34.56` is none, `12.34 .56` is.
+    // `12.34.56` is not valid, `12.34 .56` is.
     if behind.len() == behind_number.len() && !behind.is_empty() {
         return None;
     }

@@ -31,12 +31,12 @@ pub struct Attributes {
     pub mask: u32,
 }
 
-/// Why an argument is none.
+/// The reason why an argument is not valid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AttributesError {
     /// `+` or `-` without letters.
     Missing,
-    /// This is no attribute.
+    /// There is no such attribute.
     Unknown(char),
 }
 
@@ -68,7 +68,7 @@ impl Attributes {
         Ok(attributes)
     }
 
-    /// What a file with the flags `old` shall have.
+    /// The new flags of a file with the flags `old`.
     pub fn applied_to(self, old: u32, is_directory: bool) -> u32 {
         let value = if is_directory { self.value } else { self.value & !DIRECTORY_ONLY };
         (old & !self.mask) | (value & self.mask)

@@ -9,7 +9,7 @@ use super::{acl::Acls, age::Age, attribute::Attributes, kind::Kind};
 pub struct Owner {
     /// Its id.
     pub id: u32,
-    /// `:`: only what is made gets it, not what exists.
+    /// `:`: only new entries get it, not existing ones.
     pub only_new: bool,
 }
 
@@ -18,14 +18,14 @@ pub struct Owner {
 pub struct AccessMode {
     /// Permission bits, with set-user-id, set-group-id and sticky.
     pub bits: u32,
-    /// `:`: only what is made gets it, not what exists.
+    /// `:`: only new entries get it, not existing ones.
     pub only_new: bool,
-    /// `~`: bits are left out that what exists has for nobody.
+    /// `~`: bits are left out that no class of the existing file has.
     pub masked: bool,
 }
 
 impl AccessMode {
-    /// The bits for what has the mode `old`, type included (systemd's `process_mask_perms`).
+    /// The bits for a file of the mode `old`, type included (systemd's `process_mask_perms`).
     pub fn for_existing(self, old: u32) -> u32 {
         if !self.masked {
             return self.bits;
@@ -44,11 +44,11 @@ impl AccessMode {
 /// One line.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Item {
-    /// What it does.
+    /// The kind.
     pub kind: Kind,
-    /// Where: absolute, simplified, or a pattern of that kind.
+    /// The path: absolute, simplified, or a pattern of that kind.
     pub path: Vec<u8>,
-    /// What to write, where a link leads, what to copy.
+    /// The text to write, the target of a link, or the source of a copy.
     pub argument: Option<Vec<u8>>,
     /// Extended attributes: names and values.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
@@ -64,7 +64,7 @@ pub struct Item {
     pub group: Option<Owner>,
     /// The mode, if the line has one.
     pub mode: Option<AccessMode>,
-    /// The mode of what is made: that of the line, or the type's.
+    /// The mode of a new entry: that of the line, or the type's.
     pub creation_mode: u32,
     /// When it is old.
     pub age: Age,
@@ -81,8 +81,8 @@ pub struct Item {
 }
 
 impl Item {
-    /// Whether this and another line for the same path can both be carried out: at most one decides what lies there, or both
-    /// say the same.
+    /// Returns true when this and another line for the same path can both be carried out: at most one decides the kind
+    /// of the entry, or both say the same.
     pub fn is_compatible(&self, other: &Self) -> bool {
         if !self.kind.takes_ownership() || !other.kind.takes_ownership() {
             return true;
@@ -94,13 +94,15 @@ impl Item {
             && (self.age, self.device) == (other.age, other.device)
     }
 
-    /// Whether this line and an earlier one for the same path may both stand: compatible ones, and several `w+`.
+    /// Returns true when this line and an earlier one for the same path may both stand: compatible ones, and several
+    /// `w+`.
     pub fn may_follow(&self, earlier: &Self) -> bool {
         let appends = |item: &Self| item.kind == Kind::Write && item.append_or_force;
         self.is_compatible(earlier) || (appends(self) && appends(earlier))
     }
 
-    /// In which order lines for one path are carried out: what decides what lies there first, then by letter.
+    /// The order in which lines for one path are carried out: first the one that decides the kind of the entry, then by
+    /// letter.
     pub fn rank(&self) -> (bool, u8) {
         (!self.kind.takes_ownership(), self.kind.letter())
     }

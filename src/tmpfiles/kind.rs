@@ -1,10 +1,10 @@
 //! The types of lines (tmpfiles.d(5), "Type").
 
-/// What a line does. Each variant is one letter.
+/// The types of lines. Each variant is one letter.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
 pub enum Kind {
-    /// `A`: POSIX ACLs of what is in a tree.
+    /// `A`: POSIX ACLs of a tree.
     Acls = b'A',
     /// `C`: a copy of a file or a tree.
     Copy = b'C',
@@ -12,19 +12,19 @@ pub enum Kind {
     EmptiedDirectory = b'D',
     /// `F`, of old, for `f+`: a file that is made or written anew.
     TruncatedFile = b'F',
-    /// `H`: file attributes of what is in a tree.
+    /// `H`: file attributes of a tree.
     Attributes = b'H',
     /// `L`: a symbolic link.
     Symlink = b'L',
-    /// `Q`: a subvolume with a quota group of its own.
+    /// `Q`: a subvolume with its own quota group.
     SubvolumeNewQuota = b'Q',
     /// `R`: removes trees.
     RemoveTrees = b'R',
-    /// `T`: extended attributes of what is in a tree.
+    /// `T`: extended attributes of a tree.
     Xattrs = b'T',
-    /// `X`: spares a directory, not what is in it, from clean-up.
+    /// `X`: spares a directory, not its content, from clean-up.
     SpareDirectory = b'X',
-    /// `Z`: mode, owner and label of what is in a tree.
+    /// `Z`: mode, owner and label of a tree.
     AdjustTree = b'Z',
     /// `a`: POSIX ACLs.
     Acl = b'a',
@@ -52,7 +52,7 @@ pub enum Kind {
     Xattr = b't',
     /// `v`: a subvolume.
     Subvolume = b'v',
-    /// `w`: writes to what exists.
+    /// `w`: writes to an existing file.
     Write = b'w',
     /// `x`: spares a path from clean-up.
     Spare = b'x',
@@ -102,7 +102,7 @@ impl Kind {
         self as u8
     }
 
-    /// Whether the path is a pattern (glob(7)); the others take it as it is.
+    /// Returns true when the path is a pattern (glob(7)); the others take it as it is.
     pub fn is_glob(self) -> bool {
         matches!(
             self,
@@ -124,13 +124,14 @@ impl Kind {
         )
     }
 
-    /// Whether the line decides what lies at the path: two such lines for one path exclude each other.
+    /// Returns true when the line decides the kind of the entry at the path: two such lines for one path exclude each
+    /// other.
     pub fn takes_ownership(self) -> bool {
         self.is_purgeable()
             || matches!(self, Self::Spare | Self::SpareDirectory | Self::Remove | Self::RemoveTrees)
     }
 
-    /// Whether the line may carry `$`: it makes something that `--purge` could remove.
+    /// Returns true when the line may carry `$`: it makes something that `--purge` could remove.
     pub fn is_purgeable(self) -> bool {
         self.is_directory()
             || matches!(
@@ -147,22 +148,22 @@ impl Kind {
             )
     }
 
-    /// Whether the line makes a directory or a subvolume.
+    /// Returns true when the line makes a directory or a subvolume.
     pub fn is_directory(self) -> bool {
         self == Self::Directory || self == Self::EmptiedDirectory || self.is_subvolume()
     }
 
-    /// Whether the line makes a subvolume.
+    /// Returns true when the line makes a subvolume.
     pub fn is_subvolume(self) -> bool {
         matches!(self, Self::Subvolume | Self::SubvolumeInheritQuota | Self::SubvolumeNewQuota)
     }
 
-    /// Whether the line makes a device node.
+    /// Returns true when the line makes a device node.
     pub fn is_device(self) -> bool {
         matches!(self, Self::CharacterDevice | Self::BlockDevice)
     }
 
-    /// Whether the argument of the line means nothing.
+    /// Returns true when the argument of the line has no meaning.
     pub fn ignores_argument(self) -> bool {
         self.is_directory()
             || matches!(

@@ -22,15 +22,15 @@ pub fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".")
 }
 
-/// Whether `path` is `prefix` or lies below it.
+/// Returns true when `path` is `prefix` or lies below it.
 pub fn starts_with(path: &[u8], prefix: &[u8]) -> bool {
     let mut names = components(path);
     path.first() == prefix.first().or(path.first())
         && components(prefix).all(|name| names.next() == Some(name))
 }
 
-/// What holds a simplified absolute path, and its name there; None for the root, and for what ends in `..` or in a name that
-/// no file can have.
+/// The directory of a simplified absolute path, and its name there; None for the root, and for a path that ends in `..`
+/// or in a name that no file can have.
 pub fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
     let slash = path.iter().rposition(|&byte| byte == b'/')?;
     let name = path.get(slash + 1..)?;
@@ -38,12 +38,12 @@ pub fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
     is_name.then_some((path.get(..slash.max(1))?, name))
 }
 
-/// Whether a simplified path goes up nowhere.
+/// Returns true when a simplified path has no `..`.
 pub fn is_normalized(path: &[u8]) -> bool {
     components(path).all(|name| name != b"..")
 }
 
-/// What lies above a simplified absolute path, the nearest first, without the root.
+/// The ancestors of a simplified absolute path, the nearest first, without the root.
 pub fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut path = path;
     core::iter::from_fn(move || {

@@ -9,10 +9,10 @@ const MAX_PATH: usize = 4095;
 /// Extended attributes may be longer (systemd sets no bound; the kernel's is 64 KiB).
 const MAX_XATTR: usize = 64 << 10;
 
-/// What specifiers stand for. What is None is not known, and a line that asks for it is passed over.
+/// The values of specifiers. A value of None is not known, and a line that asks for it is passed over.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Specifiers {
-    /// What sysusers.d knows as well.
+    /// The facts that sysusers.d uses as well.
     pub facts: Facts,
     /// `%C`
     pub cache: Option<String>,

@@ -1,4 +1,4 @@
-//! Mode and owner of what is open.
+//! Mode and owner of an open file.
 
 use std::{fs::read_to_string, os::fd::OwnedFd};
 
@@ -17,8 +17,8 @@ impl Applier<'_> {
         self.set_permissions(item, fd, stat, shown, Creation::Existing)
     }
 
-    /// Gives what is open the mode and the owner that the line says. Bits are taken away before the owner changes and added
-    /// after it, so that nobody has more rights in between than before or after.
+    /// Gives an open file the mode and the owner of the line. Bits are removed before the owner changes and added after
+    /// it, so that no user has more rights in between than before or after.
     pub(super) fn set_permissions(
         &mut self,
         item: &Item,
@@ -76,7 +76,7 @@ impl Applier<'_> {
             .map_err(|errno| self.fail(format_args!("fchmod() of {shown} failed"), errno))
     }
 
-    /// A file with several names may be somebody's link to what is not theirs, if the kernel lets them make such.
+    /// A file with several names may be a user's link to a file of another user, if the kernel permits such links.
     pub(super) fn refuse_links(&mut self, stat: &Stat, shown: &str, what: &str) -> Done {
         let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         if is_directory || stat.st_nlink <= 1 {

@@ -18,7 +18,7 @@ use super::{
 /// The largest list that is read: one of the kernel's largest attributes.
 const MAX_LIST: usize = 64 << 10;
 
-/// Errors that mean that a file system has no such thing.
+/// Errors that mean that a file system does not support this.
 fn is_unsupported(errno: Errno) -> bool {
     matches!(errno, Errno::OPNOTSUPP | Errno::NOTTY | Errno::NOSYS)
 }
@@ -95,7 +95,7 @@ impl Applier<'_> {
         fs::setxattr(by_proc(fd), name, &list.completed(mode).encode(), XattrFlags::empty())
     }
 
-    /// `h` and `H`. What a file system does not have is no failure.
+    /// `h` and `H`. An attribute that the file system does not support is not a failure.
     pub(super) fn attributes(&mut self, item: &Item, fd: &OwnedFd, stat: &Stat, shown: &str) -> Done {
         let Some(attributes) = item.attributes else { return Ok(()) };
         let is_directory = match FileType::from_raw_mode(stat.st_mode) {
@@ -155,7 +155,7 @@ fn change_attributes(file: &OwnedFd, new: impl FnOnce(u32) -> u32, mask: u32) ->
         return Ok(());
     }
     let first = match set(new) {
-        // btrfs passes over what it cannot do.
+        // btrfs ignores attributes that it does not support.
         Ok(()) if get()? == new => return Ok(()),
         Ok(()) => Errno::INVAL,
         Err(errno) => errno,

@@ -1,20 +1,20 @@
-//! Which lines count, and what is looked up while they are read.
+//! The choice of lines that count, and the facts that are looked up while they are read.
 
 use std::prelude::v1::*;
 
 use super::super::{acl::Names, kind::Kind, path, specifier::Specifiers};
 
-/// What lines are read with.
+/// The context in which lines are read.
 pub struct Context<'a> {
-    /// What specifiers stand for.
+    /// The values of specifiers.
     pub specifiers: &'a Specifiers,
-    /// What is looked up while lines are read.
+    /// The facts that are looked up while lines are read.
     pub surroundings: &'a dyn Surroundings,
-    /// Which lines count.
+    /// The choice of lines that count.
     pub selection: &'a Selection,
 }
 
-/// Which lines count.
+/// The choice of lines that count.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Selection {
     /// Lines with `!` count.
@@ -30,7 +30,7 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Whether lines of this type for this path count.
+    /// Returns true when lines of this type for this path count.
     pub(super) fn includes(&self, kind: Kind, path: &[u8]) -> bool {
         let below = |prefixes: &[Vec<u8>]| prefixes.iter().any(|prefix| path::starts_with(path, prefix));
         !below(&self.excluded)
@@ -39,11 +39,11 @@ impl Selection {
     }
 }
 
-/// What is looked up while lines are read.
+/// The facts that are looked up while lines are read.
 pub trait Surroundings: Names {
-    /// Whether something lies at a path of the root; a link at its end counts as itself.
+    /// Returns true when something lies at a path of the root; a link at its end counts as itself.
     fn exists(&self, path: &[u8]) -> bool;
 
-    /// The content of a credential; None when there is none of that name.
+    /// The content of a credential; None for an unknown name.
     fn credential(&self, name: &str) -> Option<Vec<u8>>;
 }
