@@ -11,8 +11,8 @@ enum Value {
     Point(u32),
 }
 
-/// Reads the escape that stands behind a backslash, and appends what it stands for. Returns how many bytes it has without the
-/// backslash; None when it is no escape.
+/// Reads the escape behind a backslash, and appends its value. Returns its number of bytes without the backslash; None
+/// when it is not an escape.
 pub fn one(behind: &[u8], out: &mut Vec<u8>) -> Option<usize> {
     let (value, length) = match behind.first()? {
         b'a' => (Value::Byte(7), 1),
@@ -61,7 +61,7 @@ fn number(digits: &[u8], base: u32) -> Option<u32> {
     })
 }
 
-/// UTF-8, also of what is no character.
+/// UTF-8, also of a code point that is not a character.
 fn encode(point: u32, out: &mut Vec<u8>) {
     let part = |shift: u32| 0x80 | ((point >> shift) & 0x3f) as u8;
     match point {

@@ -1,4 +1,4 @@
-//! The lines of a file, and what is said about one of them.
+//! The lines of a file, and a message about one of them.
 
 use std::prelude::v1::*;
 
@@ -11,7 +11,7 @@ pub struct LineError {
     pub file: String,
     /// The line, from 1.
     pub line: usize,
-    /// What is wrong, and with what.
+    /// The fault, and its object.
     pub message: String,
 }
 

@@ -1,15 +1,16 @@
-//! Fragments of configuration: what sysusers.d and tmpfiles.d have in common.
+//! Fragments of configuration: the common part of sysusers.d and tmpfiles.d.
 //!
-//! Both are directories of `*.conf` files that are searched in /etc, /run, /usr/local/lib and /usr/lib and read in the order of
-//! their names, line by line; the columns of a line may be quoted, and specifiers stand for facts of the machine.
+//! Both are directories of `*.conf` files that are searched in /etc, /run, /usr/local/lib and /usr/lib and read in the
+//! order of their names, line by line; the columns of a line may be quoted, and specifiers stand for facts of the
+//! machine.
 //!
-//! | module | what belongs there |
+//! | module | content |
 //! |---|---|
-//! | [`mod@lines`] | lines of a file, and what is said about one |
+//! | [`mod@lines`] | lines of a file, and a message about one |
 //! | [`words`] | columns of a line, with quotes |
 //! | [`escape`] | C-style escapes |
 //! | [`facts`] | the machine's facts, and the specifiers that stand for them |
-//! | [`search`] | which files count, and reading them (std) |
+//! | [`search`] | the files that count, and reading them (std) |
 
 pub mod escape;
 pub mod facts;

@@ -8,22 +8,23 @@ use std::prelude::v1::*;
 
 use super::escape;
 
-/// What separates columns.
+/// The separators of columns.
 const WHITESPACE: &[u8] = b" \t\n\r";
 
 /// Room for nearly every word, in bytes.
 const USUAL: usize = 32;
 
-/// What a backslash means.
+/// The meaning of a backslash.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Backslash {
     /// The next byte stands for itself.
     Quotes,
-    /// It begins an escape of C; what is none is an error.
+    /// It begins an escape of C; an invalid one is an error.
     Escapes,
 }
 
-/// Why a line could not be split: a quote was not closed, the line ended with a backslash, or what follows it is no escape.
+/// The reason why a line could not be split: a quote was not closed, the line ended with a backslash, or a backslash
+/// begins an invalid escape.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Unbalanced;
 
@@ -38,10 +39,10 @@ pub fn split(line: &str, limit: usize) -> Result<(Vec<String>, &str), Unbalanced
     Ok((words.collect::<Result<_, _>>()?, core::str::from_utf8(rest).map_err(|_| Unbalanced)?))
 }
 
-/// Takes up to `limit` words off the line. Returns them and what is left of the line; a quoted empty word is a word.
+/// Takes up to `limit` words off the line. Returns them and the rest of the line; a quoted empty word is a word.
 ///
 /// # Errors
-/// A quote without its end, or a backslash with nothing that it may stand before, within the words that were taken.
+/// A quote without its end, or a backslash without a valid escape, within the words that were taken.
 pub fn split_bytes(
     line: &[u8],
     limit: usize,
