@@ -1,11 +1,12 @@
-//! What a definition implies, and what it may not say beside something else. The refusals are those of systemd-repart 257.
+//! The implications of a definition, and the words that it may not combine. The refusals are those of systemd-repart
+//! 257.
 
 use std::prelude::v1::*;
 
 use super::{Definition, Encrypt, Format, RepartError, Verity, fields::is_file_name};
 use crate::disk::types::{self, Role};
 
-/// Fills in what follows from the rest and refuses contradictions within one definition.
+/// Fills in the implied values and refuses contradictions within one definition.
 pub(super) fn complete(definition: &mut Definition) -> Result<(), RepartError> {
     let d = &*definition;
     let copies = d.copy_blocks.is_some();
@@ -78,14 +79,14 @@ pub(super) fn complete(definition: &mut Definition) -> Result<(), RepartError> {
         definition.no_auto = Some(true);
         definition.label.get_or_insert_with(|| "_empty".into());
     }
-    // The code of 257 sets this whatever GrowFileSystem= says; its manual promises otherwise.
+    // The code of 257 sets this with any value of GrowFileSystem=; its manual promises otherwise.
     if types::knows_grow_file_system(definition.type_guid) && definition.read_only != Some(true) {
         definition.grow_file_system.get_or_insert(true);
     }
     Ok(())
 }
 
-/// What Verity= needs and excludes.
+/// Checks the words that Verity= needs and excludes.
 fn verity(d: &Definition, format: Option<Format>) -> Result<(), RepartError> {
     let word = d.verity.word();
     match (d.verity, &d.verity_match_key) {
@@ -115,7 +116,7 @@ fn verity(d: &Definition, format: Option<Format>) -> Result<(), RepartError> {
 
 const ALONE: &str = "SupplementFor= beside CopyBlocks=, Encrypt= or Verity=";
 
-/// Whether a definition says what can be merged with no other.
+/// Returns true when a definition has a word that cannot be merged with another definition.
 fn alone(d: &Definition) -> bool {
     d.copy_blocks.is_some() || d.encrypt != Encrypt::Off || d.verity != Verity::Off
 }

@@ -1,5 +1,5 @@
-//! What the placement works on: every partition of the disk and every definition, in systemd-repart's order (definitions
-//! by name, then what nobody defined, by number), and what each needs.
+//! The input of the placement: every partition of the disk and every definition, in systemd-repart's order (definitions
+//! by name, then partitions without a definition, by number), and the needs of each.
 //!
 //! Source: the behaviour of systemd-repart 257, which the tests compare with.
 
@@ -24,10 +24,10 @@ const DEFAULT_MIN: u64 = 10 * Bytes::MIB;
 const HARD_MIN: u64 = 4096;
 /// Every partition for a dm-verity signature has this size at least.
 const VERITY_SIGNATURE: u64 = 4 * HARD_MIN;
-/// What LUKS2 keeps in front of the data: 16 MiB of header, and as much again for re-encryption.
+/// The space that LUKS2 keeps in front of the data: 16 MiB of header, and as much again for re-encryption.
 const LUKS_OVERHEAD: u64 = 32 * Bytes::MIB;
 
-/// Where an existing partition is, in bytes.
+/// The place of an existing partition, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Existing {
     /// Its place in [`Layout::partitions`].
@@ -41,9 +41,9 @@ pub(super) struct Existing {
 /// A partition of the disk, a definition, or both at once.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Element<'a> {
-    /// What defines it; None for a foreign partition, which stays as it is.
+    /// The definition; None for a foreign partition, which stays as it is.
     pub definition: Option<&'a Definition>,
-    /// What defined it until it turned out that it cannot become as large as it should.
+    /// The definition until it turned out that the partition cannot become as large as it should.
     pub given_up: Option<&'a Definition>,
     pub existing: Option<Existing>,
     /// It is left out.
@@ -60,7 +60,7 @@ pub(super) struct Element<'a> {
     pub size: Option<u64>,
     /// The free space behind it, once decided.
     pub padding: Option<u64>,
-    /// Where a new one begins.
+    /// The start of a new one.
     pub offset: Option<u64>,
     /// The entry that a new one gets.
     pub number: Option<u32>,
@@ -84,7 +84,7 @@ impl<'a> Element<'a> {
         }
     }
 
-    /// What definition it has or had.
+    /// The definition that it has or had.
     pub fn source(&self) -> Option<&'a Definition> {
         self.definition.or(self.given_up)
     }
@@ -138,7 +138,7 @@ impl<'a> Elements<'a> {
         elements
     }
 
-    /// Whether the element is merged into another one right now.
+    /// Returns true when the element is merged into another one at present.
     pub fn is_merged(&self, index: usize) -> bool {
         let target = self.list.get(index).and_then(|element| element.supplement_for);
         target.and_then(|target| self.list.get(target)).is_some_and(|target| target.merged == Some(index))
@@ -169,7 +169,7 @@ impl<'a> Elements<'a> {
         round_up(wanted, self.grain).max(least)
     }
 
-    /// What the content of a new partition needs.
+    /// The size that the content of a new partition needs.
     fn content(&self, definition: &Definition) -> u64 {
         let encrypted = definition.encrypt != Encrypt::Off;
         let inner = match (definition.copy_size, definition.format) {
@@ -207,11 +207,11 @@ impl<'a> Elements<'a> {
         [own, supplement].into_iter().flatten().min().unwrap_or(u64::MAX)
     }
 
-    /// What the partition takes at least up to where the next one may begin.
+    /// The least size of the partition up to the place where the next one may begin.
     pub fn min_with_padding(&self, element: &Element<'a>) -> u64 {
         let least = self.min_size(element).saturating_add(self.min_padding(element));
         match element.existing {
-            // What does not begin on the grain may end on it.
+            // A partition that does not begin on the grain may end on it.
             Some(existing) => {
                 round_up(existing.offset.saturating_add(least), self.grain).saturating_sub(existing.offset)
             }

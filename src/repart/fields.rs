@@ -8,7 +8,7 @@ use crate::fragments::escape;
 pub(super) const PATH_MAX: usize = 4095;
 
 /// Splits at colons, as often as there are; a backslash begins a C escape. With `quotes`, a field may stand in quotes.
-/// None when an escape or a quote is not complete, or when escapes make what is no text.
+/// None when an escape or a quote is not complete, or when escapes make invalid UTF-8.
 pub(super) fn colons(text: &str, quotes: bool) -> Option<Vec<String>> {
     if text.is_empty() {
         return Some(Vec::new());

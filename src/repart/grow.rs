@@ -1,4 +1,4 @@
-//! How large every partition gets, and where new ones begin: the space of a gap and of the partition before it is shared
+//! The size of every partition, and the start of new ones: the space of a gap and of the partition before it is shared
 //! by weight, within the bounds that each has.
 //!
 //! Source: the behaviour of systemd-repart 257, which the tests compare with.
@@ -11,20 +11,20 @@ use super::{
     size::{round_down, round_up},
 };
 
-/// What is decided in which order.
+/// The order in which sizes are decided.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// What nobody defined keeps its size.
+    /// A partition without a definition keeps its size.
     Foreign,
-    /// What needs more than its share gets what it needs.
+    /// A partition that needs more than its share gets its least size.
     Overcharge,
-    /// What may not have its share gets what it may have.
+    /// A partition that may not have its share gets its largest size.
     Undercharge,
     /// The others get their share.
     Distribute,
 }
 
-/// Space that is still to be shared, and the weights of those who still want of it.
+/// Space that is still to be shared, and the weights of those who still get a part of it.
 struct Share {
     span: u64,
     weights: u64,
@@ -32,7 +32,7 @@ struct Share {
 }
 
 impl Share {
-    /// What falls to `weight`, rounded down.
+    /// The share of `weight`, rounded down.
     fn of(&self, weight: u64) -> u64 {
         let (mut weight, mut sum) = (weight, self.weights);
         loop {
@@ -50,13 +50,13 @@ impl Share {
         }
     }
 
-    /// Takes a decided size out of what is shared.
+    /// Takes a decided size out of the shared space.
     fn charge(&mut self, size: u64, weight: u64) {
         self.span = self.span.saturating_sub(round_up(size, self.grain));
         self.weights = self.weights.saturating_sub(weight);
     }
 
-    /// What a phase decides for someone with these bounds, if anything.
+    /// The size that a phase decides for a partition with these bounds, if any.
     fn decide(&mut self, phase: Phase, weight: u64, min: u64, max: u64) -> Option<u64> {
         let share = self.of(weight);
         let size = match phase {
@@ -70,7 +70,7 @@ impl Share {
     }
 }
 
-/// Decides the size of everything that is not left out, and the place and number of what is new.
+/// Decides the size of every element that is not left out, and the place and number of new ones.
 pub(super) fn grow(elements: &mut Elements<'_>, areas: &Areas) {
     for index in &areas.order {
         if let Some(area) = areas.list.get(*index) {
@@ -85,7 +85,7 @@ pub(super) fn grow(elements: &mut Elements<'_>, areas: &Areas) {
     }
 }
 
-/// Shares a gap, and what the partition before it has, among that one and the new ones.
+/// Shares a gap, and the space of the partition before it, among that one and the new ones.
 fn share(elements: &mut Elements<'_>, index: usize, area: &Area) {
     let members: Vec<usize> = (0..elements.list.len())
         .filter(|member| {
@@ -108,11 +108,11 @@ fn share(elements: &mut Elements<'_>, index: usize, area: &Area) {
         });
     let mut share = Share { span: area.size.saturating_add(own), weights, grain: elements.grain };
     for phase in [Phase::Foreign, Phase::Overcharge, Phase::Undercharge, Phase::Distribute] {
-        // Whatever is decided changes the shares of the others: the list is gone through again until nothing is.
+        // Every decision changes the shares of the others: the list is gone through again until there is none.
         while decide(elements, &members, phase, &mut share) {}
     }
-    // What rounding and bounds left over goes to whoever may have it, in order. What nobody may have stays free, behind
-    // the partition before the gap if there is one, so that it could grow.
+    // The rest that rounding and bounds left over goes to the partitions that may have it, in order. A rest that none
+    // may have stays free, behind the partition before the gap if there is one, so that it could grow.
     for member in members {
         let Some(element) = elements.list.get(member) else { continue };
         let Some(size) = element.size.filter(|_| element.area == Some(index)) else { continue };

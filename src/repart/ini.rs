@@ -1,7 +1,7 @@
 //! The lines of systemd's configuration files: sections, assignments, comments, continued lines.
 //!
-//! Source: systemd.syntax(7). What is no such file is refused, where systemd warns line by line: a damaged policy is
-//! no policy.
+//! Source: systemd.syntax(7). Any other text is refused, where systemd warns line by line: a damaged policy is not a
+//! policy.
 
 use std::prelude::v1::*;
 
@@ -14,12 +14,12 @@ pub(super) enum Item {
     Assignment(String, String),
 }
 
-/// Why a text is no configuration file.
+/// The reason why a text is not a configuration file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct IniError {
     /// The line, from 1.
     pub line: u32,
-    /// What is wrong with it.
+    /// The fault.
     pub what: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! Definitions against a partition table: what exists is adopted, what lacks is placed.
+//! Definitions against a partition table: existing partitions are adopted, missing ones are placed.
 
 use core::fmt;
 use std::prelude::v1::*;
@@ -23,7 +23,7 @@ use crate::{
 /// A partition that is to be made.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NewPartition {
-    /// What asks for it, with the supplement that is merged into it.
+    /// The definition, with the supplement that is merged into it.
     pub definition: Definition,
     /// The place of its definition among all.
     pub position: usize,
@@ -33,11 +33,11 @@ pub struct NewPartition {
     pub first: Lba,
     /// Its last block, which belongs to it.
     pub last: Lba,
-    /// Where it begins.
+    /// The start.
     pub offset: Bytes,
-    /// How long it is.
+    /// The length.
     pub length: Bytes,
-    /// What stays free behind it.
+    /// The free space behind it.
     pub padding: Bytes,
     /// Its type.
     pub type_guid: Uuid,
@@ -53,45 +53,45 @@ pub struct NewPartition {
     pub luks_uuid: Uuid,
 }
 
-/// A partition that exists, and that a definition means. Nothing but its type says so: it may have been made by somebody
-/// else for something else.
+/// An existing partition that a definition matches. Only its type says so: it may have been made by another program for
+/// another purpose.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Adopted {
-    /// What means it, with the supplement that is merged into it.
+    /// The definition, with the supplement that is merged into it.
     pub definition: Definition,
     /// The place of its definition among all.
     pub position: usize,
     /// Its entry in the table.
     pub number: PartitionNumber,
-    /// How many partitions of its type come before it in the table; as many definitions of that type come before.
+    /// The number of partitions of its type before it in the table; as many definitions of that type come before.
     pub earlier: usize,
-    /// Where it begins.
+    /// The start.
     pub offset: Bytes,
-    /// How long it is.
+    /// The length.
     pub length: Bytes,
-    /// How long it is to be: never less.
+    /// The new length: never less.
     pub new_length: Bytes,
-    /// What is free behind it, and what is to stay free.
+    /// The free space behind it, and the space that is to stay free.
     pub padding: (Bytes, Bytes),
-    /// Its identity, which it gets only if it has none.
+    /// Its identity, which is written only if it has none.
     pub guid: Uuid,
-    /// Whether it has no identity yet.
+    /// True when it has no identity yet.
     pub guid_is_new: bool,
-    /// Its label, which it gets only if it has none.
+    /// Its label, which is written only if it has none.
     pub label: String,
-    /// Whether it has no label yet.
+    /// True when it has no label yet.
     pub label_is_new: bool,
 }
 
 impl Adopted {
-    /// Whether it gets larger.
+    /// Returns true when it gets larger.
     pub fn grows(&self) -> bool {
         self.new_length > self.length
     }
 }
 
 impl fmt::Display for Adopted {
-    /// What was adopted and why, for the log.
+    /// The definition that was adopted and the reason, for the log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { number, definition, earlier, length, .. } = self;
         let identifier = Identifier(definition.type_guid);
@@ -110,17 +110,17 @@ impl fmt::Display for Adopted {
 pub struct Foreign {
     /// Its entry in the table.
     pub partition: Partition,
-    /// Where it begins.
+    /// The start.
     pub offset: Bytes,
-    /// How long it is.
+    /// The length.
     pub length: Bytes,
-    /// What is free behind it, and what is to stay free.
+    /// The free space behind it, and the space that is to stay free.
     pub padding: (Bytes, Bytes),
     /// The place of the definition that meant it until it could not grow; None when there was none.
     pub position: Option<usize>,
 }
 
-/// Why a definition is not carried out.
+/// The reason why a definition is not carried out.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Reason {
     /// Not all fit, and its Priority= lets it go.
@@ -134,9 +134,9 @@ pub enum Reason {
 /// A definition that is not carried out.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Dropped {
-    /// What it says.
+    /// The definition.
     pub definition: Definition,
-    /// Why not.
+    /// The reason.
     pub reason: Reason,
 }
 
@@ -153,23 +153,24 @@ impl fmt::Display for Dropped {
     }
 }
 
-/// What is to be done to a disk.
+/// The changes to a disk.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Plan {
     /// The partitions to make, in the order of their definitions.
     pub new: Vec<NewPartition>,
     /// The definitions whose partition exists, in their order.
     pub adopted: Vec<Adopted>,
-    /// The partitions that nobody defines, by number.
+    /// The partitions without a definition, by number.
     pub foreign: Vec<Foreign>,
     /// The definitions that are not carried out.
     pub dropped: Vec<Dropped>,
-    /// The GUID of the disk whose table is to be made; None when there is one. Set by who plans for a disk without.
+    /// The GUID of the disk for a new table; None when the disk has a table. Set by the caller for a disk without one.
     pub table: Option<Uuid>,
 }
 
 impl Plan {
-    /// Whether anything is to be written. A partition without label or identity alone is no reason, as in systemd.
+    /// Returns true when anything is to be written. A partition without label or identity alone does not count, as in
+    /// systemd.
     pub fn changes(&self) -> bool {
         self.table.is_some() || !self.new.is_empty() || self.grown().next().is_some()
     }
@@ -190,7 +191,7 @@ impl Plan {
 pub fn plan(definitions: &[Definition], layout: &Layout, seed: Uuid) -> Result<Plan, RepartError> {
     let mut elements = Elements::new(definitions, layout);
     let mut areas = Areas::new(&mut elements, layout);
-    // Named before anything is left out: also what is left out takes part in being unique.
+    // Named before any element is left out: those that are left out also take part in being unique.
     let names = name(&elements, layout, seed);
     areas.fit(&mut elements).map_err(|lack| no_space(&elements, lack))?;
     let merged: Vec<usize> = (0..elements.list.len()).filter(|index| elements.is_merged(*index)).collect();
@@ -213,7 +214,7 @@ pub fn least_disk(definitions: &[Definition], layout: &Layout) -> Bytes {
     }))
 }
 
-/// What systemd-repart counts for the tables and the alignment of the first partition.
+/// The space that systemd-repart reserves for the tables and the alignment of the first partition.
 const GPT_METADATA: u64 = 1044 * Bytes::KIB;
 
 fn no_space(elements: &Elements<'_>, lack: Lack) -> RepartError {
@@ -235,7 +236,7 @@ fn free_numbers(layout: &Layout) -> impl Iterator<Item = u32> {
 fn name(elements: &Elements<'_>, layout: &Layout, seed: Uuid) -> Vec<(String, Uuid)> {
     let mut names: Vec<(String, Uuid)> = Vec::with_capacity(elements.list.len());
     let current = |element: &Element<'_>| layout.partitions.get(element.existing?.index);
-    // What others have or were told to have.
+    // The UUIDs that other partitions have or will get.
     let mut taken: Vec<Uuid> = layout.partitions.iter().map(|partition| partition.guid).collect();
     taken.extend(elements.list.iter().filter_map(|element| element.definition?.uuid));
     for (index, element) in elements.list.iter().enumerate() {

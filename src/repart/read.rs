@@ -14,12 +14,12 @@ use rustix::{
 
 use super::{Definitions, Reading, RepartError, Source};
 
-/// Where definitions lie, the first directory first: a file there hides those of the same name further on.
+/// The directories of definitions, the first one first: a file there hides those of the same name further on.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Search {
     /// Absolute paths below the root directory.
     pub directories: Vec<String>,
-    /// What stands before them for whoever reads a path: where the root directory is.
+    /// The prefix of paths for readers: the path of the root directory.
     pub prefix: String,
 }
 
@@ -34,16 +34,16 @@ impl Search {
 
 /// No definition file is anywhere near this long.
 const MAX_LENGTH: u64 = 1 << 20;
-/// Nobody has this many files in one directory.
+/// The largest number of files that is accepted in one directory.
 const MOST_FILES: usize = 10_000;
 
 impl Definitions {
-    /// Reads all `*.conf` files, with their drop-ins, of the directories of `search` below `root`. Links are resolved as if
-    /// `root` were the root directory. A link to /dev/null or an empty file masks; drop-ins (`NAME.conf.d/*.conf`) hide
-    /// each other in the same way.
+    /// Reads all `*.conf` files, with their drop-ins, of the directories of `search` below `root`. Links are resolved
+    /// as if `root` were the root directory. A link to /dev/null or an empty file masks; drop-ins
+    /// (`NAME.conf.d/*.conf`) hide each other in the same way.
     ///
     /// # Errors
-    /// A directory or file that is there and cannot be read, and whatever [`Definitions::parse`] refuses.
+    /// A directory or file that exists and cannot be read, and the errors of [`Definitions::parse`].
     pub fn read(root: BorrowedFd<'_>, search: &Search, reading: Reading<'_>) -> Result<Self, RepartError> {
         let mut sources: BTreeMap<String, Source> = BTreeMap::new();
         for directory in &search.directories {
@@ -68,7 +68,7 @@ impl Definitions {
     }
 }
 
-/// Name and text of every `*.conf` in a directory, by name. A directory that is not there has none.
+/// Name and text of every `*.conf` in a directory, by name. Empty for a missing directory.
 fn texts(root: BorrowedFd<'_>, directory: &str) -> Result<BTreeMap<String, String>, RepartError> {
     let unreadable = |path: &str, reason: String| RepartError::Unreadable { path: path.into(), reason };
     let handle = match open(root, directory, OFlags::DIRECTORY) {

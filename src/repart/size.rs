@@ -3,7 +3,7 @@
 /// Letters, and the powers of two that they stand for.
 type Units = &'static [(&'static str, u32)];
 
-/// What stands behind a number, largest first: a sum such as `1G 512M` has them in this order.
+/// The suffixes of a number, largest first: a sum such as `1G 512M` has them in this order.
 const UNITS: Units = &[("E", 60), ("P", 50), ("T", 40), ("G", 30), ("M", 20), ("K", 10), ("B", 0), ("", 0)];
 
 /// Parses a size in bytes: a number with an optional fraction and an optional unit (B, K, M, G, T, P, E, base 1024), or a
@@ -22,7 +22,7 @@ pub fn parse(text: &str) -> Option<u64> {
     }
 }
 
-/// The first term, what stands behind it, and the units that may follow.
+/// The first term, the text behind it, and the units that may follow.
 fn term(text: &str, units: Units) -> Option<(u64, &str, Units)> {
     let (whole, rest) = digits(text);
     let (fraction, rest) = rest.strip_prefix('.').map_or(("", rest), digits);

@@ -1,5 +1,5 @@
-//! What a new file system is to say about the place that it was made for (`AddValidateFS=`, as systemd-repart 258 carries it
-//! out): the attributes that [`crate::disk::validatefs`] checks.
+//! The attributes by which a new file system names the place that it was made for (`AddValidateFS=`, as systemd-repart
+//! 258 carries it out): [`crate::disk::validatefs`] checks them.
 
 use std::prelude::v1::*;
 
