@@ -34,7 +34,7 @@ enum What {
     Mkfs(mkfs::Args),
     /// See how /etc of a root follows the factory of a /usr, or make it follow.
     Etc(etc::Args),
-    /// Show what the first boot would do to an image, and change nothing.
+    /// Show the changes that the first boot would make to an image, and make none
     Plan(plan::Args),
     /// Make, open, inspect and change LUKS2 volumes.
     Luks(luks::Args),
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The exit status of a subcommand; a failure is said in one line.
+/// The exit status of a subcommand; a failure is printed in one line.
 fn end(result: Result<(), impl std::fmt::Display>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -18,7 +18,7 @@ use super::{
 /// The largest file that is read, in bytes.
 const LARGEST: u64 = 4 << 20;
 
-/// Where lines come from.
+/// The source of lines.
 #[derive(Clone, Copy)]
 pub struct Source<'a> {
     /// The root whose search path counts.
@@ -36,7 +36,7 @@ pub fn system(kind: &str) -> Vec<String> {
     DIRECTORIES.iter().map(|directory| format!("{directory}/{kind}")).collect()
 }
 
-/// What is read next.
+/// The file or directory that is read next.
 pub enum Piece {
     /// All words.
     Words,
@@ -98,7 +98,7 @@ impl Source<'_> {
     /// Prints the search path's files; `tldr` leaves comments and empty lines out.
     ///
     /// # Errors
-    /// One line that says what failed; `failed` words that of a directory.
+    /// One line that names the step that failed; `failed` words that of a directory.
     pub fn cat(&self, tldr: bool, failed: impl FnOnce(SearchError) -> String) -> Result<(), String> {
         let mut files = Vec::new();
         for found in self.files().map_err(failed)? {
@@ -126,8 +126,8 @@ fn read(file: impl io::Read) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Puts a path, there or not, where its name and directory have it (`--replace=`): it takes the place of a weaker file of its name, and
-/// has none beside a stronger one.
+/// Puts a path, existing or not, at the place of its name and directory (`--replace=`): it takes the place of a weaker
+/// file of its name, and is left out beside a stronger one.
 fn insert(files: &mut Vec<Found>, path: &str, directories: &[String]) {
     let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
     let rank = |path: &str| {

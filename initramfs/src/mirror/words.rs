@@ -1,5 +1,5 @@
-//! The command line as getopt_long(3) reads it, over clap: options may be cut short and repeated, the last one counts, and what
-//! is wrong is said in glibc's words with exit status 1.
+//! The command line as getopt_long(3) reads it, over clap: options may be cut short and repeated, the last one counts,
+//! and errors have glibc's words and exit status 1.
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -8,11 +8,11 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-/// Reads the words; the first is the program's name. A parser derives from clap, with `disable_help_flag` and `disable_version_flag`:
-/// both are options of the mirror's own.
+/// Reads the words; the first is the program's name. A parser derives from clap, with `disable_help_flag` and
+/// `disable_version_flag`: both are options of the mirror's own.
 ///
 /// # Errors
-/// What the process ends with; the reason has been said.
+/// The exit status of the process; the reason has been printed.
 pub fn parse<P: Parser>(words: Vec<OsString>) -> Result<P, ExitCode> {
     let name = words.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     read(words.into_iter().skip(1)).map_err(|error| {
@@ -26,7 +26,7 @@ fn read<P: Parser>(words: impl Iterator<Item = OsString>) -> Result<P, clap::Err
     P::from_arg_matches(&command.try_get_matches_from(words)?)
 }
 
-/// What glibc would say.
+/// The sentence that glibc would print.
 fn sentence(error: &clap::Error) -> String {
     let word = |kind| match error.get(kind) {
         Some(ContextValue::String(word)) => word.clone(),

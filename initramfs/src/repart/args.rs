@@ -1,4 +1,4 @@
-//! The command line of systemd-repart 257: words, then what they mean together.
+//! The command line of systemd-repart 257: words, then their meaning together.
 
 use std::{
     ffi::OsString,
@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use super::Failure;
 
-/// The words. What only an image builder needs (`--split`, `--private-key`, `--make-ddi`, `--generate-fstab`, ...) is unknown.
+/// The words. Options that only an image builder needs (`--split`, `--private-key`, `--make-ddi`, `--generate-fstab`,
+/// ...) are unknown.
 #[derive(Parser, Debug)]
 #[command(name = "systemd-repart", disable_help_flag = true, disable_version_flag = true)]
 pub struct Words {
@@ -70,7 +71,7 @@ pub struct Words {
     devices: Vec<OsString>,
 }
 
-/// What to do with a disk that has no partition table, or has one.
+/// The policy for a disk with or without a partition table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Empty {
     /// Without a table nothing is done.
@@ -79,34 +80,34 @@ pub enum Empty {
     Allow,
     /// With a table nothing is done.
     Require,
-    /// A table is made whatever there is.
+    /// A table is made over any content.
     Force,
     /// The file is made as well.
     Create,
 }
 
 impl Empty {
-    /// Whether what the disk holds is of no interest.
+    /// Returns true when the content of the disk is discarded.
     pub fn starts_over(self) -> bool {
         matches!(self, Self::Require | Self::Force | Self::Create)
     }
 }
 
-/// How large the file is to be.
+/// The size of the file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Size {
     /// As it is.
     Keep,
     /// At least so many bytes.
     Least(u64),
-    /// As small as what is defined.
+    /// As small as the definitions allow.
     Auto,
 }
 
-/// Where UUIDs come from.
+/// The source of UUIDs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Seed {
-    /// The machine id of the root that is worked on; random when it has none.
+    /// The machine id of the root directory; random when it is missing.
     Machine,
     /// Chance.
     Random,
@@ -114,7 +115,7 @@ pub enum Seed {
     Fixed(Uuid),
 }
 
-/// How the plan is shown.
+/// The form in which the plan is shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Json {
     /// As a table.
@@ -150,10 +151,10 @@ pub struct Choices {
     pub definitions: Vec<PathBuf>,
     pub root: Option<PathBuf>,
     pub image: Option<PathBuf>,
-    /// Whether the table is shown; None when that depends on who reads.
+    /// True when the table is shown; None when that depends on the output.
     pub pretty: Option<bool>,
     pub json: Json,
-    /// Whether tables have a first and a last line.
+    /// True when tables have a first and a last line.
     pub legend: bool,
     pub key_file: Option<PathBuf>,
     pub factory_reset: bool,
@@ -180,7 +181,7 @@ impl Types {
 }
 
 impl Choices {
-    /// What it takes to read the table of a disk.
+    /// The choices that read the table of a disk.
     pub fn reading(node: &Path) -> Self {
         Self {
             node: Some(node.to_owned()),

@@ -25,7 +25,7 @@ pub fn list() -> Vec<(PathBuf, Vec<PathBuf>)> {
     devices
 }
 
-/// Whether the kernel looks for partitions on it: not on a partition, not where it was told not to
+/// Returns true when the kernel looks for partitions on it: not on a partition, not on a device for which that is off
 /// (Documentation/ABI/stable/sysfs-block: `ext_range` is the number of minors for them; 1 for a device without).
 fn has_partitions(name: &str) -> bool {
     let attribute = |attribute: &str| {

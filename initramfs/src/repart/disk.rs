@@ -20,7 +20,7 @@ use super::{
     args::{Choices, Empty},
 };
 
-/// How long another's lock is waited for.
+/// The time that a lock of another process is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// An open disk, locked against udev and other tools.
@@ -59,7 +59,7 @@ impl Disk {
         Ok(disk)
     }
 
-    /// Opens a disk to copy from. It may be the very one that is worked on, and locked.
+    /// Opens a disk to copy from. It may be the target disk itself, which is locked.
     pub fn source(path: &Path) -> Result<Self, Failure> {
         let choices = Choices::reading(path);
         let mut disk = Self::unlocked(path, &choices)?;
@@ -84,7 +84,7 @@ impl Disk {
             let file = options.open(&path).map_err(|error| failure("open", error))?;
             (path, file)
         };
-        // From here on a file of ours goes again when something fails.
+        // From here on a file that was made here is removed when something fails.
         let mut disk = Self { file, path, is_device: false, made, size: 0, block_size: 512 };
         let metadata = disk.file.metadata().map_err(|error| failure("open", error))?;
         disk.is_device = metadata.file_type().is_block_device();
@@ -153,7 +153,7 @@ impl Disk {
         Ok(true)
     }
 
-    /// Reads as the disk will be: what the file lacks of its planned size is zeroes.
+    /// Reads as the disk will be: the part of the planned size beyond the file is zeroes.
     fn read_planned(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         let there = if self.is_device { self.size } else { self.file.metadata()?.len() };
         let part = usize::try_from(there.saturating_sub(offset)).unwrap_or(usize::MAX).min(buffer.len());
@@ -180,7 +180,7 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         if self.made {
-            // Whoever sees the failure sees the file as well.
+            // The message of the failure names the file as well.
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -203,7 +203,8 @@ fn whole(path: &Path) -> std::io::Result<PathBuf> {
     }
 }
 
-/// The kernel's name of the disk that a block device is on, through device mappings; None for one that is on no disk.
+/// The kernel's name of the disk that a block device is on, through device mappings; None for a device that is not on a
+/// disk.
 pub fn disk_of(number: u64) -> std::io::Result<Option<String>> {
     let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
     if major == 0 {

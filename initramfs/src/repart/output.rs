@@ -1,4 +1,5 @@
-//! The plan as systemd-repart shows it: rows in the order of definitions, then what nobody defined, as JSON or as a table.
+//! The plan as systemd-repart shows it: rows in the order of definitions, then partitions without a definition, as JSON
+//! or as a table.
 
 use std::{fmt::Write as _, path::Path};
 
@@ -24,14 +25,14 @@ pub struct Row {
     drop_ins: Option<Vec<String>>,
 }
 
-/// How to show it.
+/// The style of the output.
 #[derive(Clone, Copy)]
 pub struct Style {
     pub json: Json,
     pub legend: bool,
-    /// Whether everything is shown, as systemd-repart does when it logs for debugging.
+    /// True when everything is shown, as by systemd-repart when it logs for debugging.
     pub debug: bool,
-    /// Whether characters beyond ASCII may be used.
+    /// True when characters beyond ASCII may be used.
     pub unicode: bool,
     /// The width of the terminal in characters.
     pub columns: usize,
@@ -198,7 +199,7 @@ impl Row {
     }
 }
 
-/// `10M`, `10M -> 20M`, or `-> 20M` where there was nothing.
+/// `10M`, `10M -> 20M`, or `-> 20M` for a new one.
 fn change(old: Option<u64>, new: u64, style: Style) -> String {
     let arrow = if style.unicode { "→" } else { "->" };
     match old {
@@ -291,7 +292,7 @@ pub fn bar(rows: &[Row], total: u64, style: Style) -> String {
     }
     let mut text = format!(" {}\n", line.into_iter().collect::<String>());
     let starts: Vec<usize> = rows.iter().map(|row| place(row.offset)).collect();
-    // From the last to the first: each gets a line of its own, crossed by those that are still to come.
+    // From the last to the first: each gets a line, crossed by those that are still to come.
     for (named, row) in rows.iter().enumerate().rev() {
         let mut cells: Vec<(usize, String)> = Vec::new();
         for (start, _) in starts.iter().zip(rows).take(named) {

@@ -1,9 +1,10 @@
-//! What the C library's name services know on this machine.
+//! The users and groups that the C library's name services know on this machine.
 
 use hermetic_init::sysusers::allocate;
 use nix::unistd::{Gid, Group, Uid, User};
 
-/// The C library's name services: files, LDAP, systemd's dynamic users. What cannot be asked is taken to know nobody.
+/// The C library's name services: files, LDAP, systemd's dynamic users. A service that cannot be asked is taken to have
+/// no entries.
 pub(super) struct NameService;
 
 impl allocate::NameService for NameService {

@@ -1,4 +1,4 @@
-//! Which lines count, and what is told of them.
+//! The lines that count, and the messages about them.
 
 use std::{collections::BTreeMap, os::unix::ffi::OsStrExt as _};
 
@@ -10,10 +10,10 @@ use crate::mirror::{
     source::{self, Piece},
 };
 
-/// How messages name a word that is a line itself.
+/// The name in messages of a word that is a line itself.
 const ARGUMENT: &str = "(argument)";
 
-/// Where definitions come from.
+/// The source of definitions.
 pub(super) struct Source<'a> {
     pub files: source::Source<'a>,
     pub facts: &'a Facts,
@@ -23,10 +23,11 @@ pub(super) struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Reads all that counts. A wrong line of the search path is passed over, one of the words is the end.
+    /// Reads all that counts. A wrong line of the search path is passed over, a wrong word of the command line is an
+    /// error.
     ///
     /// # Errors
-    /// Why nothing is to be done; empty if a message of the definitions says it.
+    /// The reason why nothing is to be done; empty if a message of the definitions says it.
     pub fn read(&self, definitions: &mut Definitions) -> Result<(), String> {
         let root = self.files.root;
         for piece in self.files.pieces().map_err(|error| failure(root, error.into()))? {

@@ -1,4 +1,4 @@
-//! What specifiers and names stand for on this machine.
+//! The values of specifiers and names on this machine.
 
 use std::{env, fs};
 
@@ -9,7 +9,7 @@ use crate::mirror::{
     root::Root,
 };
 
-/// The values of specifiers. As the original: the root says who it is and what runs in it, the machine the rest.
+/// The values of specifiers. As in the original: identity and system come from the root, the rest from the machine.
 pub(super) fn specifiers(root: &Root, is_user: bool) -> Specifiers {
     let tmp = temporary().filter(|_| root.is_own());
     let mut specifiers = Specifiers { home: home(), ..Specifiers::of_system(facts(root)) };
@@ -60,7 +60,7 @@ pub(super) fn home() -> Option<String> {
     })
 }
 
-/// Where the environment wants temporary files (systemd: `tmp_dir`).
+/// The directory for temporary files by the environment (systemd: `tmp_dir`).
 fn temporary() -> Option<String> {
     let named = ["TMPDIR", "TEMP", "TMP"].iter().find_map(|name| env::var(name).ok());
     named.filter(|path| path.starts_with('/') && fs::metadata(path).is_ok_and(|found| found.is_dir()))
