@@ -6,6 +6,7 @@
 //! | [`arrange`] | sorting, compiled once |
 //! | [`writes`] | what is to be written to a disk, as a value: writes, zeroes, barriers |
 //! | [`secret`] | keys and passphrases: wiped on drop, never printed |
+//! | [`os_release`] | who a /usr says it is |
 //! | [`config`] | kernel command line and credentials → one checked `Config` |
 //! | [`disk`] | GPT, discoverable partition types, superblock probing |
 //! | [`verity`] | dm-verity superblock and table |
@@ -36,6 +37,7 @@ pub mod etc;
 pub mod fragments;
 pub mod luks;
 pub mod mkfs;
+pub mod os_release;
 #[cfg(feature = "std")]
 pub mod populate;
 pub mod repart;

@@ -19,6 +19,7 @@ use hermetic_init::{
         tree::Tree,
     },
     fragments::{Facts, facts},
+    os_release::OsRelease,
     sysusers::{self, Flush, Level},
     verity::RootHash,
 };
@@ -172,7 +173,7 @@ fn follow_usr(open: &Open) -> Result<String, String> {
     };
     let facts = Facts {
         architecture: Some(facts::architecture(std::env::consts::ARCH).into()),
-        os_release: open.os_release.as_deref().map(facts::parse_os_release),
+        os_release: open.os_release.as_deref().map(OsRelease::parse),
         ..Facts::default()
     };
     let days = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() / 86_400);

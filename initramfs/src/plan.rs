@@ -17,6 +17,7 @@ use hermetic_init::{
         types::{self, Role},
     },
     fragments::{Facts, facts},
+    os_release::OsRelease,
     repart::{self, CopyBlocks, Definition, Definitions, Maker, Plan, Reading, Search},
     units::Bytes,
 };
@@ -199,7 +200,7 @@ fn definitions(args: &Args) -> Result<Definitions, Failure> {
     let facts = Facts {
         machine_id: args.machine_id.map(|id| id.simple().to_string()),
         architecture: Some(facts::architecture(std::env::consts::ARCH).into()),
-        os_release: os_release.as_deref().map(facts::parse_os_release),
+        os_release: os_release.as_deref().map(OsRelease::parse),
         ..Facts::default()
     };
     Ok(Definitions::read(root.as_fd(), &search, Reading::new(&facts))?)

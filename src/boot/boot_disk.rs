@@ -8,9 +8,9 @@ use super::{
     failure::{Failure, OrFail},
 };
 use crate::{
-    config::OsRelease,
     disk::slot::{Choice, Slot, has_version, select_usr},
     info, notice,
+    os_release::OsRelease,
     sys::{block::BlockDevice, efi},
     verity::RootHash,
 };

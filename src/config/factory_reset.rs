@@ -8,7 +8,8 @@ use std::prelude::v1::*;
 
 use serde_json::Value;
 
-use super::{OsRelease, cmdline::boolean};
+use super::cmdline::boolean;
+use crate::os_release::OsRelease;
 
 /// The variable of systemd up to 257: a boolean.
 pub const FLAG: &str = "FactoryReset";

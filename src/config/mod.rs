@@ -1,11 +1,11 @@
-//! The kernel command line, the EFI options and os-release → one checked [`Config`].
+//! The kernel command line and the EFI options → one checked [`Config`].
 //!
 //! In two stages: `raw` finds the last word of every kind, `decide` judges those that won. A word of policy that is not
 //! understood or cannot be carried out refuses, before anything is touched; a word that is not ours is left to the
 //! kernel and to systemd.
 //!
 //! References: kernel-command-line(7), systemd-fstab-generator(8), systemd-gpt-auto-generator(8),
-//! systemd-veritysetup-generator(8), systemd-cryptsetup-generator(8), systemd.image-policy(7), os-release(5).
+//! systemd-veritysetup-generator(8), systemd-cryptsetup-generator(8), systemd.image-policy(7).
 
 use core::time::Duration;
 use std::prelude::v1::*;
@@ -19,7 +19,6 @@ pub mod factory_reset;
 pub mod image_policy;
 mod luks;
 pub mod options;
-pub mod os_release;
 mod raw;
 
 #[cfg(test)]
@@ -29,7 +28,6 @@ pub use device_spec::DeviceSpec;
 pub use error::{ConfigError, Warning};
 pub use image_policy::{ImagePolicy, PartitionPolicy, Uses};
 pub use luks::{Luks, VolumeOptions};
-pub use os_release::OsRelease;
 
 use crate::{etc::Strategy, tpm::PcrMask, verity::RootHash};
 

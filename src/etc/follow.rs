@@ -23,7 +23,7 @@ use super::{
     scan::scan,
     store::{self, Kept},
 };
-use crate::{config::OsRelease, verity::RootHash};
+use crate::{os_release::OsRelease, verity::RootHash};
 
 /// The stamps of systemd-update-done: without them, units with `ConditionNeedsUpdate=` run.
 const STAMPS: [&str; 2] = ["etc/.updated", "var/.updated"];

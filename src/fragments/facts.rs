@@ -1,8 +1,9 @@
 //! The machine's facts, and the specifiers that stand for them in a definition (sysusers.d(5), "Specifiers").
 
-use std::{collections::BTreeMap, prelude::v1::*};
-
 use core::fmt;
+use std::prelude::v1::*;
+
+use crate::os_release::OsRelease;
 
 /// What specifiers expand to. What is None is not known, and a line that asks for it is an error.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -19,8 +20,8 @@ pub struct Facts {
     pub pretty_hostname: Option<String>,
     /// `%a`: in systemd's spelling, see [`architecture`].
     pub architecture: Option<String>,
-    /// The fields of os-release for `%A %B %M %o %w %W`; a field that is not in it is empty.
-    pub os_release: Option<BTreeMap<String, String>>,
+    /// os-release for `%A %B %M %o %w %W`; a field that is not in it is empty.
+    pub os_release: Option<OsRelease>,
 }
 
 /// The longest expansion that is accepted, in bytes; names and paths have tighter limits of their own.
@@ -94,9 +95,7 @@ impl Facts {
     /// # Errors
     /// It is unknown or has no value.
     pub fn value(&self, letter: char) -> Result<&str, ExpandError> {
-        let os_release = |field: &str| {
-            self.os_release.as_ref().map(|fields| fields.get(field).map(String::as_str).unwrap_or_default())
-        };
+        let os_release = |field: &str| Some(self.os_release.as_ref()?.value(field));
         let short = || self.hostname.as_deref().map(|name| name.split('.').next().unwrap_or(name));
         match letter {
             'a' => self.architecture.as_deref(),
@@ -132,31 +131,6 @@ pub fn architecture(machine: &str) -> &str {
     }
 }
 
-/// Reads os-release(5): assignments of a shell, `NAME=value`, with either kind of quotes and with backslashes. What is
-/// no assignment is passed over, as systemd does.
-pub fn parse_os_release(text: &str) -> BTreeMap<String, String> {
-    let mut fields = BTreeMap::new();
-    for line in text.lines().map(str::trim) {
-        let Some((name, value)) = line.split_once('=') else { continue };
-        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-            continue;
-        }
-        let mut plain = String::new();
-        let mut quote = None;
-        let mut characters = value.chars();
-        while let Some(character) = characters.next() {
-            match (quote, character) {
-                (Some('\''), '\'') | (Some('"'), '"') => quote = None,
-                (None, '\'' | '"') => quote = Some(character),
-                (None | Some('"'), '\\') => plain.extend(characters.next()),
-                _ => plain.push(character),
-            }
-        }
-        fields.insert(name.to_owned(), plain);
-    }
-    fields
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,7 +139,7 @@ mod tests {
     fn specifiers_expand() {
         let facts = Facts {
             hostname: Some("host.example".to_owned()),
-            os_release: Some(parse_os_release(
+            os_release: Some(OsRelease::parse(
                 "ID=debian\nVERSION_ID=\"13\"\n# x\nNAME='De bian'\nBAD LINE=1\n",
             )),
             ..Facts::default()

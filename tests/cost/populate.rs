@@ -22,6 +22,7 @@ use hermetic_init::{
         tree::Tree,
     },
     fragments::{Facts, facts},
+    os_release::OsRelease,
     sys::clock,
     sysusers::{self, Flush, Options},
 };
@@ -58,7 +59,7 @@ fn populate(root: &Path, usr: &Path) -> Result<(), Box<dyn Error>> {
     let id = MachineId::from_random([7; 16]);
     let facts = Facts {
         machine_id: Some(id.line().trim_end().to_owned()),
-        os_release: Some(facts::parse_os_release(&os_release)),
+        os_release: Some(OsRelease::parse(&os_release)),
         ..Facts::default()
     };
     let today = u32::try_from(clock::unix_seconds() / 86_400)?;

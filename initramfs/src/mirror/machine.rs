@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, env, fs, io::Read as _};
 
-use hermetic_init::fragments::{Facts, facts};
+use hermetic_init::{
+    fragments::{Facts, facts},
+    os_release::OsRelease,
+};
 
 use super::root::Root;
 
@@ -16,15 +19,15 @@ pub fn facts(root: &Root) -> Facts {
     let is_id = |id: &String| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
     let uname = rustix::system::uname();
     let machine_info = fs::read_to_string("/etc/machine-info").ok();
-    let pretty = machine_info.and_then(|text| facts::parse_os_release(&text).remove("PRETTY_HOSTNAME"));
+    let pretty = machine_info.as_deref().map(OsRelease::parse);
     Facts {
         machine_id: text(root, "/etc/machine-id").map(|id| id.trim().to_ascii_lowercase()).filter(is_id),
         boot_id: here("/proc/sys/kernel/random/boot_id").map(|id| id.replace('-', "")),
         kernel_release: uname.release().to_str().ok().map(Into::into),
         hostname: uname.nodename().to_str().ok().map(Into::into),
-        pretty_hostname: pretty.filter(|name| !name.is_empty()),
+        pretty_hostname: pretty.and_then(|info| Some(info.get("PRETTY_HOSTNAME")?.to_owned())),
         architecture: Some(facts::architecture(env::consts::ARCH).to_owned()),
-        os_release: os_release.as_deref().map(facts::parse_os_release),
+        os_release: os_release.as_deref().map(OsRelease::parse),
     }
 }
 

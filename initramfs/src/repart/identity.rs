@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path};
 
-use hermetic_init::fragments::{Facts, facts};
+use hermetic_init::{
+    fragments::{Facts, facts},
+    os_release::OsRelease,
+};
 use rustix::rand::{GetRandomFlags, getrandom};
 use uuid::{Builder, Uuid};
 
@@ -68,6 +71,6 @@ pub fn known(choices: &Choices) -> Facts {
         hostname: own(uname.nodename()),
         pretty_hostname: None,
         architecture,
-        os_release: os_release.as_deref().map(facts::parse_os_release),
+        os_release: os_release.as_deref().map(OsRelease::parse),
     }
 }

@@ -5,6 +5,7 @@
 //! | file | what belongs there |
 //! |---|---|
 //! | [`bench`] | the two roots, and comparing them |
+//! | [`os_release`] | what os-release says, however it is quoted |
 //! | [`random`] | a thousand files that nobody thought of |
 //! | [`packages`] | what Debian's packages ship |
 //! | [`safety`] | what users could put in the way |
@@ -14,6 +15,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod bench;
+mod os_release;
 mod packages;
 mod random;
 mod safety;

@@ -10,6 +10,7 @@ use crate::{
     },
     etc::{machine_id::MachineId, tree::Tree},
     fragments::{Facts, facts},
+    os_release::OsRelease,
     sys::{attribute, clock},
     sysusers::{self, Flush, Level},
     warning,
@@ -52,6 +53,6 @@ pub fn facts_of(usr: BorrowedFd<'_>, id: Option<MachineId>) -> Facts {
         hostname: None,
         pretty_hostname: None,
         architecture: Some(facts::architecture(std::env::consts::ARCH).into()),
-        os_release: os_release(usr).as_deref().map(facts::parse_os_release),
+        os_release: os_release(usr).as_deref().map(OsRelease::parse),
     }
 }

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     config::{
-        Config, OsRelease,
+        Config,
         factory_reset::{Asked, FLAG, REQUEST, Reset},
     },
     disk::{
@@ -33,6 +33,7 @@ use crate::{
         types::{self, Role},
     },
     notice,
+    os_release::OsRelease,
     repart::{self, Definition, Maker},
     sys::{
         attribute,
