@@ -16,6 +16,7 @@ use core::fmt;
 use std::prelude::v1::*;
 
 use super::entry::{ancestry, is_path};
+use crate::glob::{self, Flags};
 
 /// What is done with the factory's files.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -122,7 +123,8 @@ impl Rules {
         if OF_THE_MACHINE.contains(&path) {
             return Strategy::None;
         }
-        let named = |pattern: &[u8]| ancestry(path).any(|path| matches(pattern, path));
+        let named =
+            |pattern: &[u8]| ancestry(path).any(|path| glob::matches(pattern, path, Flags::PLAIN_PATH));
         match self.exceptions.iter().rev().find(|(pattern, _)| named(pattern)) {
             Some((_, strategy)) => *strategy,
             // tmpfiles.d says which links there are; those of whole directories would make /etc read-only.
@@ -150,38 +152,6 @@ fn exception(line: &[u8]) -> Result<(Vec<u8>, Strategy), &'static str> {
     }
     let strategy = core::str::from_utf8(strategy).ok().and_then(Strategy::parse);
     Ok((pattern.to_vec(), strategy.ok_or("the strategy is none of track, copy, symlink, none")?))
-}
-
-/// Whether a pattern matches a whole path. A star takes the shortest text that lets the rest match, so that only the last
-/// star is ever tried again: the time is that of the product of both lengths.
-fn matches(pattern: &[u8], path: &[u8]) -> bool {
-    let (mut pattern, mut path) = (pattern, path);
-    let mut retry: Option<(&[u8], &[u8])> = None;
-    loop {
-        match (pattern.split_first(), path.split_first()) {
-            (None, None) => return true,
-            (Some((b'*', rest)), _) => {
-                retry = Some((rest, path));
-                pattern = rest;
-                continue;
-            }
-            (Some((wanted, rest)), Some((byte, after)))
-                if wanted == byte || (*wanted == b'?' && *byte != b'/') =>
-            {
-                (pattern, path) = (rest, after);
-                continue;
-            }
-            _ => {}
-        }
-        // The star takes one byte more, unless that is the end of the name.
-        match retry.and_then(|(rest, from)| Some((rest, from.split_first()?))) {
-            Some((rest, (byte, after))) if *byte != b'/' => {
-                retry = Some((rest, after));
-                (pattern, path) = (rest, after);
-            }
-            _ => return false,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -233,32 +203,7 @@ mod tests {
         );
     }
 
-    #[test]
-    fn patterns_are_those_of_a_shell() {
-        for (pattern, path, expected) in [
-            ("*", "a", true),
-            ("*", "a/b", false),
-            ("*/b", "a/b", true),
-            ("a?c", "abc", true),
-            ("a?c", "a/c", false),
-            ("*a*b", "xaxbxb", true),
-            ("*a*b", "xaxbx", false),
-            ("a*", "a", true),
-            ("a", "ab", false),
-        ] {
-            assert_eq!(matches(pattern.as_bytes(), path.as_bytes()), expected, "{pattern} {path}");
-        }
-    }
-
     proptest! {
-        #[test]
-        fn a_text_matches_itself_and_a_star(path in "[a-c/]{1,12}", at in 0usize..12) {
-            prop_assert!(matches(path.as_bytes(), path.as_bytes()));
-            let at = at.min(path.len());
-            let pattern = format!("{}*{}", &path[..at], &path[at..]);
-            prop_assert!(matches(pattern.as_bytes(), path.as_bytes()), "{}", pattern);
-        }
-
         #[test]
         fn any_text_is_rules_or_errors(text: Vec<u8>, path: Vec<u8>) {
             let mut rules = Rules::new(Strategy::Track);

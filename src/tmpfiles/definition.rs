@@ -3,14 +3,16 @@
 use std::{collections::BTreeMap, prelude::v1::*};
 
 use super::{
-    glob,
     item::Item,
     line::{Context, Line, parse},
     log::{Level, Log},
     path::{ancestors, show},
 };
-use crate::arrange::Arrange as _;
-use crate::fragments::{LineError, lines};
+use crate::{
+    arrange::Arrange as _,
+    fragments::{LineError, lines},
+    glob,
+};
 
 /// The longest line that is read, in bytes (systemd's `LONG_LINE_MAX`).
 const MAX_LINE: usize = 1 << 20;

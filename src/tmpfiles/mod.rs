@@ -14,7 +14,7 @@
 //! | [`kind`] | types of lines |
 //! | [`line`](mod@line) | one line → [`Item`] |
 //! | [`item`] | what shall be at a path |
-//! | [`specifier`], [`age`], [`acl`], [`attribute`], [`glob`], [`path`] | what stands in its columns |
+//! | [`specifier`], [`age`], [`acl`], [`attribute`], [`path`] | what stands in its columns |
 //! | [`definition`] | all lines → what is done in which order |
 //! | [`log`] | what is said |
 //! | [`root`] | what lines ask about the root: users, groups, sources, credentials (std) |
@@ -25,7 +25,6 @@ pub mod acl;
 pub mod age;
 pub mod attribute;
 pub mod definition;
-pub mod glob;
 pub mod item;
 pub mod kind;
 pub mod line;

@@ -8,15 +8,15 @@ use rustix::{
 };
 
 use super::{
-    super::{
-        glob,
-        path::{components, is_normalized, join, show},
-    },
+    super::path::{components, is_normalized, join, show},
     Applier, Done, Failed, Item, Level,
     node::READ_DIRECTORY,
 };
-use crate::arrange::Arrange as _;
-use crate::etc::tree::Last;
+use crate::{
+    arrange::Arrange as _,
+    etc::tree::Last,
+    glob::{self, Flags},
+};
 
 /// How deep a tree is descended into.
 const MAX_DEPTH: usize = 256;
@@ -148,7 +148,8 @@ impl<'a> Applier<'a> {
                     let entries = self.tree.walk(&path, Last::Kept, &mut ()).and_then(|(fd, _)| names(&fd));
                     // What cannot be read matches nothing.
                     let entries = entries.unwrap_or_default();
-                    let matching = entries.into_iter().filter(|name| glob::matches(component, name));
+                    let matching =
+                        entries.into_iter().filter(|name| glob::matches(component, name, Flags::COMPONENT));
                     deeper.extend(matching.map(|name| join(&path, &name)));
                     deeper.truncate(MAX_MATCHES);
                 }

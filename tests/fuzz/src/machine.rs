@@ -2,12 +2,8 @@
 
 use hermetic_init::{
     etc::machine_id::MachineId,
-    sys::{
-        efi,
-        module::{Modules, glob},
-        mount::Options,
-        uevent::Uevent,
-    },
+    glob::{self, Flags},
+    sys::{efi, module::Modules, mount::Options, uevent::Uevent},
 };
 use rustix::mount::MountFlags;
 
@@ -49,10 +45,18 @@ pub fn modules(data: &[u8]) {
     assert_eq!(tables.loaded(), 0);
     // The plain matcher takes the product of both lengths.
     let (pattern, device) = (&pattern[..pattern.len().min(256)], &device[..device.len().min(256)]);
-    assert_eq!(glob(pattern, device), plain_glob(pattern, device));
+    assert_eq!(glob::matches(pattern, device, Flags::NONE), plain_glob(pattern, device));
     let words: Vec<String> = text(load).split(',').map(str::to_owned).collect();
     let options = Options::parse(MountFlags::NODEV, &words);
     assert!(options.data.len() <= load.len() * 3 + words.len());
+}
+
+/// One step of a pattern.
+enum Step {
+    /// Any text.
+    Star,
+    /// One byte of a set.
+    One(Vec<u8>),
 }
 
 /// For every beginning of the pattern, which beginnings of the text it matches.
@@ -60,50 +64,102 @@ fn plain_glob(pattern: &[u8], text: &[u8]) -> bool {
     let mut matched = vec![false; text.len() + 1];
     matched[0] = true;
     let mut rest = pattern;
-    while let Some((first, mut behind)) = rest.split_first() {
+    while !rest.is_empty() {
+        let step = step(&mut rest);
         let mut next = vec![false; text.len() + 1];
-        if *first == b'*' {
-            let mut any = false;
-            for (to, from) in next.iter_mut().zip(&matched) {
-                any |= *from;
-                *to = any;
+        match step {
+            Step::Star => {
+                let mut any = false;
+                for (to, from) in next.iter_mut().zip(&matched) {
+                    any |= *from;
+                    *to = any;
+                }
             }
-        } else {
-            let mut class = None;
-            if *first == b'[' {
-                let Some(end) = behind.iter().position(|byte| *byte == b']') else {
-                    // A class without an end matches nothing.
-                    return false;
-                };
-                class = Some(&behind[..end]);
-                behind = &behind[end + 1..];
-            }
-            for (place, byte) in text.iter().enumerate() {
-                next[place + 1] = matched[place]
-                    && match class {
-                        Some(members) => is_member(members, *byte),
-                        None => *first == b'?' || first == byte,
-                    };
+            Step::One(members) => {
+                for (place, byte) in text.iter().enumerate() {
+                    next[place + 1] = matched[place] && members.contains(byte);
+                }
             }
         }
         matched = next;
-        rest = behind;
     }
     matched[text.len()]
 }
 
-fn is_member(mut members: &[u8], byte: u8) -> bool {
-    while let Some((first, rest)) = members.split_first() {
-        let (range, left) = match rest {
-            [b'-', last, left @ ..] => (*first..=*last, left),
-            _ => (*first..=*first, rest),
-        };
-        if range.contains(&byte) {
-            return true;
+fn step(rest: &mut &[u8]) -> Step {
+    let (first, behind) = (rest[0], &rest[1..]);
+    *rest = behind;
+    match (first, behind) {
+        (b'*', _) => Step::Star,
+        (b'?', _) => Step::One((0..=255).collect()),
+        (b'\\', [escaped, behind @ ..]) => {
+            *rest = behind;
+            Step::One(vec![*escaped])
         }
-        members = left;
+        // Nothing is behind it that it could take the meaning of.
+        (b'\\', []) => Step::One(Vec::new()),
+        (b'[', _) => match set(behind) {
+            Some((members, behind)) => {
+                *rest = behind;
+                Step::One(members)
+            }
+            None => Step::One(vec![b'[']),
+        },
+        (literal, _) => Step::One(vec![literal]),
     }
-    false
+}
+
+/// The bytes of a bracket expression, and what is behind it; None when it has no end or names no class.
+fn set(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let is_negated = matches!(text, [b'!' | b'^', ..]);
+    let mut rest = &text[usize::from(is_negated)..];
+    let mut members = Vec::new();
+    let mut is_first = true;
+    while is_first || rest.first() != Some(&b']') {
+        is_first = false;
+        if let Some(end) =
+            rest.strip_prefix(b"[:").and_then(|named| named.windows(2).position(|end| end == b":]"))
+        {
+            let is_member: fn(&u8) -> bool = match &rest[2..2 + end] {
+                b"alnum" => u8::is_ascii_alphanumeric,
+                b"alpha" => u8::is_ascii_alphabetic,
+                b"blank" => |byte| b" \t".contains(byte),
+                b"cntrl" => u8::is_ascii_control,
+                b"digit" => u8::is_ascii_digit,
+                b"graph" => u8::is_ascii_graphic,
+                b"lower" => u8::is_ascii_lowercase,
+                b"print" => |byte| (b' '..=b'~').contains(byte),
+                b"punct" => u8::is_ascii_punctuation,
+                b"space" => |byte| b" \t\n\x0b\x0c\r".contains(byte),
+                b"upper" => u8::is_ascii_uppercase,
+                b"xdigit" => u8::is_ascii_hexdigit,
+                _ => return None,
+            };
+            members.extend((0..=255).filter(is_member));
+            rest = &rest[end + 4..];
+            continue;
+        }
+        let low = member(&mut rest)?;
+        let mut high = low;
+        if let [b'-', next, ..] = rest
+            && *next != b']'
+        {
+            rest = &rest[1..];
+            high = member(&mut rest)?;
+        }
+        members.extend(low..=high);
+    }
+    if is_negated {
+        members = (0..=255).filter(|byte| !members.contains(byte)).collect();
+    }
+    Some((members, &rest[1..]))
+}
+
+fn member(rest: &mut &[u8]) -> Option<u8> {
+    let escape = usize::from(matches!(rest, [b'\\', _, ..]));
+    let byte = *rest.get(escape)?;
+    *rest = &rest[escape + 1..];
+    Some(byte)
 }
 
 pub(crate) fn modules_seeds() -> Vec<Vec<u8>> {

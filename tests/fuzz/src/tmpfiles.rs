@@ -2,10 +2,10 @@
 
 use hermetic_init::{
     fragments::Facts,
+    glob,
     tmpfiles::{
         Context, Definitions, Operation, Selection, Specifiers,
         acl::{Acl, Acls, Names},
-        glob,
         item::Item,
         line::Surroundings,
         log::{Kept, Level},
