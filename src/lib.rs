@@ -6,6 +6,7 @@
 //! | [`arrange`] | sorting, compiled once |
 //! | [`writes`] | what is to be written to a disk, as a value: writes, zeroes, barriers |
 //! | [`secret`] | keys and passphrases: wiped on drop, never printed |
+//! | [`level`] | levels of messages |
 //! | [`glob`] | patterns of a shell |
 //! | [`os_release`] | who a /usr says it is |
 //! | [`config`] | kernel command line and credentials → one checked `Config` |
@@ -37,6 +38,7 @@ pub mod disk;
 pub mod etc;
 pub mod fragments;
 pub mod glob;
+pub mod level;
 pub mod luks;
 pub mod mkfs;
 pub mod os_release;

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// The rooms of hermetic-init, from the ground up. A room takes only from lines before its own; rooms on one line know nothing of
 /// each other.
 const ROOMS: [&[&str]; 14] = [
-    &["units", "arrange", "secret"],
+    &["units", "arrange", "secret", "level", "glob", "os_release"],
     &["writes", "verity", "tpm"],
     &["disk"],
     &["sys"],
@@ -65,7 +65,7 @@ const KNOWN: &[Exception] = &[
 ];
 
 /// Doc comments that begin with What, Who, Whether, Where, How or Why: at most so many, and the number follows the house down.
-const BEGINNINGS: usize = 734;
+const BEGINNINGS: usize = 690;
 
 /// Comments that cite a paper that is not in the repository, likewise.
 const CITATIONS: usize = 18;

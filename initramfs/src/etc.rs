@@ -19,8 +19,9 @@ use hermetic_init::{
         tree::Tree,
     },
     fragments::{Facts, facts},
+    level::Level,
     os_release::OsRelease,
-    sysusers::{self, Flush, Level},
+    sysusers::{self, Flush},
     verity::RootHash,
 };
 

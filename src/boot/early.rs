@@ -9,7 +9,7 @@ use super::{
     stub,
 };
 use crate::{
-    config::{self, Config, FailureAction, LogLevel},
+    config::{self, Config, FailureAction},
     info,
     sys::{console, kmsg, mount, power::End, rootfs::OldRoot},
     warning,
@@ -100,11 +100,7 @@ fn start() -> Result<(Config, Borrowed), Failure> {
         follow(config::Failure::from_refused_cmdline(&words));
         Failure::new(error.to_string())
     })?;
-    kmsg::set_level(match config.log {
-        LogLevel::Err => kmsg::Priority::Warning,
-        LogLevel::Info => kmsg::Priority::Info,
-        LogLevel::Debug => kmsg::Priority::Debug,
-    });
+    kmsg::set_level(config.log);
     for warning in warnings {
         warning!("{warning}");
     }

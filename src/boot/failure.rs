@@ -3,9 +3,12 @@
 use std::{fmt, sync::OnceLock, time::Duration};
 
 use super::story;
-use crate::sys::{
-    console, kmsg,
-    power::{End, end},
+use crate::{
+    level::Level,
+    sys::{
+        console, kmsg,
+        power::{End, end},
+    },
 };
 
 /// The reason why the boot stopped. The stage that it stopped in is the one that is running (see [`super::story`]).
@@ -79,7 +82,7 @@ pub fn act(failure: &Failure) -> ! {
     let policy = *POLICY.get().unwrap_or(&DEFAULT);
     // A panic may come before the first stage.
     let stage = story::running().unwrap_or("panic");
-    kmsg::log(kmsg::Priority::Error, format_args!("{stage}: {}", failure.reason));
+    kmsg::log(Level::Error, format_args!("{stage}: {}", failure.reason));
     let next = match (policy.action, policy.delay) {
         (_, None) => "Waiting for somebody to look (panic=0).".to_owned(),
         (Action::End(End::Reboot), Some(delay)) => format!("Rebooting in {} s.", delay.as_secs()),

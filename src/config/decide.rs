@@ -8,10 +8,11 @@ use super::device_spec::{DeviceSpec, Source};
 use super::error::{ConfigError, Warning};
 use super::raw::Raw;
 use super::{
-    Config, Failure, FailureAction, ImagePolicy, LogLevel, Luks, MachineId, Measure, Mount, NoTpm, Root,
-    RootPolicy, RootSource, Usr, UsrSource, Verity, Volatile, options,
+    Config, Failure, FailureAction, ImagePolicy, Luks, MachineId, Measure, Mount, NoTpm, Root, RootPolicy,
+    RootSource, Usr, UsrSource, Verity, Volatile, options,
 };
 use crate::etc::Strategy;
+use crate::level::Level;
 use crate::tpm::PcrMask;
 use crate::verity::RootHash;
 
@@ -392,24 +393,25 @@ fn failure_by(
     }
 }
 
-fn log(raw: &Raw) -> Result<LogLevel> {
-    use LogLevel::{Debug, Err, Info};
+/// Failures and warnings (`err`), also one line for a boot (`info`), also every step (`debug`).
+fn log(raw: &Raw) -> Result<Level> {
+    use Level::{Debug, Info, Warning};
     if let Some(level) =
-        choice(raw.hermetic("hermetic.log"), &[("err", Err), ("info", Info), ("debug", Debug)])?
+        choice(raw.hermetic("hermetic.log"), &[("err", Warning), ("info", Info), ("debug", Debug)])?
     {
         return Ok(level);
     }
     let Some(word) = &raw.verbosity else { return Ok(Info) };
     Ok(match (word.key.as_str(), value(word)) {
-        ("quiet", _) => Err,
+        ("quiet", _) => Warning,
         ("debug", _) => Debug,
         // loglevel=N shows what is more urgent than N: information is 6, debugging 7.
         ("loglevel", "8") => Debug,
         ("loglevel", "7") => Info,
-        ("loglevel", _) => Err,
+        ("loglevel", _) => Warning,
         (_, "debug" | "7") => Debug,
         (_, "info" | "notice" | "6" | "5") => Info,
-        _ => Err,
+        _ => Warning,
     })
 }
 

@@ -29,7 +29,7 @@ pub use error::{ConfigError, Warning};
 pub use image_policy::{ImagePolicy, PartitionPolicy, Uses};
 pub use luks::{Luks, VolumeOptions};
 
-use crate::{etc::Strategy, tpm::PcrMask, verity::RootHash};
+use crate::{etc::Strategy, level::Level, tpm::PcrMask, verity::RootHash};
 
 /// Everything that the boot was told, checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -78,8 +78,8 @@ pub struct Config {
     pub device_timeout: Duration,
     /// What happens when the boot has failed.
     pub failure: Failure,
-    /// What goes to the kernel log.
-    pub log: LogLevel,
+    /// The least urgent lines that go to the kernel log.
+    pub log: Level,
 }
 
 /// Where /usr is and what protects it.
@@ -219,17 +219,6 @@ pub enum FailureAction {
     Halt,
     /// Let the kernel panic: pstore keeps the log, `panic=` of the kernel decides the rest.
     Panic,
-}
-
-/// What goes to the kernel log.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum LogLevel {
-    /// Failures and warnings.
-    Err,
-    /// And one line for a boot.
-    Info,
-    /// And every step.
-    Debug,
 }
 
 impl Config {

@@ -65,7 +65,7 @@ fn nothing_said() {
             module_parameters: vec![],
             device_timeout: Duration::from_secs(30),
             failure: Failure { action: FailureAction::Reboot, delay: Some(Duration::from_secs(30)) },
-            log: LogLevel::Info,
+            log: Level::Info,
         }
     );
     assert_eq!(config(""), plain);
@@ -209,17 +209,17 @@ fn how_a_failed_boot_ends() {
 
 #[test]
 fn what_goes_to_the_log() {
-    use LogLevel::{Debug, Err, Info};
+    use Level::{Debug, Info, Warning};
     for (text, level) in [
-        ("quiet", Err),
+        ("quiet", Warning),
         ("quiet debug", Debug),
-        ("debug quiet", Err),
+        ("debug quiet", Warning),
         ("quiet loglevel=7", Info),
-        ("loglevel=4", Err),
+        ("loglevel=4", Warning),
         ("loglevel=8", Debug),
         ("systemd.log_level=debug", Debug),
         ("quiet hermetic.log=info", Info),
-        ("hermetic.log=debug hermetic.log=err debug", Err),
+        ("hermetic.log=debug hermetic.log=err debug", Warning),
     ] {
         assert_eq!(config(text).log, level, "{text}");
     }
@@ -295,7 +295,7 @@ fn below_the_kernels_root_its_words_are_not_ours() {
 fn efi_options_lose_against_the_command_line() {
     let (config, warnings) = Config::from_cmdline("root=/dev/b", Some("root=/dev/a quiet\0")).unwrap();
     assert_eq!(config.root.source, RootSource::Device(DeviceSpec::Name("b".into())));
-    assert_eq!((config.log, warnings), (LogLevel::Err, vec![]));
+    assert_eq!((config.log, warnings), (Level::Warning, vec![]));
 }
 
 #[test]

@@ -41,7 +41,7 @@ pub fn name(component: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// What the wildcards of a pattern match, and what else has a meaning in it.
+/// The reach of wildcards, and the other characters that have a meaning in a pattern.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Flags {
     /// Wildcards match no slash (`FNM_PATHNAME`).

@@ -11,27 +11,13 @@ use std::{
     },
 };
 
-/// How much a line matters; the values are syslog's.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-#[repr(u8)]
-pub enum Priority {
-    /// The boot cannot go on.
-    Error = 3,
-    /// The boot goes on, but somebody should know.
-    Warning = 4,
-    /// Worth a line on every boot.
-    Notice = 5,
-    /// What was done.
-    Info = 6,
-    /// How it was done.
-    Debug = 7,
-}
+use crate::level::Level;
 
 /// The facility "daemon", shifted as the kernel wants it.
 const DAEMON: u8 = 3 << 3;
 
 static KMSG: OnceLock<File> = OnceLock::new();
-static LEVEL: AtomicU8 = AtomicU8::new(Priority::Info as u8);
+static LIMIT: AtomicU8 = AtomicU8::new(Level::Info as u8);
 
 /// Opens /dev/kmsg. Lines logged before this are lost; without the device (no devtmpfs) they go to stderr.
 pub fn open() {
@@ -42,16 +28,16 @@ pub fn open() {
 }
 
 /// Drops lines that matter less than `level`.
-pub fn set_level(level: Priority) {
-    LEVEL.store(level as u8, Ordering::Relaxed);
+pub fn set_level(level: Level) {
+    LIMIT.store(level as u8, Ordering::Relaxed);
 }
 
 /// Logs one line. Newlines are folded, or the kernel would cut the record there.
-pub fn log(priority: Priority, text: fmt::Arguments<'_>) {
-    if priority as u8 > LEVEL.load(Ordering::Relaxed) {
+pub fn log(level: Level, text: fmt::Arguments<'_>) {
+    if level as u8 > LIMIT.load(Ordering::Relaxed) {
         return;
     }
-    let line = record(priority, &text.to_string());
+    let line = record(level, &text.to_string());
     // There is nobody left to tell when the log itself fails.
     match KMSG.get() {
         Some(mut file) => drop(file.write_all(line.as_bytes())),
@@ -62,8 +48,8 @@ pub fn log(priority: Priority, text: fmt::Arguments<'_>) {
 /// The kernel refuses a record of more than 1024 bytes (PRINTKRB_RECORD_MAX, kernel/printk/printk.c), prefix and end included.
 const LONGEST: usize = 1000;
 
-fn record(priority: Priority, text: &str) -> String {
-    let mut line = format!("<{}>hermetic-init[{}]: {text}", DAEMON | priority as u8, std::process::id());
+fn record(level: Level, text: &str) -> String {
+    let mut line = format!("<{}>hermetic-init[{}]: {text}", DAEMON | level as u8, std::process::id());
     line = line.replace('\n', " | ");
     if line.len() > LONGEST {
         line.truncate(line.floor_char_boundary(LONGEST));
@@ -75,19 +61,19 @@ fn record(priority: Priority, text: &str) -> String {
 
 /// Logs what was done.
 #[macro_export]
-macro_rules! info { ($($a:tt)*) => { $crate::sys::kmsg::log($crate::sys::kmsg::Priority::Info, format_args!($($a)*)) } }
+macro_rules! info { ($($a:tt)*) => { $crate::sys::kmsg::log($crate::level::Level::Info, format_args!($($a)*)) } }
 /// Logs how it was done.
 #[macro_export]
-macro_rules! debug { ($($a:tt)*) => { $crate::sys::kmsg::log($crate::sys::kmsg::Priority::Debug, format_args!($($a)*)) } }
+macro_rules! debug { ($($a:tt)*) => { $crate::sys::kmsg::log($crate::level::Level::Debug, format_args!($($a)*)) } }
 /// Logs what somebody should know though the boot goes on.
 #[macro_export]
-macro_rules! warning { ($($a:tt)*) => { $crate::sys::kmsg::log($crate::sys::kmsg::Priority::Warning, format_args!($($a)*)) } }
+macro_rules! warning { ($($a:tt)*) => { $crate::sys::kmsg::log($crate::level::Level::Warning, format_args!($($a)*)) } }
 /// Logs what is worth a line on every boot.
 #[macro_export]
-macro_rules! notice { ($($a:tt)*) => { $crate::sys::kmsg::log($crate::sys::kmsg::Priority::Notice, format_args!($($a)*)) } }
+macro_rules! notice { ($($a:tt)*) => { $crate::sys::kmsg::log($crate::level::Level::Notice, format_args!($($a)*)) } }
 /// Logs why the boot cannot go on.
 #[macro_export]
-macro_rules! error { ($($a:tt)*) => { $crate::sys::kmsg::log($crate::sys::kmsg::Priority::Error, format_args!($($a)*)) } }
+macro_rules! error { ($($a:tt)*) => { $crate::sys::kmsg::log($crate::level::Level::Error, format_args!($($a)*)) } }
 
 #[cfg(test)]
 mod tests {
@@ -95,11 +81,11 @@ mod tests {
 
     #[test]
     fn a_record_is_one_line_and_never_longer_than_the_kernel_takes() {
-        assert!(record(Priority::Error, "a\nb").ends_with("]: a | b\n"));
+        assert!(record(Level::Error, "a\nb").ends_with("]: a | b\n"));
         for length in 900..1100 {
-            let line = record(Priority::Info, &format!("{}é", "x".repeat(length)));
+            let line = record(Level::Info, &format!("{}é", "x".repeat(length)));
             assert!(line.len() <= 1024 && line.ends_with('\n'), "{} bytes", line.len());
         }
-        assert!(record(Priority::Info, &"x".repeat(5000)).ends_with("x…\n"));
+        assert!(record(Level::Info, &"x".repeat(5000)).ends_with("x…\n"));
     }
 }

@@ -8,9 +8,10 @@ use super::{
     database::{DatabaseError, Databases, Kind},
     definition::Definitions,
     item::{Group, User},
-    message::{Level, Message},
+    message::Message,
     range::IdRanges,
 };
+use crate::level::Level;
 
 /// The user and the group that own a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

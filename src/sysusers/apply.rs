@@ -19,7 +19,6 @@ use rustix::{
 use super::{
     Credentials, Databases, Definitions, Facts, Message, Plan, SysusersError,
     allocate::{NameService, Owner, allocate},
-    message::Level,
     password::Salt,
     search,
     surroundings::Surroundings,
@@ -28,6 +27,7 @@ use crate::arrange;
 use crate::{
     etc::tree::{Tree, exists, open_directory},
     fragments::search::Found,
+    level::Level,
 };
 
 /// The largest database that is read, in bytes.

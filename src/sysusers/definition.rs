@@ -5,10 +5,13 @@ use std::{collections::BTreeMap, prelude::v1::*};
 use super::{
     item::{Group, Item, User},
     line,
-    message::{Level, Message},
+    message::Message,
     range::IdRanges,
 };
-use crate::fragments::{Facts, lines};
+use crate::{
+    fragments::{Facts, lines},
+    level::Level,
+};
 
 /// A group and who is to be its member; nobody is named twice.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -4,25 +4,12 @@ use std::prelude::v1::*;
 
 use core::fmt;
 
-use crate::fragments::facts::ExpandError;
-
-/// How much a message matters.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Level {
-    /// Something was asked for and not done.
-    Error,
-    /// Something was asked for twice, and differently.
-    Warning,
-    /// What is done.
-    Info,
-    /// Why.
-    Debug,
-}
+use crate::{fragments::facts::ExpandError, level::Level};
 
 /// One message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Message {
-    /// How much it matters.
+    /// Its weight.
     pub level: Level,
     /// The file and the line (from 1) that it is about, if it is about one.
     pub place: Option<(String, usize)>,

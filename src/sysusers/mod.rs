@@ -46,7 +46,7 @@ pub use database::{DatabaseError, Databases};
 pub use definition::Definitions;
 #[cfg(feature = "std")]
 pub use error::SysusersError;
-pub use message::{Level, Message};
+pub use message::Message;
 pub use plan::{Plan, plan};
 pub use surroundings::{Credentials, Surroundings};
 

@@ -250,7 +250,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::sysusers::{Facts, message::Level, surroundings::Credentials};
+    use crate::{
+        level::Level,
+        sysusers::{Facts, surroundings::Credentials},
+    };
 
     fn planned(lines: &str, databases: &Databases, credentials: &dyn Credentials) -> Plan {
         let mut definitions = Definitions::new();

@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, prelude::v1::*};
 use super::{
     allocate::{NameService, Owner},
     definition::Shell,
-    message::{Level, Message},
+    message::Message,
     password::{Salt, hash},
 };
-use crate::{config::credentials, secret::Secret};
+use crate::{config::credentials, level::Level, secret::Secret};
 
 /// The shell of whoever is not to log in, where Debian, Fedora and systemd's default have it.
 const NOLOGIN: &str = "/usr/sbin/nologin";

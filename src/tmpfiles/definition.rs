@@ -5,13 +5,14 @@ use std::{collections::BTreeMap, prelude::v1::*};
 use super::{
     item::Item,
     line::{Context, Line, parse},
-    log::{Level, Log},
+    log::Log,
     path::{ancestors, show},
 };
 use crate::{
     arrange::Arrange as _,
     fragments::{LineError, lines},
     glob,
+    level::Level,
 };
 
 /// The longest line that is read, in bytes (systemd's `LONG_LINE_MAX`).

@@ -2,22 +2,9 @@
 
 use std::prelude::v1::*;
 
-/// How much a message matters; the levels of syslog(3) that are used.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Level {
-    /// Something was not done.
-    Error,
-    /// Something is not as it was meant.
-    Warning,
-    /// Normal, but worth knowing.
-    Notice,
-    /// What is done; what would be done, in a dry run.
-    Info,
-    /// Why something was passed over.
-    Debug,
-}
+use crate::level::Level;
 
-/// Who listens.
+/// The one who listens.
 pub trait Log {
     /// Takes one message, without a newline.
     fn say(&mut self, level: Level, message: String);

@@ -43,7 +43,7 @@ pub use definition::{Definitions, Operation};
 pub use item::Item;
 pub use kind::Kind;
 pub use line::{Context, Selection};
-pub use log::{Level, Log};
+pub use log::Log;
 #[cfg(feature = "std")]
 pub use run::{Request, run};
 pub use specifier::Specifiers;

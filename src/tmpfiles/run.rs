@@ -1,11 +1,10 @@
 //! Reads the files that count and carries them out.
 
-use super::{
-    Definitions, Level, Log, Operation, Selection, Specifiers, apply::Applier, line::Context, root::Root,
-};
+use super::{Definitions, Log, Operation, Selection, Specifiers, apply::Applier, line::Context, root::Root};
 use crate::{
     etc::tree::Tree,
     fragments::search::{SearchError, find},
+    level::Level,
     sysusers::Credentials,
 };
 

@@ -21,7 +21,7 @@ use hermetic_init::{
         store,
         tree::Tree,
     },
-    fragments::{Facts, facts},
+    fragments::Facts,
     os_release::OsRelease,
     sys::clock,
     sysusers::{self, Flush, Options},

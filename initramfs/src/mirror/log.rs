@@ -5,23 +5,9 @@
 
 use std::{fmt, io::Write as _};
 
-/// How much a message matters, as in syslog(3).
-#[allow(dead_code, reason = "each mirror uses the levels that its original does")]
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Level {
-    /// Something was not done.
-    Error = 3,
-    /// Something was done that may be unwanted.
-    Warning = 4,
-    /// Normal, but worth a look.
-    Notice = 5,
-    /// What was done.
-    Info = 6,
-    /// Why.
-    Debug = 7,
-}
+pub use hermetic_init::level::Level;
 
-/// Where messages go.
+/// The stream that messages go to.
 #[derive(Clone, Copy, Debug)]
 pub struct Log {
     /// The largest number that is written.
@@ -39,7 +25,7 @@ impl Log {
         Self { limit: limit(&wanted).unwrap_or(Level::Info as u8), utf8: is_utf8(locale.as_deref()) }
     }
 
-    /// Whether messages of this level are written.
+    /// True when messages of this level are written.
     pub fn wants(self, level: Level) -> bool {
         level as u8 <= self.limit
     }

@@ -22,16 +22,11 @@ use std::{
 use clap::Parser;
 use hermetic_init::{
     config::ImagePolicy,
-    sysusers::{Definitions, Flush, Level, Options, Report, SysusersError, apply::Sentence, furnish},
+    sysusers::{Definitions, Flush, Options, Report, SysusersError, apply::Sentence, furnish},
 };
 
 use self::source::Source;
-use crate::mirror::{
-    self,
-    log::{self, Log},
-    root::Root,
-    source as files, words,
-};
+use crate::mirror::{self, log::Log, root::Root, source as files, words};
 
 /// The words of systemd-sysusers.
 #[derive(Parser)]
@@ -188,13 +183,7 @@ fn failure(root: &Root, error: SysusersError) -> String {
 
 fn say(log: Log, messages: &[hermetic_init::sysusers::Message]) {
     for message in messages {
-        let level = match message.level {
-            Level::Error => log::Level::Error,
-            Level::Warning => log::Level::Warning,
-            Level::Info => log::Level::Info,
-            Level::Debug => log::Level::Debug,
-        };
-        log.say(level, message);
+        log.say(message.level, message);
     }
 }
 

@@ -20,11 +20,14 @@ use std::{
 };
 
 use clap::Parser;
-use hermetic_init::tmpfiles::{
-    Definitions, Level, Operation, Selection,
-    line::Context,
-    root::Root as Surroundings,
-    run::{Request, apply},
+use hermetic_init::{
+    level::Level,
+    tmpfiles::{
+        Definitions, Operation, Selection,
+        line::Context,
+        root::Root as Surroundings,
+        run::{Request, apply},
+    },
 };
 
 use self::source::Source;
@@ -121,13 +124,6 @@ struct Stderr(log::Log);
 
 impl hermetic_init::tmpfiles::Log for Stderr {
     fn say(&mut self, level: Level, message: String) {
-        let level = match level {
-            Level::Error => log::Level::Error,
-            Level::Warning => log::Level::Warning,
-            Level::Notice => log::Level::Notice,
-            Level::Info => log::Level::Info,
-            Level::Debug => log::Level::Debug,
-        };
         self.0.say(level, message);
     }
 }

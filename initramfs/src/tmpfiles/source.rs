@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, env};
 
 use hermetic_init::{
     fragments::search::SearchError,
-    tmpfiles::{Definitions, Level, Log as _, line::Context},
+    level::Level,
+    tmpfiles::{Definitions, Log as _, line::Context},
 };
 
 use super::{Stderr, machine};

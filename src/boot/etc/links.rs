@@ -6,8 +6,10 @@ use super::users::facts_of;
 use crate::{
     boot::{credentials, failure::Failure},
     etc::{atomic::Durable, machine_id::MachineId, tree::Tree},
-    info, notice,
-    tmpfiles::{Kind, Level, Log, Operation, Request, Selection, Specifiers, run},
+    info,
+    level::Level,
+    notice,
+    tmpfiles::{Kind, Log, Operation, Request, Selection, Specifiers, run},
     warning,
 };
 

@@ -10,9 +10,10 @@ use crate::{
     },
     etc::{machine_id::MachineId, tree::Tree},
     fragments::{Facts, facts},
+    level::Level,
     os_release::OsRelease,
     sys::{attribute, clock},
-    sysusers::{self, Flush, Level},
+    sysusers::{self, Flush},
     warning,
 };
 

@@ -332,8 +332,8 @@ mod tests {
 
     use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 
-    use super::super::super::{Level, Log, Operation, Request, Selection, Specifiers, run};
-    use crate::{etc::tree::Tree, fragments::Facts};
+    use super::super::super::{Log, Operation, Request, Selection, Specifiers, run};
+    use crate::{etc::tree::Tree, fragments::Facts, level::Level};
 
     struct Silent;
 

@@ -20,8 +20,8 @@ use rustix::{
     process::umask,
 };
 
-use super::{Definitions, Item, Kind, Level, Log, Operation, Request, path::show};
-use crate::etc::tree::Tree;
+use super::{Definitions, Item, Kind, Log, Operation, Request, path::show};
+use crate::{etc::tree::Tree, level::Level};
 
 /// How something came to be there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -10,17 +10,19 @@ use super::{
         attribute::{Attributes, AttributesError},
         item::Item,
         kind::Kind,
-        log::Level,
         path::{self, show},
         specifier::Specifiers,
     },
     Refusal, Say, columns, failed, invalid,
     selection::Context,
 };
-use crate::fragments::{
-    escape,
-    facts::ExpandError,
-    words::{Backslash, split_bytes},
+use crate::{
+    fragments::{
+        escape,
+        facts::ExpandError,
+        words::{Backslash, split_bytes},
+    },
+    level::Level,
 };
 
 /// Checks the argument of types that give it a form.

@@ -5,14 +5,13 @@ use std::prelude::v1::*;
 use super::{
     super::{
         item::{AccessMode, Item, Owner},
-        log::Level,
         path::show,
     },
     Refusal, Say, invalid,
     selection::Context,
     set,
 };
-use crate::sysusers::names::parse_id;
+use crate::{level::Level, sysusers::names::parse_id};
 
 /// The columns mode, user and group.
 pub(super) fn owners_and_mode(

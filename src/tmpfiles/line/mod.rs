@@ -15,12 +15,14 @@ use super::{
     age::{Age, AgeError},
     item::Item,
     kind::Kind,
-    log::Level,
     path::{self, show},
 };
-use crate::fragments::{
-    facts::ExpandError,
-    words::{Backslash, split_bytes},
+use crate::{
+    fragments::{
+        facts::ExpandError,
+        words::{Backslash, split_bytes},
+    },
+    level::Level,
 };
 
 pub use selection::{Context, Selection, Surroundings};

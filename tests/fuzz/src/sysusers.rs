@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use hermetic_init::{
     fragments::words,
+    level::Level,
     sysusers::{
-        Databases, Definitions, Facts, Level, Message,
+        Databases, Definitions, Facts, Message,
         allocate::Owner,
         database::{Kind, with_field},
         names::{is_name, is_path, simplify},

@@ -3,12 +3,13 @@
 use hermetic_init::{
     fragments::Facts,
     glob,
+    level::Level,
     tmpfiles::{
         Context, Definitions, Operation, Selection, Specifiers,
         acl::{Acl, Acls, Names},
         item::Item,
         line::Surroundings,
-        log::{Kept, Level},
+        log::Kept,
         path,
     },
 };
