@@ -94,7 +94,7 @@ impl Appliance {
         self.usr().join("lib/modules").join(&self.version)
     }
 
-    /// A name for what is in it, for the keys of what is made from it.
+    /// A name for its content, for the keys of artefacts that are made from it.
     #[must_use]
     pub fn identity(&self) -> String {
         let name = self.path.file_name().map(|name| name.to_string_lossy().into_owned());

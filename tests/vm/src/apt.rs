@@ -1,4 +1,4 @@
-//! apt on our release: downloads packages and sources without installing anything, with lists and a cache of its own, so
+//! apt on our release: downloads packages and sources without installing anything, with its own lists and cache, so
 //! that this machine's release, lists and installed packages do not matter.
 
 use crate::command;
@@ -11,7 +11,7 @@ use std::process::Command;
 /// The keys that Debian signs its releases with; package debian-archive-keyring, which the set-up installs.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// apt with a directory of its own.
+/// apt with its own directory.
 #[derive(Debug)]
 pub struct Apt {
     place: PathBuf,

@@ -69,7 +69,7 @@ impl Arguments {
         Some(self.words.remove(place))
     }
 
-    /// Says what was not understood.
+    /// Reports the words that were not understood.
     ///
     /// # Errors
     /// Words are left.

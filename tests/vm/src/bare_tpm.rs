@@ -1,5 +1,5 @@
-//! A machine's TPM between two boots, without the machine: it is asked for what it keeps, and told what it is to keep, by
-//! commands as the specification writes them, in the clear and without hermetic-init's engine.
+//! A machine's TPM between two boots, without the machine: its objects are read and written by commands as the
+//! specification writes them, in the clear and without hermetic-init's engine.
 //!
 //! Reference: TPM 2.0 Library part 3 (commands), part 2, section 6.5.2 (their codes).
 
@@ -82,7 +82,8 @@ impl BareTpm {
         self.execute(CLEAR, &[LOCKOUT], Some(PASSWORD), &[]).map(drop)
     }
 
-    /// One command, its first handle authorized by a session without a secret; what follows the header of the response.
+    /// One command, its first handle authorized by a session without a secret; returns the part behind the header of
+    /// the response.
     fn execute(
         &mut self,
         code: u32,

@@ -1,4 +1,4 @@
-//! Base64 (RFC 4648 §4): what is not text crosses SMBIOS strings and serial lines as this.
+//! Base64 (RFC 4648 §4): binary data crosses SMBIOS strings and serial lines in it.
 
 use anyhow::{Context, Result, bail};
 

@@ -11,7 +11,7 @@ use anyhow::Result;
 /// The parts that every proof works with.
 #[derive(Clone, Debug)]
 pub struct Bench {
-    /// The cache of what is expensive.
+    /// The cache of expensive artefacts.
     pub cache: Cache,
     /// Tools in known versions.
     pub tools: ToolRoot,
@@ -24,10 +24,10 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// Makes whatever is missing, with progress; a moment when nothing is.
+    /// Makes everything that is missing, with progress; takes a moment when nothing is missing.
     ///
     /// # Errors
-    /// Something cannot be installed or made.
+    /// A part cannot be installed or made.
     pub fn open() -> Result<Self> {
         setup::prepare()?;
         let cache = Cache::open()?;

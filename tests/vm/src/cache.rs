@@ -1,8 +1,8 @@
-//! The cache of what is expensive to make: trees, file systems, answers about this machine.
+//! The cache of expensive artefacts: trees, file systems, answers about this machine.
 //!
 //! It is `$HERMETIC_CACHE`, else `/var/cache/hermetic-init`. An artefact is a directory whose name is the hash of
-//! everything it was made from; it appears under that name only when it is complete, so that an interrupted run
-//! leaves nothing that a later one could mistake for a result.
+//! everything it was made from; it appears under that name only when it is complete, so that an interrupted run leaves
+//! nothing that a later one could mistake for a result.
 
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
@@ -51,7 +51,7 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// Opens the cache, makes its directory when it is missing, and removes what killed runs left half-made.
+    /// Opens the cache, makes its directory when it is missing, and removes half-made entries of killed runs.
     ///
     /// # Errors
     /// The directory cannot be made or written.

@@ -1,4 +1,4 @@
-//! Cargo, called for the other packages of the workspace: they need what the set-up installs, this one does not.
+//! Cargo, called for the other packages of the workspace: they need the packages of the set-up, this one does not.
 
 use crate::bench::Bench;
 use crate::command;
@@ -28,7 +28,8 @@ pub fn repository() -> PathBuf {
     package.ancestors().nth(2).unwrap_or(package).to_owned()
 }
 
-/// A cargo command that runs in the repository and does not inherit what `cargo run` told this program.
+/// A cargo command that runs in the repository and does not inherit the environment that `cargo run` made for this
+/// program.
 #[must_use]
 pub fn cargo(words: &[&str]) -> Command {
     let mut command = Command::new("cargo");
@@ -100,7 +101,7 @@ pub struct Products {
     pub test_init: PathBuf,
     /// The yardstick: modules, mount, exec.
     pub floor_init: PathBuf,
-    /// The work of PID 1 on /etc of a new root, as a program of its own.
+    /// The work of PID 1 on /etc of a new root, as a separate program.
     pub populate: PathBuf,
     /// A PID 1 that panics.
     pub panics: PathBuf,
@@ -154,7 +155,7 @@ fn host(package: &str) -> Result<()> {
     command::run(&mut cargo(&["build", "--quiet", "--profile", "host", "--package", package]))
 }
 
-/// Builds PID 1 again in a directory of its own, and returns where it is.
+/// Builds PID 1 again in a separate directory, and returns its path.
 ///
 /// # Errors
 /// It does not build.

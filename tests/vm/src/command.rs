@@ -1,4 +1,4 @@
-//! Other programs: run them, show or keep what they say, and fail with what they said.
+//! Other programs: runs them, shows or keeps their output, and fails with it.
 
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader, Read};
@@ -56,7 +56,7 @@ pub fn show(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Lines of a stream, whatever bytes are in it, until it ends or cannot be read any more.
+/// Lines of a stream with any bytes, until it ends or cannot be read any more.
 fn lossy_lines(stream: impl Read) -> impl Iterator<Item = String> {
     BufReader::new(stream)
         .split(b'\n')

@@ -37,7 +37,7 @@ pub struct Console {
 }
 
 impl Console {
-    /// Reads a stream in a thread of its own. `echo` repeats each line on standard output.
+    /// Reads a stream in a separate thread. `echo` repeats each line on standard output.
     ///
     /// # Errors
     /// The log cannot be written.
@@ -51,7 +51,7 @@ impl Console {
     /// Waits for a line that contains `pattern`, also an unfinished one, among those that no earlier wait has passed.
     ///
     /// # Errors
-    /// The deadline passed, or the console ended before; both say for what was waited and what came last.
+    /// The deadline passed, or the console ended before; both errors name the subject and the last line.
     pub fn wait_for(&mut self, subject: &str, pattern: &str, deadline: Duration) -> Result<Line> {
         let end = Instant::now() + deadline;
         loop {
@@ -82,7 +82,7 @@ impl Console {
         }
     }
 
-    /// Takes what comes until the stream ends. False: the deadline passed before.
+    /// Reads until the stream ends. Returns false when the deadline passed before.
     ///
     /// # Errors
     /// The log cannot be written.
@@ -149,7 +149,7 @@ impl Console {
 
 fn forward(mut stream: impl Read, start: Instant, sender: &Sender<Chunk>) {
     let mut buffer = [0; 4096];
-    // An error of the pipe is its end; the way the machine ended tells the rest.
+    // An error of the pipe is its end; the exit of the machine tells the rest.
     while let Ok(count) = stream.read(&mut buffer) {
         let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
         if sender.send((start.elapsed(), bytes.to_vec())).is_err() {

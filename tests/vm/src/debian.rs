@@ -12,7 +12,7 @@ pub const SUITE: &str = "trixie";
 /// A tree to be made of packages.
 #[derive(Debug)]
 pub struct Tree {
-    /// mmdebstrap's `--variant`: what is in it besides the packages and what they depend on.
+    /// mmdebstrap's `--variant`: its content besides the packages and their dependencies.
     pub variant: &'static str,
     /// Names of the packages.
     pub packages: &'static [&'static str],
@@ -39,7 +39,7 @@ impl Tree {
             .with_context(|| format!("cannot make a Debian {SUITE} tree from {archive}"))
     }
 
-    /// Everything that decides what is in the tree, for its cache key.
+    /// Everything that decides the content of the tree, for its cache key.
     #[must_use]
     pub fn inputs(&self) -> String {
         format!("{SUITE}\n{}\n{}\n{}", self.variant, self.packages.join(" "), self.excluded.join(" "))

@@ -73,7 +73,7 @@ fn appliance(context: &Context<'_>) -> Result<Machine> {
         .disk(Disk::new(&disk)))
 }
 
-/// Boots, lets the machine switch itself off, and tells the story.
+/// Boots, lets the machine switch itself off, and prints the steps.
 fn boot(context: &Context<'_>, machine: &Machine, name: &str, file: &str) -> Result<Answers> {
     let inside = Inside::new(&context.file(&name.replace([' ', ','], "-")))
         .ask("uptime", "cut -d ' ' -f 1 /proc/uptime")

@@ -72,7 +72,7 @@ impl Partition {
 }
 
 /// The partitions of a /usr: data and hash tree, named by the halves of the root hash as systemd looks for them
-/// (systemd-veritysetup-generator(8)); without verity one partition with a UUID of its own.
+/// (systemd-veritysetup-generator(8)); without verity one partition with a UUID.
 ///
 /// # Errors
 /// The image's files are not there.
@@ -226,7 +226,7 @@ pub fn copy(from: &Path, to: &Path) -> Result<()> {
     command::run(cp.args(["--sparse=always", "--reflink=auto"]).arg(from).arg(to))
 }
 
-/// Reads or changes bytes of a disk: what a stranger with the disk in hand does.
+/// Reads or changes bytes of a disk: as a stranger with the disk in hand would.
 ///
 /// # Errors
 /// The disk cannot be opened or written.

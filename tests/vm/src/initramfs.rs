@@ -85,7 +85,7 @@ impl Initramfs {
         command::run(bench.tools.tool("mkfs.ext4")?.args(["-q", "-F", "-d"]).arg(&tree).arg(image))
     }
 
-    /// The builder's command without its output; what it needs as files is written into `work`.
+    /// The builder's command without its output; its input files are written into `work`.
     fn builder(&self, bench: &Bench, products: &Products, work: &Path) -> Result<Command> {
         let mut builder = Command::new(&products.hermetic);
         builder.arg("initramfs").arg("--init").arg(&products.init).args(["--preset", self.preset]);

@@ -18,7 +18,7 @@ const UNIT: &str = "hermetic-report.service";
 /// The last line of the answers.
 const END: &str = "END";
 
-/// Commands for the inside of a machine, and what they get along.
+/// Commands for the inside of a machine, and their files.
 #[derive(Clone, Debug)]
 pub struct Inside {
     questions: Vec<(&'static str, String)>,
@@ -34,7 +34,7 @@ impl Inside {
             .ask("state", "systemctl is-system-running --wait")
     }
 
-    /// Asks what this shell command prints. They run in the order in which they are asked.
+    /// Adds a question: the output of this shell command. They run in the order of the questions.
     #[must_use]
     pub fn ask(mut self, name: &'static str, command: &str) -> Self {
         self.questions.push((name, command.to_owned()));
@@ -55,7 +55,7 @@ impl Inside {
         self
     }
 
-    /// systemd also has this unit; only what names it starts it.
+    /// Adds a unit to systemd; it is started only by name.
     #[must_use]
     pub fn unit(mut self, name: &str, text: &str) -> Self {
         self.credentials.push((format!("systemd.extra-unit.{name}"), text.as_bytes().to_owned()));

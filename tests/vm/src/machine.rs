@@ -1,4 +1,4 @@
-//! A machine under QEMU: what it is made of, starting it, and how it ended.
+//! A machine under QEMU: its parts, its start, and its end.
 
 use crate::accel::Accelerator;
 use crate::console::{Console, Line};
@@ -93,7 +93,7 @@ impl Machine {
         self
     }
 
-    /// A TPM 2.0, which keeps in this directory what it does not forget. A new directory is a new TPM.
+    /// A TPM 2.0, which keeps its persistent state in this directory. A new directory is a new TPM.
     #[must_use]
     pub fn tpm(mut self, state: &Path) -> Self {
         self.tpm = Some(state.to_owned());
@@ -266,7 +266,7 @@ impl Running {
         self.console.wait_for(subject, pattern, deadline.min(left))
     }
 
-    /// The console so far: what the last wait has seen, and perhaps more.
+    /// The console so far: the lines that the last wait has seen, and perhaps more.
     #[must_use]
     pub fn lines(&self) -> &[Line] {
         self.console.lines()
@@ -341,7 +341,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Both fail when it has ended, which is what is wanted.
+        // Both fail when it has ended, which is intended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -373,14 +373,14 @@ pub struct Outcome {
     pub lines: Vec<Line>,
 }
 
-/// The lines between which the test init prints what it found.
+/// The lines between which the test init prints the state.
 const STATE: [&str; 2] = ["HERMETIC-STATE-BEGIN", "HERMETIC-STATE-END"];
 
 /// The prefix of each line of the state; kernel messages in between do not have it.
 const STATE_PREFIX: &str = "@@";
 
 impl Outcome {
-    /// Says how the machine ended when it was not like this.
+    /// Fails with the end of the machine when it was not this one.
     ///
     /// # Errors
     /// It ended in another way.

@@ -1,4 +1,4 @@
-//! `cargo vm …`, `cargo demo`, `cargo prove …`: the aliases of .cargo/config.toml begin the words with what is wanted.
+//! `cargo vm …`, `cargo demo`, `cargo prove …`: the aliases of .cargo/config.toml give the first word.
 
 use anyhow::Result;
 use std::process::ExitCode;
@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// False: it ran, and what was to be proven does not hold.
+/// Returns false when it ran and a claim does not hold.
 fn run() -> Result<bool> {
     let mut words: Vec<String> = std::env::args().skip(1).collect();
     let what = words.first().cloned();

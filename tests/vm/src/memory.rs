@@ -81,7 +81,7 @@ impl Memory {
         Ok(())
     }
 
-    /// The surroundings of every occurrence, for somebody who wants to know who left it there.
+    /// The surroundings of every occurrence, to find out which program left it there.
     #[must_use]
     pub fn surroundings(&self, needle: &[u8]) -> Vec<String> {
         let places = self.0.windows(needle.len()).enumerate().filter(|(_, window)| *window == needle);

@@ -1,8 +1,8 @@
-//! The numbers: how long each way takes from /init to systemd, against the floor in the same run, and how large it is.
+//! The numbers: the time of each way from /init to systemd, against the floor in the same run, and its size.
 //!
 //! Time is the machine's own: the kernel's time stamps from `Run /init` to systemd's banner, with instructions counted
-//! as nanoseconds (QEMU's icount). A busy host therefore changes little, and runs of the ways alternate so that what it
-//! does change hits all alike. A machine is cut as soon as the banner was seen.
+//! as nanoseconds (QEMU's icount). A busy host therefore changes little, and runs of the ways alternate so that its
+//! effect is the same for all. A machine is cut as soon as the banner was seen.
 
 use crate::cases::{Context, TEST_INIT};
 use crate::claim::{self, Claim};
@@ -22,8 +22,8 @@ use std::time::Duration;
 /// they are.
 const LARGEST_INITRAMFS: u64 = 1_000_000;
 
-/// A processor that waits for a disk goes on counting. One that slept would, with instructions as its clock, wake at its
-/// next timer, wherever that is: waits of a millisecond would count as seconds.
+/// A processor that waits for a disk goes on counting. One that slept would, with instructions as its clock, wake at
+/// its next timer at any later time: waits of a millisecond would count as seconds.
 const AWAKE: &str = "idle=poll";
 
 /// One machine may take this long until systemd's banner; only a hanging one does.

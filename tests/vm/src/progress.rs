@@ -3,7 +3,7 @@
 use anyhow::Result;
 use std::time::{Duration, Instant};
 
-/// Says what is being done, does it, says how long it took.
+/// Prints the step, does it, and prints its time.
 ///
 /// # Errors
 /// Those of the work.

@@ -44,7 +44,7 @@ impl Line {
         ]
     }
 
-    /// Answers the call in a thread of its own, which ends with QEMU. A QEMU that cannot even start never calls:
+    /// Answers the call in a separate thread, which ends with QEMU. A QEMU that cannot even start never calls:
     /// [`Qmp::hang_up`] ends the wait.
     #[must_use]
     pub fn answer(self) -> Qmp {
@@ -95,7 +95,7 @@ impl Qmp {
         self.execute("qmp_capabilities", &json!({})).map(drop)
     }
 
-    /// Gives an order and returns what it returns.
+    /// Gives an order and returns its result.
     ///
     /// # Errors
     /// QEMU is gone or refuses.
@@ -126,8 +126,8 @@ impl Qmp {
         }
     }
 
-    /// Waits until the machine has switched itself off. QEMU itself goes on when it was told to (`-action shutdown=pause`), and
-    /// the memory is what it was at that moment.
+    /// Waits until the machine has switched itself off. QEMU itself goes on by an option (`-action shutdown=pause`),
+    /// and the memory is as it was at that moment.
     ///
     /// # Errors
     /// It did not within that time.

@@ -26,7 +26,7 @@ pub struct Entry {
     pub sector: u64,
     /// The number of sectors; 0: a flush.
     pub sectors: u64,
-    /// The place of the data in the log in bytes; None without data. None: there are none.
+    /// The place of the data in the log in bytes; None without data.
     data: Option<u64>,
     /// True when it is on the medium when it is done, without a flush.
     forced: bool,
@@ -91,7 +91,7 @@ impl Recording {
     pub fn replay(&self, disk: &Path, cut: &Cut) -> Result<()> {
         let disk = OpenOptions::new().write(true).open(disk)?;
         let done = self.entries.iter().take(cut.count);
-        // Up to the last flush everything is on the medium; of what came after it the drive may have written anything.
+        // Up to the last flush everything is on the medium; of later writes the drive may have written any part.
         let safe = done.clone().rposition(Entry::is_flush).unwrap_or(0);
         let mut lost = cut.lost;
         for (index, entry) in self.entries.iter().enumerate().take(cut.count + 1) {

@@ -75,7 +75,8 @@ impl Report {
         }
     }
 
-    /// Prints what failed and what was skipped, the time of all, and as the last line the count. True: nothing failed.
+    /// Prints failed and skipped checks, the time of all, and as the last line the count. Returns true when nothing
+    /// failed.
     pub fn close(self) -> bool {
         let time = progress::seconds(self.start.elapsed());
         let count = self.count.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);

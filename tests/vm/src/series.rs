@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// After how many boots a word is said.
+/// The number of boots after which a line is printed.
 const WORD_EVERY: u32 = 10;
 
 /// A boot that is repeated.
@@ -21,7 +21,7 @@ pub struct Series {
     pub name: &'static str,
     /// The default number of repetitions.
     pub times: u32,
-    /// One boot, from a disk of its own: the machine's time at which it had come up.
+    /// One boot, from a separate disk: the machine's time at which it had come up.
     pub boot: fn(&Context<'_>) -> Result<Duration>,
 }
 

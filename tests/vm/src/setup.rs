@@ -1,4 +1,4 @@
-//! The machine this runs on: what has to be installed before anything can be built, and the installing of it.
+//! The host: the packages that have to be installed before a build, and their installation.
 
 use crate::{command, progress};
 use anyhow::{Context, Result, bail};

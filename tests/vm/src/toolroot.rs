@@ -1,7 +1,7 @@
 //! The tool root: a Debian tree with every tool that the proof runs or compares with, in known versions.
 //!
 //! Its tools run on the host's files with the tree's own loader and libraries, so that the host's release does not
-//! matter; [`ToolRoot::path`] is what integration tests get as `HERMETIC_TOOLS`, who run tools in it by chroot.
+//! matter; integration tests get [`ToolRoot::path`] as `HERMETIC_TOOLS`, and run tools in it by chroot.
 
 use crate::cache::{Cache, Key};
 use crate::debian::Tree;

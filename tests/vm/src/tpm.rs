@@ -1,4 +1,4 @@
-//! A TPM 2.0 for a machine: swtpm of the tool root, with a state of its own.
+//! A TPM 2.0 for a machine: swtpm of the tool root, with its own state.
 
 use crate::toolroot::ToolRoot;
 use anyhow::{Context, Result, bail};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// The time that swtpm may take to listen, on a busy host.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running simulator. It is killed when this value goes away; what a TPM keeps stays in its directory.
+/// A running simulator. It is killed when this value goes away; the TPM's persistent state stays in its directory.
 #[derive(Debug)]
 pub struct Tpm {
     child: Child,
@@ -90,7 +90,7 @@ impl Tpm {
 
 impl Drop for Tpm {
     fn drop(&mut self) {
-        // Both fail when it has ended, which is what is wanted.
+        // Both fail when it has ended, which is intended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,5 +1,5 @@
-//! /usr as a file system image: a recipe says which one, what differs from the appliance's tree, and whether
-//! dm-verity stands behind it.
+//! /usr as a file system image: a recipe names its kind, its differences from the appliance's tree, and the use of
+//! dm-verity.
 
 use crate::appliance::Appliance;
 use crate::cache::{Cache, Key};
@@ -63,7 +63,7 @@ impl UsrFs {
 /// One difference from the appliance's tree. Paths are relative to /usr.
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// A file with this content and mode; its directories are made, what was there is replaced.
+    /// A file with this content and mode; its directories are made, an old file is replaced.
     File {
         /// The path below /usr.
         path: String,

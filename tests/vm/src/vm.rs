@@ -27,7 +27,7 @@ cargo vm boot                   boots anything and shows its console; Debian's k
 
 The cache is $HERMETIC_CACHE, else /var/cache/hermetic-init. HERMETIC_ACCEL=kvm|tcg overrides the probe.";
 
-/// Does what the words say.
+/// Carries out the words.
 ///
 /// # Errors
 /// They are not understood, or it cannot be done.

@@ -19,8 +19,8 @@ const PIECE: usize = 1 << 20;
 /// The sector that vectors are counted in.
 const SECTOR: u64 = 512;
 
-/// Writes what the volume in `image` holds into the new file `plain`; this key opens it. Sectors of zeroes were never
-/// written and stay so.
+/// Writes the content of the volume in `image` into the new file `plain`; this key opens it. Sectors of zeroes were
+/// never written and stay so.
 ///
 /// # Errors
 /// The key opens nothing, or the volume is of a kind that hermetic-init does not make.

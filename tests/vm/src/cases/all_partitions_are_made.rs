@@ -33,7 +33,7 @@ const DEFINITIONS: [(&str, &str); 10] = [
     ("70-srv", "Type=srv\nFormat=ext4\nSizeMinBytes=40M\n"),
 ];
 
-/// Label and what blkid says, of what the first boot makes. The size in MiB; None: the rest of the disk.
+/// Label and type by blkid of the partitions that the first boot makes. The size in MiB; None: the rest of the disk.
 const MADE: [(&str, &str, Option<u64>); 7] = [
     ("esp", "vfat", Some(40)),
     ("_empty", "", Some(8)),
@@ -151,7 +151,7 @@ fn table(context: &Context<'_>, disk: &Path) -> Result<Vec<Row>> {
         .collect()
 }
 
-/// Asks the checker of what is in a partition.
+/// Runs the checker for the content of a partition.
 fn check(context: &Context<'_>, disk: &Path, row: &Row) -> Result<()> {
     let image = part(context, disk, row)?;
     let tools = &context.bench.tools;

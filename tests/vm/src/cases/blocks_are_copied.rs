@@ -13,7 +13,7 @@ use serde_json::Value;
 use std::fs;
 use std::path::Path;
 
-/// Files of repart.d beside that of root. The first two mean what is there.
+/// Files of repart.d beside that of root. The first two match existing partitions.
 const DEFINITIONS: [(&str, &str); 5] = [
     ("10-usr", "Type=usr\nSizeMaxBytes=4K\n"),
     ("11-usr-verity", "Type=usr-verity\nSizeMaxBytes=4K\n"),
@@ -56,7 +56,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     let again = context.run(&machine)?;
     again.expect(&Exit::PowerOff)?.line("/usr verified on vda1")?;
 
-    // Its content goes with its entries: nothing of it can be what is booted.
+    // Its content goes with its entries: no block of it can be part of the booted /usr.
     for row in made.iter().take(2) {
         crate::image::overwrite(&small.disk, row.start, &vec![0; usize::try_from(row.length)?])?;
     }

@@ -42,7 +42,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     let found = measured(&by_firmware("")?).context("what sd-stub began to measure")?;
     ensure!(found == first, "PCR 15 is {found} by the firmware's word, {first} by ours");
 
-    // A volume of somebody else, with the same passphrase: it opens, and PCR 15 tells.
+    // A volume of another person, with the same passphrase: it opens, and PCR 15 differs.
     let other = Small::new(context, ENCRYPTED)?;
     let machine = other.machine(context)?.tpm(&state).disk(Disk::new(&other.disk));
     let machine = machine.cmdline(&format!("hermetic.measure=yes hermetic.init={TEST_INIT}"));
@@ -61,7 +61,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Checks that the log tells what the TPM has; PCR 15.
+/// Checks that the log equals the TPM's PCRs; returns PCR 15.
 ///
 /// # Errors
 /// It does not, or the order is another.

@@ -16,7 +16,7 @@ use std::path::Path;
 
 const MIB: u64 = 1 << 20;
 
-/// A disk with room for the smallest btrfs behind /usr, and what it grows by.
+/// A disk with room for the smallest btrfs behind /usr, and its growth.
 const DISK: u64 = 448 * MIB;
 const MORE: u64 = 192 * MIB;
 
@@ -25,7 +25,7 @@ pub fn plain(context: &Context<'_>) -> Result<()> {
     grows(context, "off", "Subvolumes=/var /srv/fixed:ro\n")
 }
 
-/// In a LUKS2 volume, which becomes larger with its partition; the system stands in a subvolume of its own.
+/// In a LUKS2 volume, which becomes larger with its partition; the system stands in a subvolume.
 pub fn encrypted(context: &Context<'_>) -> Result<()> {
     grows(context, "key-file", "Subvolumes=/system /system/var /srv/fixed:ro\nDefaultSubvolume=/system\n")
 }

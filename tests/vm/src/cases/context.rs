@@ -51,7 +51,7 @@ impl<'a> Context<'a> {
         Ok(Self { bench, products, times: None, jobs: 1, scratch, logs, boots, note })
     }
 
-    /// The same, for a series that repeats what it repeats so many times, with so many machines at the same time.
+    /// The same, for a series with so many repetitions and so many machines at the same time.
     #[must_use]
     pub fn repeating(self, times: Option<u32>, jobs: usize) -> Self {
         Self { times, jobs, ..self }

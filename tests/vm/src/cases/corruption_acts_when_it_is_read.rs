@@ -1,5 +1,5 @@
-//! A byte of a file that the boot does not need is changed. It boots; what happens when somebody reads that file is what
-//! `systemd.verity_usr_options=` says: the read fails, the machine restarts, the kernel panics.
+//! A byte of a file that the boot does not need is changed. It boots; a read of that file has the effect that
+//! `systemd.verity_usr_options=` chooses: the read fails, the machine restarts, the kernel panics.
 
 use super::Context;
 use super::TEST_INIT;

@@ -29,7 +29,7 @@ fn late(context: &Context<'_>, machine: &Machine, disk: &Path) -> Result<Value> 
         .cmdline(&format!("hermetic.log=debug ignore_loglevel {}", lasting::WRITE))
         .qemu(&["-device", "pcie-root-port,id=socket0,chassis=1", "-blockdev", &file]);
     let mut running = context.start(&machine)?;
-    // Said after the drivers of what is there were loaded: virtio's are not among them.
+    // Printed after the drivers of present devices were loaded: virtio's are not among them.
     running.wait_for("the end of the hardware search", "modules loaded", DEADLINE)?;
     let device = json!({ "driver": "virtio-blk-pci", "drive": "late", "bus": "socket0" });
     running.control().execute("device_add", &device)?;

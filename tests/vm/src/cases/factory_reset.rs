@@ -61,7 +61,7 @@ fn by_command_line(context: &Context<'_>, machine: &Machine, disk: &Path) -> Res
         ensure!(lasting::find_root(context, disk, 512).is_err(), "the root is still in the table");
         erased(disk, &old)?;
     }
-    // The next one is a first boot, and what it makes is another root.
+    // The next one is a first boot, and makes another root.
     lasting::boots_first(context, machine)?;
     let new = lasting::root_on(context, disk, 512)?;
     ensure!((new.start, new.length) == (old.start, old.length), "{new:?} is not where {old:?} was");

@@ -1,5 +1,5 @@
-//! A factory reset that would leave a machine without a way on is refused before it erases anything, with the disk byte for
-//! byte as it was: when what is given up could not be made anew, and when it is what /usr is booted from.
+//! A factory reset that would leave a machine without a way on is refused before it erases anything, with the disk byte
+//! for byte as it was: when a partition that is given up could not be made anew, and when /usr is booted from it.
 
 use super::Context;
 use super::factory_reset::RESETTABLE;

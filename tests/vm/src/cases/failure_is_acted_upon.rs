@@ -19,7 +19,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
         ("hermetic.on-failure=poweroff", Exit::PowerOff),
         ("hermetic.on-failure=panic", Exit::Panic),
         ("rd.emergency=poweroff", Exit::PowerOff),
-        // Ours is the more specific one, wherever it stands.
+        // hermetic-init's own option is the more specific one, at any place.
         ("hermetic.on-failure=poweroff rd.emergency=reboot", Exit::PowerOff),
     ] {
         let outcome = context.run(&machine(NOW).cmdline(words))?;

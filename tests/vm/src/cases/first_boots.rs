@@ -15,7 +15,7 @@ use std::time::Duration;
 /// Far beyond any boot that has not failed.
 const DEADLINE: Duration = Duration::from_secs(600);
 
-/// Into the test init, which tells what it stands on.
+/// Into the test init, which prints its devices and file systems.
 pub fn into_test_init(context: &Context<'_>) -> Result<Duration> {
     let machine = machine(context)?.cmdline(&format!("hermetic.init={TEST_INIT}"));
     let outcome = context.run(&machine)?;

@@ -41,7 +41,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     let grown = lasting::root_on(context, &disk, 512)?;
     ensure!(grown.length >= root.length + GAIN - (1 << 20), "{root:?} has become {grown:?}");
     ensure!((grown.start, &grown.content) == (root.start, &root.content), "{root:?} has become {grown:?}");
-    // Metadata of the new groups takes a part of what was gained.
+    // Metadata of the new groups takes a part of the gain.
     ensure!(after > before + GAIN / 10 * 8, "the file system had {before} bytes and has {after}");
     context.say(format!("{} MiB for files became {}", before >> 20, after >> 20));
     Ok(())

@@ -1,5 +1,6 @@
 //! Images are made by our composition of real tools. sfdisk must find no fault in the table, for both sector sizes, and
-//! veritysetup must verify what lies in the partitions; with one byte changed it must refuse, or it had not looked.
+//! veritysetup must verify the content of the partitions; with one byte changed it must refuse, or its check would
+//! prove nothing.
 
 use super::Context;
 use crate::command;

@@ -1,6 +1,6 @@
-//! The conditions of every appliance, whatever its /usr is made of and whatever it is plugged into: the first boot
-//! makes a root, and the second boot has the same one, with the same machine id and the file that was written into it,
-//! and the partition table without fault.
+//! The conditions of every appliance, with any /usr and on any bus: the first boot makes a root, and the second boot
+//! has the same one, with the same machine id and the file that was written into it, and the partition table without
+//! fault.
 
 use super::small::{DEADLINE, KEY};
 use super::{Context, TEST_INIT};
@@ -47,7 +47,7 @@ pub struct Root {
     pub start: u64,
     /// Bytes.
     pub length: u64,
-    /// Type and UUID of what it holds, as blkid prints them.
+    /// Type and UUID of its content, as blkid prints them.
     pub content: String,
 }
 
@@ -115,7 +115,7 @@ pub struct Boots {
 /// Boots a machine, whose disk is `disk` and whose init is the test init, for the first and the second time.
 ///
 /// # Errors
-/// It does not come up, or the second boot has not what the first one made.
+/// It does not come up, or the second boot lacks the results of the first one.
 pub fn boots_twice(context: &Context<'_>, machine: &Machine, disk: &Path, sector: u32) -> Result<Boots> {
     boots_two_ways(context, [machine, machine], disk, sector)
 }
@@ -146,7 +146,7 @@ pub fn boots_first(context: &Context<'_>, machine: &Machine) -> Result<Value> {
     first_state(&context.run(&machine.clone().cmdline(WRITE))?)
 }
 
-/// The facts of a first boot that was told to [`WRITE`].
+/// The facts of a first boot with the word [`WRITE`].
 ///
 /// # Errors
 /// As [`boots_first`].
@@ -159,7 +159,7 @@ pub fn first_state(outcome: &Outcome) -> Result<Value> {
     Ok(state)
 }
 
-/// Boots again and looks for what the first boot left.
+/// Boots again and looks for the results of the first boot.
 ///
 /// # Errors
 /// The machine does not come up, or has another machine id or another root.
@@ -167,7 +167,7 @@ pub fn boots_again(context: &Context<'_>, machine: &Machine, first: &Value) -> R
     same_machine(&context.run(machine)?, first)
 }
 
-/// The facts of a later boot, which found what the first one left.
+/// The facts of a later boot, which found the results of the first one.
 ///
 /// # Errors
 /// As [`boots_again`].

@@ -1,5 +1,5 @@
 //! /usr's repart.d has a word that is not possible, not known or not readable. It is refused, with file and line,
-//! before the first write: to pass over a word of policy would be to make another disk than was asked for. So does a
+//! before the first write: to ignore a word of policy would be to make another disk than the requested one. So is a
 //! file system that this initramfs cannot mount. When systemd-repart is masked, it is not read, and there is no root.
 
 use super::Context;

@@ -1,7 +1,7 @@
 //! The power fails during a first boot and during a factory reset: every write is recorded, and the disk is put back to
-//! what it was around each write of the table, in the middle of it, and at points spread over the rest, also without an
-//! arbitrary half of what the drive had not flushed. The next boot always comes up with a whole root, sfdisk and e2fsck
-//! find no fault, and the machine id is the same from then on.
+//! its state around each write of the table, in the middle of it, and at points spread over the rest, also without an
+//! arbitrary half of the writes that the drive had not flushed. The next boot always comes up with a whole root, sfdisk
+//! and e2fsck find no fault, and the machine id is the same from then on.
 
 use super::factory_reset::RESETTABLE;
 use super::small::{ENCRYPTED, KEY, PLAIN, Small};
@@ -26,7 +26,7 @@ const TABLE: u64 = 34;
 /// The file in which the root keeps the machine id until systemd has committed it.
 const KEPT: &str = "/var/lib/hermetic-init/machine-id";
 
-/// Every so many failures of an encrypted root the machine is booted once more, and a word is said.
+/// The number of failures of an encrypted root after which the machine is booted once more, with a message.
 const TEN: usize = 10;
 
 /// Ten failures, one machine after the other.
@@ -50,7 +50,7 @@ fn series(context: &Context<'_>, counts: [usize; 3], jobs: usize) -> Result<()> 
         let whole = Whole::of(&bench.record("")?)?;
         bench.cut_and_boot(count, &whole, &tally, jobs)?;
     }
-    // An old root and a new one are told apart by the machine id, here too.
+    // An old root and a new one are distinguished by the machine id, here too.
     let bench = Bench::new(context, RESETTABLE, true)?;
     let whole = Whole::of(&context.run(&bench.machine.clone().disk(Disk::new(&bench.disk)))?)?;
     bench.record("systemd.factory_reset")?.expect(&Exit::Reboot)?.line("has reset this system.")?;
@@ -152,8 +152,8 @@ impl<'a> Bench<'a> {
         self.context.run(&machine.disk(Disk::new(&self.disk).record(&self.log())))
     }
 
-    /// Cuts the power so many times and boots from what it left: a root with what is in `whole`, of this machine or, made
-    /// anew, of another one. A failure does not end the others.
+    /// Cuts the power so many times and boots from the result: a root with the content of `whole`, of this machine or,
+    /// made anew, of another one. A failure does not end the others.
     fn cut_and_boot(&self, count: usize, whole: &Whole, tally: &Mutex<Tally>, jobs: usize) -> Result<()> {
         let recording = Recording::open(&self.log())?;
         let cuts = cuts(&recording, std::fs::metadata(self.blank())?.len() / SECTOR, count)?;
@@ -245,7 +245,7 @@ fn cuts(recording: &Recording, sectors: u64, count: usize) -> Result<Vec<Cut>> {
         .collect();
     ensure!(table.len() >= 2, "the table is written by {} writes", table.len());
     let mut around = Vec::new();
-    // The last writes of the table are the commit, or what frees the entries.
+    // The last writes of the table are the commit, or free the entries.
     for index in table.iter().rev() {
         let torn = entries.get(*index).map_or(0, |entry| entry.sectors / 2);
         let lost = *index as u64 + 1;

@@ -1,7 +1,7 @@
 //! The power fails while /etc follows a new /usr: the writes of the update's boot are recorded, and the disk is put
-//! back to what it was after some of them, spread over all of them. The next boot, of the new version or of the old
-//! one, has the /etc of that version in every file, with the changes and removals of a person, and e2fsck finds no
-//! fault with the root.
+//! back to its state after some of them, spread over all of them. The next boot, of the new version or of the old one,
+//! has the /etc of that version in every file, with the changes and removals of a person, and e2fsck finds no fault
+//! with the root.
 
 use super::small::{self, PLAIN};
 use super::{Context, TEST_INIT, lasting, power_fails};

@@ -81,7 +81,7 @@ fn root(context: &Context<'_>, disk: &Path) -> Result<PathBuf> {
     Ok(root)
 }
 
-/// `btrfs check`, which also reads what is in files.
+/// `btrfs check`, which also reads the content of files.
 fn check(context: &Context<'_>, image: &Path) -> Result<()> {
     let mut btrfs = context.bench.tools.tool("btrfs")?;
     btrfs.args(["check", "--readonly", "--check-data-csum"]).arg(image);

@@ -1,5 +1,5 @@
-//! The root that the first boot made is encrypted anew by cryptsetup while it is mounted, with another volume key; the next
-//! boot opens it with the same key file and finds what was written before.
+//! The root that the first boot made is encrypted anew by cryptsetup while it is mounted, with another volume key; the
+//! next boot opens it with the same key file and finds the old files.
 
 use super::Context;
 use super::lasting;

@@ -1,5 +1,5 @@
-//! Shell scripts for the inside of a machine, each on a disk of its own: /usr is the same for all of them, and so its image
-//! is made once.
+//! Shell scripts for the inside of a machine, each on a separate disk: /usr is the same for all of them, and so its
+//! image is made once.
 
 use super::Context;
 use super::small::ENCRYPTED;
@@ -17,7 +17,7 @@ pub fn recipe(context: &Context<'_>) -> Result<Recipe> {
     Ok(context.recipe()?.repart(ENCRYPTED).without("lib/systemd/systemd-growfs"))
 }
 
-/// A disk that holds this script. The shell reads it as it reads a file, up to its `exit`; what follows are empty lines.
+/// A disk that holds this script. The shell reads it as it reads a file, up to its `exit`; the rest are empty lines.
 ///
 /// # Errors
 /// The disk cannot be written.

@@ -76,7 +76,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
 
     let parts: Vec<&[u8]> = PARTS.iter().flat_map(|size| key.chunks(*size)).collect();
     let expected = theirs.0.count(&parts);
-    // The halves are where dm-crypt has them, and the search finds what is there.
+    // The halves are where dm-crypt has them, so the search works.
     ensure!(
         expected.iter().skip(1).take(2).all(|count| *count > 0),
         "cryptsetup's key is nowhere: {expected:?}"
@@ -116,7 +116,7 @@ fn after(
     Memory::take(running, MEMORY, &context.file("memory"), DEADLINE)
 }
 
-/// The root partition in a file of its own.
+/// The root partition as a separate file.
 fn partition(context: &Context<'_>, disk: &Path) -> Result<PathBuf> {
     let root = lasting::root_on(context, disk, 512)?;
     let mut bytes = vec![0; usize::try_from(root.length)?];
@@ -156,7 +156,8 @@ fn opens(context: &Context<'_>, volume: &Path, passphrase: &str) -> Result<()> {
     command::run(&mut open).context("what the TPM released is no passphrase of the volume")
 }
 
-/// A machine with a root of its own, in which cryptsetup opens the volume, and what the TPM released lies in files.
+/// A machine with another root, in which cryptsetup opens the volume, and the secret that the TPM released lies in
+/// files.
 fn cryptsetup_opens(context: &Context<'_>, volume: &Path, secret: &[u8]) -> Result<(Memory, Outcome)> {
     let usr = context.usr(&context.recipe()?.repart(ENCRYPTED))?;
     let disk =

@@ -105,7 +105,7 @@ impl Small {
         Ok(machine(context, Some(KEY))?.cmdline(&self.words()))
     }
 
-    /// Boots into the test init and returns what it found.
+    /// Boots into the test init and returns the state that it printed.
     ///
     /// # Errors
     /// It is not reached.

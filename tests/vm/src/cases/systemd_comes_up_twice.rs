@@ -119,7 +119,7 @@ fn boot(context: &Context<'_>, machine: &Machine, name: &str, proof: &str) -> Re
     Ok((inside.read()?, init_to_systemd(&outcome)?))
 }
 
-/// systemd is content, and stands on what it should.
+/// Checks that systemd has no failure, and runs from the expected devices.
 pub(super) fn came_up(answers: &Answers, stands: &Stands<'_>) -> Result<()> {
     let complaints = || format!("its complaints:\n{}", answers.text("complaints").unwrap_or_default());
     answers.expect("state", "running").with_context(complaints)?;
@@ -256,7 +256,7 @@ fn has_line(text: &str, words: &[&str]) -> Result<()> {
     }
 }
 
-/// A machine with an appliance of its own that gets the disk to check as its second, and the key as its third.
+/// A machine with a separate appliance that gets the disk to check as its second, and the key as its third.
 struct Checker {
     machine: Machine,
     key: std::path::PathBuf,

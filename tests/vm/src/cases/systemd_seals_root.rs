@@ -1,8 +1,9 @@
 //! systemd's tools and ours on one header, a boot for each link of the chain: `Encrypt=key-file+tpm2` makes the root;
-//! systemd-cryptenroll in the running system lists its slots, wipes what we sealed and seals anew, and the next boot opens
-//! with that: PCR 7, PCR 7+14, a signed policy for the phase of the initrd (into the whole systemd), a PIN. systemd-cryptsetup
-//! opens what we sealed. Wrong PINs lock the TPM, or there are as many tries as the options say; then somebody types the
-//! passphrase. Of PINs that were typed, right or wrong, nothing is left in the machine's memory.
+//! systemd-cryptenroll in the running system lists its slots, wipes the slots that hermetic-init sealed and seals anew,
+//! and the next boot opens with that: PCR 7, PCR 7+14, a signed policy for the phase of the initrd (into the whole
+//! systemd), a PIN. systemd-cryptsetup opens a root that hermetic-init sealed. Wrong PINs lock the TPM, or there are as
+//! many tries as the options say; then the passphrase is typed. Of PINs that were typed, right or wrong, nothing is
+//! left in the machine's memory.
 
 use super::root_is_sealed::percent;
 use super::small::{self, DEADLINE, KEY, Small};
@@ -69,12 +70,12 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     let listed = tpm2::slots(tpm2::succeeded(&state, 2)?);
     ensure!(listed == ["0 password", "2 tpm2"], "systemd-cryptenroll leaves {listed:?}");
 
-    // With what systemd-cryptenroll does when it is told nothing.
+    // With the defaults of systemd-cryptenroll.
     let third = machine(&plain)?.cmdline(tpm2::UNATTENDED).cmdline(&enroll("--tpm2-pcrs=7"));
     let state = boots(&third, "opens keyslot 2")?;
     tpm2::succeeded(&state, 0).context("systemd-cryptenroll, PCR 7")?;
 
-    // The next seal is for whatever the image's signer approves; the key lies where sd-stub's was handed over.
+    // The next seal is for any boot that the image's signer approves; the key lies where sd-stub's was handed over.
     let fourth = machine(&signed)?.cmdline(tpm2::UNATTENDED).cmdline(&enroll("--tpm2-pcrs="));
     let state = boots(&fourth, "TPM2 token 0 opens keyslot 1")?;
     tpm2::succeeded(&state, 0).context("systemd-cryptenroll, signed policy")?;

@@ -73,10 +73,10 @@ pub fn succeeded(state: &Value, number: usize) -> Result<&str> {
     Ok(run.get("stdout").and_then(Value::as_str).unwrap_or_default())
 }
 
-/// Checks that the program of this number failed and said why.
+/// Checks that the program of this number failed with this message.
 ///
 /// # Errors
-/// It succeeded, or says something else.
+/// It succeeded, or has another message.
 pub fn failed(state: &Value, number: usize, says: &str) -> Result<()> {
     let run = ran(state, number)?;
     ensure!(run.get("status").and_then(Value::as_i64).is_some_and(|status| status != 0), "{run}");
@@ -96,7 +96,7 @@ pub fn slots(listed: &str) -> Vec<String> {
     lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
 }
 
-/// A copy of the partition named `root`, as a disk of its own without a table.
+/// A copy of the partition named `root`, as a separate disk without a table.
 ///
 /// # Errors
 /// There is no such partition, or it cannot be copied.

@@ -1,8 +1,8 @@
-//! A second disk with the same /usr, as an installer or a backup leaves it: the partitions have the same GUIDs, and its root
-//! is another one. With a boot loader's word (here the test init's, in an earlier boot) the firmware's disk is booted,
-//! although the other one comes first. Without it, or when a clone of the disk has the same EFI system partition too,
-//! nothing is guessed, nor when the command line names what both disks have: the boot is refused, and both disks stay as
-//! they are. A loader on a stick of its own finds /usr by its root hash.
+//! A second disk with the same /usr, as an installer or a backup leaves it: the partitions have the same GUIDs, and its
+//! root is another one. With a boot loader's word (here the test init's, in an earlier boot) the firmware's disk is
+//! booted, although the other one comes first. Without it, or when a clone of the disk has the same EFI system
+//! partition too, the choice is refused, and also when the command line names a partition that both disks have: the
+//! boot is refused, and both disks stay as they are. A loader on a separate stick finds /usr by its root hash.
 
 use super::small::{self, PLAIN};
 use super::{Context, lasting};

@@ -137,7 +137,7 @@ pub fn state(context: &Context<'_>) -> Result<()> {
 pub fn copied(context: &Context<'_>) -> Result<()> {
     let lacking = "cd /usr/share/factory/etc && find . | sort | while read f; do test -e /etc/$f -o -L /etc/$f || echo $f; done";
     let answers = boot(context, Recipe::new(), "hermetic.etc=copy", &[("lacking", lacking)])?;
-    // The head and the checksum: of what is copied nothing is remembered.
+    // The head and the checksum: copied files are not recorded.
     answers.expect("lacking", "")?.expect("ours", "4")?.expect("root", "ext4")?;
     Ok(())
 }
@@ -165,7 +165,7 @@ pub fn linked(context: &Context<'_>) -> Result<()> {
     for (number, name) in names.iter().enumerate() {
         match own.contains(&name.as_str()) {
             true => writeln!(lines, "C /etc/{name}")?,
-            // Both kinds of them: with a target of its own, and with the factory's by default.
+            // Both kinds of them: with an explicit target, and with the factory's by default.
             false if number % 2 == 0 => {
                 writeln!(lines, "L? /etc/{name} - - - - ../usr/share/factory/etc/{name}")?
             }

@@ -1,6 +1,6 @@
-//! Every way in that an initramfs offers: `/init`, `rdinit=/hermetic-init`, and `init=/hermetic-init`, which the kernel keeps
-//! for the real root. There it names nothing, or, worse, ourselves: /usr/sbin/init is a copy of hermetic-init on purpose.
-//! Each time systemd's place is found, where the test init stands, and nothing runs in a circle.
+//! Every way in that an initramfs offers: `/init`, `rdinit=/hermetic-init`, and `init=/hermetic-init`, which the kernel
+//! keeps for the real root. There it names no program, or, worse, hermetic-init itself: /usr/sbin/init is a copy of
+//! hermetic-init on purpose. Each time the test init at systemd's path is found, and nothing runs in a circle.
 
 use super::small::{self, ENCRYPTED, KEY, Small};
 use super::{Context, lasting};

@@ -17,8 +17,8 @@ use std::process::Command;
 /// The number of runs of each at each size.
 const ROUNDS: usize = 5;
 
-/// As long as ours is slower, both are timed again up to so often: on a busy host five rounds may all be spoilt, but what is
-/// slower stays slower.
+/// As long as ours is slower, both are timed again up to so often: on a busy host five rounds may all be spoilt, but a
+/// slower program stays slower.
 const MOST_ROUNDS: usize = 20;
 
 /// Of the tool's time ours takes so many times.
@@ -148,7 +148,7 @@ fn written(bench: &Bench, command: &Command, file: &Path, trace: &Path) -> Resul
     calls.map(|line| bytes(line).with_context(|| format!("strace said `{line}`"))).sum()
 }
 
-/// The bytes that one call wrote, by a line of strace: what it returned, and for fallocate what it was asked for.
+/// The bytes that one call wrote, by a line of strace: its result, and for fallocate its argument.
 fn bytes(line: &str) -> Result<u64> {
     let (call, result) = line.rsplit_once(" = ").context("no result")?;
     let result = result.split(' ').next().unwrap_or_default();

@@ -110,7 +110,7 @@ pub fn compare(bench: &Bench, products: &Products) -> Result<Verdict> {
     command::output(ours("format").arg("--key-file").arg(&key))?;
     let (mut adds, mut whole, mut yours) = (Duration::MAX, Duration::MAX, Duration::MAX);
     for _ in 0..ROUNDS.start {
-        // Whatever else the program does is done by `dump` as well.
+        // All other work of the program is done by `dump` as well.
         let (with, without) =
             (processor_time(|| Ok(ours("open-key")))?, processor_time(|| Ok(ours("dump")))?);
         (adds, whole) = (adds.min(with.saturating_sub(without)), whole.min(with));

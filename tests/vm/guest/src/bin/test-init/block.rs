@@ -27,7 +27,7 @@ fn device(at: &Path) -> Value {
     let uevent: BTreeMap<_, _> = uevent.lines().filter_map(|line| line.split_once('=')).collect();
     json!({
         "device": line("dev"),
-        // Start and size are in sectors of 512 bytes, whatever the disk's own are.
+        // Start and size are in sectors of 512 bytes, with any sectors of the disk.
         "start": number("start"),
         "size": number("size"),
         "partition": number("partition"),

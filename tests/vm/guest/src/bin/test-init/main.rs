@@ -1,12 +1,13 @@
-//! The init of the tests: prints what hermetic-init handed over, does what the command line asks, powers off.
+//! The init of the tests: prints the state that hermetic-init handed over, carries out the words of the command line,
+//! powers off.
 //!
 //! It stands in /usr at /usr/lib/hermetic-test/test-init and is started by `hermetic.init=`. The state is one JSON text
 //! between the lines `HERMETIC-STATE-BEGIN` and `HERMETIC-STATE-END` on /dev/console, cut into lines that begin with
 //! `@@`, so that a message of the kernel between them does no harm. `test-init --print` prints it on any machine.
 //!
 //! Words of the kernel command line, carried out in their order after the state was taken (see [`words`]):
-//! `hermetic.test.write=PATH:TEXT`, `hermetic.test.remove=PATH`, `hermetic.test.run=PROGRAM+ARGUMENT...`, `hermetic.test.efi=NAME-GUID:HEX`,
-//! `hermetic.test.end=poweroff|reboot|halt`.
+//! `hermetic.test.write=PATH:TEXT`, `hermetic.test.remove=PATH`, `hermetic.test.run=PROGRAM+ARGUMENT...`,
+//! `hermetic.test.efi=NAME-GUID:HEX`, `hermetic.test.end=poweroff|reboot|halt`.
 
 #![cfg_attr(not(test), no_main)]
 
@@ -25,8 +26,8 @@ use serde_json::{Value, json};
 /// The longest piece of the state on one line: a terminal of any kind takes it.
 const LINE: usize = 200;
 
-/// The entry that the C library calls. Rust's own start would ignore SIGPIPE, catch SIGSEGV and SIGBUS and open what is
-/// missing of the descriptors 0 to 2, and so hide how hermetic-init left them.
+/// The entry that the C library calls. Rust's own start would ignore SIGPIPE, catch SIGSEGV and SIGBUS and open missing
+/// ones of the descriptors 0 to 2, and so hide how hermetic-init left them.
 // SAFETY: the only other definition of this name would be Rust's, which `no_main` leaves out.
 #[cfg(not(test))]
 #[unsafe(no_mangle)]
@@ -141,7 +142,7 @@ fn print(state: &str) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The same JSON in ASCII: whatever else there is can only stand in a string, where `\u` says the same.
+/// The same JSON in ASCII: other characters can only stand in a string, where `\u` has the same meaning.
 fn ascii(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {

@@ -72,7 +72,7 @@ pub fn cwd() -> Option<String> {
     Some(std::env::current_dir().ok()?.to_string_lossy().into_owned())
 }
 
-/// Every process with its name and arguments, and how many threads the kernel has of its own.
+/// Every process with its name and arguments, and the number of kernel threads.
 pub fn all() -> Value {
     let mut user = Vec::new();
     let mut kernel_threads = 0;

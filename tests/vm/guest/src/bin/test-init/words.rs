@@ -18,7 +18,8 @@ use crate::files::hex;
 
 const EFIVARS: &str = "/sys/firmware/efi/efivars";
 
-/// Carries out the words of this command line in their order: what became of the writes, what came out of the programs.
+/// Carries out the words of this command line in their order: returns the results of the writes, and the output of the
+/// programs.
 pub fn carry_out(cmdline: &str) -> (Value, Value) {
     let (mut actions, mut runs) = (Vec::new(), Vec::new());
     for (name, value) in words(cmdline) {
@@ -90,7 +91,7 @@ fn efi(value: &str) -> Result<()> {
     OpenOptions::new().write(true).create(true).truncate(false).open(&path)?.write_all(&bytes)
 }
 
-/// Runs a program of /usr and tells what came of it.
+/// Runs a program of /usr and returns its result.
 pub fn run(program: &[impl AsRef<Path>]) -> Value {
     let command: Vec<_> = program.iter().map(|word| word.as_ref().to_string_lossy().into_owned()).collect();
     let Some((path, arguments)) = program.split_first() else { return Value::Null };
