@@ -75,7 +75,8 @@ pub fn gpt(data: &[u8]) {
     carry_out(&repaired, &table, &grown, &grown.commit().unwrap());
 }
 
-/// A factory reset of every second partition: at every moment the others are there, and after the last one none of them.
+/// A factory reset of every second partition: at every moment the others are there, and after the last one none of the
+/// reset ones.
 fn give_up(disk: &Medium, table: &Gpt) {
     let numbers: Vec<_> = table.partitions().iter().step_by(2).map(|partition| partition.number).collect();
     let Transaction { steps, after } =
@@ -180,8 +181,8 @@ fn sound(table: &Gpt) {
     assert!(numbers.iter().all(|number| (1..=layout.entries).contains(number)));
 }
 
-/// Carries `plan` out write by write: no write touches a partition, and after each one the disk says what it said before
-/// or what it shall say. Returns what it says in the end.
+/// Carries `plan` out write by write: no write touches a partition, and after each one the disk has the old table or
+/// the new one. Returns the table in the end.
 fn carry_out(disk: &Medium, old: &Gpt, new: &Gpt, plan: &Writes) -> Gpt {
     let geometry = old.geometry();
     let same = |a: &[Partition], b: &[Partition]| a == b;

@@ -92,7 +92,7 @@ fn sealed(text: &[u8]) -> Vec<u8> {
     text
 }
 
-/// A tree of a few names: each byte is an entry, its kind and what is in it.
+/// A tree of a few names: each byte is an entry, its kind and its content.
 fn tree(bytes: &[u8]) -> Snapshot {
     let mut tree = Snapshot::new();
     for pair in bytes.chunks_exact(2).take(64) {

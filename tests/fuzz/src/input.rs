@@ -1,4 +1,4 @@
-//! An input as what a target needs: first numbers, then the rest as text or as several files.
+//! An input in the form that a target needs: first numbers, then the rest as text or as several files.
 //!
 //! Numbers come from the front and end in zeroes, so that every input means something and a small change of an input is
 //! a small change of its meaning.

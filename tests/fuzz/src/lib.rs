@@ -1,17 +1,16 @@
 //! Fuzz targets of hermetic-init: one plain function for each parser and each planner, with inputs to begin with.
 //!
-//! A target gets bytes and panics when something is not as it must be; that the library itself panics nowhere is the
-//! least of it. Two programs call them: the driver of this crate, on stable Rust and without any tool (`cargo run
-//! --release -- --seconds 5`), and libFuzzer, which is guided by coverage (`cargo +nightly fuzz run --fuzz-dir tests/fuzz
-//! gpt`).
+//! A target gets bytes and panics when a condition does not hold; the library itself must never panic. Two programs
+//! call them: the driver of this crate, on stable Rust and without any tool (`cargo run --release -- --seconds 5`), and
+//! libFuzzer, which is guided by coverage (`cargo +nightly fuzz run --fuzz-dir tests/fuzz gpt`).
 //!
-//! | file | whose parsers |
+//! | file | parsers |
 //! |---|---|
 //! | [`config`] | people's: command line, policies, device names, os-release |
 //! | [`disk`] | strangers' disks: GPT, superblocks, labels |
-//! | [`verity`], [`luks`], [`tpm`] | what protects them |
-//! | [`repart`], [`sysusers`], [`tmpfiles`], [`mkfs`] | what the first boot plans |
-//! | [`etc`] | what an earlier boot kept on the root |
+//! | [`verity`], [`luks`], [`tpm`] | their protection |
+//! | [`repart`], [`sysusers`], [`tmpfiles`], [`mkfs`] | the plans of the first boot |
+//! | [`etc`] | the files that an earlier boot kept on the root |
 //! | [`machine`] | kernel's and firmware's |
 //! | [`input`], [`medium`], [`mutate`] | inputs, disks in memory, new inputs from old ones |
 #![warn(missing_docs)]
@@ -69,7 +68,7 @@ targets! {
         tpm_response tpm_response_seeds 2048;
 }
 
-/// An error from a stranger's disk is one printable line, whatever the stranger wrote there.
+/// An error from a stranger's disk is one printable line, with any content of the disk.
 fn one_line(error: &impl std::fmt::Display) {
     let text = error.to_string();
     assert!(!text.is_empty() && !text.contains(char::is_control), "{text:?}");

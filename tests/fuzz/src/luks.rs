@@ -1,4 +1,4 @@
-//! LUKS2 headers: raw, and in copies whose checksums are right, so that what is behind them is reached.
+//! LUKS2 headers: raw, and in copies with valid checksums, so that the checks behind them are reached.
 
 use std::sync::OnceLock;
 
@@ -66,7 +66,7 @@ pub fn luks_header(data: &[u8]) {
         }
     }
     look(&disk);
-    // Whatever a header claims, erasing it stays in the device and covers at least what is usual.
+    // With any claims of a header, erasing it stays in the device and covers at least the usual length.
     for write in luks::erase(&disk, Bytes(SIZE)).0 {
         let (offset, length) = match write {
             Write::Zero { offset, length } => (offset, length.0),

@@ -109,8 +109,8 @@ fn main() {
     }
 }
 
-/// Runs each target in a process of its own, `jobs` at a time. The status to end with: every target is run, and one finding
-/// is enough for a failure.
+/// Runs each target in a separate process, `jobs` at a time. Returns the exit status: every target is run, and one
+/// finding is enough for a failure.
 fn apart(targets: &[&Target], jobs: usize, arguments: &[String]) -> i32 {
     let ourselves = std::env::current_exe().expect("no path of our own");
     let (queue, failed) = (Mutex::new(targets.iter()), AtomicBool::new(false));
@@ -176,7 +176,7 @@ fn run(target: &'static Target, input: &[u8]) -> Duration {
         report("it panics");
     }
     if taken > LONGEST {
-        // The machine may have been busy with something else: what is slow is slow every time.
+        // The machine may have been busy with other work: a slow input is slow every time.
         let again = (0..3).map(|_| {
             let start = Instant::now();
             (target.run)(input);
@@ -196,7 +196,7 @@ fn run(target: &'static Target, input: &[u8]) -> Duration {
 
 /// The memory that the input takes beyond the memory in use before, when that is too much; in KiB.
 fn peak_memory(target: &Target, input: &[u8]) -> Option<u64> {
-    // 5 sets the peak back to what is in use now (Documentation/filesystems/proc.rst, clear_refs).
+    // 5 sets the peak back to the memory in use now (Documentation/filesystems/proc.rst, clear_refs).
     fs::write("/proc/self/clear_refs", "5").ok()?;
     let before = high_water()?;
     (target.run)(input);

@@ -1,4 +1,4 @@
-//! A disk in memory: some bytes, zeroes from there to its end, which may be far away, and what is written out there.
+//! A disk in memory: some bytes, zeroes from there to its end, which may be far away, and the bytes written there.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,8 @@ use hermetic_init::{
     writes::{ReadAt, ShortImage, Write},
 };
 
-/// Up to here what is written lies in one piece, from here on in pages: a backup table at the end of a large disk does not
-/// make all of the disk.
+/// Up to here the written bytes lie in one piece, from here on in pages: a backup table at the end of a large disk does
+/// not make all of the disk.
 const NEAR: u64 = 1 << 20;
 /// Bytes of a page.
 const PAGE: u64 = 4096;

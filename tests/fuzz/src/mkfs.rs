@@ -31,7 +31,7 @@ pub fn ext4(data: &[u8]) {
     };
     let mut start = vec![0; probe::LENGTH];
     let mut written: Vec<(u64, u64)> = Vec::new();
-    // The first write wipes what others keep at the end; all that follow are apart from each other.
+    // The first write wipes the superblocks of other formats at the end; all that follow are apart from each other.
     for (index, write) in plan.0.iter().enumerate() {
         let (offset, length) = match write {
             Write::Data { offset, data } => {

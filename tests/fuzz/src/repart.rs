@@ -54,7 +54,7 @@ pub fn repart(data: &[u8]) {
         );
         assert_eq!((new.first.0, new.last.0 + 1), (first, first + new.length.0 / block));
         assert!(new.first >= layout.first_usable && new.last <= layout.last_usable, "{new:?} is outside");
-        // A signature has one size, whatever its definition says, as in systemd-repart.
+        // A signature has one size, with any definition, as in systemd-repart.
         let signature = matches!(types::role(new.type_guid), Some(Role::RootVeritySig | Role::UsrVeritySig));
         assert!(signature || new.definition.size_min.is_none_or(|min| new.length.0 >= min));
         if let Err(error) = refuse(&new.definition, Maker::Boot) {
@@ -103,7 +103,7 @@ fn layout(input: &mut Input<'_>) -> Layout {
         });
         at += gap + length;
     }
-    // The end of what a disk can have is 2^63 bytes.
+    // The largest end of a disk is 2^63 bytes.
     let behind = u64::from(input.word()) << (input.byte() % 24);
     let last_usable = Lba((at + behind).min((1 << 63) / u64::from(block_size) - 1));
     Layout { block_size, first_usable, last_usable, entries: 4 + u32::from(options >> 3), partitions }
@@ -114,7 +114,7 @@ pub(crate) fn repart_seeds() -> Vec<Vec<u8>> {
                  PaddingMinBytes=1M\nPaddingWeight=3\nCopyFiles=/a:/b\nMakeSymlinks=/l:x\nSubvolumes=/s:ro\nUUID=null\n";
     let more = b"# more\n[Partition]\nType=usr\nSupplementFor=50-root\nLabel=data%%1 %H\nFormat=ext4\nSizeMaxBytes=1.5G\\\n  \n[X-Own]\na=b\n";
     let files = join(&[root, more, b"[Partition]\nSizeMinBytes=64M\nFoo=1\n"]);
-    // Options, first usable, partitions; gap, length, kind for each; what is behind them.
+    // Options, first usable, partitions; gap, length, kind for each; the space behind them.
     let layouts: [&[u8]; 3] = [
         &[0x80, 32, 0, 0, 0x10, 0, 0, 12],
         &[0x80, 32, 2, 1, 0, 200, 0, 0, 0, 2, 90, 0, 0, 0, 0, 4, 0, 8],

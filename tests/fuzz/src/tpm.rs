@@ -62,7 +62,7 @@ pub(crate) fn tpm_signature_seeds() -> Vec<Vec<u8>> {
     ]
 }
 
-/// A TPM that answers with what the fuzzer thought of, and with the right length in front.
+/// A TPM that answers with the fuzzer's bytes, and with the right length in front.
 struct Dreamer<'a>(Input<'a>);
 
 impl Transport for Dreamer<'_> {
@@ -80,7 +80,7 @@ impl Transport for Dreamer<'_> {
     }
 }
 
-/// Responses of a TPM, or of somebody in front of it. Nothing is believed that is not authenticated.
+/// Responses of a TPM, or of an attacker in front of it. A response without authentication is not trusted.
 pub fn tpm_response(data: &[u8]) {
     let mut input = Input::new(data);
     let choice = input.byte();
