@@ -1,4 +1,4 @@
-//! Headers that a stranger wrote. Each attack is shown to work against an opener that does what the header says.
+//! Headers of a stranger. Each attack is shown to work against an opener that follows the header.
 
 use std::fs;
 
@@ -21,7 +21,8 @@ use crate::{
 
 #[test]
 fn no_encryption_is_no_encryption() {
-    // cryptsetup formats with `--cipher null` only where it has loop devices and device-mapper: write what it would.
+    // cryptsetup formats with `--cipher null` only with loop devices and device-mapper: write the header that it would
+    // make.
     for (place, pointer) in
         [("segments/0", "/segments/0/encryption"), ("keyslots/0/area", "/keyslots/0/area/encryption")]
     {
@@ -120,7 +121,7 @@ fn a_segment_of_the_null_cipher() {
 
 #[test]
 fn a_keyslot_that_any_passphrase_opens() {
-    // A stranger's own volume key behind a keyslot that is not encrypted: whatever the true passphrase is, it opens.
+    // A stranger's own volume key behind a keyslot that is not encrypted: it opens with any passphrase.
     let Some((volume, stranger)) = volume() else { return };
     let mut disk = fs::read(volume.disk()).unwrap();
     disk[0x8000..0x8000 + stranger.stripes.len()].copy_from_slice(&stranger.stripes);
@@ -133,7 +134,7 @@ fn a_keyslot_that_any_passphrase_opens() {
     );
 }
 
-/// A disk that shows one header until somebody has looked, and then another.
+/// A disk that shows one header at first, and then another.
 struct Turncoat {
     honest: Vec<u8>,
     forged: Vec<u8>,

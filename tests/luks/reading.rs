@@ -150,7 +150,7 @@ fn the_newer_copy_counts() {
 
 #[test]
 fn a_digest_of_a_converted_volume_is_understood() {
-    // `cryptsetup convert` needs device-mapper: make what it would leave, a digest cut to LUKS1's 20 bytes.
+    // `cryptsetup convert` needs device-mapper: make its result, a digest cut to LUKS1's 20 bytes.
     let Some(volume) = Volume::by_cryptsetup(&CHEAP) else { return };
     volume.edit(|header| {
         let digest = header["digests"]["0"]["digest"].as_str().unwrap();

@@ -260,7 +260,7 @@ fn refusal(image: &Path, outcome: Outcome) -> Option<LuksError> {
     opened.err()
 }
 
-/// Compares with the table; what differs is a line of the answer.
+/// Compares with the table; a difference is a line of the answer.
 fn compare(name: &str, image: &Path, outcome: Outcome) -> Option<String> {
     match (outcome, refusal(image, outcome)) {
         (Refused(rule), Some(error)) if error.to_string().contains(rule) => None,
@@ -340,7 +340,7 @@ fn every_generated_image() {
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
 
-/// Unpacks what the other tests of the suite carry, and names the images.
+/// Unpacks the images of the other tests of the suite, and names them.
 fn unpack(tests: &Path, scratch: &Scratch) -> Vec<String> {
     for entry in fs::read_dir(tests).unwrap() {
         let path = entry.unwrap().path();

@@ -176,7 +176,7 @@ fn keyslots_come_and_go_under_both() {
         assert!(volume.opens("@other") && volume.opens("@key"));
         assert!(volume.volume_key() == key.key.expose());
 
-        // A recovery key with its token, in a slot of its own choice; cryptsetup then takes the next one.
+        // A recovery key with its token, in a slot that we choose; cryptsetup then takes the next one.
         let recovery = RecoveryKey::random(&mut random);
         let new = AddKeyslot {
             passphrase: recovery.passphrase(),

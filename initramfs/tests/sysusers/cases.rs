@@ -1,4 +1,4 @@
-//! One root for every feature, for every way to be wrong, and for what the lines alone do not decide.
+//! One root for every feature, for every way to be wrong, and for facts that the lines alone do not decide.
 
 use crate::bench::{Files, Given, both, compare};
 
@@ -249,7 +249,7 @@ fn every_feature_as_the_tool_does_it() {
                     return;
                 }
             } else if let Some([theirs, ours]) = both(files, given) {
-                // Of what is for debugging, the reasons for ids.
+                // Of the messages for debugging, the reasons for ids.
                 assert_eq!(reasons(&theirs.err), reasons(&ours.err), "{name}: left the tool, right us");
             }
         }
@@ -257,7 +257,7 @@ fn every_feature_as_the_tool_does_it() {
     eprintln!("{} cases compared", CASES.len());
 }
 
-/// The lines that say why somebody got an id or not.
+/// The lines with the reason why an entry got an id or not.
 fn reasons(said: &str) -> Vec<&str> {
     let starts =
         ["User ", "Group ", "Creating ", "Suggested ", "Adding implicit ", "No free ", "Failed to create "];
@@ -286,7 +286,7 @@ fn credentials_as_the_tool_takes_them() {
     }
 }
 
-/// Their paths differ, so what is said is compared without them.
+/// Their paths differ, so messages are compared without them.
 #[test]
 fn lines_come_from_a_credential_too() {
     let files: &Files<'_> = &[("usr/lib/sysusers.d/a.conf", "u a -\n")];

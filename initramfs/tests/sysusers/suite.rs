@@ -12,7 +12,7 @@ use crate::{
     common::{Scratch, skip},
 };
 
-/// As Debian configures systemd (`meson`): what the suite's template asks for.
+/// As Debian configures systemd (`meson`): the values for the suite's template.
 const CONFIGURATION: [(&str, &str); 4] = [
     ("@SYSTEM_UID_MAX@", "999"),
     ("@SYSTEM_GID_MAX@", "999"),
@@ -28,7 +28,7 @@ fn source() -> Option<PathBuf> {
     source
 }
 
-/// `test/test-sysusers.sh`: 16 inputs from files, stdin, with --replace, with login.defs, --inline, and what is wrong.
+/// `test/test-sysusers.sh`: 16 inputs from files, stdin, with --replace, with login.defs, --inline, and wrong ones.
 #[test]
 fn test_sysusers_sh() {
     let Some(source) = source() else { return };

@@ -1,4 +1,4 @@
-//! The command line: which words there are, what they do together, what is said when they are wrong.
+//! The command line: its words, their combinations, and the messages about errors.
 
 use crate::bench::{Files, Given, compare};
 

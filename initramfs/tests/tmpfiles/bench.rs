@@ -34,9 +34,9 @@ pub struct Done {
     pub status: String,
     /// The messages about lines: `NUMBER: TEXT`, or `FILE:NUMBER: TEXT`.
     pub of_lines: Vec<String>,
-    /// All that was said.
+    /// All messages.
     pub said: String,
-    /// Every path, and what lies there.
+    /// Every path, and its entry.
     pub tree: BTreeMap<String, String>,
 }
 

@@ -46,7 +46,7 @@ fn databases(definitions: &[(String, Vec<u8>)]) -> Option<Vec<(String, Vec<u8>)>
     write(&root, definitions);
     let mut words: Vec<_> = tool("systemd-sysusers")?.get_args().map(ToOwned::to_owned).collect();
     words.push(format!("--root={}", scratch.inside("root")).into());
-    // Some ask for what is not there; what could be had is enough.
+    // Some ask for files that are missing; the rest is enough.
     Command::new("chroot").args(words).output().unwrap();
     Some(
         ["passwd", "group"]

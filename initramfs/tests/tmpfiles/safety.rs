@@ -20,7 +20,7 @@ fn ours(root: &Path, lines: &str, words: &[&str]) -> Output {
     command.arg("tmpfiles").args(words).arg(format!("--root={}", root.display())).arg(file).output().unwrap()
 }
 
-/// A home of user 1000 with links to what is not theirs.
+/// A home of user 1000 with links to files of others.
 fn lay_home(root: &Path) {
     for directory in ["etc", "home/user/own", "srv"] {
         fs::create_dir_all(root.join(directory)).unwrap();

@@ -1,4 +1,4 @@
-//! The command line: which words there are, what they do together, and what is said.
+//! The command line: its words, their combinations, and the messages.
 
 use std::{fs, path::Path};
 
