@@ -53,8 +53,6 @@ const KNOWN: &[Exception] = &[
     ("src/boot/grow.rs", "src/boot/provision/mod.rs", "the expectation of a partition is policy"),
     ("src/boot/key.rs", "src/boot/unlock/mod.rs", "the sources of a key become a list"),
     ("src/boot/root.rs", "src/boot/provision/mod.rs", "the expectation of a partition is policy"),
-    ("src/config/decide.rs", "src/etc/rules.rs", "the strategies of /etc are words of the configuration"),
-    ("src/config/mod.rs", "src/etc/rules.rs", "the strategies of /etc are words of the configuration"),
     ("src/fragments/search.rs", "src/etc/tree.rs", "trees of strangers become a room of their own"),
     ("src/sysusers/apply.rs", "src/etc/tree.rs", "trees of strangers become a room of their own"),
     ("src/sysusers/search.rs", "src/etc/tree.rs", "trees of strangers become a room of their own"),

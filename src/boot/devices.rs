@@ -59,7 +59,7 @@ impl Devices {
         complain(&modules.coldplug());
         debug!("{} modules loaded", modules.loaded());
         efi_variables(&mut modules);
-        Ok(Self { modules, uevents, patience: config.device_timeout })
+        Ok(Self { modules, uevents, patience: config.hermetic.device_timeout })
     }
 
     /// Loads what `name` (`dm-verity`, `fs-erofs`, ...) needs, if it is not built in.

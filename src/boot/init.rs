@@ -11,8 +11,10 @@ use rustix::{
     io::Errno,
 };
 
+use crate::config::options;
+
 /// Where systemd is, in the order in which systemd's own switch-root looks.
-const SYSTEMD: [&str; 3] = ["/usr/lib/systemd/systemd", "/lib/systemd/systemd", "/sbin/init"];
+const SYSTEMD: [&str; 3] = [options::SYSTEMD, "/lib/systemd/systemd", "/sbin/init"];
 
 /// What the command line says about it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -42,7 +42,7 @@ impl Measurements {
     /// # Errors
     /// It is, and there is no TPM 2.0, or it does not answer.
     pub fn begin(config: &Config, devices: &mut Devices) -> Result<Self, Failure> {
-        let wanted = match config.measure {
+        let wanted = match config.hermetic.measure {
             Measure::No => false,
             Measure::Yes => true,
             Measure::Auto => kernel_was_measured()?,

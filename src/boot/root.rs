@@ -217,7 +217,7 @@ fn admit(
             refuse("encrypted, which systemd.image_policy= does not allow for root".into())
         }
         Some(Format::Luks2) => Ok(()),
-        _ if expectation.encrypted && config.root_policy == RootPolicy::Strict => refuse(
+        _ if expectation.encrypted && config.hermetic.root_policy == RootPolicy::Strict => refuse(
             "not encrypted, but /usr's repart.d says it is: this disk was tampered with, or set hermetic.root-policy=existing"
                 .into(),
         ),

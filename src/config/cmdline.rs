@@ -8,9 +8,9 @@ use std::prelude::v1::*;
 /// One word of the command line, `KEY` or `KEY=VALUE`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Word {
-    /// What stands before the first `=`, without the prefix `rd.`; spelled as it was written.
+    /// The text before the first `=`, without the prefix `rd.`; spelled as it was written.
     pub key: String,
-    /// What stands after the first `=`, quotes removed; None when there is no `=`.
+    /// The text after the first `=`, quotes removed; None when there is no `=`.
     pub value: Option<String>,
     /// The key was written with the prefix `rd.`, that is for the initramfs alone.
     pub rd: bool,

@@ -8,17 +8,15 @@ use super::device_spec::{DeviceSpec, Source};
 use super::error::{ConfigError, Warning};
 use super::raw::Raw;
 use super::{
-    Config, Failure, FailureAction, ImagePolicy, Luks, MachineId, Measure, Mount, NoTpm, Root, RootPolicy,
-    RootSource, Usr, UsrSource, Verity, Volatile, options,
+    Config, Failure, FailureAction, Hermetic, ImagePolicy, Luks, MachineId, Mount, Root, RootSource, Usr,
+    UsrSource, Verity, Volatile,
 };
-use crate::etc::Strategy;
 use crate::level::Level;
-use crate::tpm::PcrMask;
 use crate::verity::RootHash;
 
 type Result<T> = core::result::Result<T, ConfigError>;
 
-/// What stands behind the `=`; nothing and no `=` are the same here.
+/// The text behind the `=`; nothing and no `=` are the same here.
 fn value(word: &Word) -> &str {
     word.value.as_deref().unwrap_or_default()
 }
@@ -35,6 +33,10 @@ pub(super) fn decide(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<Config> {
     refuse_what_we_cannot_do(raw)?;
     let luks = Luks::decide(&raw.luks_volumes, warnings)?;
     let modules = |names: &[String]| names.iter().map(|name| name.replace('-', "_")).collect();
+    let (hermetic, refusal) = Hermetic::decide(&raw.hermetic);
+    if let Some(refusal) = refusal {
+        return Err(refusal);
+    }
     Ok(Config {
         usr: usr(raw, warnings)?,
         root: root(raw, &luks)?,
@@ -48,34 +50,17 @@ pub(super) fn decide(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<Config> {
             .iter()
             .any(|unit| unit.strip_suffix(".service").unwrap_or(unit) == "systemd-repart"),
         factory_reset: raw.factory_reset.as_ref().map(flag).transpose()?,
-        root_policy: choice(
-            raw.hermetic("hermetic.root-policy"),
-            &[("strict", RootPolicy::Strict), ("existing", RootPolicy::Existing)],
-        )?
-        .unwrap_or(RootPolicy::Strict),
         volatile: volatile(raw)?,
-        etc: choice(
-            raw.hermetic("hermetic.etc"),
-            &Strategy::ALL.map(|strategy| (strategy.name(), strategy)),
-        )?
-        .unwrap_or(Strategy::Track),
-        measure: choice(
-            raw.hermetic("hermetic.measure"),
-            &[("auto", Measure::Auto), ("yes", Measure::Yes), ("no", Measure::No)],
-        )?
-        .unwrap_or(Measure::Auto),
-        tpm2_pcrs: pcrs(raw)?,
-        recovery_key: choice(raw.hermetic("hermetic.recovery-key"), &[("show", true), ("off", false)])?
-            .unwrap_or(false),
-        no_tpm: choice(
-            raw.hermetic("hermetic.no-tpm"),
-            &[("fail", NoTpm::Fail), ("recovery", NoTpm::Recovery), ("key-file", NoTpm::KeyFile)],
-        )?
-        .unwrap_or(NoTpm::Fail),
-        key_file: key_file(raw, &luks)?,
+        key_file: hermetic
+            .key_file
+            .said
+            .as_deref()
+            .or(luks.common_key_file())
+            .unwrap_or(&hermetic.key_file.default)
+            .into(),
         luks,
         machine_id: machine_id(raw, warnings),
-        init: raw.hermetic("hermetic.init").map(absolute).transpose()?,
+        init: hermetic.init.said.clone(),
         kernel_init: match filled(&raw.init).filter(|word| !value(word).starts_with('/')) {
             Some(word) => {
                 warnings.push(Warning::new(word, "ignored: it must be an absolute path"));
@@ -86,10 +71,9 @@ pub(super) fn decide(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<Config> {
         modules_load: modules(&raw.modules_load),
         modules_blocked: modules(&raw.modules_blocked),
         module_parameters: raw.module_parameters.clone(),
-        device_timeout: seconds(raw.hermetic("hermetic.device-timeout"))?
-            .unwrap_or(Duration::from_secs(options::DEVICE_TIMEOUT.into())),
-        failure: failure(raw, warnings)?,
-        log: log(raw)?,
+        failure: failure(raw, &hermetic, warnings),
+        log: log(raw, &hermetic),
+        hermetic,
     })
 }
 
@@ -276,7 +260,7 @@ fn source(word: &Word) -> Result<Source> {
     Source::parse(value(word)).map_err(|error| ConfigError::value(word, error))
 }
 
-/// The last of `ro` and `rw` among mount options: whether it is `rw`.
+/// The last of `ro` and `rw` among mount options: true for `rw`.
 fn read_write(options: &[String]) -> Option<bool> {
     options.iter().rev().find_map(|option| match option.as_str() {
         "rw" => Some(true),
@@ -313,50 +297,15 @@ fn machine_id(raw: &Raw, warnings: &mut Vec<Warning>) -> Option<MachineId> {
     }
 }
 
-fn key_file(raw: &Raw, luks: &Luks) -> Result<String> {
-    match raw.hermetic("hermetic.key-file") {
-        Some(word) => absolute(word),
-        None => Ok(luks.common_key_file().unwrap_or(options::KEY_FILE).into()),
-    }
-}
-
-fn pcrs(raw: &Raw) -> Result<PcrMask> {
-    let Some(word) = raw.hermetic("hermetic.tpm2-pcrs") else { return Ok(PcrMask::SECURE_BOOT) };
-    PcrMask::parse(value(word)).ok_or_else(|| {
-        ConfigError::value(word, "is no list of PCRs; write numbers from 0 to 23, as 7 or 7+11")
-    })
-}
-
-fn failure(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<Failure> {
-    Ok(failure_by(raw, our_action(raw)?, our_delay(raw)?, warnings))
-}
-
-/// The failure policy without those of our own words that cannot be understood.
+/// The failure policy without those words that are invalid.
 pub(super) fn failure_as_understood(raw: &Raw) -> Failure {
-    let (action, delay) = (our_action(raw).unwrap_or_default(), our_delay(raw).unwrap_or_default());
-    failure_by(raw, action, delay, &mut Vec::new())
-}
-
-fn our_action(raw: &Raw) -> Result<Option<FailureAction>> {
-    use FailureAction::{Halt, Panic, Poweroff, Reboot};
-    choice(
-        raw.hermetic("hermetic.on-failure"),
-        &[("reboot", Reboot), ("poweroff", Poweroff), ("halt", Halt), ("panic", Panic)],
-    )
-}
-
-fn our_delay(raw: &Raw) -> Result<Option<Duration>> {
-    seconds(raw.hermetic("hermetic.failure-delay"))
+    failure(raw, &Hermetic::decide(&raw.hermetic).0, &mut Vec::new())
 }
 
 /// Every quantity is taken from the first that gives it: our own word, then the world's, then the default.
-fn failure_by(
-    raw: &Raw,
-    ours: Option<FailureAction>,
-    our_delay: Option<Duration>,
-    warnings: &mut Vec<Warning>,
-) -> Failure {
+fn failure(raw: &Raw, hermetic: &Hermetic, warnings: &mut Vec<Warning>) -> Failure {
     use FailureAction::{Halt, Poweroff, Reboot};
+    let ours = hermetic.on_failure.said;
     let emergency = raw.emergency.as_ref().and_then(|word| match value(word) {
         "reboot" => Some(Reboot),
         "poweroff" => Some(Poweroff),
@@ -386,23 +335,21 @@ fn failure_by(
         }
     });
     let freeze = (crash == Some("freeze") && ours.or(emergency).is_none()).then_some(None);
-    let delay = our_delay.map(Some).or(panic).or(freeze);
+    let delay = hermetic.failure_delay.said.map(Some).or(panic).or(freeze);
     Failure {
-        action: ours.or(emergency).or(crash_action).unwrap_or(Reboot),
-        delay: delay.unwrap_or(Some(Duration::from_secs(options::FAILURE_DELAY.into()))),
+        action: ours.or(emergency).or(crash_action).unwrap_or(hermetic.on_failure.default),
+        delay: delay.unwrap_or(Some(hermetic.failure_delay.default)),
     }
 }
 
 /// Failures and warnings (`err`), also one line for a boot (`info`), also every step (`debug`).
-fn log(raw: &Raw) -> Result<Level> {
+fn log(raw: &Raw, hermetic: &Hermetic) -> Level {
     use Level::{Debug, Info, Warning};
-    if let Some(level) =
-        choice(raw.hermetic("hermetic.log"), &[("err", Warning), ("info", Info), ("debug", Debug)])?
-    {
-        return Ok(level);
+    if let Some(level) = hermetic.log.said {
+        return level;
     }
-    let Some(word) = &raw.verbosity else { return Ok(Info) };
-    Ok(match (word.key.as_str(), value(word)) {
+    let Some(word) = &raw.verbosity else { return hermetic.log.default };
+    match (word.key.as_str(), value(word)) {
         ("quiet", _) => Warning,
         ("debug", _) => Debug,
         // loglevel=N shows what is more urgent than N: information is 6, debugging 7.
@@ -412,7 +359,7 @@ fn log(raw: &Raw) -> Result<Level> {
         (_, "debug" | "7") => Debug,
         (_, "info" | "notice" | "6" | "5") => Info,
         _ => Warning,
-    })
+    }
 }
 
 /// A boolean; the word alone means yes.
@@ -420,31 +367,5 @@ fn flag(word: &Word) -> Result<bool> {
     match &word.value {
         None => Ok(true),
         Some(text) => boolean(text).ok_or_else(|| ConfigError::value(word, "is neither yes nor no")),
-    }
-}
-
-fn choice<T: Copy>(word: Option<&Word>, choices: &[(&str, T)]) -> Result<Option<T>> {
-    let Some(word) = word else { return Ok(None) };
-    match choices.iter().find(|(name, _)| *name == value(word)) {
-        Some((_, choice)) => Ok(Some(*choice)),
-        None => {
-            let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
-            Err(ConfigError::value(word, format!("is not known; write {}", names.join(", "))))
-        }
-    }
-}
-
-fn seconds(word: Option<&Word>) -> Result<Option<Duration>> {
-    let Some(word) = word else { return Ok(None) };
-    match value(word).parse::<u32>() {
-        Ok(seconds) => Ok(Some(Duration::from_secs(seconds.into()))),
-        Err(_) => Err(ConfigError::value(word, "is no number of seconds")),
-    }
-}
-
-fn absolute(word: &Word) -> Result<String> {
-    match value(word) {
-        path if path.starts_with('/') && !path.ends_with('/') => Ok(path.into()),
-        _ => Err(ConfigError::value(word, "is no absolute path of a file")),
     }
 }

@@ -1,4 +1,4 @@
-//! How `root=`, `mount.usr=` and `systemd.verity_usr_{data,hash}=` name a device.
+//! The names of devices in `root=`, `mount.usr=` and `systemd.verity_usr_{data,hash}=`.
 //!
 //! References: kernel-command-line(7), systemd-gpt-auto-generator(8), systemd-fstab-generator(8), fstab(5). The names
 //! below /dev/disk are udev's; there is no udev here, so they are taken apart and compared with what the disk says.
@@ -46,7 +46,7 @@ pub enum Source {
     /// `gpt-auto`, `dissect`: by partition type, on the disk that we booted from. With `force` (`gpt-auto-force`,
     /// `dissect-force`) also while a factory reset is under way.
     Auto {
-        /// Whether it was the `-force` spelling.
+        /// True for the `-force` spelling.
         force: bool,
     },
     /// `/dev/mapper/NAME`: the mapping that we make ourselves, `root` or `usr`.
@@ -61,7 +61,7 @@ pub enum Source {
     Device(DeviceSpec),
 }
 
-/// Why a device's name cannot be used; the text is the reason and what to write instead.
+/// The reason why a device's name cannot be used, and what to write instead.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SpecError {
     /// Nothing behind the `=`.
@@ -229,7 +229,7 @@ fn unescaped(text: &str) -> Result<String, SpecError> {
     }
 }
 
-/// What dracut, systemd and the kernel take for a place in the network: NFS, iSCSI, NBD, CIFS, a live image's address,
+/// True for what dracut, systemd and the kernel take for a place in the network: NFS, iSCSI, NBD, CIFS, a live image's address,
 /// `ADDRESS:PATH`, or a path that is not below /dev (an NFS path on the server that DHCP names).
 fn looks_like_network(text: &str) -> bool {
     let schemes = [

@@ -1,47 +1,44 @@
-//! What is wrong with a configuration, in one line: which word, why, what to do.
+//! The faults of a configuration, each in one line: the word, the reason, what to do.
 
 use core::fmt;
 use std::prelude::v1::*;
 
 use super::cmdline::Word;
-use super::options;
 
 /// A configuration that cannot be carried out. It ends the boot before anything was touched.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ConfigError {
-    /// A word whose name begins with `hermetic.` and that we do not know.
+    /// A word whose name begins with `hermetic.` and that is no option.
     Unknown {
         /// The word as it was written.
         word: String,
-        /// The names that may have been meant.
-        near: Vec<&'static str>,
     },
     /// A value that cannot be understood.
     Value {
         /// The word as it was written.
         word: String,
-        /// Why, and what to write instead.
+        /// The reason, and what to write instead.
         why: String,
     },
     /// Something that is understood and that we cannot do.
     Unsupported {
         /// The word as it was written.
         word: String,
-        /// What is missing, and what to do instead.
+        /// The thing that is missing, and what to do instead.
         why: String,
     },
     /// Two words that cannot hold together, or one that needs another.
     Conflict {
         /// The word as it was written.
         word: String,
-        /// What it does not go with, and what to do.
+        /// The word that it does not go with, and what to do.
         why: String,
     },
 }
 
 impl ConfigError {
     pub(super) fn unknown(word: &Word) -> Self {
-        Self::Unknown { word: word.to_string(), near: options::near(&word.key) }
+        Self::Unknown { word: word.to_string() }
     }
 
     pub(super) fn value(word: &Word, why: impl fmt::Display) -> Self {
@@ -60,12 +57,8 @@ impl ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unknown { word, near } => {
-                write!(
-                    f,
-                    "command line: {word} is no option of hermetic-init; did you mean {}?",
-                    near.join(" or ")
-                )
+            Self::Unknown { word } => {
+                write!(f, "command line: {word} is no option of hermetic-init; correct it or leave it out")
             }
             Self::Value { word, why } => write!(f, "command line: {word}: {why}"),
             Self::Unsupported { word, why } => write!(f, "command line: {word} is not supported yet: {why}"),
@@ -76,12 +69,12 @@ impl fmt::Display for ConfigError {
 
 impl core::error::Error for ConfigError {}
 
-/// A word that was left out of account, and why.
+/// A word that was left out of account, and the reason.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Warning {
     /// The word as it was written.
     pub word: String,
-    /// Why.
+    /// The reason.
     pub why: String,
 }
 

@@ -1,4 +1,4 @@
-//! Whether this boot is to reset the machine to what its image holds: the command line's word, or the firmware's.
+//! The request to reset the machine to what its image holds: the command line's word, or the firmware's.
 //!
 //! Source: systemd-repart(8) for the variable `FactoryReset` of systemd up to 257, systemd-factory-reset(8) and systemd's
 //! docs/FACTORY_RESET.md for the variable `FactoryResetRequest` from 258 on. Both are of systemd's vendor GUID, hold
@@ -16,7 +16,7 @@ pub const FLAG: &str = "FactoryReset";
 /// The variable of systemd from 258 on: a JSON object that says whose request it is.
 pub const REQUEST: &str = "FactoryResetRequest";
 
-/// Whether a reset is asked for, and by whom.
+/// The request for a reset, and its origin.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Reset {
     /// It is not.
@@ -27,7 +27,7 @@ pub enum Reset {
     ByFirmware(Vec<&'static str>),
 }
 
-/// What there is to be judged.
+/// The words and variables that are judged.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
     /// `systemd.factory_reset=`: whatever it says overrides the firmware.
@@ -64,7 +64,7 @@ impl Asked<'_> {
         (if variables.is_empty() { Reset::No } else { Reset::ByFirmware(variables) }, complaints)
     }
 
-    /// Whether a request names this system and another boot.
+    /// True when a request names this system and another boot.
     fn is_for_us(&self, text: &str) -> Result<(), &'static str> {
         let request: Value = serde_json::from_str(text).map_err(|_| "is no JSON")?;
         let field = |name: &str| request.get(name).and_then(Value::as_str);

@@ -7,7 +7,7 @@ use core::fmt;
 use std::collections::BTreeSet;
 use std::prelude::v1::*;
 
-/// How a partition may be used, one bit each.
+/// The ways in which a partition may be used, one bit each.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Uses(u8);
 
@@ -26,10 +26,10 @@ impl Uses {
     pub const ABSENT: Self = Self(32);
     /// All of them.
     pub const OPEN: Self = Self(63);
-    /// What systemd calls `ignore`: unused or absent.
+    /// `ignore` of systemd: unused or absent.
     pub const IGNORE: Self = Self(48);
 
-    /// Whether every bit of `other` is in here.
+    /// True when every bit of `other` is in here.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
@@ -71,11 +71,11 @@ const NAMES: [(&str, Uses); 6] = [
 /// The policy for one partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PartitionPolicy {
-    /// How it may be used.
+    /// The ways in which it may be used.
     pub uses: Uses,
-    /// What GPT attribute 60 (read-only) must be; None when it does not matter.
+    /// The demanded GPT attribute 60 (read-only); None when it does not matter.
     pub read_only: Option<bool>,
-    /// What GPT attribute 59 (grow file system) must be; None when it does not matter.
+    /// The demanded GPT attribute 59 (grow file system); None when it does not matter.
     pub growfs: Option<bool>,
 }
 
@@ -84,7 +84,7 @@ impl PartitionPolicy {
         Self { uses, read_only: None, growfs: None }
     }
 
-    /// Whether the partition may be used in this way.
+    /// True when the partition may be used in this way.
     pub const fn allows(self, uses: Uses) -> bool {
         self.uses.contains(uses)
     }
@@ -107,7 +107,7 @@ impl Default for ImagePolicy {
     }
 }
 
-/// Why a policy cannot be understood.
+/// The reason why a policy is invalid.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum PolicyError {
     /// An entry without `=`.

@@ -11,14 +11,14 @@ use uuid::Uuid;
 use super::cmdline::{Word, boolean};
 use super::error::{ConfigError, Warning};
 
-/// How often a passphrase is asked for (crypttab(5), `tries=`).
+/// The number of times that a passphrase is asked for (crypttab(5), `tries=`).
 const TRIES: u32 = 3;
 
-/// How long an answer may take, in seconds. systemd waits for ever and leaves it to other jobs' timeouts to end the boot; here
+/// The time that an answer may take, in seconds. systemd waits for ever and leaves it to other jobs' timeouts to end the boot; here
 /// every wait has an end of its own, after which the failure policy runs.
 const TIMEOUT: u64 = 90;
 
-/// What the command line says about LUKS2 volumes.
+/// The words of the command line about LUKS2 volumes.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Luks {
     /// The volumes that are named, and the names that they shall have.
@@ -27,7 +27,7 @@ pub struct Luks {
     options: Vec<(Option<Uuid>, VolumeOptions)>,
 }
 
-/// How one volume is opened, from the options of crypttab(5).
+/// The way in which one volume is opened, from the options of crypttab(5).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct VolumeOptions {
     /// `discard`.

@@ -20,6 +20,7 @@ pub mod image_policy;
 mod luks;
 pub mod options;
 mod raw;
+mod value;
 
 #[cfg(test)]
 mod tests;
@@ -28,41 +29,32 @@ pub use device_spec::DeviceSpec;
 pub use error::{ConfigError, Warning};
 pub use image_policy::{ImagePolicy, PartitionPolicy, Uses};
 pub use luks::{Luks, VolumeOptions};
+pub use options::{FailureAction, Hermetic, Measure, NoTpm, Recovery, RootPolicy, Strategy};
 
-use crate::{etc::Strategy, level::Level, tpm::PcrMask, verity::RootHash};
+use crate::{level::Level, verity::RootHash};
 
 /// Everything that the boot was told, checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
-    /// Where /usr is and what protects it.
+    /// The options of our own.
+    pub hermetic: Hermetic,
+    /// /usr and its protection.
     pub usr: Usr,
-    /// Where the root is.
+    /// The root.
     pub root: Root,
-    /// What protection is demanded.
+    /// The protection that is demanded.
     pub image_policy: ImagePolicy,
-    /// Whether partitions may be made, grown or deleted: false with `rd.systemd.mask=systemd-repart.service`.
+    /// True when partitions may be made, grown or deleted: false with `rd.systemd.mask=systemd-repart.service`.
     pub repart: bool,
-    /// `systemd.factory_reset=`: whether the machine is to be reset; None leaves that to the firmware.
+    /// `systemd.factory_reset=`: true when the machine is to be reset; None leaves that to the firmware.
     pub factory_reset: Option<bool>,
-    /// Whether a root weaker than repart.d asks for is an attack.
-    pub root_policy: RootPolicy,
-    /// What of the root lasts: `systemd.volatile=`.
+    /// The part of the root that lasts: `systemd.volatile=`.
     pub volatile: Volatile,
-    /// How /etc comes from the factory.
-    pub etc: Strategy,
-    /// Whether the boot is measured.
-    pub measure: Measure,
-    /// The PCRs that new volumes are sealed to.
-    pub tpm2_pcrs: PcrMask,
-    /// Whether volumes that are sealed to the TPM get a recovery key, which is shown.
-    pub recovery_key: bool,
-    /// What becomes of volumes that cannot be sealed.
-    pub no_tpm: NoTpm,
     /// The key file in the initramfs, an absolute path.
     pub key_file: String,
-    /// What is said of the volume that holds the root.
+    /// The words about the volume that holds the root.
     pub luks: Luks,
-    /// Where the machine id comes from, when the command line says so.
+    /// The origin of the machine id, when the command line names one.
     pub machine_id: Option<MachineId>,
     /// `hermetic.init=`: the real init, chosen. An absolute path in the real root.
     pub init: Option<String>,
@@ -74,18 +66,16 @@ pub struct Config {
     pub modules_blocked: Vec<String>,
     /// Parameters of modules, in the order of the words: the module's name, `-` folded to `_`, and `NAME=VALUE`.
     pub module_parameters: Vec<(String, String)>,
-    /// How long a disk may take to appear.
-    pub device_timeout: Duration,
-    /// What happens when the boot has failed.
+    /// The end of a boot that has failed.
     pub failure: Failure,
     /// The least urgent lines that go to the kernel log.
     pub log: Level,
 }
 
-/// Where /usr is and what protects it.
+/// /usr and its protection.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Usr {
-    /// How it is found.
+    /// The way in which it is found.
     pub source: UsrSource,
     /// `usrhash=` and what belongs to it; None: no root hash was asked for, or `systemd.verity=no`.
     pub verity: Option<Verity>,
@@ -93,7 +83,7 @@ pub struct Usr {
     pub mount: Mount,
 }
 
-/// How /usr is found.
+/// The way in which /usr is found.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum UsrSource {
     /// By root hash if there is one, else by partition type and label version, on the disk that we booted from.
@@ -115,16 +105,16 @@ pub struct Verity {
     pub options: Vec<String>,
 }
 
-/// Where the root is.
+/// The root.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Root {
-    /// How it is found.
+    /// The way in which it is found.
     pub source: RootSource,
     /// The file system and its options. Read-write unless `ro` is the last word.
     pub mount: Mount,
 }
 
-/// How the root is found.
+/// The way in which the root is found.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RootSource {
     /// By partition type, on the disk that /usr is on.
@@ -135,27 +125,18 @@ pub enum RootSource {
     Tmpfs,
 }
 
-/// How a file system is mounted.
+/// The type and the options with which a file system is mounted.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Mount {
-    /// The type; None: what the superblock says.
+    /// The type; None: that of the superblock.
     pub fstype: Option<String>,
     /// The words of the mount options, without `ro`, `rw` and those that are for systemd alone (`x-...`, `nofail`).
     pub options: Vec<String>,
-    /// Whether it may be written to.
+    /// True when it may be written to.
     pub read_write: bool,
 }
 
-/// Whether a root weaker than /usr's repart.d asks for is used.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum RootPolicy {
-    /// No: it is an attack.
-    Strict,
-    /// Yes: the fleet has old ones.
-    Existing,
-}
-
-/// What of the root lasts (kernel-command-line(7), `systemd.volatile=`).
+/// The part of the root that lasts (kernel-command-line(7), `systemd.volatile=`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Volatile {
     /// Everything.
@@ -168,29 +149,7 @@ pub enum Volatile {
     State,
 }
 
-/// Whether phases of the boot and the volume key are measured into the TPM.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Measure {
-    /// When the boot loader measured the kernel.
-    Auto,
-    /// Yes; a machine that cannot do it does not start.
-    Yes,
-    /// No.
-    No,
-}
-
-/// What a new volume gets that is to be sealed to a TPM where there is none.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NoTpm {
-    /// It is not made, and the boot has failed.
-    Fail,
-    /// A recovery key, which is shown.
-    Recovery,
-    /// The key file's lock.
-    KeyFile,
-}
-
-/// Where the machine id comes from.
+/// The origin of the machine id.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MachineId {
     /// It is this one.
@@ -199,26 +158,13 @@ pub enum MachineId {
     Firmware,
 }
 
-/// What happens when the boot has failed.
+/// The end of a boot that has failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Failure {
-    /// What is done in the end.
+    /// The action in the end.
     pub action: FailureAction,
-    /// How long the reason stays on the screen before; None: for ever.
+    /// The time that the reason stays on the screen before; None: for ever.
     pub delay: Option<Duration>,
-}
-
-/// How a boot that failed ends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FailureAction {
-    /// Reboot: a boot loader that counts falls back to the other slot.
-    Reboot,
-    /// Power off.
-    Poweroff,
-    /// Halt, power left on.
-    Halt,
-    /// Let the kernel panic: pstore keeps the log, `panic=` of the kernel decides the rest.
-    Panic,
 }
 
 impl Config {
@@ -237,12 +183,12 @@ impl Config {
         Ok((config, warnings))
     }
 
-    /// Whether root is a tmpfs of this boot, whatever the disk holds.
+    /// True when root is a tmpfs of this boot, whatever the disk holds.
     pub fn root_is_new(&self) -> bool {
         self.root.source == RootSource::Tmpfs || self.volatile == Volatile::Yes
     }
 
-    /// As [`Config::from_cmdline`], for a start by `init=` without an initramfs (contract §1.6). The kernel has mounted
+    /// As [`Config::from_cmdline`], for a start by `init=` without an initramfs. The kernel has mounted
     /// `root=` to find us there: that word and those about its file system were for the kernel, in its spellings, and the
     /// root of the system is discovered.
     pub fn from_cmdline_below_root(text: &str) -> Result<(Self, Vec<Warning>), ConfigError> {
@@ -254,8 +200,8 @@ impl Config {
 }
 
 impl Failure {
-    /// What a command line that [`Config::from_cmdline`] refuses says about failures, as far as that is understood: the
-    /// refusal must end as somebody wished it to.
+    /// The failure policy of a command line that [`Config::from_cmdline`] refuses, as far as it is understood: the refusal
+    /// must end as somebody wished it to.
     pub fn from_refused_cmdline(text: &str) -> Self {
         decide::failure_as_understood(&raw::Raw::read(&[text], &mut Vec::new()))
     }

@@ -1,192 +1,216 @@
-//! The words that are ours alone, in one table: what is parsed, what the README prints and what `hermetic` explains.
+//! The words that are ours alone, each declared once: its name, the kind of its value, its default, and its help. The
+//! reading of the command line, the decided value and the README's table come from the row.
 //!
 //! An option of our own exists only where the world has none. Words that begin with `hermetic.test.` belong to the
 //! init of the tests and are nobody's business here.
+//!
+//! A new option is a row here, and is used as `config.hermetic.NAME`.
 
-use core::fmt::Write as _;
+use core::{fmt::Write as _, time::Duration};
 use std::prelude::v1::*;
 
-use crate::arrange::Arrange as _;
+use super::cmdline::Word;
+use super::error::ConfigError;
+use super::value::{Field, Or, choice};
+use crate::level::Level;
+use crate::tpm::PcrMask;
 
-/// One option: `NAME=VALUE`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Hermetic {
-    /// The whole name, `hermetic.` included.
-    pub name: &'static str,
-    /// What may stand behind the `=`.
-    pub values: &'static str,
-    /// What holds without the word.
-    pub default: &'static str,
-    /// What it does, in one sentence.
-    pub help: &'static str,
-}
+/// Declares the options. A row is its help, its field, the kind of its value, its name and its default.
+macro_rules! options {
+    ($($(#[doc = $help:literal])+ $vis:vis $field:ident: $kind:ty = $name:literal, $default:expr;)+) => {
+        /// The options of our own, decided.
+        #[derive(Clone, PartialEq, Eq, Debug)]
+        pub struct Hermetic { $($(#[doc = $help])+ $vis $field: $kind,)+ }
 
-/// Every option whose name begins with `hermetic.`.
-pub const TABLE: [Hermetic; 12] = [
-    Hermetic {
-        name: "hermetic.init",
-        values: "PATH",
-        default: "init=, then /usr/lib/systemd/systemd",
-        help: "The program of the real root that becomes PID 1.",
-    },
-    Hermetic {
-        name: "hermetic.root-policy",
-        values: "strict|existing",
-        default: "strict",
-        help: "strict: a root that is less protected than /usr's repart.d asks is an attack and refused; existing: it \
-               is used (for a fleet whose old roots are plain).",
-    },
-    Hermetic {
-        name: "hermetic.etc",
-        values: "track|copy|symlink|none",
-        default: "track",
-        help: "How /etc comes from the factory. track: whole, and what nobody changed follows a new /usr; copy: what is \
-               missing, once for each /usr; symlink: by tmpfiles.d's L and C lines for /etc; none: only sysusers.d.",
-    },
-    Hermetic {
-        name: "hermetic.key-file",
-        values: "PATH",
-        default: "rd.luks.key=, then /hermetic/root.key",
-        help: "The file of the initramfs that unlocks the root, and locks it on the first boot.",
-    },
-    Hermetic {
-        name: "hermetic.device-timeout",
-        values: "SECONDS",
-        default: "30",
-        help: "How long a disk may take to appear before the boot has failed.",
-    },
-    Hermetic {
-        name: "hermetic.on-failure",
-        values: "reboot|poweroff|halt|panic",
-        default: "rd.emergency=, then systemd.crash_action=, then reboot",
-        help: "What happens when the boot has failed.",
-    },
-    Hermetic {
-        name: "hermetic.failure-delay",
-        values: "SECONDS",
-        default: "panic=, then 30",
-        help: "How long the reason stays on the screen before that.",
-    },
-    Hermetic {
-        name: "hermetic.log",
-        values: "err|info|debug",
-        default: "debug with `debug`, err with `quiet`, else info",
-        help: "What goes to the kernel log; err: failures and warnings.",
-    },
-    Hermetic {
-        name: "hermetic.measure",
-        values: "auto|yes|no",
-        default: "auto",
-        help: "Whether the boot's phases and the volume key go into PCR 11 and 15: auto when sd-stub measured the kernel; \
-               yes without a TPM is a failure.",
-    },
-    Hermetic {
-        name: "hermetic.tpm2-pcrs",
-        values: "NUMBER[+NUMBER...]",
-        default: "7",
-        help: "The PCRs that a new volume with Encrypt=tpm2 is sealed to, as --tpm2-pcrs= of systemd; nothing for none.",
-    },
-    Hermetic {
-        name: "hermetic.recovery-key",
-        values: "show|off",
-        default: "off",
-        help: "show: new volumes with Encrypt=tpm2 also get a recovery key, which the first boot shows once on the console.",
-    },
-    Hermetic {
-        name: "hermetic.no-tpm",
-        values: "fail|recovery|key-file",
-        default: "fail",
-        help: "What a new volume with Encrypt=tpm2 gets on a machine without a TPM 2.0. fail: it is not made; recovery: a \
-               recovery key, which is shown and then asked for; key-file: the key file's lock.",
-    },
-];
+        /// The name of every option.
+        pub const NAMES: &[&str] = &[$($name),+];
 
-/// How long a disk may take, in seconds. Android gives its disks 10 s, which USB bridges and SCSI arrays miss; systemd
-/// gives 90 s, in which a boot loader's other slot could have started three times.
-pub const DEVICE_TIMEOUT: u32 = 30;
-
-/// How long the reason of a failure stays on the screen, in seconds: long enough to take a photograph.
-pub const FAILURE_DELAY: u32 = 30;
-
-/// Where the builder puts the key file.
-pub const KEY_FILE: &str = "/hermetic/root.key";
-
-/// The option with this name, `-` and `_` being the same.
-pub fn find(name: &str) -> Option<&'static Hermetic> {
-    TABLE.iter().find(|option| option.name.replace('-', "_") == name.replace('-', "_"))
-}
-
-/// The names that somebody who wrote `name` may have meant: those at most three letters away, the nearest first; all of
-/// them when none is.
-pub fn near(name: &str) -> Vec<&'static str> {
-    let folded = name.replace('-', "_");
-    let mut names: Vec<_> =
-        TABLE.iter().map(|option| (distance(&folded, &option.name.replace('-', "_")), option.name)).collect();
-    names.arrange();
-    if names.first().is_some_and(|(distance, _)| *distance <= 3) {
-        names.retain(|(distance, _)| *distance <= 3);
-    }
-    names.into_iter().map(|(_, name)| name).collect()
-}
-
-/// The table as Markdown, for the README.
-pub fn markdown() -> String {
-    let mut text = String::from("| word | default | what it does |\n|---|---|---|\n");
-    for Hermetic { name, values, default, help } in TABLE {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "| `{name}={}` | {default} | {help} |", values.replace('|', "\\|"));
-    }
-    text
-}
-
-/// How many letters must be put in, left out or changed to come from `a` to `b` (Levenshtein). Long words are far from
-/// everything, so that nobody can make us count for long.
-fn distance(a: &str, b: &str) -> usize {
-    if a.len() > 64 {
-        return a.len();
-    }
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        let mut cells = row.iter_mut();
-        if let Some(first) = cells.next() {
-            *first = left;
+        impl Hermetic {
+            /// The options by the last word of each, in the order of [`NAMES`], and the refusal of the first word that is
+            /// invalid; such a word counts as missing.
+            pub(super) fn decide(words: &[Option<Word>]) -> (Self, Option<ConfigError>) {
+                let mut words = words.iter().map(Option::as_ref);
+                let mut refusal = None;
+                let decided =
+                    Self { $($field: Field::decide($default, words.next().flatten(), &mut refusal),)+ };
+                (decided, refusal)
+            }
         }
-        for (cell, y) in cells.zip(b.chars()) {
-            let here = (diagonal + usize::from(x != y)).min(left + 1).min(*cell + 1);
-            diagonal = core::mem::replace(cell, here);
-            left = here;
+
+        /// The table of the options as Markdown, for the README.
+        pub fn markdown() -> String {
+            let (Hermetic { $($field),+ }, _) = Hermetic::decide(&[]);
+            let mut text = String::from("| word | default | what it does |\n|---|---|---|\n");
+            $(row(&mut text, $name, &$field, &[$($help),+]);)+
+            text
         }
+    };
+}
+
+fn row<F: Field>(text: &mut String, name: &str, default: &F, help: &[&str]) {
+    let values = F::VALUES.join("\\|");
+    let help = help.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "| `{name}={values}` | {} | {help} |", default.print_default());
+}
+
+options! {
+    /// The program of the real root that becomes PID 1.
+    pub(super) init: Or<String> = "hermetic.init",
+        Or::after("init=, then", SYSTEMD.into());
+
+    /// strict: a root that is less protected than /usr's repart.d asks is an attack and refused; existing: it
+    /// is used (for a fleet whose old roots are plain).
+    pub root_policy: RootPolicy = "hermetic.root-policy", RootPolicy::Strict;
+
+    /// The strategy by which /etc comes from the factory. track: whole, and what nobody changed follows a new /usr; copy:
+    /// what is missing, once for each /usr; symlink: by tmpfiles.d's L and C lines for /etc; none: only sysusers.d.
+    pub etc: Strategy = "hermetic.etc", Strategy::Track;
+
+    /// The file of the initramfs that unlocks the root, and locks it on the first boot.
+    pub(super) key_file: Or<String> = "hermetic.key-file",
+        Or::after("rd.luks.key=, then", "/hermetic/root.key".into());
+
+    // Android gives its disks 10 s, which USB bridges and SCSI arrays miss; systemd gives 90 s, in which a boot loader's
+    // other slot could have started three times.
+    /// The time that a disk may take to appear before the boot has failed.
+    pub device_timeout: Duration = "hermetic.device-timeout", Duration::from_secs(30);
+
+    /// The end of a boot that has failed.
+    pub(super) on_failure: Or<FailureAction> = "hermetic.on-failure",
+        Or::after("rd.emergency=, then systemd.crash_action=, then", FailureAction::Reboot);
+
+    // Long enough to take a photograph.
+    /// The time that the reason stays on the screen before that.
+    pub(super) failure_delay: Or<Duration> = "hermetic.failure-delay",
+        Or::after("panic=, then", Duration::from_secs(30));
+
+    /// The messages that go to the kernel log; err: failures and warnings.
+    pub(super) log: Or<Level> = "hermetic.log",
+        Or::after("debug with `debug`, err with `quiet`, else", Level::Info);
+
+    /// The measuring of the boot's phases and the volume key into PCR 11 and 15: auto when sd-stub measured the kernel;
+    /// yes without a TPM is a failure.
+    pub measure: Measure = "hermetic.measure", Measure::Auto;
+
+    /// The PCRs that a new volume with Encrypt=tpm2 is sealed to, as --tpm2-pcrs= of systemd; nothing for none.
+    pub tpm2_pcrs: PcrMask = "hermetic.tpm2-pcrs", PcrMask::SECURE_BOOT;
+
+    /// show: new volumes with Encrypt=tpm2 also get a recovery key, which the first boot shows once on the console.
+    pub recovery_key: Recovery = "hermetic.recovery-key", Recovery::Off;
+
+    /// The lock of a new volume with Encrypt=tpm2 on a machine without a TPM 2.0. fail: it is not made; recovery: a
+    /// recovery key, which is shown and then asked for; key-file: the key file's lock.
+    pub no_tpm: NoTpm = "hermetic.no-tpm", NoTpm::Fail;
+}
+
+/// The program of the real root that becomes PID 1 unless something else is said.
+pub const SYSTEMD: &str = "/usr/lib/systemd/systemd";
+
+choice! {
+    /// The fate of a root that is weaker than /usr's repart.d asks for.
+    pub enum RootPolicy {
+        /// It is an attack.
+        Strict = "strict",
+        /// It is used: the fleet has old ones.
+        Existing = "existing",
     }
-    row.last().copied().unwrap_or_default()
+}
+
+choice! {
+    /// The way in which the factory's files come to the root.
+    pub enum Strategy {
+        /// They are materialised, and follow the factory as long as nobody changed them.
+        Track = "track",
+        /// They are materialised where nothing is, and left alone from then on.
+        Copy = "copy",
+        /// For /etc: the L and C lines of tmpfiles.d for /etc are carried out. For a path: a link into the factory.
+        Symlink = "symlink",
+        /// Nothing is done.
+        None = "none",
+    }
+}
+
+choice! {
+    /// The end of a boot that failed.
+    pub enum FailureAction {
+        /// Reboot: a boot loader that counts falls back to the other slot.
+        Reboot = "reboot",
+        /// Power off.
+        Poweroff = "poweroff",
+        /// Halt, power left on.
+        Halt = "halt",
+        /// Let the kernel panic: pstore keeps the log, `panic=` of the kernel decides the rest.
+        Panic = "panic",
+    }
+}
+
+choice! {
+    /// The measuring of the boot's phases and the volume key into the TPM.
+    pub enum Measure {
+        /// When the boot loader measured the kernel.
+        Auto = "auto",
+        /// Always; a machine that cannot do it does not start.
+        Yes = "yes",
+        /// Never.
+        No = "no",
+    }
+}
+
+choice! {
+    /// The recovery key of volumes that are sealed to the TPM.
+    pub enum Recovery {
+        /// They get one, and it is shown.
+        Show = "show",
+        /// They get no such key.
+        Off = "off",
+    }
+}
+
+choice! {
+    /// The lock of a new volume that is to be sealed to a TPM where there is no TPM.
+    pub enum NoTpm {
+        /// It is not made, and the boot has failed.
+        Fail = "fail",
+        /// A recovery key, which is shown.
+        Recovery = "recovery",
+        /// The key file's lock.
+        KeyFile = "key-file",
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn distances_are_those_of_the_textbook() {
-        for (a, b, expected) in
-            [("kitten", "sitting", 3), ("", "abc", 3), ("abc", "", 3), ("flaw", "lawn", 2), ("a", "a", 0)]
-        {
-            assert_eq!(distance(a, b), expected, "{a} {b}");
-        }
-    }
-
-    #[test]
-    fn a_typing_error_finds_its_option() {
-        assert_eq!(near("hermetic.on-falure"), ["hermetic.on-failure"]);
-        assert_eq!(near("hermetic.logg"), ["hermetic.log"]);
-        assert_eq!(near("hermetic.something-else").len(), TABLE.len());
-        assert_eq!(find("hermetic.root_policy").map(|option| option.name), Some("hermetic.root-policy"));
-        assert_eq!(find("hermetic.roots"), None);
-    }
+    use crate::config::value::Value;
 
     #[test]
     fn the_table_prints_one_line_an_option() {
-        assert_eq!(markdown().lines().count(), 2 + TABLE.len());
+        assert_eq!(markdown().lines().count(), 2 + NAMES.len());
         assert!(markdown().contains("| `hermetic.log=err\\|info\\|debug` |"));
+    }
+
+    #[test]
+    fn what_is_printed_is_read_back() {
+        fn all<T: Value + PartialEq + core::fmt::Debug>() {
+            for word in T::WORDS {
+                assert_eq!(T::parse(word).unwrap().print(), *word);
+            }
+        }
+        all::<RootPolicy>();
+        all::<Strategy>();
+        all::<FailureAction>();
+        all::<Level>();
+        all::<Measure>();
+        all::<Recovery>();
+        all::<NoTpm>();
+    }
+
+    #[test]
+    fn names_are_ours_and_differ() {
+        for (at, name) in NAMES.iter().enumerate() {
+            assert!(name.starts_with("hermetic.") && !name.contains('_'), "{name}");
+            assert!(!NAMES[..at].contains(name), "{name}");
+        }
     }
 }

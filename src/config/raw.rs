@@ -1,4 +1,4 @@
-//! The first of two stages: which word won. Nothing is judged here but the names of words, because a word that a later
+//! The first of two stages: the last word of every kind wins. Nothing is judged here but the names of words, because a word that a later
 //! one overrides must not be able to fail the boot.
 
 use std::prelude::v1::*;
@@ -14,7 +14,7 @@ pub(super) struct Raw {
     pub root: Option<Word>,
     pub rootfstype: Option<Word>,
     pub rootflags: Vec<String>,
-    /// The last of the bare words `ro` and `rw`: whether it was `rw`.
+    /// The last of the bare words `ro` and `rw`: true for `rw`.
     pub rw: Option<bool>,
     pub usr: Option<Word>,
     pub usrfstype: Option<Word>,
@@ -42,13 +42,13 @@ pub(super) struct Raw {
     pub masks: Vec<String>,
     pub modules_load: Vec<String>,
     pub modules_blocked: Vec<String>,
-    /// Module, `-` folded to `_`, and what `PARAMETER=VALUE` it gets, as the kernel parses it.
+    /// A module, `-` folded to `_`, and the `PARAMETER=VALUE` that it gets, as the kernel parses it.
     pub module_parameters: Vec<(String, String)>,
     /// The last of `quiet`, `debug`, `loglevel=` and `systemd.log_level=`.
     pub verbosity: Option<Word>,
-    /// The last word for every option of [`options::TABLE`], in the table's order.
-    pub hermetic: [Option<Word>; options::TABLE.len()],
-    /// The first word of ours that is in no table.
+    /// The last word for every option of our own, in the order of [`options::NAMES`].
+    pub hermetic: [Option<Word>; options::NAMES.len()],
+    /// The first word of ours that is no option.
     pub unknown: Option<Word>,
 }
 
@@ -128,18 +128,13 @@ impl Raw {
         if key.starts_with("hermetic.test.") {
             return;
         }
-        let mut slots = options::TABLE.iter().zip(&mut self.hermetic);
-        match slots.find(|(option, _)| option.name.replace('-', "_") == key) {
+        let mut slots = options::NAMES.iter().zip(&mut self.hermetic);
+        match slots.find(|(name, _)| name.replace('-', "_") == key) {
             Some((_, slot)) => *slot = Some(word),
             None => {
                 self.unknown.get_or_insert(word);
             }
         }
-    }
-
-    /// The last word for the option of that name.
-    pub fn hermetic(&self, name: &str) -> Option<&Word> {
-        options::TABLE.iter().zip(&self.hermetic).find(|(option, _)| option.name == name)?.1.as_ref()
     }
 }
 

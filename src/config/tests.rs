@@ -1,9 +1,9 @@
-//! What a whole command line means.
+//! Whole command lines, and the configurations that they mean.
 
 use proptest::prelude::*;
 
-use super::*;
-use crate::etc::Strategy;
+use super::{Strategy, *};
+use crate::tpm::PcrMask;
 
 const HASH: &str = "00112233445566778899aabbccddeeff102132435465768798a9bacbdcedfe0f";
 
@@ -48,13 +48,17 @@ fn nothing_said() {
             image_policy: ImagePolicy::default(),
             repart: true,
             factory_reset: None,
-            root_policy: RootPolicy::Strict,
+            hermetic: Hermetic {
+                root_policy: RootPolicy::Strict,
+                etc: Strategy::Track,
+                measure: Measure::Auto,
+                tpm2_pcrs: PcrMask::parse("7").unwrap(),
+                recovery_key: Recovery::Off,
+                no_tpm: NoTpm::Fail,
+                device_timeout: Duration::from_secs(30),
+                ..Hermetic::decide(&[]).0
+            },
             volatile: Volatile::No,
-            etc: Strategy::Track,
-            measure: Measure::Auto,
-            tpm2_pcrs: PcrMask::parse("7").unwrap(),
-            recovery_key: false,
-            no_tpm: NoTpm::Fail,
             key_file: "/hermetic/root.key".into(),
             luks: Luks::default(),
             machine_id: None,
@@ -63,7 +67,6 @@ fn nothing_said() {
             modules_load: vec![],
             modules_blocked: vec![],
             module_parameters: vec![],
-            device_timeout: Duration::from_secs(30),
             failure: Failure { action: FailureAction::Reboot, delay: Some(Duration::from_secs(30)) },
             log: Level::Info,
         }
@@ -253,15 +256,18 @@ fn the_smaller_words() {
     assert_eq!(parameters.module_parameters, expected.map(|(module, text)| (module.into(), text.into())));
     assert_eq!(config("rd.luks.key=/etc/key").key_file, "/etc/key");
     assert_eq!(config("hermetic.key-file=/k rd.luks.key=/etc/key").key_file, "/k");
-    assert_eq!(config("hermetic.root-policy=existing").root_policy, RootPolicy::Existing);
-    assert_eq!(config("hermetic.measure=yes").measure, Measure::Yes);
-    for (text, pcrs) in [("", "7"), ("hermetic.tpm2-pcrs=7+11", "7+11"), ("hermetic.tpm2-pcrs=", "")] {
-        assert_eq!(config(text).tpm2_pcrs, PcrMask::parse(pcrs).unwrap(), "{text}");
+    for text in ["hermetic.root-policy=existing", "hermetic.root_policy=existing"] {
+        assert_eq!(config(text).hermetic.root_policy, RootPolicy::Existing);
     }
-    let sealing = config("hermetic.recovery-key=show hermetic.no-tpm=recovery");
-    assert_eq!((sealing.recovery_key, sealing.no_tpm), (true, NoTpm::Recovery));
-    assert_eq!(config("hermetic.no_tpm=key-file").no_tpm, NoTpm::KeyFile);
-    assert_eq!(config("hermetic.device-timeout=0").device_timeout, Duration::ZERO);
+    assert!(refusal("hermetic.roots").contains("hermetic.roots is no option"));
+    assert_eq!(config("hermetic.measure=yes").hermetic.measure, Measure::Yes);
+    for (text, pcrs) in [("", "7"), ("hermetic.tpm2-pcrs=7+11", "7+11"), ("hermetic.tpm2-pcrs=", "")] {
+        assert_eq!(config(text).hermetic.tpm2_pcrs, PcrMask::parse(pcrs).unwrap(), "{text}");
+    }
+    let sealing = config("hermetic.recovery-key=show hermetic.no-tpm=recovery").hermetic;
+    assert_eq!((sealing.recovery_key, sealing.no_tpm), (Recovery::Show, NoTpm::Recovery));
+    assert_eq!(config("hermetic.no_tpm=key-file").hermetic.no_tpm, NoTpm::KeyFile);
+    assert_eq!(config("hermetic.device-timeout=0").hermetic.device_timeout, Duration::ZERO);
     let inits = config("init=/bin/a init=/bin/b hermetic.init=/bin/c hermetic.test.run=x");
     assert_eq!((inits.init.as_deref(), inits.kernel_init.as_deref()), (Some("/bin/c"), Some("/bin/b")));
     assert_eq!(config("quiet -- hermetic.nonsense root=nfs:x").root.source, RootSource::Auto);
@@ -279,8 +285,8 @@ fn the_smaller_words() {
         let config = config(text);
         assert_eq!((config.volatile, config.root_is_new()), (volatile, is_new), "{text}");
     }
-    assert_eq!(config("").etc, Strategy::Track);
-    assert_eq!(config("hermetic.etc=copy hermetic.etc=none").etc, Strategy::None);
+    assert_eq!(config("").hermetic.etc, Strategy::Track);
+    assert_eq!(config("hermetic.etc=copy hermetic.etc=none").hermetic.etc, Strategy::None);
 }
 
 #[test]
@@ -322,7 +328,7 @@ fn policy_that_we_do_not_understand_or_cannot_do_refuses() {
     for (text, why) in [
         (
             "hermetic.on-falure=halt",
-            "hermetic.on-falure=halt is no option of hermetic-init; did you mean hermetic.on-failure?",
+            "hermetic.on-falure=halt is no option of hermetic-init; correct it or leave it out",
         ),
         ("hermetic.log=loud", "hermetic.log=loud: is not known; write err, info, debug"),
         ("hermetic.log", "hermetic.log: is not known; write err, info, debug"),

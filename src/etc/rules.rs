@@ -16,40 +16,8 @@ use core::fmt;
 use std::prelude::v1::*;
 
 use super::entry::{ancestry, is_path};
+pub use crate::config::Strategy;
 use crate::glob::{self, Flags};
-
-/// What is done with the factory's files.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Strategy {
-    /// They are materialised, and follow the factory as long as nobody changed them.
-    Track,
-    /// They are materialised where nothing is, and left alone from then on.
-    Copy,
-    /// For /etc: the L and C lines of tmpfiles.d for /etc are carried out. For a path: a link into the factory.
-    Symlink,
-    /// Nothing.
-    None,
-}
-
-impl Strategy {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Track, Self::Copy, Self::Symlink, Self::None];
-
-    /// The word for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Track => "track",
-            Self::Copy => "copy",
-            Self::Symlink => "symlink",
-            Self::None => "none",
-        }
-    }
-
-    /// The strategy of this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|strategy| strategy.name() == name)
-    }
-}
 
 /// Files that belong to the machine and not to its image: an image that has them all the same does not give them. The
 /// machine id is systemd's (machine-id(5)), the stamp `systemd-update-done`'s, the lock lckpwdf(3)'s; `initrd-release`

@@ -62,7 +62,7 @@ impl Identity {
 /// Which /usr this is, and what its factory is for.
 fn head(config: &Config, usr: BorrowedFd<'_>) -> Head {
     let root_hash = config.usr.verity.as_ref().map(|verity| &verity.root_hash);
-    Head { usr: follow::identity(root_hash, os_release(usr).as_deref()), strategy: config.etc }
+    Head { usr: follow::identity(root_hash, os_release(usr).as_deref()), strategy: config.hermetic.etc }
 }
 
 fn os_release(usr: BorrowedFd<'_>) -> Option<String> {

@@ -13,7 +13,7 @@ use super::super::{
     stub, tpm,
 };
 use crate::{
-    config::{Config, NoTpm},
+    config::{Config, NoTpm, Recovery},
     info,
     luks::{NewKdf, RecoveryKey},
     notice,
@@ -95,7 +95,7 @@ impl Locks {
         let first = new.iter().find(|new| Wish::of(new.definition.encrypt).tpm);
         if let Some(first) = first {
             let tpm = tpm::open(devices)?;
-            if tpm.is_none() && config.no_tpm == NoTpm::Fail {
+            if tpm.is_none() && config.hermetic.no_tpm == NoTpm::Fail {
                 let (file, encrypt) = (&first.definition.file, first.definition.encrypt.word());
                 let why = tpm::missing();
                 let advice = "hermetic.no-tpm=recovery or key-file makes it all the same";
@@ -103,8 +103,9 @@ impl Locks {
             }
             for (_, wish) in locks.wishes.iter_mut().filter(|(_, wish)| wish.tpm) {
                 wish.tpm = tpm.is_some();
-                wish.recovery = config.recovery_key || (tpm.is_none() && config.no_tpm == NoTpm::Recovery);
-                wish.key_file |= tpm.is_none() && config.no_tpm == NoTpm::KeyFile;
+                wish.recovery = config.hermetic.recovery_key == Recovery::Show
+                    || (tpm.is_none() && config.hermetic.no_tpm == NoTpm::Recovery);
+                wish.key_file |= tpm.is_none() && config.hermetic.no_tpm == NoTpm::KeyFile;
             }
             match tpm {
                 Some(mut device) => locks.seal(config, new, &mut device)?,
@@ -131,7 +132,7 @@ impl Locks {
         let bank = BANKS.into_iter().find(|bank| banks.contains(bank)).ok_or_else(|| {
             Failure::new("the TPM has no active bank of PCRs; activate sha256 in the firmware")
         })?;
-        let policy = Policy { bank, pcrs: config.tpm2_pcrs, signed: signed_pcrs()?, pin: false };
+        let policy = Policy { bank, pcrs: config.hermetic.tpm2_pcrs, signed: signed_pcrs()?, pin: false };
         let signatures = stub::find(stub::PCR_SIGNATURES).map_err(Failure::new)?;
         let signatures = signatures
             .map(|(content, path)| signature::Signatures::parse(&content).or_fail(|| path))

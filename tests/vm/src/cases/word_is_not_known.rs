@@ -1,5 +1,5 @@
-//! A mistyped option of hermetic-init could have been meant to protect something: it is refused, with a suggestion. The
-//! failure policy beside it holds all the same.
+//! A mistyped option of hermetic-init could have been meant to protect something: it is refused and named. The failure
+//! policy beside it holds all the same.
 
 use super::Context;
 use super::small::{self, ENCRYPTED, Small};
@@ -11,7 +11,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     let small = Small::new(context, ENCRYPTED)?;
     let machine = small.machine(context)?;
     let unknown = machine.clone().cmdline("hermetic.root-polcy=strict");
-    let says = ["hermetic.root-polcy=strict is no option", "did you mean hermetic.root-policy"];
+    let says = ["hermetic.root-polcy=strict is no option", "correct it or leave it out"];
     small::refuses(context, &unknown, &small.disk, "early", &says)?;
 
     let value =
