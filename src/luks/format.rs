@@ -71,7 +71,7 @@ pub fn format(params: FormatParams<'_>) -> Result<(Writes, VolumeKey), LuksError
     let problem = match device_size.0.checked_sub(DATA_OFFSET.0) {
         None | Some(0) => Some("has no room behind the 16 MiB of a LUKS2 header"),
         Some(data) => {
-            (!data.is_multiple_of(u64::from(sector_size))).then_some("is no multiple of the sector size")
+            (!data.is_multiple_of(u64::from(sector_size))).then_some("is not a multiple of the sector size")
         }
     };
     if let Some(problem) = problem {

@@ -120,7 +120,7 @@ fn only_segment(segments: &BTreeMap<u32, Node>, data_start: u64) -> Result<Segme
         Some(_) => {
             Err(LuksError::Unsupported { path: "segments".into(), value: "more than one segment".into() })
         }
-        None => Err(LuksError::Invalid { path: "segments".into(), problem: "there is none" }),
+        None => Err(LuksError::Invalid { path: "segments".into(), problem: "the volume has no segment" }),
     }
 }
 

@@ -109,7 +109,11 @@ fn verity(d: &Definition, format: Option<Format>) -> Result<(), RepartError> {
     }
     if d.verity == Verity::Signature {
         let what = "Verity=signature is not supported";
-        return Err(d.refuse("Verity", what, "nobody signs here: leave it to who builds the image"));
+        return Err(d.refuse(
+            "Verity",
+            what,
+            "this program does not sign: leave it to the builder of the image",
+        ));
     }
     Ok(())
 }

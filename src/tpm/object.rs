@@ -102,7 +102,7 @@ pub(super) fn serialized_entity(bytes: &[u8]) -> Result<Entity, TpmError> {
     let entity = entity().ok_or_else(|| TpmError::Invalid("the token's tpm2_srk is cut short".into()))?;
     if entity.handle >> 24 != PERSISTENT {
         return Err(TpmError::Unsupported(
-            "the token's tpm2_srk is no persistent key; enrol below the storage root key",
+            "the token's tpm2_srk is not a persistent key; enrol below the storage root key",
         ));
     }
     Ok(entity)

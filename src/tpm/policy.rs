@@ -155,7 +155,7 @@ impl Tpm<'_> {
         let digest = response.sized()?;
         digest
             .try_into()
-            .map_err(|_| TpmError::Malformed { command: code, problem: "the digest is no SHA-256".into() })
+            .map_err(|_| TpmError::Malformed { command: code, problem: "the digest is not SHA-256".into() })
     }
 
     /// Makes the TPM check a signature for a policy; returns its ticket (a `TPMT_TK_VERIFIED`).

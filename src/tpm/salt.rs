@@ -45,7 +45,7 @@ impl Tpm<'_> {
                 // The numbers of the encryption lead back to the secret.
                 scrub_stack();
                 let told = told.ok_or_else(|| {
-                    TpmError::Invalid("the TPM's storage root key is no RSA key of 2048 bits".into())
+                    TpmError::Invalid("the TPM's storage root key is not an RSA key of 2048 bits".into())
                 })?;
                 Ok(Salt { secret, told: Zeroizing::new(told) })
             }
@@ -54,7 +54,7 @@ impl Tpm<'_> {
 
     fn salt_by_exchange(&mut self, x: &[u8; DIGEST], y: &[u8; DIGEST]) -> Result<Salt, TpmError> {
         let theirs = PublicKey::from_sec1_bytes(&[&[0x04], x.as_slice(), y.as_slice()].concat())
-            .map_err(|_| TpmError::Invalid("the TPM's storage root key is no point of P-256".into()))?;
+            .map_err(|_| TpmError::Invalid("the TPM's storage root key is not a point of P-256".into()))?;
         let ours = loop {
             let candidate = Zeroizing::new(self.nonce());
             // All but one in 2^32 numbers are below the order of the curve.

@@ -51,12 +51,12 @@ impl PublicKey {
     /// The text is not a PEM file, or the key is not an RSA key.
     pub fn parse(pem: &[u8]) -> Result<Self, TpmError> {
         let invalid = |what: &str| TpmError::Invalid(format!("the public key for PCR signatures {what}"));
-        let text = core::str::from_utf8(pem).map_err(|_| invalid("is no PEM file"))?;
-        let (label, document) = Document::from_pem(text).map_err(|_| invalid("is no PEM file"))?;
+        let text = core::str::from_utf8(pem).map_err(|_| invalid("is not a PEM file"))?;
+        let (label, document) = Document::from_pem(text).map_err(|_| invalid("is not a PEM file"))?;
         let der = document.into_vec();
         let info = SubjectPublicKeyInfoRef::from_der(&der).map_err(|_| invalid("is not well-formed"))?;
         if label != "PUBLIC KEY" || info.algorithm.oid != RSA_ENCRYPTION {
-            return Err(invalid("is no RSA key; sign with RSA"));
+            return Err(invalid("is not an RSA key; sign with RSA"));
         }
         let bits = info.subject_public_key.as_bytes().ok_or_else(|| invalid("is not well-formed"))?;
         let key = RsaPublicKey::from_der(bits).map_err(|_| invalid("is not well-formed"))?;
@@ -156,12 +156,12 @@ impl Signatures {
         if text.len() > MAX_SIZE {
             return Err(invalid("is larger than 1 MiB"));
         }
-        let value: Value = serde_json::from_slice(text).map_err(|_| invalid("is no JSON"))?;
-        let banks = value.as_object().ok_or_else(|| invalid("is no object of banks"))?;
+        let value: Value = serde_json::from_slice(text).map_err(|_| invalid("is not JSON"))?;
+        let banks = value.as_object().ok_or_else(|| invalid("is not an object of banks"))?;
         let mut all = Vec::new();
         for (bank, entries) in banks {
             let Some(bank) = Bank::parse(bank) else { continue };
-            let entries = entries.as_array().ok_or_else(|| invalid("has a bank that is no list"))?;
+            let entries = entries.as_array().ok_or_else(|| invalid("has a bank that is not a list"))?;
             for entry in entries {
                 all.push(Signature::parse(bank, entry).ok_or_else(|| invalid("has an incomplete entry"))?);
             }
