@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 /// each other.
 const ROOMS: [&[&str]; 14] = [
     &["units", "arrange", "secret", "level", "glob", "os_release"],
-    &["writes", "verity", "tpm"],
+    &["writes", "verity", "tpm", "tree"],
     &["disk"],
     &["sys"],
     &["mkfs", "luks"],
@@ -53,9 +53,6 @@ const KNOWN: &[Exception] = &[
     ("src/boot/grow.rs", "src/boot/provision/mod.rs", "the expectation of a partition is policy"),
     ("src/boot/key.rs", "src/boot/unlock/mod.rs", "the sources of a key become a list"),
     ("src/boot/root.rs", "src/boot/provision/mod.rs", "the expectation of a partition is policy"),
-    ("src/fragments/search.rs", "src/etc/tree.rs", "trees of strangers become a room of their own"),
-    ("src/sysusers/apply.rs", "src/etc/tree.rs", "trees of strangers become a room of their own"),
-    ("src/sysusers/search.rs", "src/etc/tree.rs", "trees of strangers become a room of their own"),
     ("src/tmpfiles/apply/find.rs", "src/tmpfiles/apply/node.rs", "flags of trees of strangers"),
     ("src/tmpfiles/apply/remove.rs", "src/tmpfiles/apply/node.rs", "flags of trees of strangers"),
     ("src/tmpfiles/apply/walk.rs", "src/tmpfiles/apply/remove.rs", "removal is for the room of trees"),

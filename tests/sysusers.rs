@@ -16,8 +16,9 @@ use std::{
 
 use common::Scratch;
 use hermetic_init::{
-    etc::{base, tree::Tree},
+    etc::base,
     sysusers::{Facts, Flush, Options, Report, SysusersError, populate},
+    tree::Tree,
 };
 
 const OPTIONS: Options<'_> =

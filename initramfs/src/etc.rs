@@ -16,12 +16,12 @@ use hermetic_init::{
         base, factory, follow,
         manifest::Head,
         store,
-        tree::Tree,
     },
     fragments::{Facts, facts},
     level::Level,
     os_release::OsRelease,
     sysusers::{self, Flush},
+    tree::Tree,
     verity::RootHash,
 };
 

@@ -22,9 +22,9 @@ use super::{
     plan::{Plan, Step},
     rules::Rules,
     store,
-    tree::{open_below, open_directory},
     xattr::{self, Xattrs},
 };
+use crate::tree::open;
 
 /// Where a plan is carried out.
 #[derive(Clone, Copy)]
@@ -42,7 +42,7 @@ pub(super) struct Place<'fd> {
 /// # Errors
 /// What the file system says.
 pub(super) fn clear(etc: BorrowedFd<'_>) -> Result<(), EtcError> {
-    let staged = match open_directory(etc, STAGED) {
+    let staged = match open::directory(etc, STAGED) {
         Err(Errno::NOENT) => return Ok(()),
         // Nothing of ours, and in the way.
         Err(Errno::NOTDIR | Errno::LOOP) => {
@@ -87,7 +87,7 @@ pub(super) fn apply(
         .and_then(|()| fs::mkdirat(place.etc, STAGED, Mode::from_raw_mode(0o700)))
         .map_err(EtcError::call("create directory", format_args!("/etc/{STAGED}")))?;
     let staged =
-        open_directory(place.etc, STAGED).map_err(EtcError::call("open", format_args!("/etc/{STAGED}")))?;
+        open::directory(place.etc, STAGED).map_err(EtcError::call("open", format_args!("/etc/{STAGED}")))?;
     let rules = Rules::new(super::rules::Strategy::Track);
     let mut copier = Copier::new(staged.as_fd(), &rules, "");
     for (number, step) in plan.steps.iter().enumerate() {
@@ -129,7 +129,7 @@ fn stage(
             let above = parent(from).unwrap_or_default();
             let source = match above {
                 b"" => rustix::io::fcntl_dupfd_cloexec(place.factory, 0),
-                above => open_below(place.factory, above),
+                above => open::below(place.factory, above),
             }
             .map_err(EtcError::factory("open", shown(above)))?;
             let name = cstring(name(from));
@@ -218,7 +218,7 @@ fn adjust(
     entry: &Entry,
     watch: &mut dyn Watch,
 ) -> Result<(), EtcError> {
-    let to = open_below(place.etc, path).map_err(EtcError::call("open", shown(path)))?;
+    let to = open::below(place.etc, path).map_err(EtcError::call("open", shown(path)))?;
     watch
         .before("chown", path)
         .and_then(|()| fs::fchown(&to, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid))))
@@ -233,7 +233,7 @@ fn adjust(
     if old.digest() == entry.xattrs {
         return Ok(());
     }
-    let source = open_below(place.factory, from).map_err(EtcError::factory("open", shown(from)))?;
+    let source = open::below(place.factory, from).map_err(EtcError::factory("open", shown(from)))?;
     let new =
         Xattrs::read(&source, &mut space).map_err(EtcError::factory("read attributes of", shown(from)))?;
     let stale = old.iter().filter(|(name, _)| !new.iter().any(|(new, _)| new == *name));
@@ -261,7 +261,7 @@ impl Directories<'_> {
         let Some(above) = parent(path) else { return Ok((self.etc, path)) };
         if self.open.as_ref().is_none_or(|(open, _)| open != above) {
             self.open = None;
-            let directory = open_below(self.etc, above).map_err(EtcError::call("open", shown(above)))?;
+            let directory = open::below(self.etc, above).map_err(EtcError::call("open", shown(above)))?;
             self.open = Some((above.to_vec(), directory));
         }
         Ok((self.open.as_ref().map_or(self.etc, |(_, directory)| directory.as_fd()), name(path)))

@@ -13,7 +13,8 @@ use rustix::{
     io::Errno,
 };
 
-use super::{EtcError, tree::exists};
+use super::EtcError;
+use crate::tree::open;
 
 /// Directory and mode. /usr and what is mounted over get the mode of what is mounted there.
 const DIRECTORIES: [(&str, u32); 8] = [
@@ -138,7 +139,7 @@ fn merged(usr: BorrowedFd<'_>, name: &str) -> String {
 
 /// Makes a symbolic link unless something has that name. Returns whether it made one.
 fn link(root: BorrowedFd<'_>, name: &str, target: &str) -> Result<bool, EtcError> {
-    if exists(root, name).map_err(EtcError::call("look at", format_args!("/{name}")))? {
+    if open::exists(root, name).map_err(EtcError::call("look at", format_args!("/{name}")))? {
         return Ok(false);
     }
     fs::symlinkat(target, root, name).map_err(EtcError::call("create link", format_args!("/{name}")))?;

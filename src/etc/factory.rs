@@ -17,9 +17,9 @@ use super::{
     copy::{Copied, Copier},
     manifest::{DATABASES, Head, Lines, Text},
     rules::{CONF, RuleError, Rules},
-    tree::{open_below, open_directory},
     users::{self, Contents},
 };
+use crate::tree::open;
 
 pub use super::copy::Report;
 
@@ -44,7 +44,7 @@ impl Factory {
     /// What the file system says.
     pub fn find(usr: BorrowedFd<'_>) -> Result<Option<Self>, EtcError> {
         for source in SOURCES {
-            match open_below(usr, source) {
+            match open::below(usr, source) {
                 Ok(tree) => return Ok(Some(Self { tree, source })),
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => {}
                 Err(errno) => return Err(EtcError::factory("open", source)(errno)),
@@ -144,7 +144,7 @@ pub(super) fn etc(root: BorrowedFd<'_>) -> Result<OwnedFd, EtcError> {
         Err(Errno::EXIST) => {}
         Err(errno) => return Err(EtcError::call("create directory", "/etc")(errno)),
     }
-    open_directory(root, "etc").map_err(|errno| match errno {
+    open::directory(root, "etc").map_err(|errno| match errno {
         Errno::LOOP | Errno::NOTDIR => EtcError::NotADirectory { path: "/etc".to_owned() },
         errno => EtcError::call("open", "/etc")(errno),
     })

@@ -23,7 +23,7 @@ use super::{
     scan::scan,
     store::{self, Kept},
 };
-use crate::{os_release::OsRelease, verity::RootHash};
+use crate::{os_release::OsRelease, tree::open, verity::RootHash};
 
 /// The stamps of systemd-update-done: without them, units with `ConditionNeedsUpdate=` run.
 const STAMPS: [&str; 2] = ["etc/.updated", "var/.updated"];
@@ -96,7 +96,7 @@ pub fn differences(
         Some(factory) => (scan(factory.tree.as_fd(), Side::Factory, &|_| true)?, factory.place()),
         None => (Snapshot::new(), String::new()),
     };
-    let there = match super::tree::open_directory(root, "etc") {
+    let there = match open::directory(root, "etc") {
         Err(Errno::NOENT) => Snapshot::new(),
         etc => {
             let etc = etc.map_err(EtcError::call("open", "/etc"))?;
@@ -127,7 +127,7 @@ fn look(
             || base.is_some_and(|base| base.tree.contains_key(path))
             || journal.paths.contains_key(path)
     };
-    let (there, root_users) = match super::tree::open_directory(root, "etc") {
+    let (there, root_users) = match open::directory(root, "etc") {
         Err(Errno::NOENT) => (Snapshot::new(), super::users::Contents::new()),
         etc => {
             let etc = etc.map_err(EtcError::call("open", "/etc"))?;
@@ -156,7 +156,7 @@ fn look(
 pub fn needs_update(root: BorrowedFd<'_>) -> Result<(), EtcError> {
     for stamp in STAMPS {
         let (above, name) = stamp.split_once('/').unwrap_or((".", stamp));
-        let directory = match super::tree::open_directory(root, above) {
+        let directory = match open::directory(root, above) {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
             directory => directory.map_err(EtcError::call("open", format_args!("/{above}")))?,
         };

@@ -18,8 +18,8 @@ use super::{
     EtcError,
     atomic::{self, Durable, Unwatched},
     store,
-    tree::open_directory,
 };
+use crate::tree::open;
 
 /// Where the chosen id is kept on the root, as seen from it. One line, 32 hexadecimal digits, mode 0444.
 pub const KEPT: &str = "var/lib/hermetic-init/machine-id";
@@ -126,7 +126,7 @@ impl State {
 /// # Errors
 /// /etc that is no directory, a machine-id that is no regular file or cannot be read.
 pub fn state(root: BorrowedFd<'_>) -> Result<State, EtcError> {
-    let etc = match open_directory(root, "etc") {
+    let etc = match open::directory(root, "etc") {
         Err(Errno::NOENT) => return Ok(State::Missing),
         etc => etc.map_err(EtcError::call("open", "/etc"))?,
     };
@@ -140,7 +140,7 @@ pub fn state(root: BorrowedFd<'_>) -> Result<State, EtcError> {
 pub fn initialize(root: BorrowedFd<'_>, durable: Durable) -> Result<State, EtcError> {
     let found = state(root)?;
     if found == State::Missing {
-        let etc = open_directory(root, "etc").map_err(EtcError::call("open", "/etc"))?;
+        let etc = open::directory(root, "etc").map_err(EtcError::call("open", "/etc"))?;
         // A power cut must not leave an empty file: systemd would see no first boot.
         atomic::write(etc.as_fd(), "/etc/machine-id", UNINITIALIZED, MODE, durable, &mut Unwatched)?;
         return Ok(State::Uninitialized);

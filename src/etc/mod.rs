@@ -18,7 +18,6 @@
 //! | [`store`] | what is kept on the root (std) |
 //! | [`atomic`] | files that are old or new, never in between (std) |
 //! | [`machine_id`] | the states of /etc/machine-id, and the id that is kept beside it (std) |
-//! | [`tree`] | looking up paths in a root whose /usr is mounted elsewhere (std) |
 
 pub mod compare;
 pub mod entry;
@@ -47,8 +46,6 @@ pub mod machine_id;
 pub mod scan;
 #[cfg(feature = "std")]
 pub mod store;
-#[cfg(feature = "std")]
-pub mod tree;
 #[cfg(feature = "std")]
 mod xattr;
 

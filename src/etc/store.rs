@@ -12,8 +12,8 @@ use super::{
     EtcError,
     atomic::{self, Durable, Watch},
     manifest::{HEAD, Head, Journal, LARGEST, Manifest, Text},
-    tree::{open_below, open_directory},
 };
+use crate::tree::open;
 
 /// The directory, as seen from the root.
 pub const DIRECTORY: &str = "var/lib/hermetic-init";
@@ -26,7 +26,7 @@ const MODE: u32 = 0o600;
 
 /// Opens the directory; None when there is none, or something else in its place.
 pub(super) fn find(root: BorrowedFd<'_>) -> Result<Option<OwnedFd>, EtcError> {
-    match open_below(root, DIRECTORY) {
+    match open::below(root, DIRECTORY) {
         Ok(directory) => Ok(Some(directory)),
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => Ok(None),
         Err(errno) => Err(EtcError::call("open directory", format_args!("/{DIRECTORY}"))(errno)),
@@ -46,7 +46,7 @@ pub(super) fn make(root: BorrowedFd<'_>) -> Result<OwnedFd, EtcError> {
                 return Err(EtcError::call("create directory of", format_args!("/{DIRECTORY}"))(errno));
             }
         }
-        at = open_directory(at.as_fd(), name)
+        at = open::directory(at.as_fd(), name)
             .map_err(EtcError::call("open directory of", format_args!("/{DIRECTORY}")))?;
     }
     Ok(at)

@@ -7,7 +7,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::etc::tree::Tree;
+use crate::tree::Tree;
 
 /// Where fragments lie, the strongest first: a file hides those of its name in the directories after it.
 pub const DIRECTORIES: [&str; 4] = ["/etc", "/run", "/usr/local/lib", "/usr/lib"];

@@ -25,9 +25,9 @@ use super::{
 };
 use crate::arrange;
 use crate::{
-    etc::tree::{Tree, exists, open_directory},
     fragments::search::Found,
     level::Level,
+    tree::{Tree, open},
 };
 
 /// The largest database that is read, in bytes.
@@ -120,7 +120,7 @@ pub fn furnish(
         let lock = lock(etc.as_fd(), options.flush)?;
         databases = read(etc.as_fd())?;
         held = Some((etc, lock));
-    } else if exists(tree.root, "etc").map_err(SysusersError::call("look at", "/etc"))? {
+    } else if open::exists(tree.root, "etc").map_err(SysusersError::call("look at", "/etc"))? {
         databases = read(open_etc(tree.root)?.as_fd())?;
     }
     let allocation = allocate(&definitions, &databases, &surroundings.owners, surroundings.service)?;
@@ -183,7 +183,7 @@ fn etc(root: BorrowedFd<'_>) -> Result<OwnedFd, SysusersError> {
 }
 
 fn open_etc(root: BorrowedFd<'_>) -> Result<OwnedFd, SysusersError> {
-    open_directory(root, "etc").map_err(SysusersError::call("open", "/etc"))
+    open::directory(root, "etc").map_err(SysusersError::call("open", "/etc"))
 }
 
 /// Takes the lock that all programs take that change these files. It is held until it is dropped. In the initramfs nobody else can hold

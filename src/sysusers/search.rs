@@ -2,8 +2,8 @@
 
 use super::SysusersError;
 use crate::{
-    etc::tree::Tree,
     fragments::search::{Found, find},
+    tree::Tree,
 };
 
 /// Every `*.conf` of the search path that no stronger one of its name hides, in the order of their names.

@@ -4,9 +4,9 @@ use std::{cell::OnceCell, collections::BTreeMap};
 
 use super::{acl::Names, line::Surroundings};
 use crate::{
-    etc::tree::{Last, Tree},
     fragments::search::content,
     sysusers::Credentials,
+    tree::{Last, Tree},
 };
 
 /// Names and their ids.

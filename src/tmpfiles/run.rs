@@ -2,10 +2,10 @@
 
 use super::{Definitions, Log, Operation, Selection, Specifiers, apply::Applier, line::Context, root::Root};
 use crate::{
-    etc::tree::Tree,
     fragments::search::{SearchError, find},
     level::Level,
     sysusers::Credentials,
+    tree::Tree,
 };
 
 /// What is to be done.

@@ -19,12 +19,12 @@ use hermetic_init::{
         machine_id::{self, MachineId},
         manifest::Head,
         store,
-        tree::Tree,
     },
     fragments::Facts,
     os_release::OsRelease,
     sys::clock,
     sysusers::{self, Flush, Options},
+    tree::Tree,
 };
 use rustix::{fs::Mode, process::umask};
 

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use hermetic_init::etc::{base, tree::Tree};
+use hermetic_init::{etc::base, tree::Tree};
 
 use super::log;
 

@@ -5,11 +5,12 @@ use std::os::fd::BorrowedFd;
 use super::users::facts_of;
 use crate::{
     boot::{credentials, failure::Failure},
-    etc::{atomic::Durable, machine_id::MachineId, tree::Tree},
+    etc::{atomic::Durable, machine_id::MachineId},
     info,
     level::Level,
     notice,
     tmpfiles::{Kind, Log, Operation, Request, Selection, Specifiers, run},
+    tree::Tree,
     warning,
 };
 

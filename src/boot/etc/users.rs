@@ -8,12 +8,13 @@ use crate::{
         credentials,
         failure::{Failure, OrFail},
     },
-    etc::{machine_id::MachineId, tree::Tree},
+    etc::machine_id::MachineId,
     fragments::{Facts, facts},
     level::Level,
     os_release::OsRelease,
     sys::{attribute, clock},
     sysusers::{self, Flush},
+    tree::Tree,
     warning,
 };
 

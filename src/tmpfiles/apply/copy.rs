@@ -25,7 +25,7 @@ use super::{
     node::READ_DIRECTORY,
     remove,
 };
-use crate::etc::tree::Last;
+use crate::tree::Last;
 
 /// How deep a tree is descended into.
 const MAX_DEPTH: usize = 256;
@@ -333,7 +333,7 @@ mod tests {
     use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 
     use super::super::super::{Log, Operation, Request, Selection, Specifiers, run};
-    use crate::{etc::tree::Tree, fragments::Facts, level::Level};
+    use crate::{fragments::Facts, level::Level, tree::Tree};
 
     struct Silent;
 

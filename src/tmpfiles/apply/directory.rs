@@ -16,7 +16,7 @@ use super::{
     node::READ_DIRECTORY,
     walk::Parent,
 };
-use crate::{etc::tree::Last, sys::btrfs};
+use crate::{sys::btrfs, tree::Last};
 
 /// Where the kernel shows each btrfs that is mounted (Documentation/ABI/testing/sysfs-fs-btrfs).
 const MOUNTED: &str = "/sys/fs/btrfs";

@@ -12,7 +12,7 @@ use rustix::{
 };
 
 use super::{super::path::show, Applier, Creation, Done, Failed, Item, Level, reopen, walk::Parent};
-use crate::etc::tree::Last;
+use crate::tree::Last;
 
 /// How files are opened for writing.
 const WRITE: OFlags = OFlags::WRONLY

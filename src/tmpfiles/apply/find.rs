@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     arrange::Arrange as _,
-    etc::tree::Last,
     glob::{self, Flags},
+    tree::Last,
 };
 
 /// How deep a tree is descended into.

@@ -21,7 +21,7 @@ use rustix::{
 };
 
 use super::{Definitions, Item, Kind, Log, Operation, Request, path::show};
-use crate::{etc::tree::Tree, level::Level};
+use crate::{level::Level, tree::Tree};
 
 /// How something came to be there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -12,7 +12,7 @@ use super::{
     Applier, Creation, Done, Failed, Item, Kind, Level, hidden, remove,
     walk::Parent,
 };
-use crate::etc::tree::Last;
+use crate::tree::Last;
 
 impl Item {
     /// What kind of file the line makes.

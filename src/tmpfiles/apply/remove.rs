@@ -22,7 +22,7 @@ use super::{
     walk::Parent,
 };
 use crate::arrange;
-use crate::etc::tree::Last;
+use crate::tree::Last;
 
 /// How deep a tree is descended into.
 const MAX_DEPTH: usize = 256;

@@ -12,7 +12,7 @@ use super::{
     super::path::{self, show},
     Applier, Done, Failed, IGNORING, Item, Level, by_proc,
 };
-use crate::etc::tree::{Guide, Last};
+use crate::tree::{Guide, Last};
 
 /// autofs (linux/magic.h).
 const AUTOFS: u64 = 0x0187;

@@ -10,9 +10,11 @@ use std::{
 };
 
 use rustix::{
-    fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat},
+    fs::{self, FileType, Mode, OFlags, Stat},
     io::Errno,
 };
+
+use super::open;
 
 /// As many links as the kernel follows in one lookup (`MAXSYMLINKS`).
 const MAX_LINKS: usize = 40;
@@ -28,16 +30,16 @@ pub struct Tree<'fd> {
     pub usr: BorrowedFd<'fd>,
 }
 
-/// Whether a link at the end of a path is followed.
+/// The two ways to treat a link at the end of a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Last {
-    /// It is: what it leads to is found.
+    /// It is followed, and its target is found.
     Followed,
     /// The link itself is found.
     Kept,
 }
 
-/// Who watches a lookup, and may end it.
+/// Watches a lookup, and may end it.
 pub trait Guide {
     /// A step from an inode to what it holds or leads to; `to` is open with O_PATH.
     ///
@@ -45,8 +47,8 @@ pub trait Guide {
     /// The lookup ends with this error.
     fn step(&mut self, from: &Stat, to: BorrowedFd<'_>, stat: &Stat) -> Result<(), Errno>;
 
-    /// There is no `name` in this directory, which the path itself names, not a link on the way. When this is Ok, it is there now and
-    /// looked up once more.
+    /// `name` is missing in this directory, which the path itself names, not a link on the way. When this returns Ok, the guide has
+    /// made it, and it is looked up once more.
     ///
     /// # Errors
     /// The lookup ends with this error.
@@ -55,7 +57,7 @@ pub trait Guide {
     }
 }
 
-/// Nobody watches.
+/// A lookup that nobody watches.
 impl Guide for () {
     fn step(&mut self, _: &Stat, _: BorrowedFd<'_>, _: &Stat) -> Result<(), Errno> {
         Ok(())
@@ -63,12 +65,12 @@ impl Guide for () {
 }
 
 impl<'fd> Tree<'fd> {
-    /// A root whose /usr is its own, or which has none.
+    /// A root whose /usr is its own, or is missing.
     pub fn whole(root: BorrowedFd<'fd>) -> Self {
         Self { root, usr: root }
     }
 
-    /// The path without links, `.` and `..`, as it is inside the tree. What does not exist is taken as it is written.
+    /// Returns the path without links, `.` and `..`, as it is inside the tree. A component that does not exist stays as it is written.
     ///
     /// # Errors
     /// As [`Tree::open_path`], but for `NOENT`.
@@ -104,7 +106,7 @@ impl<'fd> Tree<'fd> {
         String::from_utf8(resolved).map_err(|_| Errno::ILSEQ)
     }
 
-    /// Whether /usr is a directory of its own.
+    /// True when /usr is a directory of its own.
     fn has_usr_elsewhere(&self) -> bool {
         self.root.as_raw_fd() != self.usr.as_raw_fd()
     }
@@ -112,7 +114,7 @@ impl<'fd> Tree<'fd> {
     /// Opens `path` with O_PATH, all links followed inside the tree.
     ///
     /// # Errors
-    /// `NOENT` when nothing is there, `LOOP` after 40 links, `NOTDIR` when a component is no directory.
+    /// `NOENT` when the path does not exist, `LOOP` after 40 links, `NOTDIR` when a component is not a directory.
     pub fn open_path(&self, path: &str) -> Result<OwnedFd, Errno> {
         self.walk(path.as_bytes(), Last::Followed, &mut ()).map(|(found, _)| found)
     }
@@ -120,7 +122,7 @@ impl<'fd> Tree<'fd> {
     /// Opens `path` with O_PATH, links on the way followed inside the tree, step by step before the eyes of `guide`.
     ///
     /// # Errors
-    /// As [`Tree::open_path`], and what the guide says.
+    /// As [`Tree::open_path`], and the guide's.
     pub fn walk(&self, path: &[u8], last: Last, guide: &mut dyn Guide) -> Result<(OwnedFd, Stat), Errno> {
         let root = fs::fstat(self.root)?;
         // The directories from the root down to where we stand; empty means the root itself.
@@ -196,13 +198,13 @@ impl<'fd> Tree<'fd> {
             _ => (self.root, path.trim_start_matches('/')),
         };
         // Mostly there is no link on the way, and one call says it all.
-        match open_below(at, below) {
+        match open::below(at, below) {
             Err(errno) if errno != Errno::NOENT || below.is_empty() => self.open_read(path),
             opened => opened,
         }
     }
 
-    /// What lies at `path`, all links followed inside the tree.
+    /// The attributes of `path`, all links followed inside the tree.
     ///
     /// # Errors
     /// As [`Tree::open_path`].
@@ -213,7 +215,7 @@ impl<'fd> Tree<'fd> {
     /// Opens the regular file or directory at `path` for reading, all links followed inside the tree.
     ///
     /// # Errors
-    /// As [`Tree::open_path`]; `INVAL` for what is neither (a FIFO would block, a device would do who knows what).
+    /// As [`Tree::open_path`]; `INVAL` for anything else (opening a FIFO would wait, a device may do anything).
     pub fn open_read(&self, path: &str) -> Result<OwnedFd, Errno> {
         let (parent, name) = path.trim_end_matches('/').rsplit_once('/').unwrap_or(("", path));
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -238,7 +240,7 @@ impl<'fd> Tree<'fd> {
     }
 }
 
-/// Whether two descriptors are of the same file.
+/// Checks that two descriptors are of the same file.
 fn same(one: &OwnedFd, other: &OwnedFd) -> Result<bool, Errno> {
     let (one, other) = (fs::fstat(one)?, fs::fstat(other)?);
     Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
@@ -248,35 +250,4 @@ fn same(one: &OwnedFd, other: &OwnedFd) -> Result<bool, Errno> {
 fn components(path: &[u8]) -> Vec<Vec<u8>> {
     let names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".");
     names.rev().map(<[u8]>::to_vec).collect()
-}
-
-/// Opens a directory by its path from another one. Neither a link on the way nor one at the end is followed.
-///
-/// # Errors
-/// `LOOP` or `NOTDIR` when something on the way is no directory.
-pub(crate) fn open_below(at: BorrowedFd<'_>, path: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    fs::openat2(at, path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
-}
-
-/// Opens a directory of the root by one name, never through a link.
-///
-/// # Errors
-/// `LOOP` or `NOTDIR` when it is no directory.
-pub(crate) fn open_directory(at: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
-    fs::openat(
-        at,
-        name,
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-}
-
-/// Whether `name` exists in a directory, as whatever; links are not followed.
-pub(crate) fn exists(at: BorrowedFd<'_>, name: &str) -> Result<bool, Errno> {
-    match fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(_) => Ok(true),
-        Err(Errno::NOENT) => Ok(false),
-        Err(errno) => Err(errno),
-    }
 }

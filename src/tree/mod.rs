@@ -1,0 +1,15 @@
+//! Trees of files that a stranger may have written: a root, an image, a half-made file system.
+//!
+//! Everything here goes by directory descriptors that the caller opened, follows no link out of the tree, waits for no FIFO and
+//! opens no device. It decides nothing: the engines above keep their policies and their words for what failed; what comes back
+//! from here is an errno.
+//!
+//! | module | what belongs there |
+//! |---|---|
+//! | [`lookup`] | paths beneath a root whose /usr may be mounted elsewhere |
+//! | [`open`] | opening by names that lead through no link |
+
+pub mod lookup;
+pub mod open;
+
+pub use lookup::{Guide, Last, Tree};
