@@ -10,7 +10,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{self, AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Uid, XattrFlags},
+    fs::{self, AtFlags, FileType, Gid, Mode, RenameFlags, Uid, XattrFlags},
     io::Errno,
 };
 
@@ -146,9 +146,7 @@ fn stage(
             watch.before("stage", path).map_err(EtcError::call("stage", shown(path)))?;
             let old = fs::statat(place.etc, path.as_slice(), AtFlags::SYMLINK_NOFOLLOW)
                 .map_err(EtcError::call("look at", shown(path)))?;
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let file = fs::openat(staged, &*new_name, flags, Mode::empty())
-                .map_err(EtcError::call("create", shown(path)))?;
+            let file = open::new(staged, &*new_name, 0).map_err(EtcError::call("create", shown(path)))?;
             atomic::write_all(file.as_fd(), content).map_err(EtcError::call("write", shown(path)))?;
             fs::fchown(&file, Some(Uid::from_raw(old.st_uid)), Some(Gid::from_raw(old.st_gid)))
                 .map_err(EtcError::call("set the owner of", shown(path)))?;

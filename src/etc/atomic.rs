@@ -3,11 +3,12 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::{
-    fs::{self, AtFlags, Mode, OFlags},
+    fs::{self, AtFlags, Mode},
     io::Errno,
 };
 
 use super::EtcError;
+use crate::tree::open;
 
 /// Sees every change of the root before the system call that makes it. Tests cut the power there.
 pub trait Watch {
@@ -80,10 +81,8 @@ fn create(
     content: &[u8],
     mode: u32,
 ) -> Result<OwnedFd, EtcError> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mode = Mode::from_raw_mode(mode);
-    let file = fs::openat(directory, name, flags, mode).map_err(EtcError::call("create", path))?;
-    fs::fchmod(&file, mode).map_err(EtcError::call("set the mode of", path))?;
+    let file = open::new(directory, name, mode).map_err(EtcError::call("create", path))?;
+    fs::fchmod(&file, Mode::from_raw_mode(mode)).map_err(EtcError::call("set the mode of", path))?;
     write_all(file.as_fd(), content).map_err(EtcError::call("write", path))?;
     Ok(file)
 }

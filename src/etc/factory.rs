@@ -8,7 +8,7 @@
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use rustix::{
-    fs::{self, AtFlags, Mode, OFlags},
+    fs::{self, AtFlags, Mode},
     io::Errno,
 };
 
@@ -88,8 +88,7 @@ pub fn rules(usr: BorrowedFd<'_>, head: &Head) -> Result<(Rules, Vec<RuleError>)
 
 /// The content of a regular file, links not followed; None: there is no such file.
 fn read(at: BorrowedFd<'_>, path: &str) -> Result<Option<Vec<u8>>, Errno> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = match fs::openat(at, path, flags, Mode::empty()) {
+    let file = match open::file(at, path) {
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
         file => file?,
     };

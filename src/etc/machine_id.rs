@@ -9,10 +9,7 @@
 use core::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::{
-    fs::{self, Mode, OFlags},
-    io::Errno,
-};
+use rustix::io::Errno;
 
 use super::{
     EtcError,
@@ -181,8 +178,7 @@ pub fn keep(root: BorrowedFd<'_>, id: MachineId, durable: Durable) -> Result<(),
 /// The whole content of a small regular file in `directory`, None when it does not exist. `path` is for messages, its last part the name.
 fn read(directory: BorrowedFd<'_>, path: &'static str) -> Result<Option<Vec<u8>>, EtcError> {
     let name = path.rsplit('/').next().unwrap_or(path);
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = match fs::openat(directory, name, flags, Mode::empty()) {
+    let file = match open::file(directory, name) {
         Err(Errno::NOENT) => return Ok(None),
         file => file.map_err(EtcError::call("open", path))?,
     };

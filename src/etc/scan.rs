@@ -8,7 +8,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{self, AtFlags, FileType, Mode, OFlags, RawDir, Stat},
+    fs::{self, AtFlags, FileType, RawDir, Stat},
     io::Errno,
 };
 
@@ -17,6 +17,7 @@ use super::{
     entry::{Digest, Digester, Entry, Kind, Snapshot},
     xattr::Xattrs,
 };
+use crate::tree::open;
 
 /// Files are read in pieces of this size.
 const CHUNK: usize = 128 << 10;
@@ -112,8 +113,7 @@ impl Scanner<'_> {
 
     /// Looks into a regular file or a directory.
     fn open(&mut self, directory: BorrowedFd<'_>, name: &CStr, depth: usize) -> Result<(), EtcError> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file = fs::openat(directory, name, flags, Mode::empty()).map_err(self.failed("open"))?;
+        let file = open::file(directory, name).map_err(self.failed("open"))?;
         let stat = fs::fstat(&file).map_err(self.failed("look at"))?;
         let attributes =
             Xattrs::read(&file, &mut self.xattrs).map_err(self.failed("read the attributes of"))?.digest();

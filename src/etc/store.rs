@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::{
-    fs::{self, AtFlags, FileType, Mode, OFlags},
+    fs::{self, AtFlags, FileType, Mode},
     io::Errno,
 };
 
@@ -143,8 +143,7 @@ fn name(path: &str) -> &str {
 
 /// Up to `most` bytes of a regular file, None when it does not exist.
 fn read(directory: BorrowedFd<'_>, path: &str, most: usize) -> Result<Option<Vec<u8>>, EtcError> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = match fs::openat(directory, name(path), flags, Mode::empty()) {
+    let file = match open::file(directory, name(path)) {
         // A link is nobody's manifest.
         Err(Errno::NOENT | Errno::LOOP) => return Ok(None),
         file => file.map_err(EtcError::call("open", path))?,

@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, io::Read, os::fd::OwnedFd, rc::Rc};
 
 use rustix::{
-    fs::{self, FileType, Mode, OFlags, RawDir},
+    fs::{self, FileType, RawDir},
     io::Errno,
 };
 
-use crate::tree::Tree;
+use crate::tree::{Tree, open};
 
 /// Where fragments lie, the strongest first: a file hides those of its name in the directories after it.
 pub const DIRECTORIES: [&str; 4] = ["/etc", "/run", "/usr/local/lib", "/usr/lib"];
@@ -103,11 +103,7 @@ impl Found {
 
     /// The content of a regular file: mostly it lies in its directory, a link is followed inside the tree.
     fn content(&self, tree: &Tree<'_>) -> Result<Vec<u8>, Errno> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let here = self
-            .directory
-            .as_ref()
-            .map(|directory| fs::openat(&**directory, &*self.name, flags, Mode::empty()));
+        let here = self.directory.as_ref().map(|directory| open::file(&**directory, &*self.name));
         let file = match here {
             None | Some(Err(Errno::LOOP)) => tree.open_read(&self.path)?,
             Some(file) => file?,

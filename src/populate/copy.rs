@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{self, AtFlags, FileType, Mode, OFlags, RawDir, Stat},
+    fs::{self, AtFlags, FileType, Mode, RawDir, Stat},
     io::Errno,
 };
 
@@ -20,6 +20,7 @@ use super::{
     error::{Failed, Side},
     file,
 };
+use crate::tree::open;
 
 /// Directories are read in pieces of this size.
 const ENTRIES: usize = 16 << 10;
@@ -67,8 +68,7 @@ impl<'a> Copier<'a> {
 
     /// Copies one open file to a name in the start, where nothing may be yet. Its owner is ours, as in systemd.
     pub fn one(&mut self, from: &OwnedFd, stat: &Stat, name: &str) -> Result<(), PopulateError> {
-        let create = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let to = fs::openat(self.start, name, create, Mode::RWXU).map_err(|errno| PopulateError::Call {
+        let to = open::new(self.start, name, 0o700).map_err(|errno| PopulateError::Call {
             step: "create",
             side: Side::Target,
             path: self.copy.target.clone(),
@@ -136,13 +136,12 @@ impl<'a> Copier<'a> {
         stat: &Stat,
         depth: usize,
     ) -> Result<(), PopulateError> {
-        let open = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let inside = fs::openat(from, name, open, Mode::empty()).map_err(self.unread("open", name))?;
-        let (there, made) = match fs::openat(to, name, open, Mode::empty()) {
+        let inside = open::directory(from, name).map_err(self.unread("open", name))?;
+        let (there, made) = match open::directory(to, name) {
             Ok(there) => (there, false),
             Err(Errno::NOENT) => {
                 self.make(to, name)?;
-                (fs::openat(to, name, open, Mode::empty()).map_err(self.failed("open", name))?, true)
+                (open::directory(to, name).map_err(self.failed("open", name))?, true)
             }
             // Also a file or a link, through which nothing is written.
             Err(errno) => return Err(self.failed("open directory", name)(errno)),
@@ -192,10 +191,8 @@ impl<'a> Copier<'a> {
                 None => return Ok(()),
             }
         }
-        let open = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let content = fs::openat(from, name, open, Mode::empty()).map_err(self.unread("open", name))?;
-        let create = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let make = || fs::openat(to, name, create, Mode::RUSR | Mode::WUSR);
+        let content = open::file(from, name).map_err(self.unread("open", name))?;
+        let make = || open::new(to, name, 0o600);
         let Some(copy) = self.put(make, to, "create", name)? else { return Ok(()) };
         let copied = file::bytes(&content, &copy, stat).map_err(self.at(name))?;
         file::finish(&content, &copy, stat, self.owners).map_err(self.at(name))?;

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::CStr,
-    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
 };
 
 use rustix::{
@@ -15,6 +15,7 @@ use super::{
     chase::Tree,
     error::{Failed, Side},
 };
+use crate::tree::open::entry_by_proc;
 
 /// Files are copied in pieces of this size.
 const CHUNK: usize = 128 << 10;
@@ -115,7 +116,7 @@ pub(super) fn finish_by_name(
         fs::chownat(to, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
             .map_err(target("set the owner of"))?;
     }
-    let (from_path, to_path) = (by_proc(from, name), by_proc(to, name));
+    let (from_path, to_path) = (entry_by_proc(from, name.to_bytes()), entry_by_proc(to, name.to_bytes()));
     let mut value = vec![0; XATTR_MAX];
     let names = match fs::llistxattr(&from_path, &mut value) {
         Ok(length) => value.get(..length).unwrap_or_default().to_vec(),
@@ -160,11 +161,4 @@ pub(super) fn times(stat: &Stat) -> Timestamps {
 /// The texts of a list in which a NUL ends each.
 fn c_strings(list: &[u8]) -> impl Iterator<Item = &CStr> {
     list.split_inclusive(|&byte| byte == 0).filter_map(|text| CStr::from_bytes_with_nul(text).ok())
-}
-
-/// The path of an entry of an open directory in /proc.
-fn by_proc(directory: &OwnedFd, name: &CStr) -> Vec<u8> {
-    let mut path = format!("/proc/self/fd/{}/", directory.as_raw_fd()).into_bytes();
-    path.extend_from_slice(name.to_bytes());
-    path
 }

@@ -219,9 +219,8 @@ pub fn read(etc: BorrowedFd<'_>) -> Result<Databases, SysusersError> {
 
 /// Opens a database and looks at it.
 fn existing(etc: BorrowedFd<'_>, name: &str) -> Result<Option<(File, Stat)>, SysusersError> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let path = || format!("/etc/{name}");
-    let file = match fs::openat(etc, name, flags, Mode::empty()) {
+    let file = match open::file(etc, name) {
         Err(Errno::NOENT) => return Ok(None),
         file => file.map_err(SysusersError::call("open", path()))?,
     };
@@ -324,10 +323,7 @@ fn write(
         Ok(()) | Err(Errno::NOENT) => {}
         Err(errno) => return Err(SysusersError::call("remove", path())(errno)),
     }
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut file = File::from(
-        fs::openat(etc, name, flags, Mode::empty()).map_err(SysusersError::call("create", path()))?,
-    );
+    let mut file = File::from(open::new(etc, name, 0).map_err(SysusersError::call("create", path()))?);
     file.write_all(content).map_err(|error| {
         SysusersError::call("write", path())(error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error))
     })?;

@@ -10,11 +10,11 @@ use std::{
 };
 
 use rustix::{
-    fs::{self, FileType, Mode, OFlags, Stat},
+    fs::{self, FileType, Stat},
     io::Errno,
 };
 
-use super::open;
+use super::{flags, open};
 
 /// As many links as the kernel follows in one lookup (`MAXSYMLINKS`).
 const MAX_LINKS: usize = 40;
@@ -150,10 +150,7 @@ impl<'fd> Tree<'fd> {
             let next = if stack.is_empty() && name == b"usr" && self.has_usr_elsewhere() {
                 rustix::io::fcntl_dupfd_cloexec(self.usr, 0)?
             } else {
-                let open = || {
-                    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                    fs::openat(here, name.as_slice(), flags, Mode::empty())
-                };
+                let open = || open::path(here, name.as_slice());
                 match open() {
                     Err(Errno::NOENT) if !is_of_link => {
                         guide.missing(here, &name)?;
@@ -218,21 +215,16 @@ impl<'fd> Tree<'fd> {
     /// As [`Tree::open_path`]; `INVAL` for anything else (opening a FIFO would wait, a device may do anything).
     pub fn open_read(&self, path: &str) -> Result<OwnedFd, Errno> {
         let (parent, name) = path.trim_end_matches('/').rsplit_once('/').unwrap_or(("", path));
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let found = self.open_path(path)?;
         match FileType::from_raw_mode(fs::fstat(&found)?.st_mode) {
-            FileType::Directory => fs::openat(&found, ".", flags | OFlags::DIRECTORY, Mode::empty()),
+            FileType::Directory => open::directory(&found, "."),
             FileType::RegularFile => {
                 // An O_PATH descriptor cannot be read from and /proc may not be mounted: open by name in the parent,
                 // and take it only if it is what was found.
-                let direct =
-                    self.open_path(parent).and_then(|dir| fs::openat(dir, name, flags, Mode::empty()));
+                let direct = self.open_path(parent).and_then(|directory| open::file(directory, name));
                 match direct {
                     Ok(file) if same(&file, &found)? => Ok(file),
-                    _ => {
-                        let link = format!("/proc/self/fd/{}", found.as_raw_fd());
-                        fs::open(link, flags - OFlags::NOFOLLOW, Mode::empty())
-                    }
+                    _ => open::again(&found, flags::FILE),
                 }
             }
             _ => Err(Errno::INVAL),

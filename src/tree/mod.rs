@@ -7,8 +7,10 @@
 //! | module | what belongs there |
 //! |---|---|
 //! | [`lookup`] | paths beneath a root whose /usr may be mounted elsewhere |
+//! | [`flags`] | named sets of flags for opening |
 //! | [`open`] | opening by names that lead through no link |
 
+pub mod flags;
 pub mod lookup;
 pub mod open;
 

@@ -6,23 +6,26 @@ use std::{
 };
 
 use rustix::{
-    fs::{self, AtFlags, Gid, Mode, OFlags, Stat, Uid},
+    fs::{self, AtFlags, Gid, Mode, Stat, Uid},
     io::Errno,
 };
 
 use super::{CHUNK, Copier, Route, SPECIAL_BITS, times};
-use crate::etc::{
-    EtcError,
-    atomic::write_all,
-    entry::{Digest, Digester, Kind},
-    scan::entry,
-    xattr::Xattrs,
+use crate::{
+    etc::{
+        EtcError,
+        atomic::write_all,
+        entry::{Digest, Digester, Kind},
+        scan::entry,
+        xattr::Xattrs,
+    },
+    tree::{flags, open},
 };
 
 impl Copier<'_> {
     /// Copies a regular file.
     pub(super) fn file(&mut self, route: Route<'_>, track: bool) -> Result<(), EtcError> {
-        let from = self.open(route, OFlags::NONBLOCK | OFlags::NOCTTY)?;
+        let from = self.open(route, flags::FILE)?;
         let stat = fs::fstat(&from).map_err(|errno| self.unread("look at", route.name, errno))?;
         let (digest, attributes) = self.copy_file(route, &from, &stat)?;
         if track {
@@ -50,9 +53,8 @@ impl Copier<'_> {
             }
             return Ok((digest, self.read_xattrs(from, route)?));
         }
-        let create = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = stat.st_mode & 0o7777;
-        let to = match fs::openat(route.target, route.new_name, create, Mode::from_raw_mode(mode & 0o777)) {
+        let to = match open::new(route.target, route.new_name, mode & 0o777) {
             Ok(to) => to,
             Err(Errno::EXIST) => {
                 self.copied.report.kept += 1;

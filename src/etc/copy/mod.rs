@@ -33,7 +33,10 @@ use super::{
     scan::entry,
     xattr::Xattrs,
 };
-use crate::sysusers::database;
+use crate::{
+    sysusers::database,
+    tree::{flags, open},
+};
 
 pub use report::Report;
 
@@ -142,7 +145,7 @@ impl<'a> Copier<'a> {
         self.path = if above.is_empty() { Vec::new() } else { [above, b"/"].concat() };
         match kind {
             Kind::Directory => {
-                let from = self.open(route, OFlags::DIRECTORY)?;
+                let from = self.open(route, flags::DIRECTORY)?;
                 let stat = fs::fstat(&from).map_err(|errno| self.unread("look at", route.name, errno))?;
                 if !self.make_directory(route, &stat)? {
                     return Err(self.failed("create directory", route.name, Errno::EXIST));
@@ -222,7 +225,7 @@ impl<'a> Copier<'a> {
     }
 
     fn subdirectory(&mut self, route: Route<'_>, level: Level<'_>, track: bool) -> Result<(), EtcError> {
-        let from = self.open(route, OFlags::DIRECTORY)?;
+        let from = self.open(route, flags::DIRECTORY)?;
         let stat = fs::fstat(&from).map_err(|errno| self.unread("look at", route.name, errno))?;
         let made = self.make_directory(route, &stat)?;
         let above = self.path.len();
@@ -275,8 +278,7 @@ impl<'a> Copier<'a> {
     }
 
     fn open_there(&self, route: Route<'_>) -> Result<OwnedFd, Errno> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        fs::openat(route.target, route.new_name, flags, Mode::empty())
+        open::directory(route.target, route.new_name)
     }
 
     /// Owner, attributes, mode and times of a directory that was made.
@@ -344,7 +346,6 @@ impl<'a> Copier<'a> {
     }
 
     fn open(&self, route: Route<'_>, flags: OFlags) -> Result<OwnedFd, EtcError> {
-        let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         fs::openat(route.source, route.name, flags, Mode::empty())
             .map_err(|errno| self.unread("open", route.name, errno))
     }

@@ -1,9 +1,6 @@
 //! Links, FIFOs, sockets and device nodes: what has no content to be opened.
 
-use std::{
-    ffi::CStr,
-    os::fd::{AsRawFd as _, BorrowedFd},
-};
+use std::ffi::CStr;
 
 use rustix::{
     fs::{self, AtFlags, FileType, Mode, Stat, XattrFlags},
@@ -11,7 +8,10 @@ use rustix::{
 };
 
 use super::{Copier, Route, times};
-use crate::etc::{EtcError, entry::Kind, scan::entry, xattr};
+use crate::{
+    etc::{EtcError, entry::Kind, scan::entry, xattr},
+    tree::open::entry_by_proc,
+};
 
 impl Copier<'_> {
     /// Makes a link, with the owner and the time of what the factory has under its name.
@@ -75,7 +75,7 @@ impl Copier<'_> {
         &mut self,
         Route { source, name, target, new_name, .. }: Route<'_>,
     ) -> Result<(), EtcError> {
-        let from = by_proc(source, name);
+        let from = entry_by_proc(source, name.to_bytes());
         self.xattrs.resize(xattr::MAX, 0);
         let length = match fs::llistxattr(&from, &mut self.xattrs) {
             Err(Errno::NOTSUP | Errno::NOENT) => 0,
@@ -87,7 +87,7 @@ impl Copier<'_> {
             let length = fs::lgetxattr(&from, attribute, &mut self.xattrs)
                 .map_err(|errno| self.unread("read an attribute of", name, errno))?;
             let value = self.xattrs.get(..length).unwrap_or_default();
-            fs::lsetxattr(by_proc(target, new_name), attribute, value, XattrFlags::empty())
+            fs::lsetxattr(entry_by_proc(target, new_name.to_bytes()), attribute, value, XattrFlags::empty())
                 .map_err(|errno| self.failed("set an attribute of", name, errno))?;
         }
         Ok(())
@@ -106,11 +106,4 @@ fn special_kind(stat: &Stat) -> Kind {
         FileType::Socket => Kind::Socket,
         _ => Kind::Fifo,
     }
-}
-
-/// The path of an entry of an open directory in /proc.
-fn by_proc(directory: BorrowedFd<'_>, name: &CStr) -> Vec<u8> {
-    let mut path = format!("/proc/self/fd/{}/", directory.as_raw_fd()).into_bytes();
-    path.extend_from_slice(name.to_bytes());
-    path
 }

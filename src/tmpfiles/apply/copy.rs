@@ -11,21 +11,20 @@ use std::{
 };
 
 use rustix::{
-    fs::{
-        self, AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid, XattrFlags,
-    },
+    fs::{self, AtFlags, FileType, Gid, Mode, Stat, Timespec, Timestamps, Uid, XattrFlags},
     io::Errno,
 };
 
 use super::{
     super::path::{self, join, show},
-    Applier, Creation, Done, Failed, Item, Level, by_proc,
+    Applier, Creation, Done, Failed, Item, Level,
     find::names,
-    hidden,
-    node::READ_DIRECTORY,
-    remove,
+    hidden, remove,
 };
-use crate::tree::Last;
+use crate::tree::{
+    Last, flags,
+    open::{self, by_proc},
+};
 
 /// How deep a tree is descended into.
 const MAX_DEPTH: usize = 256;
@@ -131,7 +130,7 @@ impl Copier<'_> {
             _ if !self.is_durable => return self.entry(from, name, stat, to, depth),
             None => {}
             Some(there) if is_directory(there) && is_directory(stat) => {
-                let directory = fs::openat(to.directory, to.name, READ_DIRECTORY, Mode::empty())?;
+                let directory = open::directory(to.directory, to.name)?;
                 // One that holds something is merged with, entry by entry, or stays as it is.
                 if !names(&directory)?.is_empty() {
                     return self.directory(from, name, stat, to, depth);
@@ -147,7 +146,7 @@ impl Copier<'_> {
         let done = self
             .entry(from, name, stat, beside, depth)
             .and_then(|()| there.map_or(Ok(()), |there| adopt(beside, &there)))
-            .and_then(|()| fs::openat(to.directory, ".", READ_DIRECTORY, Mode::empty()))
+            .and_then(|()| open::directory(to.directory, "."))
             .and_then(fs::syncfs)
             .and_then(|()| fs::renameat(to.directory, beside.name, to.directory, to.name));
         if done.is_err() {
@@ -186,9 +185,7 @@ impl Copier<'_> {
     /// Gives a file that was copied already one more name. Whether that worked; else it is copied again.
     fn link(&self, stat: &Stat, to: Place<'_>) -> bool {
         let Some(first) = self.linked.get(&(stat.st_dev, stat.st_ino)) else { return false };
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        fs::openat2(self.top, first.as_slice(), flags, Mode::empty(), resolve)
+        open::inside(self.top, first.as_slice(), flags::PATH)
             .and_then(|first| fs::linkat(&first, "", to.directory, to.name, AtFlags::EMPTY_PATH))
             .is_ok()
     }
@@ -202,14 +199,14 @@ impl Copier<'_> {
         depth: usize,
     ) -> Result<(), Errno> {
         let depth = depth.checked_sub(1).ok_or(Errno::NAMETOOLONG)?;
-        let source = fs::openat(from, name, READ_DIRECTORY, Mode::empty())?;
+        let source = open::directory(from, name)?;
         let mode = Mode::from_raw_mode(stat.st_mode & PERMISSIONS);
         let is_new = match fs::mkdirat(to.directory, to.name, mode) {
             Ok(()) => true,
             Err(Errno::EXIST) => false,
             Err(errno) => return Err(errno),
         };
-        let target = match fs::openat(to.directory, to.name, READ_DIRECTORY, Mode::empty()) {
+        let target = match open::directory(to.directory, to.name) {
             Err(Errno::NOTDIR | Errno::LOOP) => return Err(Errno::EXIST),
             target => target?,
         };
@@ -240,16 +237,8 @@ impl Copier<'_> {
     }
 
     fn file(&self, from: &OwnedFd, name: &[u8], stat: &Stat, to: Place<'_>) -> Result<(), Errno> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let source = fs::openat(from, name, flags, Mode::empty())?;
-        let flags = OFlags::WRONLY
-            | OFlags::CREATE
-            | OFlags::EXCL
-            | OFlags::NOFOLLOW
-            | OFlags::NOCTTY
-            | OFlags::CLOEXEC;
-        let target =
-            fs::openat(to.directory, to.name, flags, Mode::from_raw_mode(stat.st_mode & PERMISSIONS))?;
+        let source = open::file(from, name)?;
+        let target = open::new(to.directory, to.name, stat.st_mode & PERMISSIONS)?;
         let (mut source, mut target) = (File::from(source), File::from(target));
         if let Err(error) = std::io::copy(&mut source, &mut target) {
             // Half a file is worse than none; the error that matters is the first.

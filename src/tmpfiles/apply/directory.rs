@@ -13,10 +13,12 @@ use rustix::{
 use super::{
     super::{Kind, path::show},
     Applier, Creation, Done, Failed, IGNORING, Item, Level,
-    node::READ_DIRECTORY,
     walk::Parent,
 };
-use crate::{sys::btrfs, tree::Last};
+use crate::{
+    sys::btrfs,
+    tree::{Last, open},
+};
 
 /// Where the kernel shows each btrfs that is mounted (Documentation/ABI/testing/sysfs-fs-btrfs).
 const MOUNTED: &str = "/sys/fs/btrfs";
@@ -30,7 +32,7 @@ fn has_quotas() -> bool {
 /// Makes a subvolume, whose mode nothing but the umask decides.
 fn make_subvolume(parent: &Parent<'_>, mode: u32) -> Result<(), Errno> {
     // What is open with O_PATH takes no ioctl.
-    let directory = fs::openat(&parent.fd, ".", READ_DIRECTORY, Mode::empty())?;
+    let directory = open::directory(&parent.fd, ".")?;
     let before = umask(Mode::from_raw_mode(!mode & 0o777));
     let made = btrfs::make_subvolume(&directory, parent.name);
     umask(before);

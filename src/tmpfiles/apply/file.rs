@@ -11,15 +11,8 @@ use rustix::{
     io::Errno,
 };
 
-use super::{super::path::show, Applier, Creation, Done, Failed, Item, Level, reopen, walk::Parent};
-use crate::tree::Last;
-
-/// How files are opened for writing.
-const WRITE: OFlags = OFlags::WRONLY
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::NONBLOCK)
-    .union(OFlags::NOCTTY)
-    .union(OFlags::CLOEXEC);
+use super::{super::path::show, Applier, Creation, Done, Failed, Item, Level, walk::Parent};
+use crate::tree::{Last, flags, open};
 
 fn is_regular(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
@@ -113,7 +106,7 @@ impl Applier<'_> {
         self.act(["Would write", "Writing"], format_args!("to \"{shown}\""));
         if !self.is_dry_run {
             let append = if item.append_or_force { OFlags::APPEND } else { OFlags::empty() };
-            match reopen(&fd, (WRITE - OFlags::NOFOLLOW) | append) {
+            match open::again(&fd, flags::WRITTEN | append) {
                 Ok(file) => self.write_argument(item, &mut File::from(file), &shown)?,
                 Err(errno) => return self.unwritten(item, &shown, errno),
             }
@@ -163,5 +156,5 @@ impl Applier<'_> {
 }
 
 fn open_for_writing(parent: &Parent<'_>, flags: OFlags, mode: u32) -> Result<File, Errno> {
-    fs::openat(&parent.fd, parent.name, WRITE | flags, Mode::from_raw_mode(mode)).map(File::from)
+    fs::openat(&parent.fd, parent.name, flags::WRITTEN | flags, Mode::from_raw_mode(mode)).map(File::from)
 }

@@ -3,19 +3,18 @@
 use std::os::fd::OwnedFd;
 
 use rustix::{
-    fs::{self, Dir, FileType, Mode, OFlags, Stat},
+    fs::{self, Dir, FileType, Stat},
     io::Errno,
 };
 
 use super::{
     super::path::{components, is_normalized, join, show},
     Applier, Done, Failed, Item, Level,
-    node::READ_DIRECTORY,
 };
 use crate::{
     arrange::Arrange as _,
     glob::{self, Flags},
-    tree::Last,
+    tree::{Last, open},
 };
 
 /// How deep a tree is descended into.
@@ -109,12 +108,7 @@ impl<'a> Applier<'a> {
         };
         for name in names {
             let path = join(path, &name);
-            let opened = fs::openat(
-                fd,
-                name.as_slice(),
-                OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-                Mode::empty(),
-            );
+            let opened = open::path(fd, name.as_slice());
             match opened.and_then(|child| Ok((fs::fstat(&child)?, child))) {
                 Ok((stat, child)) => {
                     gather(&mut done, self.tree(item, &child, &stat, &path, action, depth - 1))
@@ -164,7 +158,7 @@ impl<'a> Applier<'a> {
 
 /// The names in a directory that is open with O_PATH, in their order.
 pub(super) fn names(directory: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
-    let directory = fs::openat(directory, ".", READ_DIRECTORY, Mode::empty())?;
+    let directory = open::directory(directory, ".")?;
     let mut names = Vec::new();
     for entry in Dir::read_from(&directory)? {
         let name = entry?.file_name().to_bytes().to_vec();

@@ -12,13 +12,7 @@ mod properties;
 mod remove;
 mod walk;
 
-use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
-
-use rustix::{
-    fs::{Mode, OFlags, open},
-    io::Errno,
-    process::umask,
-};
+use rustix::{fs::Mode, io::Errno, process::umask};
 
 use super::{Definitions, Item, Kind, Log, Operation, Request, path::show};
 use crate::{level::Level, tree::Tree};
@@ -150,11 +144,6 @@ fn reason(errno: Errno) -> String {
     }
 }
 
-/// A descriptor's path in /proc: the way to do with an O_PATH descriptor what only paths can do.
-fn by_proc(fd: impl AsFd) -> String {
-    format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
-}
-
 /// The name under which something is made that is to take the place of this one.
 fn hidden(name: &[u8]) -> Vec<u8> {
     let mut hidden = b".#".to_vec();
@@ -163,9 +152,4 @@ fn hidden(name: &[u8]) -> Vec<u8> {
     hidden.truncate(240);
     hidden.extend_from_slice(b".hermetic");
     hidden
-}
-
-/// Opens again what is open with O_PATH.
-fn reopen(fd: &OwnedFd, flags: OFlags) -> Result<OwnedFd, Errno> {
-    open(by_proc(fd), flags | OFlags::CLOEXEC, Mode::empty())
 }

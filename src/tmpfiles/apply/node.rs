@@ -3,7 +3,7 @@
 use std::os::fd::BorrowedFd;
 
 use rustix::{
-    fs::{self, AtFlags, FileType, Mode, OFlags, Stat},
+    fs::{self, AtFlags, FileType, Mode, Stat},
     io::Errno,
 };
 
@@ -163,7 +163,3 @@ fn is_right(item: &Item, fd: &std::os::fd::OwnedFd, stat: &Stat) -> bool {
     item.kind != Kind::Symlink
         || fs::readlinkat(fd, "", Vec::new()).is_ok_and(|target| target.as_bytes() == item.target())
 }
-
-/// How directories are opened for reading without following a link.
-pub(super) const READ_DIRECTORY: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);

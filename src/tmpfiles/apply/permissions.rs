@@ -7,7 +7,8 @@ use rustix::{
     io::Errno,
 };
 
-use super::{super::item::Owner, Applier, Creation, Done, Failed, Item, Level, by_proc};
+use super::{super::item::Owner, Applier, Creation, Done, Failed, Item, Level};
+use crate::tree::open::by_proc;
 
 const PERMISSIONS: u32 = 0o7777;
 

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use rustix::{
-    fs::{self, FileType, IFlags, OFlags, Stat, XattrFlags},
+    fs::{self, FileType, IFlags, Stat, XattrFlags},
     io::Errno,
 };
 
@@ -12,7 +12,11 @@ use super::{
         acl::{ACCESS, Acl, DEFAULT},
         path::show,
     },
-    Applier, Done, Failed, Item, Level, by_proc, reopen,
+    Applier, Done, Failed, Item, Level,
+};
+use crate::tree::{
+    flags,
+    open::{self, by_proc},
 };
 
 /// The largest list that is read: one of the kernel's largest attributes.
@@ -118,7 +122,7 @@ impl Applier<'_> {
         if self.is_dry_run {
             return Ok(());
         }
-        let file = reopen(fd, OFlags::RDONLY | OFlags::NONBLOCK)
+        let file = open::again(fd, flags::FILE)
             .map_err(|errno| self.fail(format_args!("Failed to reopen '{shown}'"), errno))?;
         let level =
             match change_attributes(&file, |old| attributes.applied_to(old, is_directory), attributes.mask) {

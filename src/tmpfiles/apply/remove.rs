@@ -7,10 +7,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{
-        self, AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, StatxAttributes, StatxFlags, Timespec,
-        Timestamps,
-    },
+    fs::{self, AtFlags, FileType, FlockOperation, Stat, StatxAttributes, StatxFlags, Timespec, Timestamps},
     io::Errno,
 };
 
@@ -18,11 +15,10 @@ use super::{
     super::path::{self, join, show},
     Applier, Done, Failed, Item, Kind, Level,
     find::{gather, names},
-    node::READ_DIRECTORY,
     walk::Parent,
 };
 use crate::arrange;
-use crate::tree::Last;
+use crate::tree::{Last, open};
 
 /// How deep a tree is descended into.
 const MAX_DEPTH: usize = 256;
@@ -155,7 +151,7 @@ impl Applier<'_> {
         depth: usize,
     ) -> Done {
         let shown = show(path);
-        let directory = match fs::openat(holder, name, READ_DIRECTORY, Mode::empty()) {
+        let directory = match open::directory(holder, name) {
             Ok(directory) => directory,
             Err(Errno::NOENT) => return Ok(()),
             Err(errno) => {
@@ -203,9 +199,8 @@ impl Applier<'_> {
         if !reason.is_empty() {
             return self.debug(format!("Skipping \"{shown}\": {reason}."));
         }
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         // Held until the file is gone. What cannot be opened cannot be locked by anybody either.
-        let file = (!self.is_dry_run).then(|| fs::openat(holder, name, flags, Mode::empty()).ok()).flatten();
+        let file = (!self.is_dry_run).then(|| open::file(holder, name).ok()).flatten();
         if let Some(file) = &file
             && fs::flock(file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::AGAIN)
         {
@@ -256,7 +251,7 @@ pub(super) fn tree(directory: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> 
             Some(name) => match fs::unlinkat(here, name.as_slice(), AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(Errno::ISDIR) if open.len() < MAX_DEPTH && !is_mount_point(here, &name) => {
-                    let child = fs::openat(here, name.as_slice(), READ_DIRECTORY, Mode::empty())?;
+                    let child = open::directory(here, name.as_slice())?;
                     let entries = names(&child)?;
                     open.push((name, child, entries));
                 }

@@ -10,9 +10,9 @@ use rustix::{
 
 use super::{
     super::path::{self, show},
-    Applier, Done, Failed, IGNORING, Item, Level, by_proc,
+    Applier, Done, Failed, IGNORING, Item, Level,
 };
-use crate::tree::{Guide, Last};
+use crate::tree::{Guide, Last, flags, open::by_proc};
 
 /// autofs (linux/magic.h).
 const AUTOFS: u64 = 0x0187;
@@ -79,8 +79,7 @@ impl Parent<'_> {
     }
 
     fn open_with(&self, flags: OFlags) -> Result<(OwnedFd, Stat), Errno> {
-        let flags = flags | OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = fs::openat(&self.fd, self.name, flags, Mode::empty())?;
+        let fd = fs::openat(&self.fd, self.name, flags::PATH | flags, Mode::empty())?;
         let stat = fs::fstat(&fd)?;
         refuse_automounter(&self.stat, fd.as_fd(), &stat)?;
         Ok((fd, stat))
