@@ -19,14 +19,17 @@ use super::{
     rules::{CONF, RuleError, Rules},
     users::{self, Contents},
 };
-use crate::tree::open;
+use crate::tree::{
+    open,
+    read::{self, Limit, ReadError},
+};
 
 pub use super::copy::Report;
 
 /// Where an image keeps the /etc it was built with, as seen from its /usr; the first that exists is taken.
 const SOURCES: [&str; 2] = ["share/factory/etc", "etc"];
-/// The largest etc.conf and the largest user database that are read, in bytes.
-const MAX_FILE: usize = 64 << 20;
+/// The largest etc.conf and the largest user database that are read.
+const LARGEST: Limit = Limit::mebibytes(64);
 
 /// An image's factory tree.
 pub struct Factory {
@@ -86,27 +89,13 @@ pub fn rules(usr: BorrowedFd<'_>, head: &Head) -> Result<(Rules, Vec<RuleError>)
     Ok((rules, errors))
 }
 
-/// The content of a regular file, links not followed; None: there is no such file.
+/// Reads a regular file, links not followed; None when it is missing.
 fn read(at: BorrowedFd<'_>, path: &str) -> Result<Option<Vec<u8>>, Errno> {
-    let file = match open::file(at, path) {
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
-        file => file?,
-    };
-    let stat = fs::fstat(&file)?;
-    if !fs::FileType::from_raw_mode(stat.st_mode).is_file() {
-        return Ok(None);
+    match read::named(at, path, LARGEST) {
+        Ok(content) => Ok(Some(content)),
+        Err(ReadError::NotAFile | ReadError::Call(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)) => Ok(None),
+        Err(error) => Err(error.errno()),
     }
-    let size = usize::try_from(stat.st_size).ok().filter(|&size| size <= MAX_FILE).ok_or(Errno::FBIG)?;
-    let mut content = vec![0; size];
-    let mut filled = 0;
-    while let Some(rest) = content.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut *rest))? {
-            0 => break,
-            length => filled += length,
-        }
-    }
-    content.truncate(filled);
-    Ok(Some(content))
 }
 
 /// Copies the image's factory tree to `/etc` of the root: modes, owners, times, extended attributes, links as they are. Makes

@@ -16,7 +16,10 @@ use super::{
     atomic::{self, Durable, Unwatched},
     store,
 };
-use crate::tree::open;
+use crate::tree::{
+    open,
+    read::{self, Limit},
+};
 
 /// Where the chosen id is kept on the root, as seen from it. One line, 32 hexadecimal digits, mode 0444.
 pub const KEPT: &str = "var/lib/hermetic-init/machine-id";
@@ -25,7 +28,7 @@ const UNINITIALIZED: &[u8] = b"uninitialized\n";
 /// The mode of both files.
 const MODE: u32 = 0o444;
 /// No valid file of this kind is longer.
-const MAX_LENGTH: usize = 64;
+const LONGEST: Limit = Limit::bytes(64);
 
 /// A machine id: 128 bits, not all zero, printed as 32 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -175,18 +178,14 @@ pub fn keep(root: BorrowedFd<'_>, id: MachineId, durable: Durable) -> Result<(),
     )
 }
 
-/// The whole content of a small regular file in `directory`, None when it does not exist. `path` is for messages, its last part the name.
+/// Reads the start of a regular file in `directory`; None when it does not exist. `path` is for messages, its last part the name.
 fn read(directory: BorrowedFd<'_>, path: &'static str) -> Result<Option<Vec<u8>>, EtcError> {
     let name = path.rsplit('/').next().unwrap_or(path);
     let file = match open::file(directory, name) {
         Err(Errno::NOENT) => return Ok(None),
         file => file.map_err(EtcError::call("open", path))?,
     };
-    let mut content = vec![0; MAX_LENGTH];
-    let length = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut *content))
-        .map_err(EtcError::call("read", path))?;
-    content.truncate(length);
-    Ok(Some(content))
+    read::start(file, LONGEST).map(Some).map_err(|error| EtcError::call("read", path)(error.errno()))
 }
 
 #[cfg(test)]

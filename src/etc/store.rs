@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::{
-    fs::{self, AtFlags, FileType, Mode},
+    fs::{self, AtFlags, Mode},
     io::Errno,
 };
 
@@ -13,7 +13,10 @@ use super::{
     atomic::{self, Durable, Watch},
     manifest::{HEAD, Head, Journal, LARGEST, Manifest, Text},
 };
-use crate::tree::open;
+use crate::tree::{
+    open,
+    read::{self, Limit, ReadError},
+};
 
 /// The directory, as seen from the root.
 pub const DIRECTORY: &str = "var/lib/hermetic-init";
@@ -141,28 +144,16 @@ fn name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// Up to `most` bytes of a regular file, None when it does not exist.
+/// Reads up to `most` bytes of a regular file; None when it does not exist.
 fn read(directory: BorrowedFd<'_>, path: &str, most: usize) -> Result<Option<Vec<u8>>, EtcError> {
     let file = match open::file(directory, name(path)) {
         // A link is nobody's manifest.
         Err(Errno::NOENT | Errno::LOOP) => return Ok(None),
         file => file.map_err(EtcError::call("open", path))?,
     };
-    let stat = fs::fstat(&file).map_err(EtcError::call("look at", path))?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Ok(None);
+    match read::start(file, Limit::bytes(most)) {
+        Ok(content) => Ok(Some(content)),
+        Err(ReadError::NotAFile) => Ok(None),
+        Err(error) => Err(EtcError::call("read", path)(error.errno())),
     }
-    let size = usize::try_from(stat.st_size).unwrap_or(usize::MAX).min(most);
-    let mut content = vec![0; size];
-    let mut filled = 0;
-    while let Some(rest) = content.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut *rest))
-            .map_err(EtcError::call("read", path))?
-        {
-            0 => break,
-            length => filled += length,
-        }
-    }
-    content.truncate(filled);
-    Ok(Some(content))
 }

@@ -1,18 +1,21 @@
 //! Which files of a kind of fragments count, and reading them.
 
-use std::{collections::BTreeMap, io::Read, os::fd::OwnedFd, rc::Rc};
+use std::{collections::BTreeMap, os::fd::OwnedFd, rc::Rc};
 
 use rustix::{
     fs::{self, FileType, RawDir},
     io::Errno,
 };
 
-use crate::tree::{Tree, open};
+use crate::tree::{
+    Tree, open,
+    read::{self, Limit, ReadError},
+};
 
 /// Where fragments lie, the strongest first: a file hides those of its name in the directories after it.
 pub const DIRECTORIES: [&str; 4] = ["/etc", "/run", "/usr/local/lib", "/usr/lib"];
-/// The largest file that is read, in bytes.
-const MAX_FILE: usize = 4 << 20;
+/// The largest file that is read.
+const LARGEST: Limit = Limit::mebibytes(4);
 /// Directories are read in pieces of this size.
 const ENTRIES: usize = 4 << 10;
 /// The most files that are read.
@@ -108,25 +111,6 @@ impl Found {
             None | Some(Err(Errno::LOOP)) => tree.open_read(&self.path)?,
             Some(file) => file?,
         };
-        content(file)
-    }
-}
-
-/// The content of an open regular file, up to 4 MiB.
-///
-/// # Errors
-/// `INVAL` for what is no regular file, `FBIG` for a larger one.
-pub fn content(file: OwnedFd) -> Result<Vec<u8>, Errno> {
-    let stat = fs::fstat(&file)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(Errno::INVAL);
-    }
-    let size = usize::try_from(stat.st_size).ok().filter(|&size| size <= MAX_FILE).ok_or(Errno::FBIG)?;
-    let mut content = Vec::with_capacity(size + 1);
-    let read = std::fs::File::from(file).take(MAX_FILE as u64 + 1).read_to_end(&mut content);
-    read.map_err(|error| error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error))?;
-    match content.len() > MAX_FILE {
-        true => Err(Errno::FBIG),
-        false => Ok(content),
+        read::whole(file, LARGEST).map_err(ReadError::errno)
     }
 }

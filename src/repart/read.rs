@@ -2,8 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
-    io::Read,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
@@ -13,6 +11,7 @@ use rustix::{
 };
 
 use super::{Definitions, Reading, RepartError, Source};
+use crate::tree::read::{self, Limit};
 
 /// The directories of definitions, the first one first: a file there hides those of the same name further on.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,7 +32,7 @@ impl Search {
 }
 
 /// No definition file is anywhere near this long.
-const MAX_LENGTH: u64 = 1 << 20;
+const LARGEST: Limit = Limit::mebibytes(1);
 /// The largest number of files that is accepted in one directory.
 const MOST_FILES: usize = 10_000;
 
@@ -100,18 +99,10 @@ fn texts(root: BorrowedFd<'_>, directory: &str) -> Result<BTreeMap<String, Strin
 }
 
 fn read(root: BorrowedFd<'_>, path: &str) -> Result<String, String> {
-    // A fifo would wait for a writer.
+    // A FIFO would wait for a writer.
     let file = open(root, path, OFlags::NONBLOCK).map_err(|errno| errno.to_string())?;
-    let file = File::from(file);
-    if !file.metadata().map_err(|error| error.to_string())?.is_file() {
-        return Err("not a regular file".into());
-    }
-    let mut text = String::new();
-    file.take(MAX_LENGTH + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
-    if text.len() as u64 > MAX_LENGTH {
-        return Err("longer than 1 MiB".into());
-    }
-    Ok(text)
+    let content = read::whole(file, LARGEST).map_err(|error| error.to_string())?;
+    String::from_utf8(content).map_err(|error| error.utf8_error().to_string())
 }
 
 fn open(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
@@ -123,7 +114,7 @@ fn open(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd, Errn
 mod tests {
     use super::*;
     use crate::fragments::Facts;
-    use std::os::unix::fs::symlink;
+    use std::{fs::File, os::unix::fs::symlink};
 
     #[test]
     fn files_hide_mask_and_link_within_the_root() {

@@ -7,7 +7,7 @@
 use core::fmt;
 use std::{
     fs::File,
-    io::{Read, Write},
+    io::Write,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
@@ -27,11 +27,14 @@ use crate::arrange;
 use crate::{
     fragments::search::Found,
     level::Level,
-    tree::{Tree, open},
+    tree::{
+        Tree, open,
+        read::{self, Limit},
+    },
 };
 
-/// The largest database that is read, in bytes.
-const MAX_DATABASE: u64 = 64 << 20;
+/// The largest database that is read.
+const LARGEST: Limit = Limit::mebibytes(64);
 /// What lckpwdf(3) locks, in /etc.
 const LOCK: &str = ".pwd.lock";
 
@@ -206,8 +209,8 @@ fn lock(etc: BorrowedFd<'_>, flush: Flush) -> Result<OwnedFd, SysusersError> {
 /// A database that is a link or cannot be read.
 pub fn read(etc: BorrowedFd<'_>) -> Result<Databases, SysusersError> {
     let one = |name: &str| -> Result<Option<Vec<u8>>, SysusersError> {
-        let Some((mut file, stat)) = existing(etc, name)? else { return Ok(None) };
-        content(&mut file, &stat, name).map(Some)
+        let Some((file, stat)) = existing(etc, name)? else { return Ok(None) };
+        content(&file, &stat, name).map(Some)
     };
     Ok(Databases {
         passwd: one("passwd")?,
@@ -218,7 +221,7 @@ pub fn read(etc: BorrowedFd<'_>) -> Result<Databases, SysusersError> {
 }
 
 /// Opens a database and looks at it.
-fn existing(etc: BorrowedFd<'_>, name: &str) -> Result<Option<(File, Stat)>, SysusersError> {
+fn existing(etc: BorrowedFd<'_>, name: &str) -> Result<Option<(OwnedFd, Stat)>, SysusersError> {
     let path = || format!("/etc/{name}");
     let file = match open::file(etc, name) {
         Err(Errno::NOENT) => return Ok(None),
@@ -226,21 +229,14 @@ fn existing(etc: BorrowedFd<'_>, name: &str) -> Result<Option<(File, Stat)>, Sys
     };
     let stat = fs::fstat(&file).map_err(SysusersError::call("look at", path()))?;
     match fs::FileType::from_raw_mode(stat.st_mode) {
-        fs::FileType::RegularFile => Ok(Some((file.into(), stat))),
+        fs::FileType::RegularFile => Ok(Some((file, stat))),
         _ => Err(SysusersError::call("read", path())(Errno::INVAL)),
     }
 }
 
-fn content(file: &mut File, stat: &Stat, name: &str) -> Result<Vec<u8>, SysusersError> {
-    // Room for all of it and one byte more: so one call reads it, and another one sees its end.
-    let size = u64::try_from(stat.st_size).unwrap_or_default().min(MAX_DATABASE);
-    let mut content = Vec::with_capacity(usize::try_from(size + 1).unwrap_or_default());
-    let errno = match file.take(MAX_DATABASE + 1).read_to_end(&mut content) {
-        Ok(length) if length as u64 <= MAX_DATABASE => return Ok(content),
-        Ok(_) => Errno::FBIG,
-        Err(error) => error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error),
-    };
-    Err(SysusersError::call("read", format_args!("/etc/{name}"))(errno))
+fn content(file: &OwnedFd, stat: &Stat, name: &str) -> Result<Vec<u8>, SysusersError> {
+    read::known(file, stat, LARGEST)
+        .map_err(|error| SysusersError::call("read", format_args!("/etc/{name}"))(error.errno()))
 }
 
 /// Replaces the databases that the plan changes, in the open /etc.
@@ -284,9 +280,9 @@ fn replace(
         olds.push(old);
     }
     for ((name, ..), old) in changed.iter().zip(olds) {
-        let Some((mut file, stat)) = old else { continue };
+        let Some((file, stat)) = old else { continue };
         let (backup, hidden) = (format!("{name}-"), temporary(&format!("{name}-")));
-        write(etc, &hidden, &content(&mut file, &stat, name)?, Some(&stat), 0, true, flush)?;
+        write(etc, &hidden, &content(&file, &stat, name)?, Some(&stat), 0, true, flush)?;
         rename(etc, &hidden, &backup)?;
     }
     for (name, ..) in changed {

@@ -4,10 +4,15 @@ use std::{cell::OnceCell, collections::BTreeMap};
 
 use super::{acl::Names, line::Surroundings};
 use crate::{
-    fragments::search::content,
     sysusers::Credentials,
-    tree::{Last, Tree},
+    tree::{
+        Last, Tree,
+        read::{self, Limit},
+    },
 };
+
+/// The largest user database that is read.
+const LARGEST: Limit = Limit::mebibytes(4);
 
 /// Names and their ids.
 type Ids = BTreeMap<Vec<u8>, u32>;
@@ -32,7 +37,8 @@ impl<'a> Root<'a> {
         for directory in ["/etc", "/usr/lib"] {
             let path = format!("{directory}/{file}");
             // A root without users is no mistake; a line that needs one will say so.
-            let Ok(content) = self.tree.open_read(&path).and_then(content) else { continue };
+            let Ok(file) = self.tree.open_read(&path) else { continue };
+            let Ok(content) = read::whole(file, LARGEST) else { continue };
             for line in content.split(|&byte| byte == b'\n') {
                 let mut fields = line.trim_ascii_start().split(|&byte| byte == b':');
                 let (Some(name), Some(id)) = (fields.next(), fields.nth(1)) else { continue };

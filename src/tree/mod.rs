@@ -9,9 +9,11 @@
 //! | [`lookup`] | paths beneath a root whose /usr may be mounted elsewhere |
 //! | [`flags`] | named sets of flags for opening |
 //! | [`open`] | opening by names that lead through no link |
+//! | [`read`] | small files read whole, within a limit |
 
 pub mod flags;
 pub mod lookup;
 pub mod open;
+pub mod read;
 
 pub use lookup::{Guide, Last, Tree};
