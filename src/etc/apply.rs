@@ -10,7 +10,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{self, AtFlags, FileType, Gid, Mode, RenameFlags, Uid, XattrFlags},
+    fs::{self, AtFlags, FileType, Gid, Mode, RenameFlags, Uid},
     io::Errno,
 };
 
@@ -19,12 +19,12 @@ use super::{
     atomic::{self, Durable, Watch},
     copy::{Copier, Route},
     entry::{Entry, name, parent},
+    label,
     plan::{Plan, Step},
     rules::Rules,
     store,
-    xattr::{self, Xattrs},
 };
-use crate::tree::open;
+use crate::tree::{inode::Inode, open, xattr::Xattrs};
 
 /// Where a plan is carried out.
 #[derive(Clone, Copy)]
@@ -225,23 +225,23 @@ fn adjust(
         .before("chmod", path)
         .and_then(|()| fs::fchmod(&to, Mode::from_raw_mode(entry.mode)))
         .map_err(EtcError::call("set the mode of", shown(path)))?;
-    let mut space = vec![0; xattr::MAX];
+    let mut space = Vec::new();
     let failed = || EtcError::call("change the attributes of", shown(path));
-    let old = Xattrs::read(&to, &mut space).map_err(failed())?;
-    if old.digest() == entry.xattrs {
+    let old = Xattrs::all(Inode::open(&to), &mut space).map_err(failed())?;
+    if label::digest(&old) == entry.xattrs {
         return Ok(());
     }
     let source = open::below(place.factory, from).map_err(EtcError::factory("open", shown(from)))?;
-    let new =
-        Xattrs::read(&source, &mut space).map_err(EtcError::factory("read attributes of", shown(from)))?;
+    let new = Xattrs::all(Inode::open(&source), &mut space)
+        .map_err(EtcError::factory("read attributes of", shown(from)))?;
     let stale = old.iter().filter(|(name, _)| !new.iter().any(|(new, _)| new == *name));
-    for (name, _) in stale.filter(|(name, _)| !xattr::is_label(name)) {
+    for (name, _) in stale.filter(|(name, _)| !label::is_label(name)) {
         watch.before("removexattr", path).and_then(|()| fs::fremovexattr(&to, name)).map_err(failed())?;
     }
     for (name, value) in new.iter() {
         watch
             .before("setxattr", path)
-            .and_then(|()| fs::fsetxattr(&to, name, value, XattrFlags::empty()))
+            .and_then(|()| Inode::open(&to).set_xattr(name, value))
             .map_err(failed())?;
     }
     Ok(())

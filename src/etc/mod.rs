@@ -41,13 +41,13 @@ pub mod factory;
 #[cfg(feature = "std")]
 pub mod follow;
 #[cfg(feature = "std")]
+mod label;
+#[cfg(feature = "std")]
 pub mod machine_id;
 #[cfg(feature = "std")]
 pub mod scan;
 #[cfg(feature = "std")]
 pub mod store;
-#[cfg(feature = "std")]
-mod xattr;
 
 #[cfg(feature = "std")]
 pub use error::{EtcError, Side};

@@ -15,9 +15,9 @@ use rustix::{
 use super::{
     EtcError, STAGED, Side,
     entry::{Digest, Digester, Entry, Kind, Snapshot},
-    xattr::Xattrs,
+    label::digest,
 };
-use crate::tree::open;
+use crate::tree::{inode::Inode, open, xattr::Xattrs};
 
 /// Files are read in pieces of this size.
 const CHUNK: usize = 128 << 10;
@@ -115,14 +115,14 @@ impl Scanner<'_> {
     fn open(&mut self, directory: BorrowedFd<'_>, name: &CStr, depth: usize) -> Result<(), EtcError> {
         let file = open::file(directory, name).map_err(self.failed("open"))?;
         let stat = fs::fstat(&file).map_err(self.failed("look at"))?;
-        let attributes =
-            Xattrs::read(&file, &mut self.xattrs).map_err(self.failed("read the attributes of"))?.digest();
+        let xattrs = Xattrs::all(Inode::open(&file), &mut self.xattrs)
+            .map_err(self.failed("read the attributes of"))?;
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-            self.insert(Kind::Directory, &stat, attributes);
+            self.insert(Kind::Directory, &stat, digest(&xattrs));
             return self.directory(file.as_fd(), depth + 1);
         }
-        let digest = if (self.wanted)(&self.path) { self.content(&file, &stat)? } else { Digest::UNREAD };
-        self.insert(Kind::File(digest), &stat, attributes);
+        let content = if (self.wanted)(&self.path) { self.content(&file, &stat)? } else { Digest::UNREAD };
+        self.insert(Kind::File(content), &stat, digest(&xattrs));
         Ok(())
     }
 

@@ -7,7 +7,8 @@ use rustix::{
     io::Errno,
 };
 
-use super::{DIRECTORY, PopulateError, error::Side};
+use super::{DIRECTORY, PopulateError};
+use crate::tree::attributes::Side;
 
 /// A tree and what it is to us.
 #[derive(Clone, Copy)]

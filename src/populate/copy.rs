@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     ffi::{CStr, CString},
     mem::MaybeUninit,
-    os::fd::{BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
 use rustix::{
@@ -17,10 +17,14 @@ use super::{
     CopyFiles, PopulateError, Report,
     chase::Tree,
     deny::{Denied, key},
-    error::{Failed, Side},
     file,
 };
-use crate::tree::open;
+use crate::tree::{
+    attributes::{Failed, Side},
+    hole,
+    inode::{self, Inode},
+    open,
+};
 
 /// Directories are read in pieces of this size.
 const ENTRIES: usize = 16 << 10;
@@ -50,7 +54,8 @@ impl<'a> Copier<'a> {
         denied: &'a Denied,
         report: &'a mut Report,
     ) -> Result<Self, PopulateError> {
-        let owners = file::has_owners(start).map_err(|failed| failed.at(&copy.source, &copy.target))?;
+        let owners = file::has_owners(start)
+            .map_err(|failed| PopulateError::at(failed, &copy.source, &copy.target))?;
         let (linked, path) = (BTreeMap::new(), Vec::new());
         Ok(Self { start, copy, denied, report, linked, owners, path })
     }
@@ -63,7 +68,7 @@ impl<'a> Copier<'a> {
         }
         let before = fs::fstat(to).map_err(self.failed("look at", c""))?;
         self.directory(from, to, 0)?;
-        fs::futimens(to, &file::times(&before)).map_err(self.failed("set the times of", c""))
+        fs::futimens(to, &inode::times(&before)).map_err(self.failed("set the times of", c""))
     }
 
     /// Copies one open file to a name in the start, where nothing may be yet. Its owner is ours, as in systemd.
@@ -74,9 +79,11 @@ impl<'a> Copier<'a> {
             path: self.copy.target.clone(),
             errno,
         })?;
-        let copied = file::bytes(from, &to, stat)
-            .and_then(|copied| file::finish(from, &to, stat, false).map(|()| copied))
-            .map_err(|failed| failed.at(&self.copy.source, &self.copy.target))?;
+        let copied = hole::copy(from, &to, stat)
+            .and_then(|copied| {
+                file::finish(Inode::open(from), Inode::open(&to), stat, false).map(|()| copied)
+            })
+            .map_err(|failed| PopulateError::at(failed, &self.copy.source, &self.copy.target))?;
         self.report.bytes += copied;
         self.report.files += 1;
         Ok(())
@@ -117,9 +124,6 @@ impl<'a> Copier<'a> {
                     let make = || fs::mknodat(to, name, kind, mode, stat.st_rdev);
                     if self.put(make, to, "create special file", name)?.is_some() {
                         self.report.specials += 1;
-                        // Before the times. Made by us a moment ago and no link, so nothing is followed.
-                        fs::chmodat(to, name, mode, AtFlags::empty())
-                            .map_err(self.failed("set the mode of", name))?;
                         self.finish_by_name(from, to, name, &stat)?;
                     }
                 }
@@ -156,9 +160,9 @@ impl<'a> Copier<'a> {
         }
         if made {
             self.report.directories += 1;
-            file::finish(&inside, &there, stat, self.owners).map_err(self.at(name))
+            file::finish(Inode::open(&inside), Inode::open(&there), stat, self.owners).map_err(self.at(name))
         } else {
-            fs::futimens(&there, &file::times(&before)).map_err(self.failed("set the times of", name))
+            fs::futimens(&there, &inode::times(&before)).map_err(self.failed("set the times of", name))
         }
     }
 
@@ -194,8 +198,8 @@ impl<'a> Copier<'a> {
         let content = open::file(from, name).map_err(self.unread("open", name))?;
         let make = || open::new(to, name, 0o600);
         let Some(copy) = self.put(make, to, "create", name)? else { return Ok(()) };
-        let copied = file::bytes(&content, &copy, stat).map_err(self.at(name))?;
-        file::finish(&content, &copy, stat, self.owners).map_err(self.at(name))?;
+        let copied = hole::copy(&content, &copy, stat).map_err(self.at(name))?;
+        file::finish(Inode::open(&content), Inode::open(&copy), stat, self.owners).map_err(self.at(name))?;
         self.report.bytes += copied;
         self.report.files += 1;
         if stat.st_nlink > 1 {
@@ -243,7 +247,8 @@ impl<'a> Copier<'a> {
         name: &CStr,
         stat: &Stat,
     ) -> Result<(), PopulateError> {
-        file::finish_by_name(from, to, name, stat, self.owners).map_err(self.at(name))
+        let named = |directory| Inode::Named(AsFd::as_fd(directory), name.to_bytes());
+        file::finish(named(from), named(to), stat, self.owners).map_err(self.at(name))
     }
 
     /// The path of `name` below one of the two ends of the copy.
@@ -254,7 +259,7 @@ impl<'a> Copier<'a> {
 
     fn at(&self, name: &CStr) -> impl FnOnce(Failed) -> PopulateError + use<> {
         let (source, target) = (self.said(&self.copy.source, name), self.said(&self.copy.target, name));
-        move |failed| failed.at(&source, &target)
+        move |failed| PopulateError::at(failed, &source, &target)
     }
 
     fn failed(&self, step: &'static str, name: &CStr) -> impl FnOnce(Errno) -> PopulateError + use<> {

@@ -4,14 +4,7 @@ use core::fmt;
 
 use rustix::io::Errno;
 
-/// The tree in which a step failed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Side {
-    /// The new file system, which is written.
-    Target,
-    /// The image, which is read.
-    Source,
-}
+use crate::tree::attributes::{Failed, Side};
 
 /// A step of populating that failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -80,23 +73,13 @@ impl fmt::Display for PopulateError {
 
 impl core::error::Error for PopulateError {}
 
-/// A step that failed on one of two inodes, before their paths are said.
-pub(super) struct Failed {
-    /// What was tried, as a verb.
-    pub step: &'static str,
-    /// On which of the two.
-    pub side: Side,
-    /// What came back.
-    pub errno: Errno,
-}
-
-impl Failed {
-    /// The same with the path of the inode.
-    pub fn at(self, source: &str, target: &str) -> PopulateError {
-        let path = match self.side {
+impl PopulateError {
+    /// The error of a step that failed on one of two inodes, which have these paths.
+    pub(super) fn at(Failed { step, side, errno }: Failed, source: &str, target: &str) -> Self {
+        let path = match side {
             Side::Source => source,
             Side::Target => target,
         };
-        PopulateError::Call { step: self.step, side: self.side, path: path.to_owned(), errno: self.errno }
+        Self::Call { step, side, path: path.to_owned(), errno }
     }
 }

@@ -42,7 +42,7 @@ pub use crate::{
     repart::{CopyFiles, Symlink},
 };
 pub use content::{Content, Report};
-pub use error::{PopulateError, Side};
+pub use error::PopulateError;
 
 use std::{
     io,

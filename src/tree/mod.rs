@@ -2,7 +2,7 @@
 //!
 //! Everything here goes by directory descriptors that the caller opened, follows no link out of the tree, waits for no FIFO and
 //! opens no device. It decides nothing: the engines above keep their policies and their words for what failed; what comes back
-//! from here is an errno.
+//! from here is an errno, or a step of a copy with one.
 //!
 //! | module | what belongs there |
 //! |---|---|
@@ -10,10 +10,18 @@
 //! | [`flags`] | named sets of flags for opening |
 //! | [`open`] | opening by names that lead through no link |
 //! | [`read`] | small files read whole, within a limit |
+//! | [`inode`] | one inode, open or by its name, and the calls that change what it has; times |
+//! | [`xattr`] | the extended attributes of an inode, access control lists among them |
+//! | [`attributes`] | one inode made like another one: owner, attributes, mode, times |
+//! | [`hole`] | the bytes of a file with its holes |
 
+pub mod attributes;
 pub mod flags;
+pub mod hole;
+pub mod inode;
 pub mod lookup;
 pub mod open;
 pub mod read;
+pub mod xattr;
 
 pub use lookup::{Guide, Last, Tree};

@@ -6,20 +6,20 @@ use std::{
 };
 
 use rustix::{
-    fs::{self, AtFlags, Gid, Mode, Stat, Uid},
+    fs::{self, AtFlags, Stat},
     io::Errno,
 };
 
-use super::{CHUNK, Copier, Route, SPECIAL_BITS, times};
+use super::{CHUNK, Copier, Route};
 use crate::{
     etc::{
         EtcError,
         atomic::write_all,
         entry::{Digest, Digester, Kind},
+        label,
         scan::entry,
-        xattr::Xattrs,
     },
-    tree::{flags, open},
+    tree::{attributes::Attributes, flags, inode::Inode, open, xattr::Xattrs},
 };
 
 impl Copier<'_> {
@@ -27,9 +27,9 @@ impl Copier<'_> {
     pub(super) fn file(&mut self, route: Route<'_>, track: bool) -> Result<(), EtcError> {
         let from = self.open(route, flags::FILE)?;
         let stat = fs::fstat(&from).map_err(|errno| self.unread("look at", route.name, errno))?;
-        let (digest, attributes) = self.copy_file(route, &from, &stat)?;
+        let (content, xattrs) = self.copy_file(route, &from, &stat)?;
         if track {
-            self.remember(route, entry(Kind::File(digest), &stat, attributes.digest()));
+            self.remember(route, entry(Kind::File(content), &stat, label::digest(&xattrs)));
         }
         Ok(())
     }
@@ -51,30 +51,23 @@ impl Copier<'_> {
                 Err(Errno::EXIST) => self.copied.report.kept += 1,
                 Err(errno) => return Err(self.failed("link", name, errno)),
             }
-            return Ok((digest, self.read_xattrs(from, route)?));
+            return Ok((digest, self.read_xattrs(Inode::open(from), route)?));
         }
-        let mode = stat.st_mode & 0o7777;
-        let to = match open::new(route.target, route.new_name, mode & 0o777) {
+        let to = match open::new(route.target, route.new_name, stat.st_mode & 0o777) {
             Ok(to) => to,
             Err(Errno::EXIST) => {
                 self.copied.report.kept += 1;
-                return Ok((self.content(from, None, stat, name)?, self.read_xattrs(from, route)?));
+                return Ok((
+                    self.content(from, None, stat, name)?,
+                    self.read_xattrs(Inode::open(from), route)?,
+                ));
             }
             Err(errno) => return Err(self.failed("create", name, errno)),
         };
         let digest = self.content(from, Some(&to), stat, name)?;
-        if self.chown_is_due(stat, route.inherits) {
-            fs::fchown(&to, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))
-                .map_err(|errno| self.failed("set the owner of", name, errno))?;
-        }
-        let attributes = self.read_xattrs(from, route)?;
-        self.set_xattrs(&to, &attributes, name)?;
-        if mode & (SPECIAL_BITS | self.umask) != 0 {
-            // After the owner, whose change takes set-user-id away.
-            fs::fchmod(&to, Mode::from_raw_mode(mode))
-                .map_err(|errno| self.failed("set the mode of", name, errno))?;
-        }
-        fs::futimens(&to, &times(stat)).map_err(|errno| self.failed("set the times of", name, errno))?;
+        let xattrs = self.read_xattrs(Inode::open(from), route)?;
+        let attributes = Attributes { xattrs: Some(&xattrs), ..self.attributes(stat, route.inherits) };
+        self.give(Inode::open(&to), &attributes, route)?;
         self.copied.report.files += 1;
         if stat.st_nlink > 1 {
             let path = if self.flat { b"" } else { self.path.as_slice() };
@@ -83,7 +76,7 @@ impl Copier<'_> {
             // Neither part holds a NUL: both were names in a directory.
             self.linked.insert(key, (CString::new(path).unwrap_or_default(), digest));
         }
-        Ok((digest, attributes))
+        Ok((digest, xattrs))
     }
 
     /// Reads the bytes of a file and writes them into the other, if there is one: one read and one write for nearly all.

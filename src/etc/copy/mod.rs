@@ -20,7 +20,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{self, AtFlags, FileType, Gid, Mode, OFlags, RawDir, Stat, Timespec, Timestamps, Uid, XattrFlags},
+    fs::{self, AtFlags, FileType, Mode, OFlags, RawDir, Stat},
     io::Errno,
 };
 
@@ -28,14 +28,20 @@ use super::{
     EtcError, base,
     entry::{Digest, Entry, Kind},
     error::Side,
+    label::digest,
     manifest::{DATABASES, Lines},
     rules::{Rules, Strategy},
     scan::entry,
-    xattr::Xattrs,
 };
 use crate::{
     sysusers::database,
-    tree::{flags, open},
+    tree::{
+        attributes::Attributes,
+        flags,
+        inode::{self, Inode},
+        open,
+        xattr::Xattrs,
+    },
 };
 
 pub use report::Report;
@@ -64,6 +70,13 @@ pub(super) struct Route<'a> {
     pub(super) new_name: &'a CStr,
     /// Whether the directory in the root has the set-group-id bit, and so gives its group, and the bit, to what is made in it.
     pub(super) inherits: bool,
+}
+
+impl<'a> Route<'a> {
+    /// What was made at its end a moment ago.
+    fn made(self) -> Inode<'a> {
+        Inode::Named(self.target, self.new_name.to_bytes())
+    }
 }
 
 /// A copy under way.
@@ -260,10 +273,10 @@ impl<'a> Copier<'a> {
         let attributes = match made {
             // Only now: attributes can carry default ACLs, the mode a set-group-id bit, and entries move the time.
             true => self.finish_directory(&from, &stat, route)?,
-            false => self.read_xattrs(&from, route)?,
+            false => self.read_xattrs(Inode::open(&from), route)?,
         };
         if track {
-            self.remember(route, entry(Kind::Directory, &stat, attributes.digest()));
+            self.remember(route, entry(Kind::Directory, &stat, digest(&attributes)));
         }
         Ok(())
     }
@@ -281,58 +294,48 @@ impl<'a> Copier<'a> {
         open::directory(route.target, route.new_name)
     }
 
-    /// Owner, attributes, mode and times of a directory that was made.
+    /// Gives a directory that was made owner, attributes, mode and times.
     fn finish_directory(
         &mut self,
         from: &OwnedFd,
         stat: &Stat,
         route: Route<'_>,
     ) -> Result<Xattrs, EtcError> {
-        let Route { name, target, new_name, inherits, .. } = route;
-        self.chown_by_name(route, stat)?;
-        let attributes = self.read_xattrs(from, route)?;
-        if attributes.iter().next().is_some() {
-            let to = self.open_there(route).map_err(|errno| self.failed("open", name, errno))?;
-            self.set_xattrs(&to, &attributes, name)?;
-        }
-        let mode = stat.st_mode & 0o7777;
-        if mode & (SPECIAL_BITS | self.umask) != 0 || inherits {
-            // Made by us and no link, so nothing is followed.
-            fs::chmodat(target, new_name, Mode::from_raw_mode(mode), AtFlags::empty())
-                .map_err(|errno| self.failed("set the mode of", name, errno))?;
-        }
-        fs::utimensat(target, new_name, &times(stat), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|errno| self.failed("set the times of", name, errno))?;
-        Ok(attributes)
+        let xattrs = self.read_xattrs(Inode::open(from), route)?;
+        // Attributes are set by a descriptor: nothing here may need /proc.
+        let opened = match xattrs.is_empty() {
+            true => None,
+            false => Some(self.open_there(route).map_err(|errno| self.failed("open", route.name, errno))?),
+        };
+        let to = opened.as_ref().map_or(route.made(), Inode::open);
+        let attributes = Attributes { xattrs: Some(&xattrs), ..self.attributes(stat, route.inherits) };
+        self.give(to, &attributes, route)?;
+        Ok(xattrs)
     }
 
-    fn chown_by_name(
-        &self,
-        Route { name, target, new_name, inherits, .. }: Route<'_>,
-        stat: &Stat,
-    ) -> Result<(), EtcError> {
-        if !self.chown_is_due(stat, inherits) {
-            return Ok(());
+    /// Owner, mode and times that the copy of an inode does not get by itself.
+    fn attributes(&self, stat: &Stat, inherits: bool) -> Attributes<'static> {
+        let mode = stat.st_mode & 0o7777;
+        let gets_bit = inherits && FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        Attributes {
+            owner: self.chown_is_due(stat, inherits).then_some((stat.st_uid, stat.st_gid)),
+            mode: (mode & (SPECIAL_BITS | self.umask) != 0 || gets_bit).then_some(mode),
+            times: Some(inode::times_unread(stat)),
+            ..Attributes::default()
         }
-        let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-        fs::chownat(target, new_name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|errno| self.failed("set the owner of", name, errno))
+    }
+
+    fn give(&self, to: Inode<'_>, attributes: &Attributes<'_>, route: Route<'_>) -> Result<(), EtcError> {
+        attributes.give(to).map_err(|failed| self.failed(failed.step, route.name, failed.errno))
     }
 
     fn chown_is_due(&self, stat: &Stat, inherits: bool) -> bool {
         inherits || (stat.st_uid, stat.st_gid) != self.owner
     }
 
-    fn read_xattrs(&mut self, from: &OwnedFd, route: Route<'_>) -> Result<Xattrs, EtcError> {
-        Xattrs::read(from, &mut self.xattrs)
+    fn read_xattrs(&mut self, from: Inode<'_>, route: Route<'_>) -> Result<Xattrs, EtcError> {
+        Xattrs::all(from, &mut self.xattrs)
             .map_err(|errno| self.unread("read the attributes of", route.name, errno))
-    }
-
-    fn set_xattrs(&self, to: &OwnedFd, attributes: &Xattrs, name: &CStr) -> Result<(), EtcError> {
-        attributes.iter().try_for_each(|(attribute, value)| {
-            fs::fsetxattr(to, attribute, value, XattrFlags::empty())
-                .map_err(|errno| self.failed("set an attribute of", name, errno))
-        })
     }
 
     /// Keeps in mind what the factory gave.
@@ -367,10 +370,4 @@ impl<'a> Copier<'a> {
     fn unread(&self, step: &'static str, name: &CStr, errno: Errno) -> EtcError {
         EtcError::Call { step, side: Side::Factory, path: self.here(name), errno }
     }
-}
-
-/// Access and modification time, both the source's modification time: the copy has not been accessed.
-fn times(stat: &Stat) -> Timestamps {
-    let time = Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as _ };
-    Timestamps { last_access: time, last_modification: time }
 }

@@ -1,16 +1,14 @@
 //! Links, FIFOs, sockets and device nodes: what has no content to be opened.
 
-use std::ffi::CStr;
-
 use rustix::{
-    fs::{self, AtFlags, FileType, Mode, Stat, XattrFlags},
+    fs::{self, FileType, Mode, Stat},
     io::Errno,
 };
 
-use super::{Copier, Route, times};
+use super::{Copier, Route};
 use crate::{
-    etc::{EtcError, entry::Kind, scan::entry, xattr},
-    tree::open::entry_by_proc,
+    etc::{EtcError, entry::Kind, scan::entry},
+    tree::{attributes::Attributes, inode::Inode},
 };
 
 impl Copier<'_> {
@@ -22,8 +20,8 @@ impl Copier<'_> {
             Ok(()) => {
                 self.copied.report.symlinks += 1;
                 if !is_ours {
-                    self.chown_by_name(route, &stat)?;
-                    self.set_times(route, &stat)?;
+                    let attributes = Attributes { mode: None, ..self.attributes(&stat, route.inherits) };
+                    self.give(route.made(), &attributes, route)?;
                 }
             }
             Err(Errno::EXIST) => self.copied.report.kept += 1,
@@ -61,41 +59,13 @@ impl Copier<'_> {
             Err(errno) => return Err(self.failed("create special file", route.name, errno)),
         }
         self.copied.report.specials += 1;
-        self.chown_by_name(route, stat)?;
-        self.attributes_by_name(route)?;
-        self.set_times(route, stat)?;
-        // Made by us a moment ago and no link, so nothing is followed.
-        fs::chmodat(route.target, route.new_name, mode, AtFlags::empty())
-            .map_err(|errno| self.failed("set the mode of", route.name, errno))
-    }
-
-    /// The attributes of what cannot be opened go by the path of an open directory in /proc, the one way to reach them without
-    /// following a link; without /proc there are none.
-    fn attributes_by_name(
-        &mut self,
-        Route { source, name, target, new_name, .. }: Route<'_>,
-    ) -> Result<(), EtcError> {
-        let from = entry_by_proc(source, name.to_bytes());
-        self.xattrs.resize(xattr::MAX, 0);
-        let length = match fs::llistxattr(&from, &mut self.xattrs) {
-            Err(Errno::NOTSUP | Errno::NOENT) => 0,
-            length => length.map_err(|errno| self.unread("list the attributes of", name, errno))?,
+        let xattrs = self.read_xattrs(Inode::Named(route.source, route.name.to_bytes()), route)?;
+        let attributes = Attributes {
+            xattrs: Some(&xattrs),
+            mode: Some(stat.st_mode & 0o7777),
+            ..self.attributes(stat, route.inherits)
         };
-        let names = self.xattrs.get(..length).unwrap_or_default().to_vec();
-        for attribute in names.split_inclusive(|&byte| byte == 0) {
-            let Ok(attribute) = CStr::from_bytes_with_nul(attribute) else { continue };
-            let length = fs::lgetxattr(&from, attribute, &mut self.xattrs)
-                .map_err(|errno| self.unread("read an attribute of", name, errno))?;
-            let value = self.xattrs.get(..length).unwrap_or_default();
-            fs::lsetxattr(entry_by_proc(target, new_name.to_bytes()), attribute, value, XattrFlags::empty())
-                .map_err(|errno| self.failed("set an attribute of", name, errno))?;
-        }
-        Ok(())
-    }
-
-    fn set_times(&self, route: Route<'_>, stat: &Stat) -> Result<(), EtcError> {
-        fs::utimensat(route.target, route.new_name, &times(stat), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|errno| self.failed("set the times of", route.name, errno))
+        self.give(route.made(), &attributes, route)
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{self, AtFlags, FileType, Gid, Mode, Stat, Timespec, Timestamps, Uid, XattrFlags},
+    fs::{self, AtFlags, FileType, Mode, Stat},
     io::Errno,
 };
 
@@ -22,14 +22,16 @@ use super::{
     hidden, remove,
 };
 use crate::tree::{
-    Last, flags,
-    open::{self, by_proc},
+    Last,
+    attributes::Attributes,
+    flags,
+    inode::{self, Inode},
+    open,
+    xattr::Xattrs,
 };
 
 /// How deep a tree is descended into.
 const MAX_DEPTH: usize = 256;
-/// The kernel's limit for a list of attribute names and for a value (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`).
-const XATTR_MAX: usize = 64 << 10;
 const PERMISSIONS: u32 = 0o7777;
 
 impl Applier<'_> {
@@ -103,6 +105,13 @@ struct Place<'p> {
     directory: BorrowedFd<'p>,
     name: &'p [u8],
     path: &'p [u8],
+}
+
+impl<'p> Place<'p> {
+    /// What was made there a moment ago.
+    fn inode(self) -> Inode<'p> {
+        Inode::Named(self.directory, self.name)
+    }
 }
 
 impl Copier<'_> {
@@ -248,66 +257,50 @@ impl Copier<'_> {
         self.finish(&source.into(), &target.into(), stat)
     }
 
-    /// Owner, mode, attributes and times of what is open.
+    /// Gives what is open the owner, the attributes of users, the mode and the times.
     fn finish(&self, source: &OwnedFd, target: &OwnedFd, stat: &Stat) -> Result<(), Errno> {
-        let (uid, gid) = self.owner(stat);
-        fs::fchown(target, Some(uid), Some(gid))?;
-        fs::fchmod(target, Mode::from_raw_mode(stat.st_mode & PERMISSIONS))?;
-        copy_xattrs(&by_proc(source), &by_proc(target));
-        fs::futimens(target, &times(stat))
+        let (from, to) = (Inode::open(source), Inode::open(target));
+        let xattrs = Xattrs::some(from, &mut Vec::new(), |name| name.to_bytes().starts_with(b"user."));
+        for (name, value) in xattrs.unwrap_or_default().iter() {
+            // As with systemd: a copy without them is a copy.
+            let _ = to.set_xattr(name, value);
+        }
+        self.give(to, stat)
+    }
+
+    /// Gives an inode owner, mode and times; a link has no mode.
+    fn give(&self, to: Inode<'_>, stat: &Stat) -> Result<(), Errno> {
+        let is_link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
+        let attributes = Attributes {
+            owner: Some((self.uid.unwrap_or(stat.st_uid), self.gid.unwrap_or(stat.st_gid))),
+            mode: (!is_link).then_some(stat.st_mode & PERMISSIONS),
+            times: Some(inode::times(stat)),
+            ..Attributes::default()
+        };
+        attributes.give(to).map_err(|failed| failed.errno)
     }
 
     fn symlink(&self, from: &OwnedFd, name: &[u8], stat: &Stat, to: Place<'_>) -> Result<(), Errno> {
         let target = fs::readlinkat(from, name, Vec::new())?;
         fs::symlinkat(target.as_c_str(), to.directory, to.name)?;
-        self.finish_by_name(stat, to)
+        self.give(to.inode(), stat)
     }
 
     fn special(&self, kind: FileType, stat: &Stat, to: Place<'_>) -> Result<(), Errno> {
         let mode = Mode::from_raw_mode(stat.st_mode & PERMISSIONS);
         fs::mknodat(to.directory, to.name, kind, mode, stat.st_rdev)?;
-        self.finish_by_name(stat, to)?;
-        fs::chmodat(to.directory, to.name, mode, AtFlags::empty())
-    }
-
-    fn finish_by_name(&self, stat: &Stat, to: Place<'_>) -> Result<(), Errno> {
-        let (uid, gid) = self.owner(stat);
-        fs::chownat(to.directory, to.name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
-        fs::utimensat(to.directory, to.name, &times(stat), AtFlags::SYMLINK_NOFOLLOW)
-    }
-
-    fn owner(&self, stat: &Stat) -> (Uid, Gid) {
-        (Uid::from_raw(self.uid.unwrap_or(stat.st_uid)), Gid::from_raw(self.gid.unwrap_or(stat.st_gid)))
+        self.give(to.inode(), stat)
     }
 }
 
 /// Gives a new directory the owner and the mode of the empty one whose place it takes.
 fn adopt(directory: Place<'_>, old: &Stat) -> Result<(), Errno> {
-    let (uid, gid) = (Uid::from_raw(old.st_uid), Gid::from_raw(old.st_gid));
-    let Place { directory, name, .. } = directory;
-    fs::chownat(directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
-    // Made by us a moment ago and no link, so nothing is followed.
-    fs::chmodat(directory, name, Mode::from_raw_mode(old.st_mode & PERMISSIONS), AtFlags::empty())
-}
-
-fn times(stat: &Stat) -> Timestamps {
-    Timestamps {
-        last_access: Timespec { tv_sec: stat.st_atime, tv_nsec: stat.st_atime_nsec as _ },
-        last_modification: Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as _ },
-    }
-}
-
-/// Attributes that users set, as far as the target's file system has them.
-fn copy_xattrs(from: &str, to: &str) {
-    let mut buffer = vec![0; XATTR_MAX];
-    let Ok(length @ 1..) = fs::listxattr(from, &mut buffer) else { return };
-    let list = buffer.get(..length).unwrap_or_default().to_vec();
-    for name in list.split(|&byte| byte == 0).filter(|name| name.starts_with(b"user.")) {
-        if let Ok(length) = fs::getxattr(from, name, &mut buffer) {
-            // As with systemd: a copy without them is a copy.
-            let _ = fs::setxattr(to, name, buffer.get(..length).unwrap_or_default(), XattrFlags::empty());
-        }
-    }
+    let attributes = Attributes {
+        owner: Some((old.st_uid, old.st_gid)),
+        mode: Some(old.st_mode & PERMISSIONS),
+        ..Attributes::default()
+    };
+    attributes.give(directory.inode()).map_err(|failed| failed.errno)
 }
 
 #[cfg(test)]

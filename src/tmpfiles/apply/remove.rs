@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{self, AtFlags, FileType, FlockOperation, Stat, StatxAttributes, StatxFlags, Timespec, Timestamps},
+    fs::{self, AtFlags, FileType, FlockOperation, Stat, StatxAttributes, StatxFlags},
     io::Errno,
 };
 
@@ -18,7 +18,7 @@ use super::{
     walk::Parent,
 };
 use crate::arrange;
-use crate::tree::{Last, open};
+use crate::tree::{Last, inode, open};
 
 /// How deep a tree is descended into.
 const MAX_DEPTH: usize = 256;
@@ -172,7 +172,7 @@ impl Applier<'_> {
             Ok(()) | Err(Errno::NOENT) => {}
             // Something in it stays; then it shall not look as if somebody had used it now.
             Err(Errno::NOTEMPTY) => {
-                if let Err(errno) = fs::futimens(&directory, &times(stat)) {
+                if let Err(errno) = fs::futimens(&directory, &inode::times(stat)) {
                     let what = format_args!("Failed to revert timestamps of '{shown}', ignoring");
                     self.fail_at(Level::Warning, what, errno);
                 }
@@ -216,13 +216,6 @@ impl Applier<'_> {
                 self.fail_at(Level::Warning, format_args!("Failed to remove \"{shown}\", ignoring"), errno);
             }
         }
-    }
-}
-
-fn times(stat: &Stat) -> Timestamps {
-    Timestamps {
-        last_access: Timespec { tv_sec: stat.st_atime, tv_nsec: stat.st_atime_nsec as _ },
-        last_modification: Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as _ },
     }
 }
 
