@@ -10,7 +10,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{self, AtFlags, FileType, Gid, Mode, RenameFlags, Uid},
+    fs::{self, AtFlags, Gid, Mode, RenameFlags, Uid},
     io::Errno,
 };
 
@@ -24,7 +24,7 @@ use super::{
     rules::Rules,
     store,
 };
-use crate::tree::{inode::Inode, open, xattr::Xattrs};
+use crate::tree::{attributes::Attributes, inode::Inode, open, remove, replace, xattr::Xattrs};
 
 /// Where a plan is carried out.
 #[derive(Clone, Copy)]
@@ -42,28 +42,12 @@ pub(super) struct Place<'fd> {
 /// # Errors
 /// What the file system says.
 pub(super) fn clear(etc: BorrowedFd<'_>) -> Result<(), EtcError> {
-    let staged = match open::directory(etc, STAGED) {
-        Err(Errno::NOENT) => return Ok(()),
-        // Nothing of ours, and in the way.
-        Err(Errno::NOTDIR | Errno::LOOP) => {
-            return fs::unlinkat(etc, STAGED, AtFlags::empty())
-                .map_err(EtcError::call("remove", format_args!("/etc/{STAGED}")));
-        }
-        staged => staged.map_err(EtcError::call("open", format_args!("/etc/{STAGED}")))?,
-    };
-    let failed = || EtcError::call("empty", shown(STAGED.as_bytes()));
-    // It is as flat as we make it.
-    for entry in fs::Dir::read_from(&staged).map_err(failed())? {
-        let entry = entry.map_err(failed())?;
-        let flags = match entry.file_name() {
-            name if name == c"." || name == c".." => continue,
-            _ if entry.file_type() == FileType::Directory => AtFlags::REMOVEDIR,
-            _ => AtFlags::empty(),
-        };
-        fs::unlinkat(&staged, entry.file_name(), flags).map_err(failed())?;
+    let path = format_args!("/etc/{STAGED}");
+    // On a file system that is read-only there is none, and nothing may be removed.
+    if open::exists(etc, STAGED).map_err(EtcError::call("look at", path))? {
+        remove::tree(etc, STAGED.as_bytes()).map_err(EtcError::call("remove", path))?;
     }
-    fs::unlinkat(etc, STAGED, AtFlags::REMOVEDIR)
-        .map_err(EtcError::call("remove", format_args!("/etc/{STAGED}")))
+    Ok(())
 }
 
 /// Carries out all steps of a plan.
@@ -146,12 +130,14 @@ fn stage(
             watch.before("stage", path).map_err(EtcError::call("stage", shown(path)))?;
             let old = fs::statat(place.etc, path.as_slice(), AtFlags::SYMLINK_NOFOLLOW)
                 .map_err(EtcError::call("look at", shown(path)))?;
-            let file = open::new(staged, &*new_name, 0).map_err(EtcError::call("create", shown(path)))?;
-            atomic::write_all(file.as_fd(), content).map_err(EtcError::call("write", shown(path)))?;
-            fs::fchown(&file, Some(Uid::from_raw(old.st_uid)), Some(Gid::from_raw(old.st_gid)))
-                .map_err(EtcError::call("set the owner of", shown(path)))?;
-            fs::fchmod(&file, Mode::from_raw_mode(old.st_mode & 0o7777))
-                .map_err(EtcError::call("set the mode of", shown(path)))
+            let attributes = Attributes {
+                owner: Some((old.st_uid, old.st_gid)),
+                mode: Some(old.st_mode & 0o7777),
+                ..Attributes::default()
+            };
+            replace::new(staged, new_name.to_bytes(), content, &attributes)
+                .map(drop)
+                .map_err(|failed| EtcError::call(failed.step, shown(path))(failed.errno))
         }
     }
 }

@@ -1,14 +1,11 @@
 //! Changing a root so that a power cut finds each file old or new, never in between.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 
-use rustix::{
-    fs::{self, AtFlags, Mode},
-    io::Errno,
-};
+use rustix::{fs, io::Errno};
 
 use super::EtcError;
-use crate::tree::open;
+use crate::tree::{attributes::Attributes, replace};
 
 /// Sees every change of the root before the system call that makes it. Tests cut the power there.
 pub trait Watch {
@@ -54,47 +51,17 @@ pub(super) fn write(
     durable: Durable,
     watch: &mut dyn Watch,
 ) -> Result<(), EtcError> {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    let hidden = format!(".#{name}.hermetic");
+    let name = path.rsplit('/').next().unwrap_or(path).as_bytes();
+    let hidden = replace::hidden(name);
+    let attributes = Attributes { mode: Some(mode), ..Attributes::default() };
     watch.before("write", path.as_bytes()).map_err(EtcError::call("write", path))?;
-    // What a crash left behind.
-    match fs::unlinkat(directory, &*hidden, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(errno) => return Err(EtcError::call("replace", path)(errno)),
-    }
-    let file = create(directory, &hidden, path, content, mode)?;
-    drop(file);
+    replace::beside(directory, &hidden, content, &attributes)
+        .map_err(|failed| EtcError::call(failed.step, path)(failed.errno))?;
     if durable == Durable::Here {
         flush(directory, watch)?;
     }
     watch
         .before("rename", path.as_bytes())
-        .and_then(|()| fs::renameat(directory, &*hidden, directory, name))
+        .and_then(|()| replace::place(directory, &hidden, name))
         .map_err(EtcError::call("put in place", path))
-}
-
-/// Makes a new file with this content and mode.
-fn create(
-    directory: BorrowedFd<'_>,
-    name: &str,
-    path: &str,
-    content: &[u8],
-    mode: u32,
-) -> Result<OwnedFd, EtcError> {
-    let file = open::new(directory, name, mode).map_err(EtcError::call("create", path))?;
-    fs::fchmod(&file, Mode::from_raw_mode(mode)).map_err(EtcError::call("set the mode of", path))?;
-    write_all(file.as_fd(), content).map_err(EtcError::call("write", path))?;
-    Ok(file)
-}
-
-/// Writes all of `bytes`.
-pub(super) fn write_all(file: BorrowedFd<'_>, bytes: &[u8]) -> Result<(), Errno> {
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        match rustix::io::retry_on_intr(|| rustix::io::write(file, rest))? {
-            0 => return Err(Errno::NOSPC),
-            written => rest = rest.get(written..).unwrap_or_default(),
-        }
-    }
-    Ok(())
 }

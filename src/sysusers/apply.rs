@@ -5,14 +5,10 @@
 //! in between leaves every single file whole; running again adds what is missing.
 
 use core::fmt;
-use std::{
-    fs::File,
-    io::Write,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::{
-    fs::{self, AtFlags, FlockOperation, Mode, OFlags, Stat, Timespec, Timestamps},
+    fs::{self, FlockOperation, Mode, OFlags, Stat},
     io::Errno,
 };
 
@@ -28,8 +24,11 @@ use crate::{
     fragments::search::Found,
     level::Level,
     tree::{
-        Tree, open,
+        Tree,
+        attributes::Attributes,
+        inode, open,
         read::{self, Limit},
+        remove, replace,
     },
 };
 
@@ -257,9 +256,9 @@ pub fn apply(etc: BorrowedFd<'_>, plan: &Plan, flush: Flush) -> Result<(), Sysus
     let done = replace(etc, &changed, flush);
     if done.is_err() {
         for (name, ..) in &changed {
-            for hidden in [temporary(name), temporary(&format!("{name}-"))] {
+            for name in [name.as_bytes(), format!("{name}-").as_bytes()] {
                 // Tidying up only: the next run removes what stays, and the first failure is the one to report.
-                let _ = fs::unlinkat(etc, hidden, AtFlags::empty());
+                let _ = remove::file(etc, &replace::hidden(name));
             }
         }
     }
@@ -275,18 +274,22 @@ fn replace(
     let mut olds = Vec::new();
     for (name, new, mode) in changed {
         let old = existing(etc, name)?;
-        let rights = old.as_ref().map(|(_, stat)| stat);
-        write(etc, &temporary(name), new, rights, *mode, false, flush)?;
+        let attributes = match &old {
+            Some((_, stat)) => rights(stat),
+            None => Attributes { mode: Some(*mode), ..Attributes::default() },
+        };
+        write(etc, name, new, &attributes, flush)?;
         olds.push(old);
     }
     for ((name, ..), old) in changed.iter().zip(olds) {
         let Some((file, stat)) = old else { continue };
-        let (backup, hidden) = (format!("{name}-"), temporary(&format!("{name}-")));
-        write(etc, &hidden, &content(&file, &stat, name)?, Some(&stat), 0, true, flush)?;
-        rename(etc, &hidden, &backup)?;
+        let backup = format!("{name}-");
+        let attributes = Attributes { times: Some(inode::times(&stat)), ..rights(&stat) };
+        write(etc, &backup, &content(&file, &stat, name)?, &attributes, flush)?;
+        rename(etc, &backup)?;
     }
     for (name, ..) in changed {
-        rename(etc, &temporary(name), name)?;
+        rename(etc, name)?;
     }
     if flush == Flush::Here && !changed.is_empty() {
         fs::fsync(etc).map_err(SysusersError::call("flush", "/etc"))?;
@@ -294,48 +297,30 @@ fn replace(
     Ok(())
 }
 
-/// The name under which a file is written before it takes its place.
-fn temporary(name: &str) -> String {
-    format!(".#{name}.hermetic")
+/// The owner and the mode of a file, for the one that replaces it.
+fn rights(old: &Stat) -> Attributes<'static> {
+    let owner = Some((old.st_uid, old.st_gid));
+    Attributes { owner, mode: Some(old.st_mode & 0o7777), ..Attributes::default() }
 }
 
-fn rename(etc: BorrowedFd<'_>, from: &str, to: &str) -> Result<(), SysusersError> {
-    fs::renameat(etc, from, etc, to).map_err(SysusersError::call("replace", format_args!("/etc/{to}")))
+/// Puts the new file of this name in its place.
+fn rename(etc: BorrowedFd<'_>, name: &str) -> Result<(), SysusersError> {
+    replace::place(etc, &replace::hidden(name.as_bytes()), name.as_bytes())
+        .map_err(SysusersError::call("replace", format_args!("/etc/{name}")))
 }
 
-/// Writes a new file, with the rights of `like` or else `mode`, and with the times of `like` when asked.
+/// Writes a new file beside the one of this name.
 fn write(
     etc: BorrowedFd<'_>,
     name: &str,
     content: &[u8],
-    like: Option<&Stat>,
-    mode: u32,
-    times: bool,
+    attributes: &Attributes<'_>,
     flush: Flush,
 ) -> Result<(), SysusersError> {
-    let path = || format!("/etc/{name}");
-    // What a crash left behind.
-    match fs::unlinkat(etc, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(errno) => return Err(SysusersError::call("remove", path())(errno)),
-    }
-    let mut file = File::from(open::new(etc, name, 0).map_err(SysusersError::call("create", path()))?);
-    file.write_all(content).map_err(|error| {
-        SysusersError::call("write", path())(error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error))
-    })?;
-    if let Some(like) = like {
-        let (uid, gid) = (fs::Uid::from_raw(like.st_uid), fs::Gid::from_raw(like.st_gid));
-        fs::fchown(&file, Some(uid), Some(gid)).map_err(SysusersError::call("set the owner of", path()))?;
-    }
-    let mode = like.map_or(mode, |like| like.st_mode & 0o7777);
-    fs::fchmod(&file, Mode::from_raw_mode(mode)).map_err(SysusersError::call("set the mode of", path()))?;
-    if let Some(like) = like.filter(|_| times) {
-        let times = Timestamps {
-            last_access: Timespec { tv_sec: like.st_atime, tv_nsec: like.st_atime_nsec as _ },
-            last_modification: Timespec { tv_sec: like.st_mtime, tv_nsec: like.st_mtime_nsec as _ },
-        };
-        fs::futimens(&file, &times).map_err(SysusersError::call("set the times of", path()))?;
-    }
+    let hidden = replace::hidden(name.as_bytes());
+    let path = || format!("/etc/{}", String::from_utf8_lossy(&hidden));
+    let file = replace::beside(etc, &hidden, content, attributes)
+        .map_err(|failed| SysusersError::call(failed.step, path())(failed.errno))?;
     if flush == Flush::Here {
         fs::fsync(&file).map_err(SysusersError::call("flush", path()))?;
     }

@@ -14,6 +14,8 @@
 //! | [`xattr`] | the extended attributes of an inode, access control lists among them |
 //! | [`attributes`] | one inode made like another one: owner, attributes, mode, times |
 //! | [`hole`] | the bytes of a file with its holes |
+//! | [`replace`] | a file that takes the place of another one whole or not at all |
+//! | [`remove`] | removing a file, or a directory with everything in it |
 
 pub mod attributes;
 pub mod flags;
@@ -22,6 +24,8 @@ pub mod inode;
 pub mod lookup;
 pub mod open;
 pub mod read;
+pub mod remove;
+pub mod replace;
 pub mod xattr;
 
 pub use lookup::{Guide, Last, Tree};

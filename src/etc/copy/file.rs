@@ -14,12 +14,11 @@ use super::{CHUNK, Copier, Route};
 use crate::{
     etc::{
         EtcError,
-        atomic::write_all,
         entry::{Digest, Digester, Kind},
         label,
         scan::entry,
     },
-    tree::{attributes::Attributes, flags, inode::Inode, open, xattr::Xattrs},
+    tree::{attributes::Attributes, flags, inode::Inode, open, replace::write_all, xattr::Xattrs},
 };
 
 impl Copier<'_> {

@@ -18,8 +18,6 @@ use rustix::{
 use super::{
     super::path::{self, join, show},
     Applier, Creation, Done, Failed, Item, Level,
-    find::names,
-    hidden, remove,
 };
 use crate::tree::{
     Last,
@@ -27,6 +25,8 @@ use crate::tree::{
     flags,
     inode::{self, Inode},
     open,
+    remove::{self, names},
+    replace,
     xattr::Xattrs,
 };
 
@@ -147,7 +147,7 @@ impl Copier<'_> {
             }
             Some(_) => return Err(Errno::EXIST),
         }
-        let hidden = hidden(to.name);
+        let hidden = replace::hidden(to.name);
         let beside = [to.path.strip_suffix(to.name).unwrap_or_default(), &hidden].concat();
         // What a cut left behind.
         remove::tree(to.directory, &hidden)?;
@@ -157,7 +157,7 @@ impl Copier<'_> {
             .and_then(|()| there.map_or(Ok(()), |there| adopt(beside, &there)))
             .and_then(|()| open::directory(to.directory, "."))
             .and_then(fs::syncfs)
-            .and_then(|()| fs::renameat(to.directory, beside.name, to.directory, to.name));
+            .and_then(|()| replace::place(to.directory, beside.name, to.name));
         if done.is_err() {
             // Tidying up only; the first failure is the one to report.
             let _ = remove::tree(to.directory, &hidden);

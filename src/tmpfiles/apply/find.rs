@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use rustix::{
-    fs::{self, Dir, FileType, Stat},
+    fs::{self, FileType, Stat},
     io::Errno,
 };
 
@@ -12,9 +12,8 @@ use super::{
     Applier, Done, Failed, Item, Level,
 };
 use crate::{
-    arrange::Arrange as _,
     glob::{self, Flags},
-    tree::{Last, open},
+    tree::{Last, open, remove::names},
 };
 
 /// How deep a tree is descended into.
@@ -154,18 +153,4 @@ impl<'a> Applier<'a> {
         }
         found
     }
-}
-
-/// The names in a directory that is open with O_PATH, in their order.
-pub(super) fn names(directory: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
-    let directory = open::directory(directory, ".")?;
-    let mut names = Vec::new();
-    for entry in Dir::read_from(&directory)? {
-        let name = entry?.file_name().to_bytes().to_vec();
-        if name != b"." && name != b".." {
-            names.push(name);
-        }
-    }
-    names.arrange();
-    Ok(names)
 }

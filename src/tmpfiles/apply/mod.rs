@@ -143,13 +143,3 @@ fn reason(errno: Errno) -> String {
         None => text,
     }
 }
-
-/// The name under which something is made that is to take the place of this one.
-fn hidden(name: &[u8]) -> Vec<u8> {
-    let mut hidden = b".#".to_vec();
-    hidden.extend_from_slice(name);
-    // The name may be as long as names can be.
-    hidden.truncate(240);
-    hidden.extend_from_slice(b".hermetic");
-    hidden
-}

@@ -9,10 +9,10 @@ use rustix::{
 
 use super::{
     super::path::{join, show},
-    Applier, Creation, Done, Failed, Item, Kind, Level, hidden, remove,
+    Applier, Creation, Done, Failed, Item, Kind, Level,
     walk::Parent,
 };
-use crate::tree::Last;
+use crate::tree::{Last, remove, replace};
 
 impl Item {
     /// What kind of file the line makes.
@@ -52,14 +52,11 @@ impl Item {
 
     /// Puts it in the place of what is there, at once if that is no directory.
     fn replace(&self, parent: &Parent<'_>) -> Result<(), Errno> {
-        let hidden = hidden(parent.name);
-        match fs::unlinkat(&parent.fd, hidden.as_slice(), AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(errno) => return Err(errno),
-        }
+        let hidden = replace::hidden(parent.name);
         let directory = std::os::fd::AsFd::as_fd(&parent.fd);
+        remove::file(directory, &hidden)?;
         self.make(directory, &hidden)?;
-        match fs::renameat(directory, hidden.as_slice(), directory, parent.name) {
+        match replace::place(directory, &hidden, parent.name) {
             Err(Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY) => {
                 fs::unlinkat(directory, hidden.as_slice(), AtFlags::empty())?;
                 remove::tree(directory, parent.name)?;

@@ -3,22 +3,25 @@
 use std::{
     collections::BTreeSet,
     fs::read_to_string,
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    os::fd::{AsFd as _, OwnedFd},
 };
 
 use rustix::{
-    fs::{self, AtFlags, FileType, FlockOperation, Stat, StatxAttributes, StatxFlags},
+    fs::{self, AtFlags, FileType, FlockOperation, Stat},
     io::Errno,
 };
 
 use super::{
     super::path::{self, join, show},
     Applier, Done, Failed, Item, Kind, Level,
-    find::{gather, names},
+    find::gather,
     walk::Parent,
 };
 use crate::arrange;
-use crate::tree::{Last, inode, open};
+use crate::tree::{
+    Last, inode, open,
+    remove::{is_mount_point, names},
+};
 
 /// How deep a tree is descended into.
 const MAX_DEPTH: usize = 256;
@@ -225,41 +228,4 @@ fn sockets_in_use() -> BTreeSet<Vec<u8>> {
     // Num RefCount Protocol Flags Type St Inode Path
     let paths = table.lines().skip(1).filter_map(|line| line.split_ascii_whitespace().nth(7));
     arrange::set(paths.filter(|path| path.starts_with('/')).map(|path| path.as_bytes().to_vec()))
-}
-
-/// Whether something is mounted on a name; the empty name is the directory itself. What cannot be asked is none.
-pub(super) fn is_mount_point(directory: BorrowedFd<'_>, name: &[u8]) -> bool {
-    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::EMPTY_PATH;
-    fs::statx(directory, name, flags, StatxFlags::TYPE)
-        .is_ok_and(|statx| statx.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
-}
-
-/// Removes a file, or a directory with everything in it; nothing that is mounted, and so not what holds it.
-pub(super) fn tree(directory: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
-    let mut open: Vec<(Vec<u8>, OwnedFd, Vec<Vec<u8>>)> = Vec::new();
-    let mut next = Some(name.to_vec());
-    loop {
-        let here = open.last().map_or(directory, |(_, fd, _)| fd.as_fd());
-        match next.take() {
-            Some(name) => match fs::unlinkat(here, name.as_slice(), AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(Errno::ISDIR) if open.len() < MAX_DEPTH && !is_mount_point(here, &name) => {
-                    let child = open::directory(here, name.as_slice())?;
-                    let entries = names(&child)?;
-                    open.push((name, child, entries));
-                }
-                Err(errno) => return Err(errno),
-            },
-            None => {
-                let Some((name, child, _)) = open.pop() else { return Ok(()) };
-                drop(child);
-                let here = open.last().map_or(directory, |(_, fd, _)| fd.as_fd());
-                fs::unlinkat(here, name.as_slice(), AtFlags::REMOVEDIR)?;
-            }
-        }
-        next = open.last_mut().and_then(|(_, _, entries)| entries.pop());
-        if next.is_none() && open.is_empty() {
-            return Ok(());
-        }
-    }
 }

@@ -12,7 +12,7 @@ use super::{
     super::path::{self, show},
     Applier, Done, Failed, IGNORING, Item, Level,
 };
-use crate::tree::{Guide, Last, flags, open::by_proc};
+use crate::tree::{Guide, Last, flags, open::by_proc, remove};
 
 /// autofs (linux/magic.h).
 const AUTOFS: u64 = 0x0187;
@@ -189,7 +189,7 @@ impl Applier<'_> {
         }
         let wrong = stat.st_mode & 0o170_000;
         self.log.say(Level::Notice, format!("Wrong file type 0o{wrong:o}; rm -rf \"{shown}\""));
-        if super::remove::is_mount_point(parent.fd.as_fd(), parent.name) {
+        if remove::is_mount_point(parent.fd.as_fd(), parent.name) {
             let message = format!("Not removing  \"{shown}\" because it is a mount point.");
             self.log.say(Level::Error, message);
             return Err(Failed(Errno::BUSY));
@@ -198,7 +198,7 @@ impl Applier<'_> {
         if self.is_dry_run {
             return Ok(());
         }
-        super::remove::tree(parent.fd.as_fd(), parent.name)
+        remove::tree(parent.fd.as_fd(), parent.name)
             .map_err(|errno| self.fail(format_args!("Failed to remove \"{shown}\""), errno))
     }
 }
