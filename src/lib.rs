@@ -17,7 +17,7 @@
 //! | [`mkfs`] | empty file systems as plans of writes |
 //! | [`populate`] | what a definition puts into a new file system |
 //! | [`repart`] | repart.d definitions → placement |
-//! | [`tree`] | trees of files that a stranger may have written: lookup beneath a root, opening |
+//! | [`tree`] | trees of files that a stranger may have written: lookup, opening, bounded reads, attributes, replacing, removing |
 //! | [`fragments`] | what sysusers.d and tmpfiles.d share: search path, lines, words, specifiers |
 //! | [`sysusers`] | sysusers.d definitions → passwd, group, shadow, gshadow |
 //! | [`tmpfiles`] | tmpfiles.d definitions → files, directories, links, modes, owners, attributes |

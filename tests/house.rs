@@ -53,9 +53,6 @@ const KNOWN: &[Exception] = &[
     ("src/boot/grow.rs", "src/boot/provision/mod.rs", "the expectation of a partition is policy"),
     ("src/boot/key.rs", "src/boot/unlock/mod.rs", "the sources of a key become a list"),
     ("src/boot/root.rs", "src/boot/provision/mod.rs", "the expectation of a partition is policy"),
-    ("src/tmpfiles/apply/find.rs", "src/tmpfiles/apply/node.rs", "flags of trees of strangers"),
-    ("src/tmpfiles/apply/remove.rs", "src/tmpfiles/apply/node.rs", "flags of trees of strangers"),
-    ("src/tmpfiles/apply/walk.rs", "src/tmpfiles/apply/remove.rs", "removal is for the room of trees"),
     ("src/tmpfiles/apply/mod.rs", "src/tmpfiles/run.rs", "a request is not the run of it"),
 ];
 
