@@ -43,7 +43,7 @@ impl core::fmt::Display for Word {
     }
 }
 
-/// The words of `text` in their order, up to a bare `--`: what follows that belongs to init alone.
+/// The words of `text` in their order, up to a bare `--`: the words behind it belong to init alone.
 ///
 /// Words end at white space; single and double quotes group, anywhere in a word, and are removed. A backslash is a
 /// character like any other, and a quote that is never closed ends with the text (systemd reads both so).
@@ -93,7 +93,7 @@ impl Iterator for Words<'_> {
     }
 }
 
-/// A boolean as systemd reads it (`parse_boolean`, any case), or None when it is none.
+/// A boolean as systemd reads it (`parse_boolean`, any case), or None when it is not one.
 pub fn boolean(text: &str) -> Option<bool> {
     let is = |names: &[&str]| names.iter().any(|name| text.eq_ignore_ascii_case(name));
     if is(&["1", "yes", "y", "true", "t", "on"]) {

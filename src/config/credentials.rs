@@ -45,7 +45,7 @@ impl Credentials {
         self.entries.keys().map(String::as_str)
     }
 
-    /// What was passed over, one sentence each. No secret is in them.
+    /// The credentials that were passed over, one sentence each, without secrets.
     pub fn problems(&self) -> &[String] {
         &self.problems
     }
@@ -71,7 +71,7 @@ impl Credentials {
                 "systemd.set_credential_binary" => true,
                 _ => continue,
             };
-            // `rd.` is nothing that systemd would take here.
+            // systemd does not take this word with the prefix `rd.`.
             if word.rd {
                 continue;
             }
@@ -82,8 +82,9 @@ impl Credentials {
         }
     }
 
-    /// Adds those of the firmware's OEM strings: `io.systemd.credential:NAME=VALUE`, `io.systemd.credential.binary:NAME=BASE64`. `table`
-    /// is the table of SMBIOS structures (`/sys/firmware/dmi/tables/DMI`); reading ends at the first thing that is no structure.
+    /// Adds those of the firmware's OEM strings: `io.systemd.credential:NAME=VALUE`,
+    /// `io.systemd.credential.binary:NAME=BASE64`. `table` is the table of SMBIOS structures
+    /// (`/sys/firmware/dmi/tables/DMI`); reading ends at the first invalid structure.
     pub fn add_smbios(&mut self, table: &[u8]) {
         for strings in oem_strings(table) {
             for string in strings.split(|byte| *byte == 0) {
@@ -117,7 +118,7 @@ impl Credentials {
     }
 
     fn problem(&mut self, what: &str, name: &str) {
-        // As many as somebody reads.
+        // A longer list would not be read.
         if self.problems.len() < 16 {
             let name: String =
                 name.chars().filter(|letter| !letter.is_control()).take(LONGEST_NAME).collect();
@@ -126,13 +127,14 @@ impl Credentials {
     }
 }
 
-/// Whether the command line wants credentials to be imported at all (`systemd.import_credentials=`, yes when it is not there).
+/// Returns true when the command line wants credentials to be imported at all (`systemd.import_credentials=`, yes by
+/// default).
 pub fn are_wanted(command_line: &str) -> bool {
     let last = words(command_line).filter(|word: &Word| word.folded() == "systemd.import_credentials").last();
     last.is_none_or(|word| word.value.as_deref().is_none_or(|value| boolean(value).unwrap_or(true)))
 }
 
-/// Whether a credential can have this name: valid as a file's and as a descriptor's.
+/// Returns true when a credential can have this name: valid as a file's and as a descriptor's.
 pub fn is_name(name: &str) -> bool {
     !matches!(name, "" | "." | "..")
         && name.len() <= LONGEST_NAME

@@ -77,8 +77,8 @@ pub(super) fn decide(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<Config> {
     })
 }
 
-/// Words that would change what is mounted or what is erased, and that nothing here carries out. To pass over them would
-/// be to boot something else than what was asked for.
+/// Words that would change what is mounted or what is erased, and that are not supported here. To ignore them would be
+/// to boot another system than the requested one.
 fn refuse_what_we_cannot_do(raw: &Raw) -> Result<()> {
     if let Some(word) = filled(&raw.roothash) {
         return Err(ConfigError::unsupported(
@@ -123,7 +123,7 @@ fn usr(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<Usr> {
     let source = match filled(&raw.usr) {
         None => match (filled(&raw.root).and_then(|word| source(word).ok()), &raw.gpt_auto) {
             (Some(Source::Device(device)), _) if of_root => UsrSource::Device(device),
-            // As for the root: root=gpt-auto was said on purpose. A root hash names its partitions by itself.
+            // As for the root: root=gpt-auto was given on purpose. A root hash names its partitions by itself.
             (Some(Source::Auto { .. }), _) => UsrSource::Auto,
             (_, Some(word)) if hash.is_none() && !flag(word)? => {
                 let reason = "then /usr must be named; add usrhash= or mount.usr=";
@@ -150,9 +150,9 @@ fn usr(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<Usr> {
         },
     };
     let verity = hash.map(|root_hash| verity(raw, root_hash, &source)).transpose()?;
-    // A /usr that is named takes the root's type and options where it has none of its own (fstab-generator). One that is
-    // discovered does not, by root hash neither: those words were never meant for it. (systemd lets a root hash take
-    // rootfstype= over, and then cannot mount an erofs beside rootfstype=ext4.)
+    // A /usr that is named takes the root's type and options when it has none of its own (systemd-fstab-generator(8)).
+    // One that is discovered, also by root hash, does not: those words were never meant for it. (systemd lets a root
+    // hash take rootfstype= over, and then cannot mount an erofs beside rootfstype=ext4.)
     let named = raw.usr.is_some() || raw.usrfstype.is_some() || !raw.usrflags.is_empty();
     let (fstype, flags) = match named {
         true => (
@@ -177,8 +177,8 @@ fn verity(raw: &Raw, root_hash: RootHash, source: &UsrSource) -> Result<Verity> 
     };
     let data = device(filled(&raw.verity_usr_data))?;
     let hash = device(filled(&raw.verity_usr_hash))?;
-    // systemd would mount the device of mount.usr= as it is, beside a mapping that nobody uses. Whoever gives a root hash
-    // wants a verified /usr: the device is the data device.
+    // systemd would mount the device of mount.usr= as it is, beside an unused mapping. A root hash asks for a verified
+    // /usr: the device is the data device.
     let data = match (data, source, &raw.usr) {
         (Some(data), UsrSource::Device(device), Some(word)) if data != *device => {
             return Err(ConfigError::conflict(
@@ -206,9 +206,9 @@ fn root(raw: &Raw, luks: &Luks) -> Result<Root> {
         }
         (None, _) => RootSource::Auto,
         (Some(word), _) => match source_of(word, luks)? {
-            // The word beats systemd.gpt_auto=no: root=gpt-auto was said on purpose.
+            // The word beats systemd.gpt_auto=no: root=gpt-auto was given on purpose.
             Source::Auto { .. } => RootSource::Auto,
-            // The mapping that we make of whatever partition is the root.
+            // The mapping that this program makes of the root partition.
             Source::Mapper(name) if name == "root" => RootSource::Auto,
             Source::Device(device) => RootSource::Device(device),
             Source::Tmpfs => RootSource::Tmpfs,
@@ -270,7 +270,7 @@ fn read_write(options: &[String]) -> Option<bool> {
 }
 
 fn mount(fstype: Option<&Word>, options: &[String], read_write: bool) -> Mount {
-    // What fstab(5) and systemd.mount(5) put among the options for user space; no file system knows them.
+    // The options for user space of fstab(5) and systemd.mount(5); no file system knows them.
     let for_user_space = |option: &str| {
         option.starts_with("x-")
             || option.starts_with("comment=")
@@ -302,7 +302,8 @@ pub(super) fn failure_as_understood(raw: &Raw) -> Failure {
     failure(raw, &Hermetic::decide(&raw.hermetic).0, &mut Vec::new())
 }
 
-/// Every quantity is taken from the first that gives it: our own word, then the world's, then the default.
+/// Every quantity is taken from the first that gives it: an option of hermetic-init, then one of the kernel or systemd,
+/// then the default.
 fn failure(raw: &Raw, hermetic: &Hermetic, warnings: &mut Vec<Warning>) -> Failure {
     use FailureAction::{Halt, Poweroff, Reboot};
     let ours = hermetic.on_failure.said;
@@ -352,7 +353,7 @@ fn log(raw: &Raw, hermetic: &Hermetic) -> Level {
     match (word.key.as_str(), value(word)) {
         ("quiet", _) => Warning,
         ("debug", _) => Debug,
-        // loglevel=N shows what is more urgent than N: information is 6, debugging 7.
+        // loglevel=N shows messages more urgent than N: information is 6, debugging 7.
         ("loglevel", "8") => Debug,
         ("loglevel", "7") => Info,
         ("loglevel", _) => Warning,

@@ -8,7 +8,7 @@ use std::prelude::v1::*;
 
 use crate::units::DeviceNumber;
 
-/// One block device, as somebody named it.
+/// One block device, as it was named.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DeviceSpec {
     /// `/dev/NAME`: the kernel's name, without `/dev/` (`vda3`, `nvme0n1p2`, `cciss/c0d0p1`).
@@ -49,11 +49,11 @@ pub enum Source {
         /// True for the `-force` spelling.
         force: bool,
     },
-    /// `/dev/mapper/NAME`: the mapping that we make ourselves, `root` or `usr`.
+    /// `/dev/mapper/NAME`: a mapping of this program, `root` or `usr`.
     Mapper(String),
     /// `tmpfs`.
     Tmpfs,
-    /// `fstab`: what the initramfs' /etc/fstab says.
+    /// `fstab`: the entry of the initramfs' /etc/fstab.
     Fstab,
     /// `off`: none.
     Off,
@@ -78,7 +78,7 @@ pub enum SpecError {
     PartUuid,
     /// `PARTUUID=.../PARTNROFF=`.
     PartNrOff,
-    /// A `\xNN` that is no byte, or bytes that are no UTF-8.
+    /// A `\xNN` that is not a byte, or bytes that are invalid UTF-8.
     Escape,
     /// `/dev/block/` without MAJ:MIN.
     Number,
@@ -343,7 +343,7 @@ mod tests {
 
         #[test]
         fn udev_names_are_decoded(label in "[^\0/]{1,12}") {
-            // udev writes whatever is not a plain character as \xNN.
+            // udev writes every byte that is not a plain character as \xNN.
             let name: String = label.bytes().map(|b| match b {
                 b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => (b as char).to_string(),
                 _ => format!("\\x{b:02x}"),

@@ -30,20 +30,21 @@ pub enum Reset {
 /// The words and variables that are judged.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
-    /// `systemd.factory_reset=`: whatever it says overrides the firmware.
+    /// `systemd.factory_reset=`: it overrides the firmware.
     pub word: Option<bool>,
     /// The text of [`FLAG`].
     pub flag: Option<&'a str>,
     /// The text of [`REQUEST`].
     pub request: Option<&'a str>,
-    /// The system in /usr: a request of another one on the same machine is none of its business.
+    /// The system in /usr: a request of another one on the same machine does not concern it.
     pub os: &'a OsRelease,
     /// The id of this boot, as the kernel prints it: a request is for the boot after the one that it was made in.
     pub boot_id: &'a str,
 }
 
 impl Asked<'_> {
-    /// Judges it. Beside the verdict: why a variable was not heeded. Whatever is not understood erases nothing.
+    /// Judges it. Returns the verdict, and the reasons why variables were ignored. A request that is not understood
+    /// erases nothing.
     pub fn judge(&self) -> (Reset, Vec<String>) {
         match self.word {
             Some(true) => return (Reset::ByCommandLine, Vec::new()),
@@ -84,7 +85,7 @@ impl Asked<'_> {
     }
 }
 
-/// An id in either of systemd's spellings, with and without dashes; None when it is none.
+/// An id in either of systemd's spellings, with and without dashes; None when it is not an id.
 fn digits(id: &str) -> Option<u128> {
     let id = id.trim_end();
     let plain: String = id.chars().filter(|digit| *digit != '-').collect();
@@ -156,7 +157,7 @@ mod tests {
         let os = OsRelease::parse("ID=particle\n");
         let asked = Asked { word: None, flag: None, request: Some(&request), os: &os, boot_id: NOW };
         assert_eq!(asked.judge().0, Reset::ByFirmware(vec![REQUEST]));
-        // A system that does not say who it is has no requests of its own.
+        // A system without an identity has no requests of its own.
         let nobody = OsRelease::default();
         let asked = Asked { request: Some(&request.replace("particle", "linux")), os: &nobody, ..asked };
         assert_eq!(asked.judge().0, Reset::No);

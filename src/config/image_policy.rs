@@ -90,7 +90,7 @@ impl PartitionPolicy {
     }
 }
 
-/// The policy for what an initramfs mounts.
+/// The policy for the partitions that an initramfs mounts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ImagePolicy {
     /// For the /usr partition.

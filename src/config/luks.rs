@@ -1,5 +1,5 @@
-//! `luks.uuid=`, `luks.name=`, `luks.key=` and `luks.options=`, with and without `rd.`: what somebody who knows
-//! systemd-cryptsetup says about the volume that holds the root.
+//! `luks.uuid=`, `luks.name=`, `luks.key=` and `luks.options=`, with and without `rd.`: systemd-cryptsetup's options of
+//! the volume that holds the root.
 //!
 //! References: systemd-cryptsetup-generator(8), crypttab(5).
 
@@ -42,9 +42,9 @@ pub struct VolumeOptions {
     pub no_write_workqueue: bool,
     /// `read-only`.
     pub read_only: bool,
-    /// `headless`: nobody is asked.
+    /// `headless`: no question is asked.
     pub headless: bool,
-    /// `tries=`: how often somebody is asked; None: until it opens.
+    /// `tries=`: the number of questions; None: until it opens.
     pub tries: Option<u32>,
     /// `timeout=`: how long an answer may take; None: for ever.
     pub timeout: Option<Duration>,
@@ -106,7 +106,7 @@ impl Luks {
                 return Err(ConfigError::unsupported(word, "name a file of the initramfs, without :KEYDEV"));
             }
             match path {
-                // As in systemd: nothing, `-` and `none` mean that there is no file.
+                // As in systemd: an empty text, `-` and `none` mean that there is no file.
                 "" | "-" | "none" => {}
                 _ if path.starts_with('/') && !path.ends_with('/') => luks.keys.push((uuid, path.into())),
                 _ => return Err(ConfigError::value(word, "is no absolute path of a file")),
@@ -138,7 +138,7 @@ impl Luks {
         latest(&self.keys, uuid).map(String::as_str)
     }
 
-    /// All key files that are named, for whatever volume.
+    /// All key files that are named, for any volume.
     pub fn key_files(&self) -> impl Iterator<Item = &str> {
         self.keys.iter().map(|(_, path)| path.as_str())
     }
@@ -183,10 +183,11 @@ impl VolumeOptions {
                 }
                 "keyfile-offset" => options.key_file_offset = number()?,
                 "keyfile-size" => options.key_file_size = Some(number()?).filter(|size| *size > 0),
-                // The kind of volume that we have, and what happens anyway: files of the initramfs are erased, nothing is shown.
+                // The kind of volume that is supported, and options that are in effect anyway: files of the initramfs
+                // are erased, and typed characters are not shown.
                 "luks" | "keyfile-erase" | "x-initrd.attach" | "password-echo" | "noauto" | "nofail"
                 | "_netdev" => {}
-                // A header's own tokens are asked whatever stands here, and say what they need.
+                // A header's own tokens are asked with any value here, and say what they need.
                 "tpm2-device" if matches!(value, Some("auto" | "/dev/tpmrm0")) => {}
                 "tpm2-device" => {
                     warnings.push(Warning::new(word, "tpm2-device is ignored: /dev/tpmrm0 is asked"));
@@ -223,7 +224,7 @@ fn latest<T>(list: &[(Option<Uuid>, T)], uuid: Uuid) -> Option<&T> {
     last(Some(uuid)).or_else(|| last(None))
 }
 
-/// `UUID=REST` or `REST`: a beginning that is no UUID is part of the rest (`tries=1`).
+/// `UUID=REST` or `REST`: a beginning that is not a UUID is part of the rest (`tries=1`).
 fn scoped(text: &str) -> (Option<Uuid>, &str) {
     match text.split_once('=').and_then(|(scope, rest)| Some((uuid(scope)?, rest))) {
         Some((uuid, rest)) => (Some(uuid), rest),
@@ -236,7 +237,7 @@ fn uuid(text: &str) -> Option<Uuid> {
     Uuid::try_parse(text).ok().filter(|_| text.len() == 36)
 }
 
-/// Names of device-mapper that need no escapes in /dev/mapper, and are no path.
+/// Names of device-mapper that need no escapes in /dev/mapper, and are not a path.
 fn is_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"#+-.:=@_".contains(&byte);
     (1..=64).contains(&name.len())

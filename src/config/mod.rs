@@ -33,7 +33,7 @@ pub use options::{FailureAction, Hermetic, Measure, NoTpm, Recovery, RootPolicy,
 
 use crate::{level::Level, verity::RootHash};
 
-/// Everything that the boot was told, checked.
+/// The configuration of the boot, checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
     /// The options of our own.
@@ -58,7 +58,7 @@ pub struct Config {
     pub machine_id: Option<MachineId>,
     /// `hermetic.init=`: the real init, chosen. An absolute path in the real root.
     pub init: Option<String>,
-    /// `init=`: an absolute path that may name ourselves; whoever executes it must look first.
+    /// `init=`: an absolute path that may name this program; check that before it is executed.
     pub kernel_init: Option<String>,
     /// Modules to load beside those of the builder, in this order, `-` folded to `_`.
     pub modules_load: Vec<String>,
@@ -77,7 +77,7 @@ pub struct Config {
 pub struct Usr {
     /// The way in which it is found.
     pub source: UsrSource,
-    /// `usrhash=` and what belongs to it; None: no root hash was asked for, or `systemd.verity=no`.
+    /// `usrhash=` and its options; None without a root hash, or with `systemd.verity=no`.
     pub verity: Option<Verity>,
     /// The file system and its options. Always read-only, unless `mount.usrflags=rw` is given without a root hash.
     pub mount: Mount,
@@ -143,7 +143,7 @@ pub enum Volatile {
     No,
     /// Nothing: root is a tmpfs, and one on the disk is left alone.
     Yes,
-    /// Nothing: what is written goes into a tmpfs above the root of the disk, which is mounted read-only.
+    /// Nothing: writes go into a tmpfs above the root of the disk, which is mounted read-only.
     Overlay,
     /// All but /var; the real system sees to that.
     State,
@@ -172,10 +172,10 @@ impl Config {
     ///
     /// `efi_options` is the decoded text of the variable `SystemdOptions-8cf2644b-4b0b-428f-9387-6d876050dc67`; its
     /// words come before those of the command line and lose against them. The running system can write that variable
-    /// and no PCR tells: pass None where only what is verified may decide.
+    /// without a trace in a PCR: pass None where only verified input may decide.
     ///
-    /// Fails on the first word of policy that cannot be understood or carried out; words that are merely left out of
-    /// account come back as warnings.
+    /// Fails on the first word of policy that cannot be understood or carried out; words that are merely ignored come
+    /// back as warnings.
     pub fn from_cmdline(text: &str, efi_options: Option<&str>) -> Result<(Self, Vec<Warning>), ConfigError> {
         let mut warnings = Vec::new();
         let raw = raw::Raw::read(&[efi_options.unwrap_or_default(), text], &mut warnings);

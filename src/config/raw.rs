@@ -64,7 +64,7 @@ impl Raw {
         raw
     }
 
-    /// Forgets what the kernel carried out itself when it mounted `root=`.
+    /// Drops the words that the kernel carried out itself when it mounted `root=`.
     pub fn without_root(self) -> Self {
         Self { root: None, rootfstype: None, rootflags: Vec::new(), rw: None, ..self }
     }
@@ -74,7 +74,7 @@ impl Raw {
         if key.starts_with("hermetic.") {
             return self.take_hermetic(word, &key);
         }
-        // Where `rd.` makes another word of it, that is said; everywhere else it is the same word.
+        // A word that becomes another one by `rd.` is listed so; everywhere else it is the same word.
         match (word.rd, key.as_str()) {
             (_, "root") => needs_value(&mut self.root, word, warnings),
             (_, "rootfstype") => needs_value(&mut self.rootfstype, word, warnings),
@@ -117,8 +117,8 @@ impl Raw {
             }
             (_, "quiet" | "debug") if word.value.is_none() => self.verbosity = Some(word),
             (_, "loglevel" | "systemd.log_level") => needs_value(&mut self.verbosity, word, warnings),
-            // Everything else is the kernel's, systemd's or nobody's. What looks like a parameter of a module is kept for
-            // the case that there is one of that name.
+            // Everything else belongs to the kernel, to systemd or to no program. A word in the form of a module's
+            // parameter is kept for the case that there is a module of that name.
             (false, _) => self.module_parameters.extend(parameter(&word)),
             (true, _) => {}
         }
@@ -138,8 +138,8 @@ impl Raw {
     }
 }
 
-/// `MODULE.PARAMETER[=VALUE]`: the module's name and the rest. The kernel gives these words to what is built in; to a module
-/// they come through whoever loads it (kernel-parameters.rst; modprobe does the same).
+/// `MODULE.PARAMETER[=VALUE]`: the module's name and the rest. The kernel gives these words to built-in code; a module
+/// gets them from the program that loads it (kernel-parameters.rst; modprobe does the same).
 fn parameter(word: &Word) -> Option<(String, String)> {
     let (module, name) = word.key.split_once('.')?;
     // systemd's own words look alike.

@@ -173,7 +173,7 @@ fn verity_devices_and_options_are_named() {
     assert_eq!(verity.hash, Some(DeviceSpec::PartLabel("h".into())));
     assert_eq!(verity.options, ["panic-on-corruption", "hash=sha256"]);
 
-    // The device of mount.usr= is the one that is verified, never one that is mounted around the verification.
+    // The device of mount.usr= is the one that is verified, never one that is mounted without the verification.
     let usr = config(&format!("usrhash={HASH} mount.usr=/dev/sda1")).usr;
     assert_eq!(usr.verity.unwrap().data, Some(DeviceSpec::Name("sda1".into())));
 }
