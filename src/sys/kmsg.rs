@@ -1,5 +1,5 @@
-//! The log: one line, one write to /dev/kmsg, with its priority. journald imports the ring buffer, so what is written
-//! here is read on the appliance with `journalctl -t hermetic-init`.
+//! The log: one line, one write to /dev/kmsg, with its priority. journald imports the ring buffer, so these lines are
+//! read on the appliance with `journalctl -t hermetic-init`.
 
 use std::{
     fmt,
@@ -38,7 +38,7 @@ pub fn log(level: Level, text: fmt::Arguments<'_>) {
         return;
     }
     let line = record(level, &text.to_string());
-    // There is nobody left to tell when the log itself fails.
+    // A failure of the log itself cannot be reported.
     match KMSG.get() {
         Some(mut file) => drop(file.write_all(line.as_bytes())),
         None => drop(std::io::stderr().write_all(line.as_bytes())),
@@ -65,10 +65,10 @@ macro_rules! info { ($($a:tt)*) => { $crate::sys::kmsg::log($crate::level::Level
 /// Logs how it was done.
 #[macro_export]
 macro_rules! debug { ($($a:tt)*) => { $crate::sys::kmsg::log($crate::level::Level::Debug, format_args!($($a)*)) } }
-/// Logs what somebody should know though the boot goes on.
+/// Logs a problem that does not stop the boot.
 #[macro_export]
 macro_rules! warning { ($($a:tt)*) => { $crate::sys::kmsg::log($crate::level::Level::Warning, format_args!($($a)*)) } }
-/// Logs what is worth a line on every boot.
+/// Logs a fact that is worth a line on every boot.
 #[macro_export]
 macro_rules! notice { ($($a:tt)*) => { $crate::sys::kmsg::log($crate::level::Level::Notice, format_args!($($a)*)) } }
 /// Logs why the boot cannot go on.

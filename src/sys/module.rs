@@ -23,7 +23,7 @@ use rustix::io::Errno;
 use super::attribute;
 use crate::glob::{self, Flags};
 
-/// Where the builder puts its tables.
+/// The directory in which the builder puts its tables.
 pub const TABLES: &str = "/hermetic";
 
 /// A module that would not load.
@@ -31,7 +31,7 @@ pub const TABLES: &str = "/hermetic";
 pub struct ModuleError {
     /// The file.
     pub path: String,
-    /// What the kernel said.
+    /// The error of the kernel.
     pub error: io::Error,
 }
 
@@ -50,11 +50,11 @@ pub struct Modules {
     blocked: Vec<String>,
     parameters: Vec<(String, String)>,
     loaded: HashSet<String>,
-    /// Drivers that would not load when their device announced itself: said once.
+    /// Drivers that could not be loaded when their device announced itself: logged once.
     failed: HashSet<String>,
 }
 
-/// A line of a table: what is asked for, and the files that answer, dependencies first.
+/// A line of a table: the name or pattern, and its files, dependencies first.
 #[derive(Debug)]
 struct Entry {
     key: String,
@@ -94,9 +94,9 @@ impl Modules {
         }
     }
 
-    /// What the command line says of modules by their names, `-` folded to `_`: those that no device may ask for, and
-    /// `NAME=VALUE` parameters. The kernel leaves both to whoever loads a module (modprobe.d(5), kernel-parameters.rst);
-    /// `module_blacklist=` it carries out itself besides.
+    /// Adds the words of the command line about modules by their names, `-` folded to `_`: those that no device may ask
+    /// for, and `NAME=VALUE` parameters. The kernel leaves both to the program that loads a module (modprobe.d(5),
+    /// kernel-parameters.rst); it also obeys `module_blacklist=` itself.
     #[must_use]
     pub fn with(mut self, blocked: &[String], parameters: &[(String, String)]) -> Self {
         self.blocked = blocked.to_vec();
@@ -113,8 +113,8 @@ impl Modules {
         self.load_all(&paths).map(drop)
     }
 
-    /// Loads what `name` needs (`dm-crypt`, `fs-erofs`, ...). True if the table knows it; a kernel that has it built in
-    /// has no line for it.
+    /// Loads the modules that `name` needs (`dm-crypt`, `fs-erofs`, ...). Returns true if the table has it; there is no
+    /// line for one that is built in.
     ///
     /// # Errors
     /// The first module that would not load.
@@ -128,7 +128,7 @@ impl Modules {
         Ok(true)
     }
 
-    /// Loads the module of that name (`-` folded to `_`) and what it needs. False if no table has it.
+    /// Loads the module of that name (`-` folded to `_`) and its dependencies. Returns false if no table has it.
     ///
     /// # Errors
     /// The first module that would not load.
@@ -148,10 +148,10 @@ impl Modules {
         self.demand.iter().find(|entry| entry.key == name).map(|entry| entry.paths.clone())
     }
 
-    /// Loads the drivers of a device by what it announced. True if there was one that had not been loaded before.
+    /// Loads the drivers of a device by its modalias. Returns true if one had not been loaded before.
     ///
-    /// A driver that will not load is no reason to stop: the device may not be needed. It is returned with the others'
-    /// outcome for the log.
+    /// A driver that cannot be loaded is not an error here: the device may not be needed. It is returned with the
+    /// others for the log.
     pub fn announce(&mut self, modalias: &str) -> (bool, Vec<ModuleError>) {
         let matching: Vec<Vec<String>> = self
             .alias
@@ -199,7 +199,7 @@ impl Modules {
                 continue;
             }
             let loaded = match self.load(path) {
-                // The kernel obeys module_blacklist= itself. Whoever gave it knows that the machine does without.
+                // The kernel obeys module_blacklist= itself. The machine is meant to do without the module.
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied && self.is_blocked(path) => {
                     Outcome::Unsupported
                 }
@@ -233,13 +233,13 @@ impl Modules {
         own.map(|(_, parameter)| parameter.as_str()).collect::<Vec<_>>().join(" ")
     }
 
-    /// How many modules have been loaded so far.
+    /// The number of modules that have been loaded so far.
     pub fn loaded(&self) -> usize {
         self.loaded.len()
     }
 }
 
-/// What came of loading modules.
+/// The result of loading modules.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Outcome {
     /// They are in.
@@ -254,7 +254,7 @@ fn module_name(path: &str) -> String {
     file.split_once(".ko").map_or(file, |(name, _)| name).replace('-', "_")
 }
 
-/// What the devices of every bus announce.
+/// The modaliases of the devices of every bus.
 fn modaliases() -> Vec<String> {
     let list = |path: PathBuf| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
     list("/sys/bus".into())
