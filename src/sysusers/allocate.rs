@@ -1,4 +1,4 @@
-//! Who gets which id, in systemd's order: first every group, then every user, both as they were defined; free ids come from
+//! Assigns ids in systemd's order: first every group, then every user, both as they were defined; free ids come from
 //! one pool, from the top down, and a cursor never goes back.
 
 use core::fmt;
@@ -25,7 +25,7 @@ pub struct Owner {
 /// A user that is to be added.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NewUser {
-    /// What was asked for.
+    /// The request.
     pub user: User,
     /// The id it got.
     pub uid: u32,
@@ -40,28 +40,29 @@ pub struct NewGroup {
     pub name: String,
     /// The id it got.
     pub gid: u32,
-    /// Whether a `g` or `m` line asked for it; otherwise it is a user's own.
+    /// True when a `g` or `m` line asked for it; otherwise it is a user's own.
     pub explicit: bool,
 }
 
-/// What is to be added, in the order of the new lines.
+/// The entries to be added, in the order of the new lines.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Allocation {
     /// Users.
     pub users: Vec<NewUser>,
     /// Groups.
     pub groups: Vec<NewGroup>,
-    /// What was done and why, in order.
+    /// The actions and their reasons, in order.
     pub messages: Vec<Message>,
 }
 
-/// What else knows users and groups on the machine whose own root is furnished: a directory service, systemd's own dynamic users.
+/// Another source of users and groups on the machine whose own root is changed: a directory service, systemd's own
+/// dynamic users.
 pub trait NameService {
     /// The id of this user.
     fn uid_of(&self, name: &str) -> Option<u32>;
     /// The id of this group.
     fn gid_of(&self, name: &str) -> Option<u32>;
-    /// Whether there is a user of this id.
+    /// Returns true when there is a user of this id.
     fn has_uid(&self, uid: u32) -> bool;
     /// The name of the group of this id.
     fn group_of(&self, gid: u32) -> Option<String>;
@@ -128,18 +129,18 @@ struct Allocator<'a> {
     new_uids: BTreeMap<u32, String>,
     new_gids: BTreeMap<u32, String>,
     result: Allocation,
-    /// What is done and why is not said.
+    /// True when actions and reasons are not logged.
     is_terse: bool,
 }
 
-/// What was to be made and is not; the reason has been said.
+/// An entry that could not be made; the reason has been logged.
 struct Failed;
 
-/// Gives ids to all that `definitions` ask for and neither the databases nor `service` has. `owners` holds the owners of the
-/// definitions' [`Definitions::owner_paths`] as far as these exist.
+/// Gives ids to all that `definitions` ask for and neither the databases nor `service` has. `owners` holds the owners
+/// of the definitions' [`Definitions::owner_paths`] as far as these exist.
 ///
 /// # Errors
-/// A database with a line that is no entry.
+/// A database with a line that is not an entry.
 pub fn allocate(
     definitions: &Definitions,
     databases: &Databases,
@@ -171,7 +172,7 @@ pub fn allocate(
             owner: owner(&group.owner_of),
             ..Item::default()
         };
-        // What could not be made is said, and the rest is done, as with systemd-sysusers.
+        // An entry that could not be made is logged, and the rest is done, as by systemd-sysusers.
         let _said = allocator.group(&mut item, true);
         group_items.insert(group.name.as_str(), item);
     }
@@ -231,7 +232,7 @@ impl Allocator<'_> {
         implicit
     }
 
-    /// The group of a user for whom no other line makes one.
+    /// The group of a user without another line that makes one.
     fn group_of(&mut self, item: &mut Item, user: &User) -> Result<(), Failed> {
         let Some(name) = &user.group else { return self.group(item, false) };
         let Some(gid) = self.existing_group(name) else {
@@ -346,7 +347,7 @@ impl Allocator<'_> {
         item.gid.filter(|gid| self.uid_is_free(*gid, &item.name, true))
     }
 
-    /// Whether a file's owner may become a system user's id: nobody gets root's.
+    /// Returns true when a file's owner may become a system user's id: root's may not.
     fn suits(&self, id: u32) -> bool {
         id > 0 && self.pool.contains(id)
     }
@@ -361,7 +362,7 @@ impl Allocator<'_> {
         }
     }
 
-    /// Whether no group has this id and, if `mind_users`, no user of another name.
+    /// Returns true when no group has this id and, if `mind_users`, no user of another name.
     fn gid_is_free(&self, gid: u32, name: &str, mind_users: bool) -> bool {
         let other = |user: &[u8]| mind_users && user != name.as_bytes();
         let taken = self.new_gids.contains_key(&gid)
@@ -373,7 +374,7 @@ impl Allocator<'_> {
         !taken
     }
 
-    /// Whether no user has this id and, if `mind_groups`, no group of another name.
+    /// Returns true when no user has this id and, if `mind_groups`, no group of another name.
     fn uid_is_free(&self, uid: u32, name: &str, mind_groups: bool) -> bool {
         let other = |group: &[u8]| mind_groups && group != name.as_bytes();
         let taken = self.new_uids.contains_key(&uid)

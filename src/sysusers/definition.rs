@@ -1,4 +1,4 @@
-//! What sysusers.d asks for: the items of all files together, found by name.
+//! The requests of sysusers.d: the items of all files together, found by name.
 
 use std::{collections::BTreeMap, prelude::v1::*};
 
@@ -13,7 +13,7 @@ use crate::{
     level::Level,
 };
 
-/// A group and who is to be its member; nobody is named twice.
+/// A group and its new members; no member is named twice.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Membership {
     /// The group.
@@ -52,7 +52,7 @@ impl<T> Named<T> {
     }
 }
 
-/// What all files together ask for, in the order in which it was asked.
+/// The requests of all files together, in the order of their lines.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Definitions {
     users: Named<User>,
@@ -67,7 +67,7 @@ pub struct Definitions {
     is_terse: bool,
 }
 
-/// Which shell a user gets.
+/// The shell of a user.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Shell {
     /// The one it asks for.
@@ -84,12 +84,12 @@ impl Definitions {
         Self::default()
     }
 
-    /// Nothing yet, for somebody who hears of warnings and errors alone: what is done, and why, need not be put into words.
+    /// No requests yet, for a caller that takes warnings and errors alone: actions and reasons need no words.
     pub fn terse() -> Self {
         Self { is_terse: true, ..Self::default() }
     }
 
-    /// Whether only warnings and errors are said.
+    /// Returns true when only warnings and errors are logged.
     pub fn is_terse(&self) -> bool {
         self.is_terse
     }
@@ -109,7 +109,7 @@ impl Definitions {
         &self.members
     }
 
-    /// Who is to be a member of this group.
+    /// The users that are to be members of this group.
     pub fn members_of(&self, group: &[u8]) -> Option<&[String]> {
         let (at, _) = self.member_of.get(core::str::from_utf8(group).ok()?)?;
         self.members.get(*at).map(|membership| membership.users.as_slice())
@@ -120,12 +120,12 @@ impl Definitions {
         &self.ranges
     }
 
-    /// Whether a `u` line asks for this user.
+    /// Returns true when a `u` line asks for this user.
     pub fn has_user(&self, name: &str) -> bool {
         self.users.by_name.contains_key(name)
     }
 
-    /// Whether a `g` line asks for this group.
+    /// Returns true when a `g` line asks for this group.
     pub fn has_group(&self, name: &str) -> bool {
         self.groups.by_name.contains_key(name)
     }
@@ -173,7 +173,8 @@ impl Definitions {
         users.chain(self.groups().iter().filter_map(|group| group.owner_of.as_deref()))
     }
 
-    /// Takes back what was said about two lines for one user whose shells are the same file after all. `resolve` follows links.
+    /// Removes the messages about two lines for one user whose shells are the same file after all. `resolve` follows
+    /// links.
     pub fn settle_shells(&mut self, resolve: impl Fn(&Shell) -> Option<String>) {
         let mut settled = Vec::new();
         for (message, [one, other]) in &self.doubts {
@@ -245,8 +246,8 @@ impl Definitions {
     }
 }
 
-/// Whether two lines for one user ask for the same, leaving the shells out of it. As systemd compares them: neither `!` nor the
-/// group's name counts.
+/// Returns true when two lines for one user ask for the same, leaving the shells out of it. As systemd compares them:
+/// neither `!` nor the group's name counts.
 fn same_but_shell(one: &User, other: &User) -> bool {
     (&one.owner_of, &one.description, one.uid, one.gid, &one.home)
         == (&other.owner_of, &other.description, other.uid, other.gid, &other.home)
@@ -261,7 +262,7 @@ pub(super) fn shell_of(user: &User) -> Shell {
     }
 }
 
-/// Whether two shells are the same without a look at the files: by name, or because neither lets anybody in.
+/// Returns true when two shells are the same without a look at the files: by name, or because neither permits a login.
 fn same_shell([one, other]: &[Shell; 2]) -> bool {
     let lets_nobody_in = |shell: &Shell| match shell {
         Shell::Nologin => true,

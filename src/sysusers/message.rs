@@ -1,4 +1,4 @@
-//! What is said on the way, in systemd-sysusers' own words, so that who knows them finds them.
+//! The messages on the way, in systemd-sysusers' own words, so that people find them.
 
 use std::prelude::v1::*;
 
@@ -13,7 +13,7 @@ pub struct Message {
     pub level: Level,
     /// The file and the line (from 1) that it is about, if it is about one.
     pub place: Option<(String, usize)>,
-    /// What there is to say.
+    /// The text.
     pub text: String,
 }
 
@@ -23,7 +23,7 @@ impl Message {
         Self { level, place: None, text: text.into() }
     }
 
-    /// Whether it is an error about a line.
+    /// Returns true when it is an error about a line.
     pub fn is_bad_line(&self) -> bool {
         self.level == Level::Error && self.place.is_some()
     }

@@ -1,4 +1,4 @@
-//! What the new lines take from the machine: owners of files, shells, credentials, the date.
+//! The machine's part in the new lines: owners of files, shells, credentials, the date.
 
 use std::{collections::BTreeMap, prelude::v1::*};
 
@@ -10,10 +10,10 @@ use super::{
 };
 use crate::{config::credentials, level::Level, secret::Secret};
 
-/// The shell of whoever is not to log in, where Debian, Fedora and systemd's default have it.
+/// The shell of a user who may not log in, at the path of Debian, Fedora and systemd's default.
 const NOLOGIN: &str = "/usr/sbin/nologin";
 
-/// Where passwords and shells may come from: the names and contents of system credentials (systemd.system-credentials(7)).
+/// A source of passwords and shells: the names and contents of system credentials (systemd.system-credentials(7)).
 pub trait Credentials {
     /// The credential of this name.
     fn get(&self, name: &str) -> Option<&[u8]>;
@@ -38,24 +38,24 @@ impl Credentials for () {
     }
 }
 
-/// What the new lines take from the machine.
+/// The machine's part in the new lines.
 pub struct Surroundings<'a> {
     /// Owners of the definitions' paths, as far as these exist.
     pub owners: BTreeMap<String, Owner>,
-    /// Whether the root has /bin/bash, which is then root's shell; /bin/sh otherwise.
+    /// True when the root has /bin/bash, which is then root's shell; /bin/sh otherwise.
     pub has_bash: bool,
     /// Days since 1970, for shadow's date of the last password change.
     pub today: u32,
     /// `passwd.hashed-password.NAME`, `passwd.plaintext-password.NAME`, `passwd.shell.NAME`.
     pub credentials: &'a dyn Credentials,
-    /// Random bytes for the hash of a password in clear; None when there are none.
+    /// Random bytes for the hash of a password in clear; None when the kernel has none.
     pub salt: &'a dyn Fn() -> Option<Salt>,
-    /// What else knows users and groups.
+    /// Another source of users and groups.
     pub service: &'a dyn NameService,
 }
 
 impl<'a> Surroundings<'a> {
-    /// The login shell that somebody who asks for this one gets.
+    /// The login shell for this choice.
     pub fn shell<'s>(&self, shell: &'s Shell) -> &'s str {
         match (shell, self.has_bash) {
             (Shell::Path(path), _) => path,
