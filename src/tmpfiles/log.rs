@@ -1,4 +1,4 @@
-//! What is said while lines are read and carried out: systemd's words, with its levels.
+//! The messages while lines are read and carried out: systemd's words, with its levels.
 
 use std::prelude::v1::*;
 
@@ -15,7 +15,7 @@ pub trait Log {
 pub struct Kept {
     /// The least important level that is kept.
     pub level: Level,
-    /// What was said.
+    /// The messages.
     pub messages: Vec<(Level, String)>,
 }
 

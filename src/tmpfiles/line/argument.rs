@@ -1,4 +1,4 @@
-//! The argument of a line: what it must be, escapes and specifiers, where it comes from.
+//! The argument of a line: its form, escapes and specifiers, its source.
 
 use std::prelude::v1::*;
 
@@ -92,7 +92,8 @@ pub(super) fn special_argument(
     Ok(())
 }
 
-/// Extended attributes: words `NAME=VALUE`. What is none is said and passed over; nothing is read behind a broken quote.
+/// Extended attributes: words `NAME=VALUE`. An invalid word is logged and passed over; nothing is read behind a broken
+/// quote.
 pub(super) fn xattrs(argument: &[u8], say: Say<'_>) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut attributes = Vec::new();
     let mut rest = argument;
@@ -147,8 +148,8 @@ pub(super) fn expand_argument(
     Ok(None)
 }
 
-/// Links and copies without an argument take the factory's file of the same path. Whether the line counts: a copy of what is not
-/// there does not.
+/// Links and copies without an argument take the factory's file of the same path. Returns true when the line counts: a
+/// copy of a missing source does not.
 pub(super) fn default_argument(
     item: &mut Item,
     context: &Context<'_>,
@@ -173,8 +174,8 @@ pub(super) fn default_argument(
     Ok(exists)
 }
 
-/// Takes the content of the credential that the argument names, and decodes base64, if asked. Whether the line counts: without
-/// the credential it does not.
+/// Takes the content of the credential that the argument names, and decodes base64, if asked. Returns true when the
+/// line counts: without the credential it does not.
 pub(super) fn replace_argument(
     item: &mut Item,
     from_credential: bool,
@@ -182,7 +183,7 @@ pub(super) fn replace_argument(
     context: &Context<'_>,
     say: Say<'_>,
 ) -> Result<bool, Refusal> {
-    // Messages name the credential, never what is in it.
+    // Messages name the credential, never its content.
     let name = item.argument.as_deref().map(show);
     if from_credential {
         let Some(name) = &name else {
@@ -209,7 +210,8 @@ pub(super) fn replace_argument(
     Ok(true)
 }
 
-/// Decodes base64 of either alphabet (RFC 4648 sections 4 and 5), with white space in it. What is wrong is said as systemd says it.
+/// Decodes base64 of either alphabet (RFC 4648 sections 4 and 5), with white space in it. The error is worded as by
+/// systemd.
 fn decode(argument: &[u8]) -> Result<Vec<u8>, &'static str> {
     let plain = argument.iter().filter(|byte| !byte.is_ascii_whitespace());
     let text: String = plain

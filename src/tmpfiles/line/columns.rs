@@ -95,8 +95,8 @@ pub(super) fn device_number(text: &[u8]) -> Option<(u32, u32)> {
     (major < 1 << 12 && minor < 1 << 20).then_some((major, minor))
 }
 
-/// Whether a credential can have this name: that of a file, and that of a descriptor that is passed on (systemd's
-/// `credential_name_valid`).
+/// Returns true when a credential can have this name: that of a file, and that of a descriptor that is passed on
+/// (systemd's `credential_name_valid`).
 pub(super) fn is_credential_name(name: &str) -> bool {
     let plain = name.bytes().all(|byte| (0x20..0x7f).contains(&byte) && byte != b'/' && byte != b':');
     plain && !name.is_empty() && name != "." && name != ".." && name.len() <= 255

@@ -27,24 +27,25 @@ use crate::{
 
 pub use selection::{Context, Selection, Surroundings};
 
-/// Who hears what is worth saying about a line that counts all the same.
+/// The receiver of messages about a line that counts all the same.
 type Say<'a> = &'a mut dyn FnMut(Level, String);
 
-/// What became of a line.
+/// The result of a line.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Line {
     /// It counts.
     Item(Box<Item>),
-    /// It does not, and that is no mistake.
+    /// It does not, which is not a mistake.
     Skipped,
 }
 
-/// Why a line is passed over that should have counted.
+/// The reason why a line is passed over that should have counted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refusal {
-    /// What is wrong with it.
+    /// The fault.
     pub message: String,
-    /// Whether the line itself is wrong, as exit status 65 says; else something else failed while it was read.
+    /// True when the line itself is wrong, which gives exit status 65; false when something else failed while it was
+    /// read.
     pub is_invalid: bool,
 }
 
@@ -100,11 +101,11 @@ impl Modifiers {
     }
 }
 
-/// Reads one line that is neither empty nor a comment, without white space around it. `say` gets what is worth saying about a line
+/// Reads one line that is neither empty nor a comment, without white space around it. `say` gets messages about a line
 /// that counts all the same.
 ///
 /// # Errors
-/// Why the line is passed over.
+/// The reason why the line is passed over.
 pub fn parse(line: &[u8], context: &Context<'_>, say: Say<'_>) -> Result<Line, Refusal> {
     let Ok((words, rest)) = split_bytes(line, 6, Backslash::Escapes) else {
         return invalid("Failed to parse line: Invalid argument".to_owned());
@@ -213,7 +214,7 @@ pub fn parse(line: &[u8], context: &Context<'_>, say: Say<'_>) -> Result<Line, R
     Ok(Line::Item(Box::new(item)))
 }
 
-/// A specifier that has no value yet is no mistake: the line is for later.
+/// A specifier without a value at present is not a mistake: the line is for later.
 fn unresolvable(letter: char, say: Say<'_>) -> Result<Line, Refusal> {
     say(
         Level::Debug,
