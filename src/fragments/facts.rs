@@ -5,7 +5,7 @@ use std::prelude::v1::*;
 
 use crate::os_release::OsRelease;
 
-/// What specifiers expand to. What is None is not known, and a line that asks for it is an error.
+/// The values that specifiers expand to. A value of None is not known, and a line that asks for it is an error.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Facts {
     /// `%m`: 32 hexadecimal digits. Of the root that is furnished, so None before it has an id.
@@ -14,7 +14,7 @@ pub struct Facts {
     pub boot_id: Option<String>,
     /// `%v`: as `uname -r` says it.
     pub kernel_release: Option<String>,
-    /// `%H`; `%l` is what stands before its first dot.
+    /// `%H`; `%l` is the part before its first dot.
     pub hostname: Option<String>,
     /// `%q`; when it is None, `%l` is taken.
     pub pretty_hostname: Option<String>,
@@ -27,7 +27,7 @@ pub struct Facts {
 /// The longest expansion that is accepted, in bytes; names and paths have tighter limits of their own.
 const MAX_LENGTH: usize = 1 << 20;
 
-/// Why a text could not be expanded.
+/// The reason why a text could not be expanded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ExpandError {
     /// There is no such specifier.
@@ -48,10 +48,11 @@ impl fmt::Display for ExpandError {
     }
 }
 
-/// Replaces the specifiers in `text` by what `value` says. `%` before anything but a letter or a digit stays as it is.
+/// Replaces the specifiers in `text` by the results of `value`. `%` before anything but a letter or a digit stays as it
+/// is.
 ///
 /// # Errors
-/// What `value` says, a result of more than `limit` bytes.
+/// The error of `value`, a result of more than `limit` bytes.
 pub fn expand<'a>(
     text: &[u8],
     limit: usize,

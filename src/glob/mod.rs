@@ -105,7 +105,7 @@ pub fn matches(pattern: &[u8], text: &[u8], flags: Flags) -> bool {
     }
 }
 
-/// Matches one byte against the head of a pattern that is no star, and returns the rest of the pattern.
+/// Matches one byte against the head of a pattern that is not a star, and returns the rest of the pattern.
 fn one(pattern: &[u8], byte: u8, flags: Flags) -> Option<&[u8]> {
     let is_wild = !(flags.pathname && byte == b'/');
     match pattern {
