@@ -1,4 +1,4 @@
-//! What this machine says: specifiers' values, credentials of this process.
+//! Facts of this machine: the values of specifiers, the credentials of this process.
 
 use std::{collections::BTreeMap, env, fs, io::Read as _};
 
@@ -12,7 +12,7 @@ use super::root::Root;
 /// The largest file of the root that is read for it, in bytes.
 const LARGEST: u64 = 1 << 20;
 
-/// The values of specifiers. As the originals: the root says who it is and what runs in it, the machine the rest.
+/// The values of specifiers. As in the originals: identity and system come from the root, the rest from the machine.
 pub fn facts(root: &Root) -> Facts {
     let here = |path: &str| Some(fs::read_to_string(path).ok()?.trim().to_owned());
     let os_release = text(root, "/etc/os-release").or_else(|| text(root, "/usr/lib/os-release"));
@@ -39,7 +39,7 @@ pub fn text(root: &Root, path: &str) -> Option<String> {
     Some(text)
 }
 
-/// The credentials that `$CREDENTIALS_DIRECTORY` holds. What cannot be read is none, as for the originals.
+/// The credentials that `$CREDENTIALS_DIRECTORY` holds. One that cannot be read is left out, as by the originals.
 pub fn credentials() -> BTreeMap<String, Vec<u8>> {
     let directory = env::var_os("CREDENTIALS_DIRECTORY").and_then(|place| fs::read_dir(place).ok());
     let entries = directory.into_iter().flatten().flatten();
@@ -48,7 +48,7 @@ pub fn credentials() -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// How messages call a credential.
+/// The name of a credential in messages.
 pub fn label(credential: &str) -> String {
     format!("{}/{credential}", env::var("CREDENTIALS_DIRECTORY").unwrap_or_default().trim_end_matches('/'))
 }

@@ -1,4 +1,4 @@
-//! Who the root directory is: the machine id that UUIDs follow from, and what specifiers stand for.
+//! The identity of the root directory: the machine id that UUIDs follow from, and the values of specifiers.
 
 use std::{fs, path::Path};
 
@@ -30,7 +30,7 @@ fn machine_id(root: &Path) -> Option<Uuid> {
     Uuid::try_parse(id).ok().filter(|uuid| id.len() == 32 && !uuid.is_nil())
 }
 
-/// What UUIDs follow from.
+/// The seed that UUIDs follow from.
 pub fn seed(choices: &Choices, log: Log) -> Result<Uuid, Failure> {
     let root = choices.root.as_deref().unwrap_or(Path::new("/"));
     match choices.seed {
@@ -51,7 +51,7 @@ pub fn seed(choices: &Choices, log: Log) -> Result<Uuid, Failure> {
     Ok(Builder::from_random_bytes(random()?).into_uuid())
 }
 
-/// What specifiers in definitions stand for. The machine that works on an image is not the one that it will be: of an image
+/// The values of specifiers in definitions. The machine that builds an image is not the one that boots it: of an image
 /// the architecture alone is known.
 pub fn known(choices: &Choices) -> Facts {
     let architecture = Some(facts::architecture(std::env::consts::ARCH).into());

@@ -58,7 +58,7 @@ pub fn credentials(data: &[u8]) {
     let firmware: Vec<(String, Vec<u8>)> = content(&all);
     all.add_command_line(&line);
     let now = content(&all);
-    // The first of a name counts, whatever comes later.
+    // The first of a name counts, before any later one.
     assert!(firmware.iter().all(|credential| now.contains(credential)));
     assert!(now.iter().all(|(name, _)| is_name(name)));
     assert!(now.iter().map(|(_, value)| value.len()).sum::<usize>() <= LARGEST);

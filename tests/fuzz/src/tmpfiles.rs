@@ -72,7 +72,7 @@ pub fn tmpfiles(data: &[u8]) {
     lists(name, list, &machine);
 }
 
-/// Every item is carried out once, and what lies above another comes before it or after it.
+/// Every item is carried out once, and an item above another comes before it or after it.
 fn ordered(order: &[&Item], items: &[&Item], operation: Operation) {
     assert_eq!(order.len(), items.len());
     let place =
