@@ -92,7 +92,7 @@ pub fn act(failure: &Failure) -> ! {
     };
     console::print(&format!(
         "\r\nhermetic-init {} {}\r\n  stage   {stage}\r\n  reason  {}\r\n{next}\r\n",
-        super::VERSION,
+        story::VERSION,
         failure.headline,
         failure.reason,
     ));

@@ -3,25 +3,19 @@
 
 use std::{fmt, sync::Mutex, time::Duration};
 
-use super::failure::Failure;
 use crate::sys::clock;
+
+/// Our version and commit.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("HERMETIC_COMMIT"), ")");
 
 /// The stages that have begun, each with the time at which it did.
 static BEGUN: Mutex<Vec<(&'static str, Duration)>> = Mutex::new(Vec::new());
 
-/// The story of one boot.
-pub struct Story;
-
-impl Story {
-    /// Does the work of the stage `name`. Until the next stage begins, whatever stops the boot is a failure of this one: also
-    /// in what stages share, and also a panic.
-    ///
-    /// # Errors
-    /// The work's.
-    pub fn stage<T>(name: &'static str, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-        begin(name);
-        work()
-    }
+/// Does the work of the stage `name`. Until the next stage begins, whatever stops the boot is a failure of this one: also in
+/// what stages share, and also a panic.
+pub fn stage<T>(name: &'static str, work: impl FnOnce() -> T) -> T {
+    begin(name);
+    work()
 }
 
 fn begin(name: &'static str) {
@@ -75,12 +69,10 @@ mod tests {
     #[test]
     fn a_stage_has_the_clock_and_the_blame_until_the_next_begins() {
         assert_eq!(running(), None);
-        assert!(Story::stage("devices", || Ok(running())).is_ok_and(|name| name == Some("devices")));
+        assert_eq!(stage("devices", running), Some("devices"));
         // What fails, or panics, after its end and before the next stage is still its own.
         assert_eq!(running(), Some("devices"));
-        let failed = Story::stage("usr", || Err::<(), _>(Failure::new(running().unwrap_or_default())));
-        assert_eq!(failed.map_err(|failure| failure.reason), Err("usr".to_owned()));
-        assert_eq!(running(), Some("usr"));
+        assert_eq!(stage("usr", running), Some("usr"));
         let names: Vec<_> = Timeline::now().stages.into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["devices", "usr"]);
     }

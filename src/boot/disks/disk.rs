@@ -1,0 +1,129 @@
+//! Disks with their partition tables, and the way from an entry of a table to the kernel's node for it.
+
+use crate::{
+    boot::failure::{Failure, OrFail as _},
+    debug,
+    disk::{
+        gpt::{Geometry, Gpt, GptError},
+        partition::Partition,
+    },
+    sys::block::{BlockDevice, Kind, Node},
+    units::{Bytes, PartitionNumber},
+    warning,
+};
+
+/// A whole disk and the table on it.
+pub struct Disk {
+    /// The disk.
+    pub device: BlockDevice,
+    /// Its node, open for reading: for tables alone. Partitions are read through their own nodes; the two page caches do
+    /// not see each other.
+    pub node: Node,
+    /// The table, read once.
+    pub gpt: Gpt,
+}
+
+impl Disk {
+    /// Reads the table of a disk. None where there is none.
+    ///
+    /// # Errors
+    /// The disk cannot be read, or both copies of its table are damaged: an error as text, since it matters only if this
+    /// turns out to be the disk.
+    pub fn read(device: &BlockDevice) -> Result<Option<Self>, String> {
+        let name = device.node();
+        let fail = |what: &str, error: &dyn std::fmt::Display| format!("{}: {what}: {error}", name.display());
+        let node = Node::open(&name).map_err(|error| fail("open", &error))?;
+        let block_size = node.block_size().map_err(|error| fail("block size", &error))?;
+        let size = node.size().map_err(|error| fail("size", &error))?;
+        let blocks = size.0.checked_div(u64::from(block_size)).unwrap_or(0);
+        match Gpt::read(node.file(), Geometry { block_size, blocks }) {
+            Ok(gpt) => Ok(Some(Self { device: device.clone(), node, gpt })),
+            Err(GptError::None | GptError::Geometry { .. } | GptError::Mbr) => Ok(None),
+            Err(error) => Err(fail("partition table", &error)),
+        }
+    }
+
+    /// All disks among `devices` that have a table. What cannot be read is said once and passed over.
+    pub fn all(devices: &[BlockDevice]) -> Vec<Self> {
+        let disks = devices.iter().filter(|device| device.kind == Kind::Disk);
+        disks
+            .filter_map(|device| {
+                Self::read(device).unwrap_or_else(|error| {
+                    warning!("{error}; this disk is left out");
+                    None
+                })
+            })
+            .collect()
+    }
+
+    /// Bytes of a logical block.
+    pub fn block_size(&self) -> u32 {
+        self.gpt.geometry().block_size
+    }
+
+    /// The kernel's device for an entry of the table. Where the kernel has none (it does not read the backup table), it
+    /// is told; where it has another range under that number, somebody changed the table behind its back.
+    ///
+    /// # Errors
+    /// The kernel's idea of the partition is another one, or it refuses the partition.
+    pub fn partition(&self, partition: &Partition) -> Result<BlockDevice, Failure> {
+        let (offset, length) = (partition.offset(self.block_size()), partition.length(self.block_size()));
+        let known = self.known(partition.number)?;
+        let device = match known {
+            Some(device) => device,
+            None => self.add(partition.number, offset, length)?,
+        };
+        match device.kind {
+            Kind::Partition { start, length: known, .. }
+                if start.bytes() == Some(offset) && known.bytes() == Some(length) =>
+            {
+                Ok(device)
+            }
+            _ => Err(Failure::new(format!(
+                "{}: the kernel has another range for it than the partition table; reboot, and check the table",
+                device.name
+            ))),
+        }
+    }
+
+    /// Tells the kernel of a partition and returns its device.
+    ///
+    /// # Errors
+    /// The range or the number is taken, or the node does not appear.
+    pub fn add(&self, number: PartitionNumber, offset: Bytes, length: Bytes) -> Result<BlockDevice, Failure> {
+        let name = &self.device.name;
+        debug!("{name}: telling the kernel of partition {number}, {}", range(offset, length));
+        self.node
+            .add_partition(number, offset, length)
+            .or_fail(|| format!("{name}: the kernel refuses partition {number}"))?;
+        self.known(number)?.ok_or_else(|| Failure::new(format!("{name}: partition {number} did not appear")))
+    }
+
+    /// The kernel's device for partition `number` of this disk.
+    fn known(&self, number: PartitionNumber) -> Result<Option<BlockDevice>, Failure> {
+        let devices = BlockDevice::all().or_fail(|| "cannot list /sys/class/block".into())?;
+        Ok(devices.into_iter().find(|device| {
+            matches!(&device.kind, Kind::Partition { disk, number: n, .. } if *disk == self.device.name && *n == number)
+        }))
+    }
+}
+
+/// The name of the disk that a device is, or is a part of.
+pub fn disk_of(device: &BlockDevice) -> &str {
+    match &device.kind {
+        Kind::Disk => &device.name,
+        Kind::Partition { disk, .. } => disk,
+    }
+}
+
+/// The table's entry for a partition; None when its disk has no GPT.
+pub fn entry(device: &BlockDevice, devices: &[BlockDevice]) -> Option<Partition> {
+    let Kind::Partition { disk, number, .. } = &device.kind else { return None };
+    let disk = devices.iter().find(|candidate| candidate.name == *disk)?;
+    Disk::read(disk).ok()??.gpt.partition(*number).cloned()
+}
+
+/// The range of a partition of `length` bytes at `offset` on the disk, for messages.
+pub fn range(offset: Bytes, length: Bytes) -> String {
+    format!("{length} at {offset}")
+}

@@ -1,0 +1,11 @@
+//! The disks: tables, names, and what is on a partition.
+
+mod apply;
+mod content;
+mod disk;
+mod named;
+
+pub use apply::apply;
+pub use content::{file_system, superblock};
+pub use disk::{Disk, disk_of, entry, range};
+pub use named::resolve;

@@ -1,0 +1,215 @@
+//! Credentials of this boot: where they come from, and how the real systemd gets those that only an initramfs sees
+//! (systemd.system-credentials(7), systemd-stub(7)). Nothing is taken away; it imports all others again.
+
+use std::{
+    cell::LazyCell,
+    fs::{self, DirBuilder, File},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
+    path::Path,
+};
+
+use crate::arrange::Arrange as _;
+use crate::{
+    config::credentials::{Credentials, LARGEST, are_wanted},
+    info, notice,
+    secret::Secret,
+    sys::attribute,
+    warning,
+};
+
+/// The firmware's structures, which need no module.
+const SMBIOS: &str = "/sys/firmware/dmi/tables/DMI";
+/// The directory of what QEMU passes with `-fw_cfg`; needs the module qemu_fw_cfg.
+const FW_CFG: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/io.systemd.credentials";
+/// The directories in which sd-stub unpacks the credentials that lie beside the UKI, and those of the whole ESP. They are encrypted, and the ESP is
+/// anybody's: only who can decrypt and authenticate them may use them.
+const SEALED: [&str; 2] = ["/.extra/credentials", "/.extra/global_credentials"];
+/// The largest table that is read: SMBIOS 2.1 counts it with 16 bits, SMBIOS 3 has no limit that matters.
+const LARGEST_TABLE: usize = 4 * LARGEST;
+/// Flags of a processor that encrypts a guest's memory (/proc/cpuinfo). In such a guest the host's word counts for nothing. AMD shows its
+/// flag also to the guests of a host that could, which are distrusted without need.
+const CONFIDENTIAL: [&str; 2] = ["sev", "tdx_guest"];
+
+/// The credentials of this boot, read once: when somebody first asks for one.
+pub struct Imported {
+    /// The word `systemd.import_credentials=no` is not there.
+    are_wanted: bool,
+    all: LazyCell<Credentials, Box<dyn FnOnce() -> Credentials>>,
+}
+
+impl Imported {
+    /// The credentials of the machine that was started with this command line.
+    pub fn of(command_line: &str) -> Self {
+        let words = command_line.to_owned();
+        Self::by(are_wanted(command_line), Box::new(move || import(&words)))
+    }
+
+    /// Those that `import` finds, if they are wanted.
+    pub fn by(are_wanted: bool, import: Box<dyn FnOnce() -> Credentials>) -> Self {
+        let refuse = || {
+            notice!("systemd.import_credentials=no: no credentials are imported");
+            Credentials::new()
+        };
+        Self { are_wanted, all: LazyCell::new(if are_wanted { import } else { Box::new(refuse) }) }
+    }
+
+    /// All of them; none where the command line does not want any.
+    pub fn all(&self) -> &Credentials {
+        &self.all
+    }
+}
+
+/// Imports all that this machine was given, in systemd's order: fw_cfg, SMBIOS, command line. Of several with one name the
+/// first counts.
+fn import(command_line: &str) -> Credentials {
+    let mut credentials = Credentials::new();
+    if !is_confidential() {
+        if let Err(error) = add_fw_cfg(&mut credentials) {
+            warning!("cannot read credentials from {FW_CFG}: {error}");
+        }
+        match read(Path::new(SMBIOS), LARGEST_TABLE) {
+            Ok(table) => credentials.add_smbios(table.expose()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => warning!("cannot read credentials from {SMBIOS}: {error}"),
+        }
+    }
+    credentials.add_command_line(command_line);
+    for problem in credentials.problems() {
+        warning!("{problem}");
+    }
+    let names: Vec<&str> = credentials.names().collect();
+    if !names.is_empty() {
+        info!("credentials: {}", names.join(", "));
+    }
+    credentials
+}
+
+fn add_fw_cfg(credentials: &mut Credentials) -> io::Result<()> {
+    let mut entries = match fs::read_dir(FW_CFG) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?.collect::<io::Result<Vec<_>>>()?,
+    };
+    entries.arrange_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        match (entry.file_name().to_str(), read(&entry.path().join("raw"), LARGEST)) {
+            (Some(name), Ok(value)) => credentials.add(name, value),
+            (name, Err(error)) => warning!("cannot read the credential {}: {error}", name.unwrap_or("?")),
+            (None, Ok(_)) => warning!("a credential of {FW_CFG} has no valid name"),
+        }
+    }
+    Ok(())
+}
+
+/// Reads a file of sysfs, whose size says nothing. The buffer has its whole size before it is filled, so that no copies stay behind.
+fn read(path: &Path, limit: usize) -> io::Result<Secret> {
+    let file = File::open(path)?;
+    let mut buffer = Secret::zeroed(64 << 10);
+    loop {
+        let mut length = 0;
+        while let Some(rest) = buffer.expose_mut().get_mut(length..).filter(|rest| !rest.is_empty()) {
+            match file.read_at(rest, length as u64)? {
+                0 => return Ok(Secret::new(buffer.expose().get(..length).unwrap_or_default().to_vec())),
+                read => length += read,
+            }
+        }
+        if length >= limit {
+            return Err(io::Error::other(format!("it has more than {limit} bytes")));
+        }
+        buffer = Secret::zeroed(length * 4);
+    }
+}
+
+/// The encrypted ones, those of the UKI first. Of several with one name the first counts.
+fn sealed() -> Credentials {
+    let mut credentials = Credentials::new();
+    for place in SEALED {
+        let Ok(entries) = fs::read_dir(place) else { continue };
+        let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+        paths.arrange();
+        for path in paths {
+            let name = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".cred"));
+            match (name, read(&path, LARGEST)) {
+                (None, _) => {}
+                (Some(name), Ok(value)) => credentials.add(name, value),
+                (Some(_), Err(error)) => warning!("cannot read the credential {}: {error}", path.display()),
+            }
+        }
+    }
+    for problem in credentials.problems() {
+        warning!("{problem}");
+    }
+    credentials
+}
+
+impl Imported {
+    /// Leaves the encrypted credentials where the services of the real system take them from. Returns what the environment of its
+    /// systemd must say: nothing when there are none. Whoever says where encrypted ones are says also where the others are, because
+    /// systemd imports nothing by itself then (systemd: src/core/import-creds.c).
+    ///
+    /// # Errors
+    /// /run cannot be written.
+    pub fn hand_over(&self) -> io::Result<Vec<(&'static str, &'static str)>> {
+        if !self.are_wanted {
+            return Ok(Vec::new());
+        }
+        let sealed = sealed();
+        if sealed.names().next().is_none() {
+            return Ok(Vec::new());
+        }
+        let (encrypted, system) = ("/run/credentials/@encrypted", "/run/credentials/@system");
+        leave(Path::new(encrypted), &sealed)?;
+        leave(Path::new(system), self.all())?;
+        info!("encrypted credentials: {}", sealed.names().collect::<Vec<_>>().join(", "));
+        Ok(vec![("ENCRYPTED_CREDENTIALS_DIRECTORY", encrypted), ("CREDENTIALS_DIRECTORY", system)])
+    }
+}
+
+/// Writes each as a file that nobody but root reads.
+fn leave(place: &Path, credentials: &Credentials) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o755).create(place.parent().unwrap_or(place))?;
+    DirBuilder::new().mode(0o700).create(place)?;
+    for name in credentials.names() {
+        let Some(value) = credentials.get(name) else { continue };
+        let mut file = File::options().write(true).create_new(true).mode(0o400).open(place.join(name))?;
+        file.write_all(value.expose())?;
+    }
+    Ok(())
+}
+
+fn is_confidential() -> bool {
+    let text = attribute("/proc/cpuinfo").unwrap_or_default();
+    let flags = text.lines().find_map(|line| line.strip_prefix("flags")).unwrap_or_default();
+    let has = |wanted: &str| flags.split_ascii_whitespace().any(|flag| flag == wanted);
+    has("hypervisor") && CONFIDENTIAL.into_iter().any(has)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_wanted_is_not_read() {
+        let read = || -> Credentials { panic!("read") };
+        assert_eq!(Imported::by(false, Box::new(read)).all().names().next(), None);
+    }
+
+    #[test]
+    fn what_is_left_is_roots_alone() {
+        let above = std::env::temp_dir().join(format!("hermetic-credentials-{}", std::process::id()));
+        let place = above.join("@system");
+        let mut credentials = Credentials::new();
+        credentials.add("a", Secret::new(b"1\0".to_vec()));
+        credentials.add("b.c", Secret::new(Vec::new()));
+        leave(&place, &credentials).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&above), mode(&place), mode(&place.join("a"))), (0o755, 0o700, 0o400));
+        assert_eq!(
+            (fs::read(place.join("a")).unwrap(), fs::read(place.join("b.c")).unwrap()),
+            (b"1\0".to_vec(), vec![])
+        );
+        fs::remove_dir_all(above).unwrap();
+    }
+}

@@ -1,0 +1,212 @@
+//! Drivers for the hardware that is there, and the wait for the disks behind them.
+
+use std::{
+    fs, io,
+    os::fd::{AsFd as _, BorrowedFd},
+    path::Path,
+    time::Duration,
+};
+
+use crate::{
+    boot::failure::{Failure, OrFail as _},
+    config::Config,
+    debug,
+    sys::{
+        block::BlockDevice,
+        clock::Deadline,
+        efi,
+        module::{ModuleError, Modules, TABLES},
+        mount,
+        uevent::{Uevent, Uevents},
+    },
+    warning,
+};
+
+/// The result of a look at the block devices.
+pub enum Look<T> {
+    /// This.
+    Found(T),
+    /// Nothing so far, and why.
+    NotYet(String),
+}
+
+/// The drivers, and the kernel's announcements of what they find.
+pub struct Devices {
+    modules: Modules,
+    uevents: Uevents,
+    patience: Duration,
+}
+
+impl Devices {
+    /// Subscribes to the kernel's announcements, then loads the fixed modules and the drivers of what is there.
+    ///
+    /// # Errors
+    /// No netlink, an unreadable module table, a fixed module that does not load.
+    pub fn start(config: &Config) -> Result<Self, Failure> {
+        let uevents = Uevents::subscribe().or_fail(|| "cannot listen to the kernel's uevents".into())?;
+        let mut modules = Modules::read(TABLES)
+            .or_fail(|| format!("cannot read the tables in {TABLES}"))?
+            .with(&config.modules_blocked, &config.module_parameters);
+        modules.load_fixed().or_fail(|| "cannot load what every boot needs".into())?;
+        for name in &config.modules_load {
+            match modules.load_named(name) {
+                Ok(true) => {}
+                Ok(false) if Path::new("/sys/module").join(name).exists() => {}
+                Ok(false) => warning!("modules_load={name}: the initramfs has no such module"),
+                Err(error) => warning!("modules_load={name}: {error}"),
+            }
+        }
+        complain(&modules.coldplug());
+        debug!("{} modules loaded", modules.loaded());
+        efi_variables(&mut modules);
+        Ok(Self { modules, uevents, patience: config.hermetic.device_timeout })
+    }
+
+    /// Loads what `name` (`dm-verity`, `fs-erofs`, ...) needs, if it is not built in.
+    ///
+    /// # Errors
+    /// A module that does not load.
+    pub fn demand(&mut self, name: &str) -> Result<(), Failure> {
+        let known = self.modules.demand(name).or_fail(|| format!("cannot load what {name} needs"))?;
+        if !known {
+            debug!("{name}: no module in the initramfs, taken to be built in");
+        }
+        Ok(())
+    }
+
+    /// True when the kernel mounts this file system, once what the initramfs has for it is loaded.
+    ///
+    /// # Errors
+    /// As [`Devices::demand`].
+    pub fn can_mount(&mut self, file_system: &str) -> Result<bool, Failure> {
+        self.demand(&format!("fs-{file_system}"))?;
+        let known =
+            fs::read_to_string("/proc/filesystems").or_fail(|| "cannot read /proc/filesystems".into())?;
+        Ok(known.lines().any(|line| line.split_ascii_whitespace().last() == Some(file_system)))
+    }
+
+    /// Waits until `look` finds `subject` among the block devices. It is asked once for what is there, then again
+    /// after every change; nothing polls. While it finds nothing, drivers are loaded for what appears. Drivers probe side
+    /// by side: what was announced during a look that finds something may be a second device that qualifies, and then it
+    /// looks again. Every subject has the whole time that the command line gives a device: one that came late takes
+    /// nothing from the next.
+    ///
+    /// # Errors
+    /// `look` refuses at once; the deadline passed.
+    pub fn wait<T>(
+        &mut self,
+        subject: &str,
+        mut look: impl FnMut(&[BlockDevice]) -> Result<Look<T>, Failure>,
+    ) -> Result<T, Failure> {
+        let deadline = Deadline::after(self.patience);
+        loop {
+            let devices = BlockDevice::all().or_fail(|| "cannot list /sys/class/block".into())?;
+            let why_not = match look(&devices)? {
+                Look::Found(found) => {
+                    let news = self.attend().or_fail(|| "cannot read the kernel's uevents".into())?;
+                    if news && deadline.left().is_some() {
+                        continue;
+                    }
+                    return Ok(found);
+                }
+                Look::NotYet(why_not) => why_not,
+            };
+            if self.until_block_event(&deadline)? {
+                continue;
+            }
+            let there = match devices.iter().map(|device| device.name.as_str()).collect::<Vec<_>>().join(" ")
+            {
+                none if none.is_empty() => {
+                    "there is no disk at all; is its driver in the initramfs?".to_owned()
+                }
+                names => format!("there are: {names}"),
+            };
+            let seconds = self.patience.as_secs();
+            return Err(Failure::new(format!("no {subject} within {seconds} s: {why_not}; {there}")));
+        }
+    }
+
+    /// Waits for a node that is no block device, as long as a disk may take. True when it is there.
+    ///
+    /// # Errors
+    /// The announcements cannot be read.
+    pub fn wait_for_node(&mut self, node: &Path) -> Result<bool, Failure> {
+        let deadline = Deadline::after(self.patience);
+        loop {
+            if node.exists() {
+                return Ok(true);
+            }
+            let Some(left) = deadline.left() else { return Ok(false) };
+            let event = self.uevents.next(left);
+            match event.or_fail(|| "cannot read the kernel's uevents".into())? {
+                Some(event) => drop(self.handle(&event)),
+                None => return Ok(false),
+            }
+        }
+    }
+
+    /// The descriptor that becomes readable when the kernel announces something.
+    pub fn announcements(&self) -> BorrowedFd<'_> {
+        self.uevents.as_fd()
+    }
+
+    /// Loads drivers for what was announced, without waiting for more. True if the block devices may be others now.
+    ///
+    /// # Errors
+    /// The announcements cannot be read.
+    pub fn attend(&mut self) -> io::Result<bool> {
+        let mut news = false;
+        while let Some(event) = self.uevents.next(Duration::ZERO)? {
+            news |= self.handle(&event);
+        }
+        Ok(news)
+    }
+
+    /// Handles announcements until one may have changed the block devices. False when the deadline passed.
+    fn until_block_event(&mut self, deadline: &Deadline) -> Result<bool, Failure> {
+        loop {
+            let Some(left) = deadline.left() else { return Ok(false) };
+            let event = self.uevents.next(left).or_fail(|| "cannot read the kernel's uevents".into())?;
+            let Some(event) = event else { return Ok(false) };
+            if self.handle(&event) {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// True if the block devices should be looked at again. An event without subsystem is a lost one.
+    fn handle(&mut self, event: &Uevent) -> bool {
+        if let (Some(modalias), "add") = (&event.modalias, event.action.as_str()) {
+            complain(&self.modules.announce(modalias).1);
+        }
+        if event.subsystem.is_empty() {
+            complain(&self.modules.coldplug());
+        }
+        event.subsystem.is_empty() || event.subsystem == "block"
+    }
+}
+
+/// Mounts efivarfs where there is EFI firmware: its variables say which disk we came from. Without them the search goes
+/// over all disks, which is a warning's worth.
+fn efi_variables(modules: &mut Modules) {
+    if !Path::new(efi::FIRMWARE).exists() {
+        return;
+    }
+    let mounted = modules.demand("efivarfs").map_err(|error| error.to_string()).and_then(|_| {
+        if mount::is_mount_point(efi::MOUNT) {
+            Ok(())
+        } else {
+            mount::api(&mount::EFIVARFS).map_err(|error| error.to_string())
+        }
+    });
+    if let Err(error) = mounted {
+        warning!("no EFI variables: {error}");
+    }
+}
+
+/// A driver that fails is no reason to stop before it is known whether its device matters.
+fn complain(errors: &[ModuleError]) {
+    for error in errors {
+        warning!("{error}");
+    }
+}

@@ -1,0 +1,50 @@
+//! The machine's TPM: found, and asked with randomness of the kernel's.
+
+use std::path::Path;
+
+use super::devices::Devices;
+use crate::{
+    boot::{
+        failure::{Failure, OrFail as _},
+        random::Random,
+    },
+    sys::tpm::{DEVICE, Device},
+    tpm::{Tpm, TpmError},
+};
+
+/// The table by which firmware announces a TPM 2.0 (TCG ACPI Specification).
+const ANNOUNCED: &str = "/sys/firmware/acpi/tables/TPM2";
+
+/// The machine's TPM 2.0; None without one. One that the firmware announces is waited for: its driver may still be at it.
+///
+/// # Errors
+/// It cannot be opened, or waiting fails.
+pub fn open(devices: &mut Devices) -> Result<Option<Device>, Failure> {
+    if Path::new(ANNOUNCED).exists() {
+        devices.wait_for_node(Path::new(DEVICE))?;
+    }
+    Device::open().or_fail(|| format!("cannot open the TPM {DEVICE}"))
+}
+
+/// The reason why there is none, in words.
+pub fn missing() -> &'static str {
+    if Path::new(ANNOUNCED).exists() {
+        "the firmware announces a TPM 2.0, but no driver makes /dev/tpmrm0 of it; is it in the initramfs?"
+    } else {
+        "there is no TPM 2.0 (/dev/tpmrm0)"
+    }
+}
+
+/// Has `work` done by the TPM.
+///
+/// # Errors
+/// The kernel gives no random bytes: what was done without them counts for nothing. The inner result is the TPM's.
+pub fn ask<T>(
+    device: &mut Device,
+    work: impl FnOnce(&mut Tpm<'_>) -> Result<T, TpmError>,
+) -> Result<Result<T, TpmError>, Failure> {
+    let mut random = Random::default();
+    let done = work(&mut Tpm::new(device, &mut |bytes| random.fill(bytes)));
+    random.check()?;
+    Ok(done)
+}

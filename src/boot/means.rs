@@ -1,0 +1,39 @@
+//! The means that every stage goes by.
+
+use super::{
+    machine::{
+        credentials::Imported, devices::Devices, measure::Measurements, next_init::NextInit, sysctl::Borrowed,
+    },
+    volume::key_file::KeyFile,
+};
+use crate::config::Config;
+
+/// The means that there are before the first driver is loaded.
+pub struct Early {
+    /// The command line.
+    pub config: Config,
+    /// The wishes for the program that comes next.
+    pub next: NextInit,
+    /// The credentials of this boot.
+    pub credentials: Imported,
+    /// Settings of the kernel, to be given back.
+    pub borrowed: Borrowed,
+}
+
+/// The means of all stages from "usr" on.
+pub struct Means {
+    /// The command line.
+    pub config: Config,
+    /// The wishes for the program that comes next.
+    pub next: NextInit,
+    /// The credentials of this boot, read when somebody first asks.
+    pub credentials: Imported,
+    /// The key file.
+    pub key: KeyFile,
+    /// The drivers, and the kernel's announcements.
+    pub devices: Devices,
+    /// The TPM, when this boot is measured.
+    pub measurements: Measurements,
+    /// Settings of the kernel, to be given back.
+    pub borrowed: Borrowed,
+}

@@ -1,0 +1,21 @@
+//! Stage "devices": drivers for the hardware that is there; the TPM learns that the initrd begins.
+
+use crate::boot::{
+    failure::Failure,
+    machine::{devices::Devices, measure::Measurements},
+    means::{Early, Means},
+    volume::key_file::KeyFile,
+};
+
+/// Loads the drivers, and measures the phase `enter-initrd` when this boot is measured.
+///
+/// # Errors
+/// No netlink, a module that every boot needs and that does not load; a boot that is to be measured and cannot be.
+pub fn start(early: Early) -> Result<Means, Failure> {
+    let Early { config, next, credentials, borrowed } = early;
+    let mut devices = Devices::start(&config)?;
+    let mut measurements = Measurements::begin(&config, &mut devices)?;
+    measurements.phase("enter-initrd")?;
+    let key = KeyFile::new(&config);
+    Ok(Means { config, next, credentials, key, devices, measurements, borrowed })
+}

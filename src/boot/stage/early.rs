@@ -1,0 +1,90 @@
+//! Stage "early": the API file systems, the log, the console, the command line.
+
+use std::fs;
+
+use crate::{
+    boot::{
+        failure::{self, Action, Failure, OrFail as _, Policy},
+        machine::{
+            credentials::Imported,
+            next_init::NextInit,
+            run::{OURS, is_second_start},
+            stub,
+            sysctl::Borrowed,
+        },
+        means::Early,
+        story::VERSION,
+    },
+    config::{self, Config, FailureAction},
+    info,
+    sys::{console, kmsg, mount, power::End, rootfs::OldRoot},
+    warning,
+};
+
+/// Prepares what every boot needs. When this boot was handed over before, nothing is left to do: then the next init is
+/// executed at once.
+///
+/// # Errors
+/// An API file system that will not mount; a word of the command line that we do not understand; the next init of a second
+/// start cannot be executed.
+pub fn prepare() -> Result<Early, Failure> {
+    mount_all()?;
+    kmsg::open();
+    if let Err(error) = console::open() {
+        warning!("no console: {error}");
+    }
+    let borrowed = Borrowed::take();
+    fs::create_dir_all(OURS).or_fail(|| format!("cannot create {OURS}"))?;
+    // A word that is no text is none of those that we know; it must not take the others' effect away.
+    let words = fs::read("/proc/cmdline").or_fail(|| "cannot read /proc/cmdline".into())?;
+    let words = String::from_utf8_lossy(&words);
+    let config = read(&words)?;
+    let next = NextInit { ours: config.init.clone(), kernel: config.kernel_init.clone() };
+    if is_second_start() {
+        borrowed.give_back();
+        return Err(next.pass_through());
+    }
+    info!("{VERSION} starts");
+    stub::hand_over();
+    Ok(Early { config, next, credentials: Imported::of(&words), borrowed })
+}
+
+/// Mounts the API file systems that are not mounted.
+fn mount_all() -> Result<(), Failure> {
+    for fs in &mount::API {
+        if !mount::is_mount_point(fs.target) {
+            mount::api(fs).or_fail(|| format!("cannot mount {} on {}", fs.fstype, fs.target))?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads the command line, and sets the level of the log and the failure policy by it.
+fn read(words: &str) -> Result<Config, Failure> {
+    let in_initramfs = OldRoot::is_temporary().or_fail(|| "cannot look at /".into())?;
+    let read =
+        if in_initramfs { Config::from_cmdline(words, None) } else { Config::from_cmdline_below_root(words) };
+    let (config, warnings) = read.map_err(|error| {
+        follow(config::Failure::from_refused_cmdline(words));
+        Failure::new(error.to_string())
+    })?;
+    kmsg::set_level(config.log);
+    for warning in warnings {
+        warning!("{warning}");
+    }
+    follow(config.failure);
+    Ok(config)
+}
+
+/// Sets the failure policy that the command line wishes for.
+fn follow(wish: config::Failure) {
+    failure::set_policy(Policy {
+        action: match wish.action {
+            FailureAction::Reboot => Action::End(End::Reboot),
+            FailureAction::Poweroff => Action::End(End::PowerOff),
+            FailureAction::Halt => Action::End(End::Halt),
+            FailureAction::Panic => Action::Panic,
+        },
+        delay: wish.delay,
+    });
+}

@@ -1,0 +1,71 @@
+//! Stage "handover": what the real systemd finds (<https://systemd.io/INITRD_INTERFACE>), and the step into it.
+
+use std::{
+    convert::Infallible,
+    fs::{self, File},
+    os::fd::AsFd as _,
+    path::PathBuf,
+};
+
+use crate::{
+    boot::{
+        failure::{Failure, OrFail as _},
+        machine::{
+            next_init,
+            run::{OURS, set_guard},
+            udev,
+        },
+        means::Means,
+        stage::{root::Root, usr::Usr},
+        story::Timeline,
+    },
+    info,
+    sys::{mount, rootfs},
+};
+
+/// The mounts that move along, and stay what they are.
+const API: [&str; 4] = ["/dev", "/proc", "/sys", "/run"];
+
+/// Hands the machine over. Everything that was known of keys is wiped before the next init is executed.
+///
+/// # Errors
+/// Anything that could not be handed over, an init that is not executed.
+pub fn hand_over(means: Means, usr: Usr, root: Root) -> Result<Infallible, Failure> {
+    let (init, environment) = prepare(means, &usr, &root)?;
+    Err(next_init::execute(&init, &environment))
+}
+
+/// The program that comes next, and what it is told besides what the kernel said.
+type Next = (PathBuf, Vec<(&'static str, &'static str)>);
+
+fn prepare(means: Means, usr: &Usr, root: &Root) -> Result<Next, Failure> {
+    let Means { next, credentials, key, mut measurements, borrowed, .. } = means;
+    // Whatever is sealed to the phase before cannot be had from here on.
+    measurements.phase("leave-initrd")?;
+    key.shred().or_fail(|| format!("cannot erase the key file {}", key.path().display()))?;
+    for mapping in [usr.mapping(), root.mapping()].into_iter().flatten() {
+        udev::record(mapping).or_fail(|| format!("cannot record {} for udev", mapping.name))?;
+    }
+    let below = root.path().join("usr");
+    mount::move_to(usr.path(), &below).or_fail(|| format!("cannot move /usr to {}", below.display()))?;
+    let tree = File::open(root.path()).or_fail(|| format!("cannot open {}", root.path().display()))?;
+    let init = next.find(tree.as_fd()).map_err(Failure::new)?;
+    drop(tree);
+    let environment =
+        credentials.hand_over().or_fail(|| "cannot leave credentials in /run/credentials".into())?;
+    let timeline = Timeline::now();
+    info!("{}, {}; {timeline}; starting {}", usr.summary(), root.summary(), init.display());
+    fs::write(format!("{OURS}/timeline"), format!("{timeline}\n"))
+        .or_fail(|| format!("cannot write {OURS}"))?;
+    set_guard().or_fail(|| format!("cannot write {OURS}"))?;
+    borrowed.give_back();
+    for api in API {
+        let target = root.path().join(api.trim_start_matches('/'));
+        mount::move_to(api, &target).or_fail(|| format!("cannot move {api} to {}", target.display()))?;
+    }
+    rootfs::switch(root.path()).or_fail(|| "cannot switch the root".into())?;
+    for staging in [&usr.path(), usr.tree()] {
+        fs::remove_dir(staging).or_fail(|| format!("cannot remove {}", staging.display()))?;
+    }
+    Ok((init, environment))
+}

@@ -1,0 +1,205 @@
+//! Locks of the new encrypted partitions, by what opens them: the key file, the TPM2, a recovery key. All of it is made, and the TPM's
+//! part tried, before the first write: what could not be opened again is not made.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::{
+    boot::{
+        failure::{Failure, OrFail as _},
+        machine::{stub, tpm},
+        means::Means,
+        random::Random,
+    },
+    config::{Config, NoTpm, Recovery},
+    info,
+    luks::{NewKdf, RecoveryKey},
+    notice,
+    repart::{Encrypt, NewPartition},
+    secret::Secret,
+    sys::{clock::Deadline, tpm::Device, tty::Tty},
+    tpm::{Bank, Pin, Policy, SignedPcrs, TpmError, signature},
+    units::PartitionNumber,
+};
+
+/// The order in which banks of PCRs are chosen; SHA-1 when there is no other.
+const BANKS: [Bank; 4] = [Bank::Sha256, Bank::Sha384, Bank::Sha512, Bank::Sha1];
+
+/// The time that a console may take to print a recovery key: at 9600 baud, twice.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A passphrase of one keyslot.
+pub struct Lock<'a> {
+    /// Its passphrase.
+    pub secret: &'a Secret,
+    /// The function that derives its key from that.
+    pub kdf: NewKdf,
+    /// The token that says who has the passphrase.
+    pub token: Option<Value>,
+}
+
+/// The locks of all new partitions.
+#[derive(Default)]
+pub struct Locks {
+    key_file: Option<Secret>,
+    sealed: Vec<Sealed>,
+    recovery: Option<RecoveryKey>,
+    /// The partitions, each with what opens it.
+    opened_by: Vec<(PartitionNumber, OpenedBy)>,
+}
+
+/// The secret that the TPM keeps for one partition.
+struct Sealed {
+    number: PartitionNumber,
+    token: Value,
+    passphrase: Secret,
+}
+
+/// The keys that a partition is opened by.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+struct OpenedBy {
+    key_file: bool,
+    tpm: bool,
+    recovery: bool,
+}
+
+impl OpenedBy {
+    /// The keys that its definition asks for.
+    fn of(encrypt: Encrypt) -> Self {
+        let (key_file, tpm) = match encrypt {
+            Encrypt::Off => (false, false),
+            Encrypt::KeyFile => (true, false),
+            Encrypt::Tpm2 => (false, true),
+            Encrypt::KeyFileTpm2 => (true, true),
+        };
+        Self { key_file, tpm, recovery: false }
+    }
+}
+
+impl Locks {
+    /// Makes the locks of these partitions.
+    ///
+    /// # Errors
+    /// No key file, no TPM and no other policy for that, a TPM that refuses or that would not open what it sealed, no console
+    /// to show a recovery key on.
+    pub fn make(means: &mut Means, new: &[NewPartition]) -> Result<Self, Failure> {
+        let Means { config, key, devices, .. } = means;
+        let opened_by = new.iter().map(|new| (new.number, OpenedBy::of(new.definition.encrypt))).collect();
+        let mut locks = Self { opened_by, ..Self::default() };
+        let first = new.iter().find(|new| OpenedBy::of(new.definition.encrypt).tpm);
+        if let Some(first) = first {
+            let tpm = tpm::open(devices)?;
+            if tpm.is_none() && config.hermetic.no_tpm == NoTpm::Fail {
+                let (file, encrypt) = (&first.definition.file, first.definition.encrypt.word());
+                let why = tpm::missing();
+                let advice = "hermetic.no-tpm=recovery or key-file makes it all the same";
+                return Err(Failure::new(format!("{file}: Encrypt={encrypt}, but {why}; {advice}")));
+            }
+            for (_, by) in locks.opened_by.iter_mut().filter(|(_, by)| by.tpm) {
+                by.tpm = tpm.is_some();
+                by.recovery = config.hermetic.recovery_key == Recovery::Show
+                    || (tpm.is_none() && config.hermetic.no_tpm == NoTpm::Recovery);
+                by.key_file |= tpm.is_none() && config.hermetic.no_tpm == NoTpm::KeyFile;
+            }
+            match tpm {
+                Some(mut device) => locks.seal(config, new, &mut device)?,
+                None => notice!("{}: nothing is sealed (hermetic.no-tpm=)", tpm::missing()),
+            }
+        }
+        if locks.opened_by.iter().any(|(_, by)| by.key_file) {
+            locks.key_file = Some(key.read()?);
+        }
+        if locks.opened_by.iter().any(|(_, by)| by.recovery) {
+            if Tty::consoles().is_empty() {
+                return Err(Failure::new("there is no console to show a recovery key on; add console="));
+            }
+            let mut random = Random::default();
+            locks.recovery = Some(RecoveryKey::random(&mut |bytes| random.fill(bytes)));
+            random.check()?;
+        }
+        Ok(locks)
+    }
+
+    /// Seals a secret for each partition that opened_by for it.
+    fn seal(&mut self, config: &Config, new: &[NewPartition], device: &mut Device) -> Result<(), Failure> {
+        let banks = tpm::ask(device, |tpm| tpm.banks())?
+            .or_fail(|| "cannot ask the TPM for its banks of PCRs".into())?;
+        let bank = BANKS.into_iter().find(|bank| banks.contains(bank)).ok_or_else(|| {
+            Failure::new("the TPM has no active bank of PCRs; activate sha256 in the firmware")
+        })?;
+        let policy = Policy { bank, pcrs: config.hermetic.tpm2_pcrs, signed: signed_pcrs()?, pin: false };
+        let signatures = stub::find(stub::PCR_SIGNATURES).map_err(Failure::new)?;
+        let signatures = signatures
+            .map(|(content, path)| signature::Signatures::parse(&content).or_fail(|| path))
+            .transpose()?;
+        for new in new {
+            if !self.opened_by(new.number).tpm {
+                continue;
+            }
+            let sealed = tpm::ask(device, |tpm| {
+                let (token, passphrase) = tpm.enrol(&policy, None, None)?;
+                let opened = tpm.open(&token, &Pin::none(), signatures.as_ref())?;
+                if opened.expose() != passphrase.expose() {
+                    return Err(TpmError::Invalid("the TPM gives another secret than it sealed".into()));
+                }
+                Ok((token, passphrase))
+            })?;
+            let what = || format!("{}: cannot be sealed to {}", new.label, policy.looked_at());
+            let (token, passphrase) = sealed.or_fail(what)?;
+            info!("{}: sealed to {}", new.label, policy.looked_at());
+            self.sealed.push(Sealed { number: new.number, token: token.to_json(0), passphrase });
+        }
+        Ok(())
+    }
+
+    fn opened_by(&self, number: PartitionNumber) -> OpenedBy {
+        let found = self.opened_by.iter().find(|(asked, _)| *asked == number);
+        found.map_or_else(OpenedBy::default, |(_, by)| *by)
+    }
+
+    /// The locks of a partition, in the order of its keyslots; none for one that is not encrypted.
+    pub fn of(&self, number: PartitionNumber) -> Vec<Lock<'_>> {
+        let by = self.opened_by(number);
+        let key_file = self.key_file.as_ref().filter(|_| by.key_file).map(|secret| Lock {
+            secret,
+            kdf: NewKdf::for_key_file(secret.expose().len()),
+            token: None,
+        });
+        let sealed = self.sealed.iter().find(|sealed| sealed.number == number).map(|sealed| Lock {
+            secret: &sealed.passphrase,
+            kdf: NewKdf::MACHINE,
+            token: Some(sealed.token.clone()),
+        });
+        let recovery = self.recovery.as_ref().filter(|_| by.recovery).map(|key| Lock {
+            secret: key.passphrase(),
+            kdf: NewKdf::MACHINE,
+            token: Some(RecoveryKey::token()),
+        });
+        [key_file, sealed, recovery].into_iter().flatten().collect()
+    }
+
+    /// Shows the recovery key, if there is one, on the consoles and nowhere else. To be done before the table is written: a key
+    /// that was shown and opens nothing does less harm than a volume whose key nobody has seen.
+    pub fn show_recovery_key(&self) {
+        let Some(key) = &self.recovery else { return };
+        // Letters and dashes.
+        let Ok(text) = core::str::from_utf8(key.passphrase().expose()) else { return };
+        for console in Tty::consoles() {
+            console.print("\r\n  recovery key  ");
+            console.print(text);
+            console.print("\r\n  It opens this system when the TPM does not, and is shown only now: write it down.\r\n\r\n");
+            // The next line of the log would tear it.
+            console.drain(Deadline::after(PATIENCE));
+        }
+    }
+}
+
+/// The PCRs that a key vouches for, when the image brings one: those of the boot's phases, as systemd has it.
+fn signed_pcrs() -> Result<Option<SignedPcrs>, Failure> {
+    let found = stub::find(stub::PCR_PUBLIC_KEY).map_err(Failure::new)?;
+    let Some((pem, path)) = found else { return Ok(None) };
+    let key = signature::PublicKey::parse(&pem).or_fail(|| path)?;
+    let pcrs = crate::tpm::PcrMask::of([crate::tpm::measure::PHASE_PCR]).unwrap_or_default();
+    Ok(Some(SignedPcrs { pcrs, key }))
+}

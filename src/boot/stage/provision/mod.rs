@@ -1,0 +1,137 @@
+//! Stage "provision": what /usr's repart.d asks for and the disk lacks. Nothing, on most boots.
+//!
+//! The first boot is a transaction: the kernel is told of partitions that no table names yet; they are
+//! formatted and filled through their own nodes, unmounted, unmapped and flushed; only then is the table written, once for
+//! all of them. Cut the power anywhere: the next boot starts over, or finds everything.
+
+mod content;
+mod copies;
+mod decision;
+mod locks;
+mod reset;
+mod steps;
+mod volume;
+
+use std::{fs::File, os::fd::AsFd as _};
+
+use crate::{
+    boot::{
+        disks::range,
+        failure::{Failure, OrFail as _},
+        machine::id,
+        means::Means,
+        policy::Expectation,
+        stage::{etc, usr::Usr},
+    },
+    info, notice,
+    populate::mount_points,
+    repart::{self, Definition, Definitions, Maker, Reading, Search},
+    warning,
+};
+use content::Image;
+use copies::Copies;
+use decision::Decision;
+
+/// Carries out a factory reset when one is asked for, makes the partitions that are missing, and returns what is to be
+/// expected of the root.
+///
+/// # Errors
+/// A definition that we do not understand, too little space for a first root, a missing key file, any write that fails. The disk's table
+/// is then as it was.
+pub fn provision(means: &mut Means, usr: &mut Usr) -> Result<Expectation, Failure> {
+    let above = File::open(usr.tree()).or_fail(|| format!("cannot open {}", usr.tree().display()))?;
+    let tree = usr.open()?;
+    let facts = etc::facts_of(tree.as_fd(), None);
+    let definitions = Definitions::read(above.as_fd(), &Search::standard(), Reading::new(&facts))
+        .or_fail(|| "/usr's repart.d is refused".into())?;
+    for warning in &definitions.warnings {
+        warning!("repart.d: {warning}");
+    }
+    let mut definitions = definitions.list;
+    let expectation = Expectation::of(&definitions);
+    if !means.config.repart {
+        notice!("systemd-repart.service is masked: the partition table stays as it is");
+        return Ok(expectation);
+    }
+    reset::reset(means, &definitions, above.as_fd(), tree.as_fd(), usr)?;
+    if means.config.root_is_new() {
+        info!("root is a tmpfs: no partition is made");
+        return Ok(Expectation::default());
+    }
+    let copies = match usr.disk() {
+        Some(disk) => Copies::open(&mut definitions, &disk.gpt.layout(), usr, above.as_fd())?,
+        None => Copies::default(),
+    };
+    let Some(disk) = usr.disk_mut() else {
+        if !definitions.is_empty() {
+            notice!("/usr is on no disk with a GPT: repart.d is not applied");
+        }
+        return Ok(expectation);
+    };
+    let name = disk.device.name.clone();
+    let known = repart::plan(&definitions, &disk.gpt.layout(), uuid::Uuid::nil());
+    if let Ok(plan) = &known {
+        for adopted in &plan.adopted {
+            info!("{name}: {adopted}");
+        }
+        for dropped in &plan.dropped {
+            notice!("{name}: {dropped}");
+        }
+        if !plan.changes() {
+            return Ok(expectation);
+        }
+    }
+    let id = id::choose(means.config.machine_id.as_ref(), &means.credentials)?;
+    let seed = uuid::Uuid::from_bytes(id.bytes());
+    // Before anything changes on a disk whose root is an attack.
+    expectation.admit_existing(&means.config, disk)?;
+    let plan = match repart::plan_for(Maker::Boot, &definitions, &disk.gpt.layout(), seed) {
+        Ok(plan) => plan,
+        // What booted yesterday boots today: like systemd's initrd, which goes on when systemd-repart fails.
+        Err(error) if error.is_lack() && repart::has_roots(&definitions, disk.gpt.partitions()) => {
+            warning!("{name}: repart.d is not applied, the disk stays as it is: {error}");
+            return Ok(expectation);
+        }
+        Err(error) => return Err(Failure::new(format!("{name}: {error}"))),
+    };
+    let Decision { plan, locks, transaction } = Decision::make(means, &name, &disk.gpt, plan)?;
+    let identity = etc::Identity::new(&means.config, tree.as_fd(), id);
+    let Means { credentials, devices, .. } = means;
+    let image = Image {
+        above: above.as_fd(),
+        usr: tree.as_fd(),
+        copies: &copies,
+        mounts: &mounts(&definitions),
+        identity: &identity,
+        credentials,
+    };
+    let mut unfilled = plan.new.len();
+    steps::carry_out(disk, transaction, &mut |device, number| {
+        let Some(new) = plan.new.iter().find(|new| new.number == number) else { return Ok(()) };
+        info!("{name}: making partition {number} ({}), {}", new.label, range(new.offset, new.length));
+        content::fill(device, new, &locks.of(number), &image, devices)?;
+        unfilled = unfilled.saturating_sub(1);
+        if unfilled == 0 {
+            locks.show_recovery_key();
+        }
+        Ok(())
+    })?;
+    for new in &plan.new {
+        notice!("{name}: partition {} ({}) is complete", new.number, new.label);
+    }
+    for old in plan.grown() {
+        notice!(
+            "{name}: partition {} ({}) has grown from {} to {}",
+            old.number,
+            old.label,
+            old.length,
+            old.new_length
+        );
+    }
+    Ok(expectation)
+}
+
+/// The places where all defined partitions are mounted, as paths from the root: a root leaves these places empty.
+fn mounts(definitions: &[Definition]) -> Vec<&'static str> {
+    definitions.iter().flat_map(|definition| mount_points(definition.type_guid)).copied().collect()
+}

@@ -1,0 +1,81 @@
+//! The root's encrypted volume: unlocked, measured, mapped.
+
+use std::path::PathBuf;
+
+use crate::{
+    boot::{
+        failure::{Failure, OrFail as _},
+        machine::udev,
+        means::Means,
+        random::Random,
+        volume::{self, Crypt, Volume},
+    },
+    config::VolumeOptions,
+    luks::{Flags, Header},
+    notice,
+    sys::{
+        block::{BlockDevice, Node},
+        dm::Mapping,
+    },
+    warning,
+};
+
+/// The name of the mapping, unless the command line gives it another.
+const NAME: &str = "root";
+
+/// Opens the LUKS2 volume on `device` and maps it. A damaged copy of the header is mended once the volume has opened: before,
+/// nothing says that it is ours. Returns the mapping, and true when it refuses writes.
+///
+/// # Errors
+/// No key that opens it, a header that may not be opened, a measurement that fails, a kernel without dm-crypt.
+pub fn unlock(means: &mut Means, device: &BlockDevice) -> Result<(Mapping, bool), Failure> {
+    let Means { config, credentials, key, devices, measurements, .. } = means;
+    let node = Node::open(device.node()).or_fail(|| format!("cannot open {}", device.name))?;
+    let header = Header::read(node.file()).or_fail(|| device.name.clone())?;
+    let uuid = header.uuid();
+    let name = config.luks.name(uuid).unwrap_or_else(|| NAME.into());
+    let options = config.luks.options(uuid);
+    let key_file = config.luks.key_file(uuid).map_or_else(|| key.path().to_owned(), PathBuf::from);
+    let volume = Volume { device, node: &node, header: &header, name: &name, options: &options, key_file };
+    let key = volume::unlock(&volume, credentials, devices)?;
+    // Before anything on it is looked at: whoever exchanged the volume cannot have its key measured as ours.
+    measurements.volume_key(&name, uuid, &key.key)?;
+    if let Some(complaint) = header.complaint() {
+        warning!("{}: {complaint}", device.name);
+        if !options.read_only {
+            repair(&header, device)?;
+        }
+    }
+    let flags = with_options(header.flags(), &options);
+    let read_only = options.read_only;
+    let crypt = Crypt { header: &header, key: &key, device, node: &node, flags, read_only };
+    let mapping = crypt.map(&name, devices)?;
+    udev::link(&mapping).or_fail(|| format!("cannot link {}", mapping.link().display()))?;
+    Ok((mapping, read_only))
+}
+
+/// Writes the damaged copy again. That it cannot be written is no reason not to boot from the good one.
+fn repair(header: &Header, device: &BlockDevice) -> Result<(), Failure> {
+    let mut random = Random::default();
+    let plan = header.repair(&mut |bytes| random.fill(bytes));
+    random.check()?;
+    let Some(plan) = plan.or_fail(|| device.name.clone())? else { return Ok(()) };
+    let written = Node::open_exclusive(device.node()).and_then(|node| plan.apply(node.file()));
+    match written {
+        Ok(()) => notice!("{}: the LUKS2 header was repaired from its other copy", device.name),
+        Err(error) => warning!("{}: the LUKS2 header cannot be repaired: {error}", device.name),
+    }
+    Ok(())
+}
+
+/// The flags that the header asks for, and those that the command line adds.
+fn with_options(flags: Flags, options: &VolumeOptions) -> Flags {
+    Flags {
+        allow_discards: flags.allow_discards || options.discard,
+        same_cpu_crypt: flags.same_cpu_crypt || options.same_cpu_crypt,
+        submit_from_crypt_cpus: flags.submit_from_crypt_cpus || options.submit_from_crypt_cpus,
+        no_read_workqueue: flags.no_read_workqueue || options.no_read_workqueue,
+        no_write_workqueue: flags.no_write_workqueue || options.no_write_workqueue,
+        ..flags
+    }
+}

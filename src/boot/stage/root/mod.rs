@@ -1,0 +1,190 @@
+//! Stage "root": find, unlock, mount. The only way to a root, on the first boot and on every other.
+
+mod encrypted;
+mod grow;
+mod volatile;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use rustix::mount::MountFlags;
+
+use crate::{
+    boot::{
+        disks::{self, entry},
+        failure::{Failure, OrFail as _},
+        machine::devices::{Devices, Look},
+        means::Means,
+        policy::Expectation,
+        stage::usr::Usr,
+    },
+    config::{Config, Mount, RootSource, Volatile},
+    disk::{
+        partition::Partition,
+        probe::Format,
+        slot::select_root,
+        validatefs::{Constraint, Place},
+    },
+    info,
+    sys::{
+        block::BlockDevice,
+        dm::Mapping,
+        mount::{self, Options},
+    },
+};
+
+/// The directory on which root is mounted until the hand-over. Not below /run: that is moved into the root.
+const MOUNT: &str = "/sysroot";
+
+/// The mounted root.
+pub struct Root {
+    path: PathBuf,
+    mapping: Option<Mapping>,
+    read_only: bool,
+    new: bool,
+    summary: String,
+}
+
+impl Root {
+    /// The directory on which it is mounted, until the hand-over.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The dm-crypt device below it, if there is one.
+    pub fn mapping(&self) -> Option<&Mapping> {
+        self.mapping.as_ref()
+    }
+
+    /// True when it was mounted read-only.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// True when it is an empty tmpfs, made by this boot for this boot.
+    pub fn is_new(&self) -> bool {
+        self.new
+    }
+
+    /// One line about it.
+    pub fn summary(&self) -> &str {
+        &self.summary
+    }
+}
+
+/// Finds the root, unlocks it when it is encrypted, and mounts it; or makes one for this boot alone.
+///
+/// # Errors
+/// No root, one that is not what policy expects, a key that does not open it, a file system that does not mount.
+pub fn open(means: &mut Means, usr: &Usr, expectation: &Expectation) -> Result<Root, Failure> {
+    let path = PathBuf::from(MOUNT);
+    fs::create_dir_all(&path)
+        .or_fail(|| format!("cannot create {MOUNT}; a root that starts us by init= needs that directory"))?;
+    if means.config.root_is_new() {
+        let config = &means.config;
+        // Options that were meant for a root on a disk are not for a tmpfs.
+        let anything = Mount { read_write: true, ..Mount::default() };
+        let wish = if config.root.source == RootSource::Tmpfs { &config.root.mount } else { &anything };
+        volatile::tmpfs(wish, &path)?;
+        volatile::record_origin(usr.data().number)?;
+        let summary = "root new on a tmpfs".to_owned();
+        info!("{summary}");
+        return Ok(Root { path, mapping: None, read_only: !wish.read_write, new: true, summary });
+    }
+    let (device, partition) = find(&means.config, usr, &mut means.devices)?;
+    let found = disks::superblock(&device.node()).or_fail(|| format!("cannot read {}", device.name))?;
+    let outside = found.map(|superblock| superblock.format);
+    expectation.admit(&means.config, &device, outside)?;
+    let mapping = match outside {
+        Some(Format::Luks2) => Some(encrypted::unlock(means, &device)?),
+        _ => None,
+    };
+    let Means { config, devices, .. } = means;
+    let (mapping, locked) = mapping.map_or((None, false), |(mapping, read_only)| (Some(mapping), read_only));
+    let node = mapping.as_ref().map_or_else(|| device.node(), Mapping::node);
+    let mount = &config.root.mount;
+    let name =
+        disks::file_system(&node, &[Format::Ext4, Format::Btrfs, Format::Xfs], mount.fstype.as_deref())?;
+    devices.demand(&format!("fs-{name}"))?;
+    let overlay = match config.volatile {
+        Volatile::Overlay => Some(volatile::Overlay::new()?),
+        _ => None,
+    };
+    let writable = mount.read_write && !locked && overlay.is_none();
+    let read_only = if writable { MountFlags::empty() } else { MountFlags::RDONLY };
+    let options = Options::parse(MountFlags::NODEV | read_only, &mount.options);
+    let source = mapping.as_ref().map_or(node, Mapping::link);
+    let target = overlay.as_ref().map_or(path.as_path(), volatile::Overlay::lower);
+    mount::device(&source, name, target, options.flags, &options.data)
+        .or_fail(|| format!("cannot mount {} as {name}", source.display()))?;
+    if let Err(failure) = belongs_here(target, &device, partition.as_ref()) {
+        // The reason is what counts; the machine is about to end.
+        let _ = mount::unmount(target);
+        return Err(failure);
+    }
+    if !options.flags.contains(MountFlags::RDONLY) {
+        grow::root(name, expectation, usr, &device, &source, &path);
+    }
+    let how = if mapping.is_some() { "unlocked" } else { "plain" };
+    let mut summary = format!("root {how} on {} ({name})", device.name);
+    if let Some(overlay) = overlay {
+        overlay.mount(&path, devices)?;
+        let number = mapping.as_ref().map_or(device.number, |mapping| mapping.number);
+        volatile::record_origin(number)?;
+        summary.push_str(" below an overlay");
+    }
+    info!("{summary}");
+    let read_only = options.flags.contains(MountFlags::RDONLY) && config.volatile != Volatile::Overlay;
+    Ok(Root { path, mapping, read_only, new: false, summary })
+}
+
+/// The partition or device that holds the root, and what the table says of it.
+fn find(
+    config: &Config,
+    usr: &Usr,
+    devices: &mut Devices,
+) -> Result<(BlockDevice, Option<Partition>), Failure> {
+    match &config.root.source {
+        RootSource::Device(spec) => {
+            let preferred = usr.disk().map(|disk| disk.device.name.clone());
+            devices.wait(&format!("root={spec}"), |there| {
+                Ok(match disks::resolve(spec, there, preferred.as_deref())? {
+                    Some(device) => {
+                        let partition = entry(&device, there);
+                        Look::Found((device, partition))
+                    }
+                    None => Look::NotYet("no device answers to that".into()),
+                })
+            })
+        }
+        RootSource::Auto => {
+            let Some(disk) = usr.disk() else {
+                let reason = "/usr is on no disk with a GPT, so root cannot be discovered; name it by root=";
+                return Err(Failure::new(reason));
+            };
+            let partition = select_root(disk.gpt.partitions()).ok_or_else(|| {
+                let reason =
+                    format!("{}: no root partition, and /usr's repart.d makes none", disk.device.name);
+                Failure::new(reason + "; add a definition, or name the root by root=")
+            })?;
+            Ok((disk.partition(partition)?, Some(partition.clone())))
+        }
+        RootSource::Tmpfs => Err(Failure::new("root=tmpfs is on no device")),
+    }
+}
+
+/// Checks that the mounted file system was made to be the root on this partition, as far as it says so.
+fn belongs_here(at: &Path, device: &BlockDevice, partition: Option<&Partition>) -> Result<(), Failure> {
+    let place = Place { mount_point: "/", partition };
+    for constraint in Constraint::ALL {
+        let value = mount::attribute(at, constraint.attribute())
+            .or_fail(|| format!("{}: cannot read {}", device.name, constraint.attribute()))?;
+        if let Some(Err(reason)) = value.map(|value| constraint.admits(&value, &place)) {
+            let line = format!("{}: its file system belongs elsewhere: {reason}", device.name);
+            return Err(Failure::new(line + "; was the partition table changed?"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! The disk that is ours, and the slot of /usr on it (systemd-gpt-auto-generator(8)).
+
+use std::{fs::File, io};
+
+use crate::{
+    boot::{
+        disks::Disk,
+        failure::{Failure, OrFail as _},
+        machine::devices::{Devices, Look},
+        text::text_of,
+    },
+    disk::slot::{Choice, Slot, has_version, select_usr},
+    info, notice,
+    os_release::OsRelease,
+    sys::{block::BlockDevice, efi},
+    verity::RootHash,
+};
+
+/// The name of the booted kernel image, in its own words: sd-stub unpacks its section .osrel there.
+const KERNEL_IMAGE: &str = "/.extra/os-release";
+
+/// Waits for the disk that the firmware booted from, or without such knowledge for the one disk that holds a matching
+/// /usr, and picks the slot there. Where two disks qualify none is taken: a cloned disk could hold anything. Every disk
+/// that was announced before the choice has been looked at; one that comes later cannot be waited for.
+///
+/// # Errors
+/// The deadline passed, or the choice is not clear.
+pub fn choose(devices: &mut Devices, root_hash: Option<&RootHash>) -> Result<(Disk, Slot), Failure> {
+    let loader = match efi::is_available() {
+        true => efi::text("LoaderDevicePartUUID", efi::LOADER)
+            .or_fail(|| "cannot read the EFI variable LoaderDevicePartUUID".into())?
+            .map(|text| text.to_lowercase()),
+        false => None,
+    };
+    let version = match root_hash {
+        Some(_) => None,
+        None => image_version().or_fail(|| format!("cannot read {KERNEL_IMAGE}"))?,
+    };
+    let choice = match (root_hash, &version) {
+        (Some(root_hash), _) => Choice::RootHash(root_hash),
+        (None, Some(version)) => Choice::Version(version),
+        (None, None) => Choice::Newest,
+    };
+    let subject = match root_hash {
+        Some(root_hash) => format!("/usr with root hash {root_hash}"),
+        None => "/usr partition".to_owned(),
+    };
+    let (disk, slot, how) = devices.wait(&subject, |there| match &loader {
+        Some(guid) => on_firmware_disk(there, guid, choice),
+        None => on_any_disk(there, choice),
+    })?;
+    if let Some(version) = version.filter(|version| !has_version(&slot.label, version)) {
+        notice!(
+            "{}: no /usr has version {version} of the kernel image; taking the newest, {}",
+            disk.device.name,
+            slot.label
+        );
+    }
+    info!("{}: {how}, {subject} from partition {}", disk.device.name, slot.data);
+    Ok((disk, slot))
+}
+
+/// IMAGE_VERSION of the kernel image, when it came as a UKI and says so.
+fn image_version() -> io::Result<Option<String>> {
+    match File::open(KERNEL_IMAGE) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        file => Ok(OsRelease::parse(&text_of(file?)?).image_version().map(str::to_owned)),
+    }
+}
+
+/// A disk, its slot, and how the two were found.
+type Chosen = (Disk, Slot, &'static str);
+
+fn on_firmware_disk(there: &[BlockDevice], guid: &str, choice: Choice<'_>) -> Result<Look<Chosen>, Failure> {
+    let mut disks = Disk::all(there);
+    disks.retain(|disk| disk.gpt.partitions().iter().any(|partition| partition.guid.to_string() == guid));
+    if disks.len() > 1 {
+        return Err(Failure::new(format!(
+            "the firmware booted from partition {guid}, and {} have one of that name; remove all but one",
+            names(&disks)
+        )));
+    }
+    let Some(disk) = disks.pop() else {
+        return Ok(Look::NotYet(format!("no disk has the partition {guid} that the firmware booted from")));
+    };
+    let error = match select_usr(disk.gpt.partitions(), choice) {
+        Ok(slot) => return Ok(Look::Found((disk, slot, "the firmware's disk"))),
+        Err(error) => format!("{}, which the firmware booted from: {error}", disk.device.name),
+    };
+    match choice {
+        // The loader may be on a disk of its own. A root hash names its /usr wherever it is.
+        Choice::RootHash(_) => Ok(match on_any_disk(there, choice)? {
+            Look::Found((disk, slot, _)) => {
+                Look::Found((disk, slot, "the only disk with it, though not the firmware's"))
+            }
+            Look::NotYet(_) => Look::NotYet(error),
+        }),
+        Choice::Version(_) | Choice::Newest => Err(Failure::new(error)),
+    }
+}
+
+fn on_any_disk(there: &[BlockDevice], choice: Choice<'_>) -> Result<Look<Chosen>, Failure> {
+    let (mut found, mut reasons) = (Vec::new(), Vec::new());
+    for disk in Disk::all(there) {
+        match select_usr(disk.gpt.partitions(), choice) {
+            Ok(slot) => found.push((disk, slot)),
+            Err(error) => reasons.push(format!("{}: {error}", disk.device.name)),
+        }
+    }
+    match (found.pop(), found.is_empty()) {
+        (Some((disk, slot)), true) => Ok(Look::Found((disk, slot, "the only disk with it"))),
+        (Some(last), false) => {
+            let disks: Vec<Disk> = found.into_iter().chain([last]).map(|(disk, _)| disk).collect();
+            let names = names(&disks);
+            Err(Failure::new(format!(
+                "{names} all hold this /usr and the firmware does not say which it booted; remove all but one"
+            )))
+        }
+        (None, _) if reasons.is_empty() => Ok(Look::NotYet("no disk with a GPT".into())),
+        (None, _) => Ok(Look::NotYet(reasons.join(", "))),
+    }
+}
+
+fn names(disks: &[Disk]) -> String {
+    disks.iter().map(|disk| disk.device.name.as_str()).collect::<Vec<_>>().join(" and ")
+}

@@ -1,0 +1,235 @@
+//! Stage "usr": the disk, the slot, dm-verity, the mount. From here on there is verified policy.
+
+mod boot_disk;
+mod verity;
+
+use std::{
+    fs::{self, File},
+    os::fd::{AsFd as _, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use rustix::mount::MountFlags;
+
+use crate::{
+    boot::{
+        disks::{self, Disk},
+        failure::{Failure, OrFail as _},
+        machine::{
+            devices::{Devices, Look},
+            run::OURS,
+        },
+        means::Means,
+    },
+    config::{Config, DeviceSpec, Uses, UsrSource},
+    disk::{probe::Format, slot::Slot},
+    info,
+    sys::{block::BlockDevice, dm::Mapping, mount},
+    warning,
+};
+
+/// The mounted /usr. Only this stage makes one: who holds it holds policy to go by.
+pub struct Usr {
+    /// A directory that holds nothing but the mount, named `usr`.
+    tree: PathBuf,
+    mapping: Option<Mapping>,
+    disk: Option<Disk>,
+    data: BlockDevice,
+    hash: Option<BlockDevice>,
+    summary: String,
+}
+
+impl Usr {
+    /// The directory whose `usr` is /usr.
+    pub fn tree(&self) -> &Path {
+        &self.tree
+    }
+
+    /// The mount.
+    pub fn path(&self) -> PathBuf {
+        self.tree.join("usr")
+    }
+
+    /// The mount, as a descriptor to look things up from.
+    ///
+    /// # Errors
+    /// The mount cannot be opened.
+    pub fn open(&self) -> Result<OwnedFd, Failure> {
+        let path = self.path();
+        File::open(&path).map(OwnedFd::from).or_fail(|| format!("cannot open {}", path.display()))
+    }
+
+    /// The dm-verity device below it, if there is one.
+    pub fn mapping(&self) -> Option<&Mapping> {
+        self.mapping.as_ref()
+    }
+
+    /// The disk it is on, if that has a partition table; to be changed by provisioning.
+    pub fn disk_mut(&mut self) -> Option<&mut Disk> {
+        self.disk.as_mut()
+    }
+
+    /// The disk it is on, if that has a partition table.
+    pub fn disk(&self) -> Option<&Disk> {
+        self.disk.as_ref()
+    }
+
+    /// The partition that holds it, below dm-verity.
+    pub fn data(&self) -> &BlockDevice {
+        &self.data
+    }
+
+    /// The partition with its hash tree; None when it is not verified.
+    pub fn hash(&self) -> Option<&BlockDevice> {
+        self.hash.as_ref()
+    }
+
+    /// One line about it.
+    pub fn summary(&self) -> &str {
+        &self.summary
+    }
+}
+
+/// The devices that were found: that of /usr, and that which is to vouch for it.
+struct Found {
+    disk: Option<Disk>,
+    data: BlockDevice,
+    /// With a root hash: the partition with the hash tree.
+    hash: Option<BlockDevice>,
+}
+
+/// Finds /usr, sets up dm-verity when a root hash is known, and mounts it read-only.
+///
+/// # Errors
+/// Nothing that matches within the deadline, two disks that do, a root hash that does not fit, a file system that we do
+/// not mount, a tree without systemd.
+pub fn open(means: &mut Means) -> Result<Usr, Failure> {
+    let Means { config, next, devices, .. } = means;
+    let found = find(config, devices)?;
+    let mapping = match (&found.hash, &config.usr.verity) {
+        (Some(hash), Some(words)) => Some(verity::verify(devices, &found.data, hash, words)?),
+        _ => None,
+    };
+    let (node, what) = match &mapping {
+        Some(mapping) => (mapping.node(), format!("/usr verified on {}", found.data.name)),
+        None => (found.data.node(), format!("/usr unverified on {}", found.data.name)),
+    };
+    let tree = PathBuf::from(OURS).join("sysusr");
+    let fstype = mount_at(config, devices, &node, mapping.as_ref(), &tree.join("usr"))?;
+    let directory = File::open(&tree).or_fail(|| format!("cannot open {}", tree.display()))?;
+    next.find(directory.as_fd())
+        .map_err(|reason| Failure::new(format!("{}: {reason}; install systemd into it", found.data.name)))?;
+    let summary = format!("{what} ({fstype})");
+    info!("{summary}");
+    Ok(Usr { tree, mapping, data: found.data, hash: found.hash, disk: found.disk, summary })
+}
+
+/// Finds the devices of /usr. Explicit devices are taken as named; otherwise the boot disk's table decides.
+fn find(config: &Config, devices: &mut Devices) -> Result<Found, Failure> {
+    let policy = config.image_policy.usr;
+    let Some(verity) = &config.usr.verity else {
+        if !policy.allows(Uses::UNPROTECTED) {
+            let reason = "systemd.image_policy= demands a verified /usr, but there is no usrhash=; add it";
+            return Err(Failure::new(reason));
+        }
+        return match &config.usr.source {
+            UsrSource::Device(spec) => {
+                let data = wait_for(devices, spec)?;
+                Ok(Found { disk: disk_of(&data)?, data, hash: None })
+            }
+            UsrSource::Auto => {
+                let (disk, slot) = boot_disk::choose(devices, None)?;
+                from_slot(disk, &slot, false)
+            }
+        };
+    };
+    if !policy.allows(Uses::VERITY) {
+        let reason = "systemd.image_policy= demands a signed /usr, and signatures are not supported yet";
+        return Err(Failure::new(reason));
+    }
+    match (&verity.data, &verity.hash) {
+        (None, None) => {
+            let (disk, slot) = boot_disk::choose(devices, Some(&verity.root_hash))?;
+            from_slot(disk, &slot, true)
+        }
+        // The one that is not named is the partition that the root hash names.
+        (data, hash) => {
+            let named = |spec: &Option<DeviceSpec>, guid: uuid::Uuid| {
+                spec.clone().unwrap_or_else(|| DeviceSpec::PartUuid(guid.to_string()))
+            };
+            let data = wait_for(devices, &named(data, verity.root_hash.data_guid()))?;
+            let hash = wait_for(devices, &named(hash, verity.root_hash.verity_guid()))?;
+            Ok(Found { disk: disk_of(&data)?, data, hash: Some(hash) })
+        }
+    }
+}
+
+fn from_slot(disk: Disk, slot: &Slot, verified: bool) -> Result<Found, Failure> {
+    let name = &disk.device.name;
+    let device = |number| match disk.gpt.partition(number) {
+        Some(partition) => disk.partition(partition),
+        None => Err(Failure::new(format!("{name}: partition {number} is not in the table"))),
+    };
+    let data = device(slot.data)?;
+    let hash = match (verified, slot.verity) {
+        (true, Some(hash)) => Some(device(hash)?),
+        (true, None) => {
+            return Err(Failure::new(format!("{name}: no usr-verity partition for the root hash")));
+        }
+        (false, _) => None,
+    };
+    Ok(Found { disk: Some(disk), data, hash })
+}
+
+fn wait_for(devices: &mut Devices, spec: &DeviceSpec) -> Result<BlockDevice, Failure> {
+    devices.wait(&spec.to_string(), |there| {
+        Ok(match disks::resolve(spec, there, None)? {
+            Some(device) => Look::Found(device),
+            None => Look::NotYet("no device answers to that".into()),
+        })
+    })
+}
+
+/// The disk that a partition is on, when it has a GPT.
+fn disk_of(partition: &BlockDevice) -> Result<Option<Disk>, Failure> {
+    let all = BlockDevice::all().or_fail(|| "cannot list /sys/class/block".into())?;
+    let disk = all.iter().find(|device| device.name == disks::disk_of(partition));
+    match disk.map(Disk::read) {
+        None => Ok(None),
+        Some(Ok(disk)) => Ok(disk),
+        Some(Err(error)) => {
+            warning!("{error}; going on without the table");
+            Ok(None)
+        }
+    }
+}
+
+/// Mounts what is on `node` and returns the file system's name.
+fn mount_at(
+    config: &Config,
+    devices: &mut Devices,
+    node: &Path,
+    mapping: Option<&Mapping>,
+    target: &Path,
+) -> Result<&'static str, Failure> {
+    let name = disks::file_system(
+        node,
+        &[Format::Erofs, Format::Squashfs, Format::Ext4, Format::Btrfs],
+        config.usr.mount.fstype.as_deref(),
+    )?;
+    devices.demand(&format!("fs-{name}"))?;
+    let read_only = if config.usr.mount.read_write { MountFlags::empty() } else { MountFlags::RDONLY };
+    let mut options = mount::Options::parse(MountFlags::NODEV | read_only, &config.usr.mount.options);
+    // A journal cannot be replayed through dm-verity, and must not be on a partition that nobody may write.
+    match name {
+        "ext4" if !config.usr.mount.read_write => options.add("noload"),
+        "btrfs" if !config.usr.mount.read_write => options.add("rescue=nologreplay"),
+        _ => {}
+    }
+    fs::create_dir_all(target).or_fail(|| format!("cannot create {}", target.display()))?;
+    // mountinfo shows the name that systemd's units bind to.
+    let source = mapping.map_or_else(|| node.to_owned(), Mapping::link);
+    mount::device(&source, name, target, options.flags, &options.data)
+        .or_fail(|| format!("cannot mount {} as {name}", source.display()))?;
+    Ok(name)
+}

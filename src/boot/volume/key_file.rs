@@ -1,0 +1,184 @@
+//! Key files. That of the initramfs locks the root on the first boot and opens it on every boot.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    locked::Volume,
+    source::{Outcome, Source, Trial},
+};
+use crate::{
+    boot::failure::{Failure, OrFail as _},
+    config::Config,
+    notice,
+    secret::Secret,
+    sys::rootfs::OldRoot,
+};
+
+/// The longest key file that cryptsetup takes by default (8 MiB, DEFAULT_KEYFILE_SIZE_MAXKB).
+const LONGEST: u64 = 8 << 20;
+
+/// The directory of the initramfs for key files that are found by the name of a volume (systemd-cryptsetup-generator(8)).
+const BY_NAME: &str = "/etc/cryptsetup-keys.d";
+
+/// The directories in which key files for a volume are looked for by its name.
+const DIRECTORIES: [&str; 2] = [BY_NAME, "/run/cryptsetup-keys.d"];
+
+/// The key file, wherever the command line says it is.
+pub struct KeyFile {
+    path: PathBuf,
+    /// Those that the command line gives to a volume of its choice.
+    others: Vec<PathBuf>,
+}
+
+impl KeyFile {
+    /// The key files that `config` names.
+    pub fn new(config: &Config) -> Self {
+        let others = config.luks.key_files().map(PathBuf::from).collect();
+        Self { path: config.key_file.clone().into(), others }
+    }
+
+    /// Its content, whole: cryptsetup's `--key-file` also takes every byte, a newline at the end included.
+    ///
+    /// # Errors
+    /// There is none, or it is empty, or longer than cryptsetup would take.
+    pub fn read(&self) -> Result<Secret, Failure> {
+        let path = self.path.display();
+        match read(&self.path, 0, None) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(Failure::new(format!("key file {path} is missing; build the initramfs with --key-file")))
+            }
+            other => other.or_fail(|| format!("key file {path}")),
+        }
+    }
+
+    /// Overwrites every key file of the initramfs in place, then unlinks it: the initramfs is page cache, and pages go back
+    /// to the kernel as they are. On a root= partition (`init=` without initramfs) there is only this one, and the next boot
+    /// needs it.
+    ///
+    /// # Errors
+    /// It can be neither overwritten nor ignored.
+    pub fn shred(&self) -> io::Result<()> {
+        if !OldRoot::is_temporary()? {
+            return Ok(());
+        }
+        for entry in fs::read_dir(BY_NAME).into_iter().flatten() {
+            shred(&entry?.path())?;
+        }
+        [&self.path].into_iter().chain(&self.others).try_for_each(|path| shred(path))
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Source of keys: every key file that may be for the volume.
+pub struct KeyFiles;
+
+impl Source for KeyFiles {
+    fn name(&self) -> &'static str {
+        "a key file"
+    }
+
+    fn open(&self, trial: &mut Trial<'_>) -> Result<Outcome, Failure> {
+        let Volume { device, options, key_file, .. } = trial.volume;
+        for path in paths(trial.volume) {
+            let shown = format!("key file {}", path.display());
+            match read(&path, options.key_file_offset, options.key_file_size) {
+                Ok(secret) => {
+                    if let Some(key) = trial.attempt(&shown, &secret)? {
+                        return Ok(Outcome::Opened(key));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    if path == *key_file {
+                        trial.tried.push(format!("{shown} is missing; build the initramfs with --key-file"));
+                    }
+                }
+                Err(error) => {
+                    notice!("{}: {shown}: {error}", device.name);
+                    trial.tried.push(format!("{shown}: {error}"));
+                }
+            }
+        }
+        Ok(Outcome::InVain)
+    }
+}
+
+/// The key files that may be for a volume.
+fn paths(volume: &Volume<'_>) -> Vec<PathBuf> {
+    let by_name =
+        DIRECTORIES.iter().map(|directory| PathBuf::from(format!("{directory}/{}.key", volume.name)));
+    std::iter::once(volume.key_file.clone()).chain(by_name).collect()
+}
+
+/// The content of a key file from byte `offset` on, at most `size` bytes of it.
+///
+/// # Errors
+/// There is none, or it is empty, or longer than cryptsetup would take.
+pub fn read(path: &Path, offset: u64, size: Option<u64>) -> io::Result<Secret> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len().saturating_sub(offset);
+    let length = size.map_or(length, |size| size.min(length));
+    match length {
+        0 => return Err(io::Error::other("is empty; build the initramfs with another")),
+        1..=LONGEST => {}
+        _ => return Err(io::Error::other("is longer than 8 MiB; build the initramfs with another")),
+    }
+    file.seek(SeekFrom::Start(offset))?;
+    // Sized before it is filled: a buffer that grows would leave copies behind.
+    let mut secret = Secret::zeroed(length as usize);
+    file.read_exact(secret.expose_mut())?;
+    Ok(secret)
+}
+
+fn shred(path: &Path) -> io::Result<()> {
+    let mut file = match OpenOptions::new().write(true).open(path) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory) => {
+            return Ok(());
+        }
+        other => other?,
+    };
+    if !file.metadata()?.is_file() {
+        return Ok(());
+    }
+    let zeroes = [0; 4096];
+    let mut left = file.metadata()?.len();
+    while left > 0 {
+        let chunk = zeroes.get(..left.min(4096) as usize).unwrap_or(&zeroes);
+        file.write_all(chunk)?;
+        left -= chunk.len() as u64;
+    }
+    file.sync_data()?;
+    drop(file);
+    fs::remove_file(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shredded_is_overwritten_before_it_is_gone() {
+        let directory = std::env::temp_dir().join(format!("hermetic-init-shred-{}", std::process::id()));
+        fs::create_dir_all(directory.join("inside")).unwrap();
+        let path = directory.join("root.key");
+        fs::write(&path, [0x5a; 10_000]).unwrap();
+        let mut still_open = File::open(&path).unwrap();
+        shred(&path).unwrap();
+        assert!(!path.exists());
+        let mut left = Vec::new();
+        still_open.read_to_end(&mut left).unwrap();
+        assert_eq!(left, [0; 10_000]);
+        // What is no file is nobody's key, and what is gone needs nothing.
+        shred(&directory.join("inside")).unwrap();
+        shred(&path).unwrap();
+        assert!(directory.join("inside").is_dir());
+        fs::remove_dir_all(directory).unwrap();
+    }
+}
