@@ -1,10 +1,11 @@
-//! The directories and links without which nothing of a new root can be executed.
+//! The directories and links without which no program of a new root can be executed.
 //!
 //! The list is that of systemd's `base_filesystem_create` (src/shared/base-filesystem.c), which PID 1 and its switch
-//! root run as well: /root, /usr, /var, /etc, /proc, /sys, /dev, /run; /bin, /sbin and /lib as links into /usr; the link to the
-//! ABI's dynamic loader, which must be there before systemd is executed. /tmp, /home, /srv and /mnt are left to tmpfiles.d and
-//! tmp.mount, which know the mode that the distribution wants, and so is what lies in /var: systemd's `var.conf`
-//! creates log, lib, cache, tmp and spool there, with their modes and labels, before anything else looks.
+//! root run as well: /root, /usr, /var, /etc, /proc, /sys, /dev, /run; /bin, /sbin and /lib as links into /usr; the
+//! link to the ABI's dynamic loader, which must be there before systemd is executed. /tmp, /home, /srv and /mnt are
+//! left to tmpfiles.d and tmp.mount, which know the mode that the distribution wants, and so is the content of /var:
+//! systemd's `var.conf` creates log, lib, cache, tmp and spool there, with their modes and labels, before anything else
+//! looks.
 
 use std::os::fd::BorrowedFd;
 
@@ -16,7 +17,7 @@ use rustix::{
 use super::EtcError;
 use crate::tree::open;
 
-/// Directory and mode. /usr and what is mounted over get the mode of what is mounted there.
+/// Directory and mode. /usr and mount points get the mode of the file system mounted there.
 const DIRECTORIES: [(&str, u32); 8] = [
     ("root", 0o750),
     ("usr", 0o755),
@@ -28,7 +29,7 @@ const DIRECTORIES: [(&str, u32); 8] = [
     ("run", 0o555),
 ];
 
-/// Where a dynamic loader is expected, for one architecture.
+/// The place of a dynamic loader, for one architecture.
 struct Loader {
     /// As [`std::env::consts::ARCH`] says it.
     architecture: &'static str,
@@ -62,11 +63,11 @@ const LOADERS: [Loader; 3] = [
     },
 ];
 
-/// Makes what is missing in `root`, whose /usr is `usr`. What exists is left as it is, so a second run changes nothing.
-/// Returns how many entries were made.
+/// Makes the missing entries in `root`, whose /usr is `usr`. Existing ones are left as they are, so a second run
+/// changes nothing. Returns how many entries were made.
 ///
 /// # Errors
-/// What exists under the name of a directory and is none, and whatever the file system says.
+/// An entry under the name of a directory that is not a directory, and the error of the file system.
 pub fn create(root: BorrowedFd<'_>, usr: BorrowedFd<'_>) -> Result<usize, EtcError> {
     create_for(root, usr, std::env::consts::ARCH)
 }
@@ -88,8 +89,8 @@ fn create_for(root: BorrowedFd<'_>, usr: BorrowedFd<'_>, architecture: &str) -> 
             Err(Errno::EXIST) => {
                 let found = fs::statat(root, name, AtFlags::SYMLINK_NOFOLLOW)
                     .map_err(EtcError::call("look at", format_args!("/{name}")))?;
-                // Somebody may keep /root or /var elsewhere. The others are mounted over or written into, and a
-                // link there would lead both astray.
+                // /root or /var may be kept elsewhere. The others are mounted over or written into, and a link there
+                // would lead both astray.
                 let link_is_fine = name == "root" || name == "var";
                 match FileType::from_raw_mode(found.st_mode) {
                     FileType::Directory => {}
@@ -122,14 +123,14 @@ fn create_for(root: BorrowedFd<'_>, usr: BorrowedFd<'_>, architecture: &str) -> 
 
 /// The bits that creation takes away.
 pub(super) fn umask() -> u32 {
-    // There is no way to ask for it alone.
+    // The umask can only be read by setting it.
     let umask = rustix::process::umask(Mode::empty());
     rustix::process::umask(umask);
     umask.as_raw_mode()
 }
 
-/// Where `/NAME` leads: usually `usr/NAME`; where /usr/sbin is itself a link to bin (merged sbin), there, as that
-/// distribution's own root has it.
+/// The target of `/NAME`: usually `usr/NAME`; where /usr/sbin is itself a link to bin (merged sbin), there, as in that
+/// distribution's own root.
 fn merged(usr: BorrowedFd<'_>, name: &str) -> String {
     match fs::readlinkat(usr, name, Vec::new()) {
         Ok(target) if name == "sbin" && target.to_bytes() == b"bin" => "bin".to_owned(),

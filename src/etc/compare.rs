@@ -1,4 +1,4 @@
-//! How /etc deviates from the factory, as `ostree admin config-diff` tells it: modified, deleted, added.
+//! Compares /etc with the factory, as `ostree admin config-diff` does: modified, deleted, added.
 
 use core::fmt;
 use std::prelude::v1::*;
@@ -16,7 +16,7 @@ pub enum Difference {
     Modified(Vec<u8>),
     /// It is not there.
     Deleted(Vec<u8>),
-    /// The factory has no such thing.
+    /// The factory does not have it.
     Added(Vec<u8>),
 }
 
@@ -31,8 +31,9 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Compares a root's /etc with what the factory would give it by these rules: first what is modified, then what is
-/// deleted, then what is added, each by path. What is left out by a rule, or is the machine's own, is no deviation.
+/// Compares a root's /etc with the one that the factory would give it by these rules: first modified entries, then
+/// deleted ones, then added ones, each by path. An entry that a rule leaves out, or that is the machine's own, is not a
+/// deviation.
 pub fn compare(factory: &Snapshot, root: &Snapshot, rules: &Rules, place: &str) -> Vec<Difference> {
     let wished = wished(factory, rules, place);
     let mut differences = Vec::new();

@@ -1,11 +1,11 @@
-//! What one file of a tree is: kind, mode, owner, and a digest in place of its content.
+//! The description of one file of a tree: kind, mode, owner, and a digest in place of its content.
 
 use core::fmt;
 use std::{collections::BTreeMap, prelude::v1::*};
 
 use sha2::{Digest as _, Sha256};
 
-/// A tree: entries by their path below /etc. A directory stands before what is in it.
+/// A tree: entries by their path below /etc. A directory stands before its entries.
 pub type Snapshot = BTreeMap<Vec<u8>, Entry>;
 
 /// The longest path that Linux knows, in bytes (`PATH_MAX`).
@@ -16,7 +16,7 @@ const LONGEST_PATH: usize = 4095;
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// The digest of content that nobody needed to read. No content has it.
+    /// The digest of content that was not read. No content has it.
     pub const UNREAD: Self = Self([0; 32]);
 
     /// The digest of this content.
@@ -78,10 +78,10 @@ impl Digester {
     }
 }
 
-/// The kind of a file, and what its content is.
+/// The kind of a file, and its content.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Kind {
-    /// A directory; what is in it are entries of their own.
+    /// A directory; its entries are separate.
     Directory,
     /// A regular file with content of this digest.
     File(Digest),
@@ -100,7 +100,7 @@ pub enum Kind {
 /// A file.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Entry {
-    /// What it is.
+    /// The kind.
     pub kind: Kind,
     /// Permission bits with set-user-id, set-group-id and sticky; 0o777 for a link, whose mode says nothing.
     pub mode: u32,
@@ -108,18 +108,19 @@ pub struct Entry {
     pub uid: u32,
     /// Its group.
     pub gid: u32,
-    /// The digest of its extended attributes but for labels of security modules; None when it has none. Links have none.
+    /// The digest of its extended attributes but for labels of security modules; None without attributes, and for
+    /// links.
     pub xattrs: Option<Digest>,
 }
 
 impl Entry {
-    /// Whether it is a directory.
+    /// Returns true for a directory.
     pub fn is_directory(&self) -> bool {
         self.kind == Kind::Directory
     }
 }
 
-/// Whether this is a path below a directory: not empty, not absolute, without `.`, `..` and NUL.
+/// Returns true for a path below a directory: not empty, not absolute, without `.`, `..` and NUL.
 pub fn is_path(path: &[u8]) -> bool {
     path.len() <= LONGEST_PATH
         && !path.contains(&0)

@@ -1,21 +1,21 @@
-//! What must lie in a root before systemd starts: its base directories, its /etc, its machine id.
+//! The files that a root needs before systemd starts: its base directories, its /etc, its machine id.
 //!
 //! Everything here works below directory descriptors that the caller opened and never follows a symbolic link that a
-//! stranger's root could hold. What is written into a root that counts already is crash-safe ([`atomic`], [`follow`]); into
-//! one that the first boot is making it is not flushed: the caller flushes the whole file system once, at its commit.
+//! stranger's root could hold. Writes into a root in use are crash-safe ([`atomic`], [`follow`]); those into one that
+//! the first boot is making are not flushed: the caller flushes the whole file system once, at its commit.
 //!
-//! | module | what belongs there |
+//! | module | content |
 //! |---|---|
-//! | [`base`] | directories and links without which nothing can be executed |
-//! | [`rules`] | what is done with which path: track, copy, symlink, none |
-//! | [`entry`] | what one file of a tree is |
-//! | [`manifest`] | what the factory gave, as a file on the root |
+//! | [`base`] | directories and links without which no program can be executed |
+//! | [`rules`] | the strategy for each path: track, copy, symlink, none |
+//! | [`entry`] | the description of one file of a tree |
+//! | [`manifest`] | the factory's entries, as a file on the root |
 //! | [`users`] | merging passwd, group, shadow and gshadow by entry |
-//! | [`mod@plan`] | what was given × what is there × what is given now → steps |
-//! | [`compare`] | how /etc deviates from the factory |
-//! | [`factory`] | where the factory is, and the complete copy of it (std) |
+//! | [`mod@plan`] | given before × present × given now → steps |
+//! | [`compare`] | the deviations of /etc from the factory |
+//! | [`factory`] | the factory's place, and the complete copy of it (std) |
 //! | [`follow`] | bringing a root to another factory (std) |
-//! | [`store`] | what is kept on the root (std) |
+//! | [`store`] | files kept on the root (std) |
 //! | [`atomic`] | files that are old or new, never in between (std) |
 //! | [`machine_id`] | the states of /etc/machine-id, and the id that is kept beside it (std) |
 
@@ -54,6 +54,6 @@ pub use error::{EtcError, Side};
 pub use plan::{Deviation, Plan, Step, plan};
 pub use rules::{Rules, Strategy};
 
-/// The directory in /etc where an update makes what is new.
+/// The directory in /etc where an update stages new files.
 #[cfg(feature = "std")]
 const STAGED: &str = ".hermetic-init";

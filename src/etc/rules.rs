@@ -1,4 +1,5 @@
-//! What is done with which path: `hermetic.etc=` for all of /etc, and the exceptions in `/usr/lib/hermetic-init/etc.conf`.
+//! The strategy for each path: `hermetic.etc=` for all of /etc, and the exceptions in
+//! `/usr/lib/hermetic-init/etc.conf`.
 //!
 //! One exception a line, `PATTERN STRATEGY`; empty lines and lines that begin with `#` are passed over:
 //!
@@ -9,8 +10,8 @@
 //! /etc/*.conf.sample   none
 //! ```
 //!
-//! A pattern is an absolute path below /etc; `*` stands for any text within a name, `?` for one byte. It names what it
-//! matches and all that is below that. The last line that names a path decides.
+//! A pattern is an absolute path below /etc; `*` stands for any text within a name, `?` for one byte. It names every
+//! path that it matches and all that is below. The last line that names a path decides.
 
 use core::fmt;
 use std::prelude::v1::*;
@@ -24,7 +25,7 @@ use crate::glob::{self, Flags};
 /// would make systemd believe that the root is an initramfs.
 const OF_THE_MACHINE: [&[u8]; 4] = [b"machine-id", b".updated", b".pwd.lock", b"initrd-release"];
 
-/// What is put beside the root's own gets this behind its name.
+/// The suffix of a file that is put beside the root's own.
 pub const BESIDE: &[u8] = b".hermetic-new";
 
 /// The strategy for every path.
@@ -39,7 +40,7 @@ pub struct Rules {
 pub struct RuleError {
     /// The line, from 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// The fault.
     pub reason: &'static str,
 }
 
@@ -49,7 +50,7 @@ impl fmt::Display for RuleError {
     }
 }
 
-/// Where the exceptions are, as seen from /usr.
+/// The file of exceptions, as seen from /usr.
 pub const CONF: &str = "lib/hermetic-init/etc.conf";
 
 impl Rules {
@@ -79,14 +80,14 @@ impl Rules {
         errors
     }
 
-    /// The strategy for a path of the factory: as [`Rules::strategy`], but a name that is kept for what stands beside something
-    /// of the root's is not the factory's to give.
+    /// The strategy for a path of the factory: as [`Rules::strategy`], but a name that is reserved for entries beside
+    /// the root's cannot come from the factory.
     pub fn of_factory(&self, path: &[u8]) -> Strategy {
         if is_beside(path) { Strategy::None } else { self.strategy(path) }
     }
 
-    /// The strategy for a path below /etc. What lies below something that is linked or left out has no say: it is not
-    /// asked for.
+    /// The strategy for a path below /etc. Paths below one that is linked or left out have no strategy of their own:
+    /// they are not asked for.
     pub fn strategy(&self, path: &[u8]) -> Strategy {
         if OF_THE_MACHINE.contains(&path) {
             return Strategy::None;
@@ -102,7 +103,7 @@ impl Rules {
     }
 }
 
-/// Whether this stands beside something of the root's, or below what does.
+/// Returns true when this stands beside one of the root's files, or below such an entry.
 pub(super) fn is_beside(path: &[u8]) -> bool {
     path.split(|&byte| byte == b'/').any(|name| name.ends_with(BESIDE))
 }
@@ -153,7 +154,7 @@ mod tests {
             assert_eq!(rules.strategy(path.as_bytes()), strategy, "{path}");
             assert_eq!(rules.of_factory(path.as_bytes()), strategy, "{path}");
         }
-        // Names that are kept for what stands beside something of the root's.
+        // Names that are reserved for entries beside the root's.
         assert_eq!(rules.strategy(b"b.hermetic-new/x"), Strategy::Track);
         assert_eq!(rules.of_factory(b"b.hermetic-new/x"), Strategy::None);
     }

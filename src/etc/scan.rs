@@ -23,11 +23,11 @@ use crate::tree::{inode::Inode, open, xattr::Xattrs};
 const CHUNK: usize = 128 << 10;
 /// Directories are read in pieces of this size.
 const ENTRIES: usize = 16 << 10;
-/// How deep directories may be nested.
+/// The depth to which directories may be nested.
 const MAX_DEPTH: usize = 64;
 
-/// Reads the tree below `top`, which messages call `side`. What is in a file is read where `wanted` says so; elsewhere the
-/// digest is [`Digest::UNREAD`]. Nothing is followed.
+/// Reads the tree below `top`, which messages call `side`. The content of a file is read when `wanted` says so;
+/// otherwise the digest is [`Digest::UNREAD`]. Links are not followed.
 ///
 /// # Errors
 /// The first entry that cannot be read, and directories nested too deep.
@@ -49,7 +49,7 @@ struct Scanner<'a> {
     wanted: &'a dyn Fn(&[u8]) -> bool,
     buffer: Vec<u8>,
     xattrs: Vec<u8>,
-    /// Where we are.
+    /// The current path.
     path: Vec<u8>,
     tree: Snapshot,
 }

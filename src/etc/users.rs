@@ -1,8 +1,8 @@
 //! The user databases of a root follow their factory entry by entry: they are merged, never replaced.
 //!
-//! An entry that nobody changed takes the factory's new text, one that somebody changed stays, one that was removed
-//! stays removed, a new one is added. Two things never happen, because files on the root are owned by numbers: an
-//! entry does not get another id, and an entry does not go because the factory dropped it.
+//! An unchanged entry takes the factory's new text, a changed one stays, a removed one stays removed, a new one is
+//! added. Two changes are never made, because files on the root are owned by numbers: an entry does not get another id,
+//! and an entry does not go because the factory dropped it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,18 +25,18 @@ pub struct Kept {
     pub file: &'static str,
     /// The entry's name.
     pub name: Vec<u8>,
-    /// Why.
+    /// The reason.
     pub why: Why,
 }
 
-/// Why an entry does not follow.
+/// The reason why an entry does not follow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Why {
-    /// Somebody changed it, and the factory has another one now.
+    /// It was changed, and the factory has another one now.
     Changed,
     /// The factory gives it another id now.
     OtherId,
-    /// It is new, and its id is somebody else's here.
+    /// It is new, and another entry has its id.
     IdTaken,
 }
 
@@ -51,7 +51,7 @@ impl Why {
     }
 }
 
-/// What comes of a merge.
+/// The result of a merge.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Merged {
     /// The databases that change, whole.
@@ -63,7 +63,7 @@ pub struct Merged {
 /// The digests of a database's entries, for the manifest. The first of a name counts, as it does for libc.
 ///
 /// # Errors
-/// A line that is no entry.
+/// A line that is not an entry.
 pub fn digests(kind: Kind, content: &[u8]) -> Result<Users, DatabaseError> {
     let mut users = Users::new();
     for (entry, text) in entries(kind, content)? {
@@ -76,11 +76,11 @@ fn entries(kind: Kind, content: &[u8]) -> Result<impl Iterator<Item = (Entry<'_>
     Ok(kind.lines(content)?.into_iter().filter_map(|line| Some((line.entry?, line.text))))
 }
 
-/// Merges what the factory has into what the root has. `base` are the digests of what the factory gave before, `journal`
-/// tells what an interrupted merge may have put there; a database that is missing on either side is nobody's business here.
+/// Merges the factory's databases into the root's. `base` has the digests of the factory's old entries, `journal` those
+/// that an interrupted merge may have written; a database that is missing on either side is left alone.
 ///
 /// # Errors
-/// A line of either side that is no entry.
+/// A line of either side that is not an entry.
 pub fn merge(
     base: &BTreeMap<&'static str, Users>,
     journal: &Journal,
@@ -88,7 +88,7 @@ pub fn merge(
     factory: &Contents,
 ) -> Result<Merged, DatabaseError> {
     let mut merged = Merged::default();
-    // passwd and group come first in the list: the two shadow files follow what was decided there.
+    // passwd and group come first in the list: the two shadow files follow the decisions there.
     let mut known: BTreeMap<&str, BTreeSet<Vec<u8>>> = BTreeMap::new();
     for (file, kind) in DATABASES {
         let (Some(old), Some(new)) = (root.get(file), factory.get(file)) else { continue };
@@ -109,7 +109,7 @@ pub fn merge(
     Ok(merged)
 }
 
-/// What is known about an entry from before.
+/// The known facts about an entry from before.
 struct Before<'a> {
     file: &'static str,
     base: &'a Users,
@@ -117,7 +117,7 @@ struct Before<'a> {
 }
 
 impl Before<'_> {
-    /// Whether this line is one that we gave, so that nobody changed it.
+    /// Returns true when this line came from the factory, so that it is unchanged.
     fn gave(&self, name: &[u8], line: &[u8]) -> bool {
         self.base.get(name) == Some(&Digest::of(line)) || self.journal.explains_user(self.file, name, line)
     }
@@ -157,7 +157,7 @@ fn database(
         let mut text = line.text;
         if let Some(&(id, new)) = wanted.get(entry.name).filter(|(_, new)| first && *new != line.text) {
             if !before.gave(entry.name, line.text) {
-                // What the factory did not touch is no news.
+                // A line that the factory did not change is not new.
                 if before.base.get(entry.name) != Some(&Digest::of(new)) {
                     keep(entry.name, Why::Changed);
                 }
@@ -193,7 +193,7 @@ fn database(
         content.extend_from_slice(text);
         content.push(b'\n');
     }
-    // Who left the last newline out gets no new one for it.
+    // A database without a last newline gets none with its new text.
     if content.strip_suffix(b"\n") == Some(root) {
         content = root.to_vec();
     }
@@ -210,7 +210,7 @@ mod tests {
         Contents::from([(file, text.as_bytes().to_vec())])
     }
 
-    /// Merges one database; what comes out, and the names that were kept.
+    /// Merges one database; returns the result, and the names that were kept.
     fn run(file: &'static str, base: &str, root: &str, factory: &str) -> (String, Vec<(String, Why)>) {
         let kind = DATABASES.iter().find(|(name, _)| *name == file).unwrap().1;
         let base = BTreeMap::from([(file, digests(kind, base.as_bytes()).unwrap())]);
@@ -240,7 +240,7 @@ mod tests {
         );
         let expected = [("mine", Why::Changed), ("moved", Why::OtherId), ("late", Why::IdTaken)];
         assert_eq!(kept, expected.map(|(name, why)| (name.to_owned(), why)));
-        // A second time there is nothing left to do.
+        // A second run has nothing left to do.
         assert_eq!(run("passwd", factory, &merged, factory).0, merged);
     }
 
@@ -262,7 +262,7 @@ mod tests {
             ("shadow", b"a:!:\nb:!:\nc:!:\n".to_vec()),
         ]);
         let merged = merge(&BTreeMap::new(), &Journal::default(), &root, &factory).unwrap();
-        // b has a's id; a's password is not the factory's to change, whatever the factory gave before.
+        // b has a's id; the factory may not change a's password, with any old entry of the factory.
         assert_eq!(merged.changed["passwd"], b"a:x:1:1:::\nc:x:2:2:::\n");
         assert_eq!(merged.changed["shadow"], b"a:*:\nc:!:\n");
     }

@@ -1,13 +1,13 @@
 //! Files copied whole from the factory, with few system calls: one by one, or a tree at once.
 //!
-//! This runs in the boot, mostly over some hundred small files, and a system call costs more than the bytes: a small file takes
-//! nine (open, stat, list attributes, read, close; create, write, times, close), a directory eight. Modes are given at creation,
-//! owners are set only where they are not ours already. A directory that was made here a moment ago is not opened: what goes
-//! into it is named by its path from the last one that was there before. Such a path leads through nothing but directories
-//! of our own making, so there is no link in it to be led astray by.
+//! This runs in the boot, mostly over some hundred small files, and a system call costs more than the bytes: a small
+//! file takes nine (open, stat, list attributes, read, close; create, write, times, close), a directory eight. Modes
+//! are given at creation, owners are set only where they differ from those of the process. A directory that was made
+//! here a moment ago is not opened: its entries are named by their path from the last one that existed before. Such a
+//! path leads only through directories that were made here, so it has no link that could lead elsewhere.
 //!
-//! A link's extended attributes stay behind, as in systemd's copies: nothing but labels and `trusted.*` can be on one, and the only
-//! way to ask is through /proc, which costs as much as the link.
+//! A link's extended attributes stay behind, as in systemd's copies: nothing but labels and `trusted.*` can be on one,
+//! and the only way to ask is through /proc, which costs as much as the link.
 
 mod file;
 mod node;
@@ -50,14 +50,14 @@ pub use report::Report;
 const CHUNK: usize = 128 << 10;
 /// Directories are read in pieces of this size.
 const ENTRIES: usize = 4 << 10;
-/// How deep directories may be nested; every level holds up to two descriptors.
+/// The depth to which directories may be nested; every level holds up to two descriptors.
 const MAX_DEPTH: usize = 64;
 /// Beyond this many bytes of path a directory is opened, also one of our own making: the kernel takes 4095.
 const LONG: usize = 2048;
 /// Set-user-id, set-group-id, sticky.
 const SPECIAL_BITS: u32 = 0o7000;
 
-/// Where one file comes from and goes to.
+/// The source and the target of one file.
 #[derive(Clone, Copy)]
 pub(super) struct Route<'a> {
     /// The directory in the factory.
@@ -68,12 +68,13 @@ pub(super) struct Route<'a> {
     pub(super) target: BorrowedFd<'a>,
     /// The name there, or the path through directories that were made by this copy.
     pub(super) new_name: &'a CStr,
-    /// Whether the directory in the root has the set-group-id bit, and so gives its group, and the bit, to what is made in it.
+    /// True when the directory in the root has the set-group-id bit, and so gives its group, and the bit, to its new
+    /// entries.
     pub(super) inherits: bool,
 }
 
 impl<'a> Route<'a> {
-    /// What was made at its end a moment ago.
+    /// The entry that was just made at its end.
     fn made(self) -> Inode<'a> {
         Inode::Named(self.target, self.new_name.to_bytes())
     }
@@ -85,10 +86,10 @@ pub(super) struct Copier<'a> {
     place: &'a str,
     target: BorrowedFd<'a>,
     buffer: Vec<u8>,
-    /// What directories were read into; as many as were ever open at once.
+    /// The buffers that directories were read into; as many as were ever open at once.
     spaces: Vec<Vec<u8>>,
     xattrs: Vec<u8>,
-    /// Where a source file that has several names was written first: its path from the target, and what is in it.
+    /// The first copy of a source file that has several names: its path from the target, and the digest of its content.
     linked: BTreeMap<(u64, u64), (CString, Digest)>,
     /// The owner that new files get by themselves.
     owner: (u32, u32),
@@ -96,16 +97,16 @@ pub(super) struct Copier<'a> {
     umask: u32,
     /// The path of the directory we are in, with a slash behind it, for messages and hard links.
     path: Vec<u8>,
-    /// Whether all new files lie directly in the target.
+    /// True when all new files lie directly in the target.
     flat: bool,
     copied: Copied,
 }
 
-/// What was copied.
+/// The result of a copy.
 pub(super) struct Copied {
-    /// How much.
+    /// The counts.
     pub(super) report: Report,
-    /// What the factory gave of what is tracked.
+    /// The factory's entries that are tracked.
     pub(super) lines: Lines,
     /// The user databases that are tracked.
     pub(super) databases: Vec<(&'static str, database::Kind)>,
@@ -116,11 +117,11 @@ pub(super) struct Copied {
 struct Level<'fd> {
     /// The last one on the way there that is open.
     at: BorrowedFd<'fd>,
-    /// How many bytes of the path, a slash at the end included, lead to that one.
+    /// The number of bytes of the path, a slash at the end included, that lead to that one.
     base: usize,
     /// As [`Route::inherits`].
     inherits: bool,
-    /// How many directories lie above.
+    /// The number of directories above.
     depth: usize,
 }
 
@@ -143,8 +144,8 @@ impl<'a> Copier<'a> {
         }
     }
 
-    /// Copies what is in `source` into the target, and tells what the factory gave of what is tracked. The target
-    /// directory itself, which exists, keeps its mode.
+    /// Copies the content of `source` into the target, and returns the tracked entries. The target directory itself,
+    /// which exists, keeps its mode.
     pub(super) fn tree(mut self, source: &OwnedFd) -> Result<Copied, EtcError> {
         let inherits = self.inherits(self.target)?;
         self.directory(source, Level { at: self.target, base: 0, inherits, depth: 0 })?;
@@ -231,7 +232,7 @@ impl<'a> Copier<'a> {
 
     fn kind(&self, route: Route<'_>, kind: FileType) -> Result<FileType, EtcError> {
         match kind {
-            // Not every file system tells the kind in its directories.
+            // Not every file system has the kind of a file in its directories.
             FileType::Unknown => Ok(FileType::from_raw_mode(self.stat(route)?.st_mode)),
             kind => Ok(kind),
         }
@@ -245,7 +246,7 @@ impl<'a> Copier<'a> {
         let opened = match made && above < LONG {
             true => None,
             false => match self.open_there(route) {
-                // Whoever put a file or a link there keeps it, and nothing is written through it.
+                // A file or a link of the root at this place stays, and nothing is written through it.
                 Err(Errno::NOTDIR | Errno::LOOP) if !made => {
                     self.copied.report.kept += 1;
                     return Ok(());
@@ -261,7 +262,7 @@ impl<'a> Copier<'a> {
         self.path.push(b'/');
         let depth = level.depth + 1;
         let below = match &opened {
-            // What was made has, until it is finished, what its parent gave it.
+            // A new directory has, until it is finished, the attributes that its parent gave it.
             Some(to) => {
                 let inherits = if made { route.inherits } else { self.inherits(to)? };
                 Level { at: to.as_fd(), base: self.path.len(), inherits, depth }
@@ -338,7 +339,7 @@ impl<'a> Copier<'a> {
             .map_err(|errno| self.unread("read the attributes of", route.name, errno))
     }
 
-    /// Keeps in mind what the factory gave.
+    /// Records the factory's entry.
     fn remember(&mut self, route: Route<'_>, given: Entry) {
         let name = route.name.to_bytes();
         self.copied.lines.entry([&self.path, name], &given);

@@ -1,4 +1,4 @@
-//! Links, FIFOs, sockets and device nodes: what has no content to be opened.
+//! Links, FIFOs, sockets and device nodes: files whose content cannot be opened.
 
 use rustix::{
     fs::{self, FileType, Mode, Stat},
@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl Copier<'_> {
-    /// Makes a link, with the owner and the time of what the factory has under its name.
+    /// Makes a link, with the owner and the time of the factory's link.
     pub(super) fn link(&mut self, route: Route<'_>, leads_to: &[u8], track: bool) -> Result<(), EtcError> {
         let stat = self.stat(route)?;
         let is_ours = FileType::from_raw_mode(stat.st_mode) != FileType::Symlink;

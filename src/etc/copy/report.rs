@@ -3,7 +3,7 @@
 /// The entries that a copy made and left alone.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Report {
-    /// The tree that was copied, as seen from /usr; None when the image has none.
+    /// The tree that was copied, as seen from /usr; None when the image has no factory.
     pub source: Option<String>,
     /// Directories made.
     pub directories: u64,
@@ -15,7 +15,7 @@ pub struct Report {
     pub hard_links: u64,
     /// FIFOs, sockets and device nodes made.
     pub specials: u64,
-    /// Entries that existed and were left alone. What is below an existing link or file does not count.
+    /// Entries that existed and were left alone. Entries below an existing link or file do not count.
     pub kept: u64,
     /// Bytes written into regular files.
     pub bytes: u64,

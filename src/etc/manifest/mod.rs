@@ -1,5 +1,5 @@
-//! The manifest: what the factory of the /usr that was followed last gave, kept on the root; and the journal of an
-//! update under way.
+//! The manifest: the entries that came from the factory of the /usr that was followed last, kept on the root; and the
+//! journal of an update under way.
 //!
 //! # Format, version 1
 //!
@@ -7,8 +7,8 @@
 //!
 //! ```text
 //! hermetic-init /etc manifest 1
-//! usr roothash:4f1c…                    which /usr; no spaces
-//! strategy track                        what `hermetic.etc=` said
+//! usr roothash:4f1c…                    identity of /usr; no spaces
+//! strategy track                        value of `hermetic.etc=`
 //! d MODE UID GID - XATTRS PATH          directory
 //! f MODE UID GID SHA256 XATTRS PATH     regular file
 //! l 777 UID GID TARGET - PATH           symbolic link
@@ -19,14 +19,14 @@
 //! ```
 //!
 //! MODE is octal, XATTRS a SHA-256 or `-`. In PATH, TARGET and NAME a backslash, a space, control characters and bytes
-//! above 0x7e are `\xHH`. Paths are relative to /etc. Two tellings of one path are an error.
+//! above 0x7e are `\xHH`. Paths are relative to /etc. Two lines for one path are an error.
 //!
-//! A journal begins with `hermetic-init /etc journal 1` instead, has neither `usr`, `strategy` nor `u` lines, but
-//! lines `- PATH` (nothing is there), and may tell of a path several times: each is a state in which the update may have
+//! A journal begins with `hermetic-init /etc journal 1` instead, has neither `usr`, `strategy` nor `u` lines, but lines
+//! `- PATH` (nothing is there), and may have several lines for a path: each is a state in which the update may have
 //! left it.
 //!
-//! Who can write the root can write the manifest, so it is a stranger's: without its checksum it counts for nothing, and
-//! it can name nothing outside of /etc.
+//! A stranger who can write the root can write the manifest, so it is not trusted: without its checksum it is ignored,
+//! and it cannot name a path outside of /etc.
 
 mod text;
 
@@ -50,7 +50,7 @@ const MANIFEST: &str = "hermetic-init /etc manifest 1\n";
 const JOURNAL: &str = "hermetic-init /etc journal 1\n";
 /// The first word of the last line.
 const END: &[u8] = b"end ";
-/// How much of a file is enough to hold the first three lines: see [`Head::parse`].
+/// The number of bytes of a file that are enough to hold the first three lines: see [`Head::parse`].
 pub const HEAD: usize = 1024;
 /// The largest manifest or journal that is read, in bytes.
 pub const LARGEST: usize = 32 << 20;
@@ -58,18 +58,18 @@ pub const LARGEST: usize = 32 << 20;
 /// The digests of the entries of one user database, by their names.
 pub type Users = BTreeMap<Vec<u8>, Digest>;
 
-/// Which /usr was followed, and how: the one thing that later boots compare.
+/// The /usr that was followed, and the strategy: later boots compare only this.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Head {
-    /// What tells this /usr from others.
+    /// The identity of this /usr.
     pub usr: String,
-    /// What holds where no rule says otherwise.
+    /// The strategy for paths without a rule.
     pub strategy: Strategy,
 }
 
 impl Head {
-    /// Reads the first lines of a manifest, the checksum unseen: a later boot compares this and nothing else. None: this
-    /// is no manifest of this version.
+    /// Reads the first lines of a manifest, the checksum unseen: a later boot compares this and nothing else. None for
+    /// a text that is not a manifest of this version.
     pub fn parse(text: &[u8]) -> Option<Self> {
         let mut lines = text.strip_prefix(MANIFEST.as_bytes())?.split(|&byte| byte == b'\n');
         Self::lines(&mut lines)
@@ -99,10 +99,10 @@ impl Head {
     }
 }
 
-/// What the factory gave.
+/// The entries that came from the factory.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Manifest {
-    /// Which /usr it was.
+    /// The /usr.
     pub head: Head,
     /// Its tree.
     pub tree: Snapshot,
@@ -110,7 +110,7 @@ pub struct Manifest {
     pub users: BTreeMap<&'static str, Users>,
 }
 
-/// The states in which an interrupted update may have left what it touched.
+/// The states in which an interrupted update may have left the paths that it touched.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Journal {
     /// Of each path. None: nothing is there.
@@ -119,12 +119,12 @@ pub struct Journal {
     pub users: BTreeMap<&'static str, BTreeMap<Vec<u8>, BTreeSet<Digest>>>,
 }
 
-/// Why a manifest or a journal counts for nothing.
+/// The reason why a manifest or a journal is ignored.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ManifestError {
     /// The line, from 1; 0 for the whole.
     pub line: usize,
-    /// What is wrong.
+    /// The fault.
     pub reason: &'static str,
 }
 
@@ -229,19 +229,19 @@ impl Journal {
         lines.finish(&[JOURNAL.as_bytes()])
     }
 
-    /// Whether the update may have left `path` in this state.
+    /// Returns true when the update may have left `path` in this state.
     pub fn explains(&self, path: &[u8], state: Option<&Entry>) -> bool {
         self.paths.get(path).is_some_and(|states| states.iter().any(|known| known.as_ref() == state))
     }
 
-    /// Whether the update may have given an entry of a user database this line.
+    /// Returns true when the update may have given an entry of a user database this line.
     pub fn explains_user(&self, file: &str, name: &[u8], line: &[u8]) -> bool {
         let lines = self.users.get(file).and_then(|users| users.get(name));
         lines.is_some_and(|lines| lines.contains(&Digest::of(line)))
     }
 }
 
-/// What stands between the first line and the last newline before the checksum, which is checked.
+/// The text between the first line and the last newline before the checksum, which is checked.
 fn body<'a>(text: &'a [u8], first: &str) -> Result<&'a [u8], ManifestError> {
     let whole = |reason| ManifestError { line: 0, reason };
     let rest = text.strip_prefix(first.as_bytes()).ok_or(whole("it begins with another line"))?;
