@@ -10,7 +10,7 @@ use rustix::{
 use super::{DIRECTORY, PopulateError};
 use crate::tree::attributes::Side;
 
-/// A tree and what it is to us.
+/// A tree and its part in the copy.
 #[derive(Clone, Copy)]
 pub(super) struct Tree<'fd> {
     root: BorrowedFd<'fd>,
@@ -23,12 +23,12 @@ impl<'fd> Tree<'fd> {
         Self { root, side: Side::Target }
     }
 
-    /// What is copied from.
+    /// The source of a copy.
     pub fn source(root: BorrowedFd<'fd>) -> Self {
         Self { root, side: Side::Source }
     }
 
-    /// Opens what is at `path`, links followed inside of the tree.
+    /// Opens `path`, links followed inside of the tree.
     pub fn open(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
         // openat2 takes no empty path; below RESOLVE_IN_ROOT a slash at the start is the tree's own.
         let path = if path.is_empty() { "/" } else { path };
@@ -41,7 +41,7 @@ impl<'fd> Tree<'fd> {
         }
     }
 
-    /// Makes a directory with all that leads to it, and opens it. What is there already stays as it is.
+    /// Makes a directory with all that leads to it, and opens it. An existing one stays as it is.
     pub fn make_directories(&self, path: &str) -> Result<OwnedFd, PopulateError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let mut here = self.open("/", flags).map_err(self.failed("open", "/"))?;
@@ -90,7 +90,8 @@ pub(super) fn names(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter(|name| !name.is_empty() && *name != ".")
 }
 
-/// Whether `path` is `above` or lies below it: what lies below is returned, without a slash at its start.
+/// Returns the rest of a `path` that is `above` or lies below it, without a slash at its start; None for any other
+/// path.
 pub(super) fn below<'p>(path: &'p str, above: &str) -> Option<&'p str> {
     let mut rest = path.trim_start_matches('/');
     for name in names(above) {

@@ -1,5 +1,5 @@
-//! One tree copied into another. Directories are merged and keep what they are; a file, link or node takes the place of
-//! one that is there, but never of a directory.
+//! One tree copied into another. Directories are merged and keep their attributes; a file, link or node takes the place
+//! of one that is there, but never of a directory.
 
 use std::{
     collections::BTreeMap,
@@ -28,7 +28,7 @@ use crate::tree::{
 
 /// Directories are read in pieces of this size.
 const ENTRIES: usize = 16 << 10;
-/// How deep directories may be nested; every level holds two descriptors.
+/// The depth to which directories may be nested; every level holds two descriptors.
 const MAX_DEPTH: usize = 256;
 
 /// A copy under way.
@@ -38,9 +38,9 @@ pub(super) struct Copier<'a> {
     copy: &'a CopyFiles,
     denied: &'a Denied,
     report: &'a mut Report,
-    /// Where a source file with several names was written first, as a path from `start`.
+    /// The first copy of a source file with several names, as a path from `start`.
     linked: BTreeMap<(u64, u64), CString>,
-    /// Whether the new file system knows owners.
+    /// True when the new file system has owners.
     owners: bool,
     /// The directory we are in, from `start`, with a slash at its end.
     path: Vec<u8>,
@@ -60,7 +60,7 @@ impl<'a> Copier<'a> {
         Ok(Self { start, copy, denied, report, linked, owners, path })
     }
 
-    /// Copies what is in `from` into `to`, the start.
+    /// Copies the content of `from` into `to`, the start.
     pub fn tree(&mut self, from: &OwnedFd, to: &OwnedFd) -> Result<(), PopulateError> {
         let stat = fs::fstat(from).map_err(self.unread("look at", c""))?;
         if self.denied.whole(&stat) || self.denied.content(&stat) {
@@ -171,7 +171,7 @@ impl<'a> Copier<'a> {
         let path = self.said(&self.copy.target, name);
         match name.to_str() {
             Ok(text) => Tree::target(self.start).make_one(parent, text, &path),
-            // No definition can name it, so it is no subvolume.
+            // No definition can name it, so it is not a subvolume.
             Err(_) => fs::mkdirat(parent, name, Mode::RWXU).map_err(self.failed("create directory", name)),
         }
     }
@@ -211,8 +211,8 @@ impl<'a> Copier<'a> {
         Ok(())
     }
 
-    /// Makes something under a name, in place of what is there. None: a directory is there and stays, or the file system
-    /// has no such thing.
+    /// Makes something under a name, in place of an existing entry. None when a directory is there, which stays, or
+    /// when the file system does not support it.
     fn put<T>(
         &mut self,
         make: impl Fn() -> Result<T, Errno>,

@@ -1,5 +1,5 @@
-//! What of a source does not come along. As in systemd, an entry is known by its inode, so that it is found by whatever
-//! path the copy comes to it.
+//! The parts of a source that are not copied. As in systemd, an entry is known by its inode, so that it is found by any
+//! path of the copy.
 
 use std::collections::BTreeMap;
 
@@ -16,12 +16,12 @@ use super::{
 /// Directories of the running system whose content belongs into no image (systemd: `APIVFS_TMP_DIRS_NULSTR`).
 const RUNNING: [&str; 6] = ["/proc", "/sys", "/dev", "/tmp", "/run", "/var/tmp"];
 
-/// How much is left out.
+/// The extent of an exclusion.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Deny {
     /// All of it.
     Whole,
-    /// What is in the directory.
+    /// The content of the directory.
     Content,
 }
 
@@ -30,7 +30,7 @@ enum Deny {
 pub(super) struct Denied(BTreeMap<(u64, u64), Deny>);
 
 impl Denied {
-    /// What one `CopyFiles=` leaves out; None when it is left out altogether.
+    /// The exclusions of one `CopyFiles=`; None when it is left out altogether.
     pub fn of(
         source: &Tree<'_>,
         content: &Content<'_>,
@@ -64,7 +64,7 @@ impl Denied {
         Ok(Some(denied))
     }
 
-    /// Leaves out what is at `path` of the source; what is not there needs no leaving out. The first word counts.
+    /// Leaves out the entry at `path` of the source, if it exists. The first word counts.
     fn add(&mut self, source: &Tree<'_>, path: &str, deny: Deny) -> Result<(), PopulateError> {
         match source.open(path, OFlags::PATH).and_then(fstat) {
             Ok(stat) => {
@@ -76,18 +76,18 @@ impl Denied {
         }
     }
 
-    /// Whether this inode does not come along.
+    /// Returns true when this inode is not copied.
     pub fn whole(&self, stat: &Stat) -> bool {
         self.0.get(&key(stat)) == Some(&Deny::Whole)
     }
 
-    /// Whether this directory comes without its content.
+    /// Returns true when this directory is copied without its content.
     pub fn content(&self, stat: &Stat) -> bool {
         self.0.get(&key(stat)) == Some(&Deny::Content)
     }
 }
 
-/// What tells one inode from all others.
+/// The identity of an inode.
 pub(super) fn key(stat: &Stat) -> (u64, u64) {
     (stat.st_dev, stat.st_ino)
 }

@@ -1,4 +1,4 @@
-//! Why a new file system could not be populated.
+//! The errors of populating a new file system.
 
 use core::fmt;
 
@@ -11,13 +11,13 @@ use crate::tree::attributes::{Failed, Side};
 pub enum PopulateError {
     /// A system call failed.
     Call {
-        /// What was tried, as a verb.
+        /// The step, as a verb.
         step: &'static str,
         /// In which tree.
         side: Side,
         /// On which path, as seen from the tree.
         path: String,
-        /// What came back.
+        /// The error number.
         errno: Errno,
     },
     /// A file was to be copied onto a directory.
@@ -29,7 +29,7 @@ pub enum PopulateError {
     },
     /// Something that cannot be copied by itself was named: a device, a FIFO.
     NeitherFileNorDirectory {
-        /// Which.
+        /// The path.
         path: String,
     },
     /// Directories are nested deeper than any sane tree.

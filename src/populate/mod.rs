@@ -1,10 +1,11 @@
-//! What a definition puts into a new file system: directories, files and links of an image, and blocks of a device.
+//! Puts the content of a definition into a new file system: directories, files and links of an image, and blocks of a
+//! device.
 //!
-//! The same result as systemd-repart 257: `CopyFiles=`, then `MakeDirectories=`, then `MakeSymlinks=`; modes, owners, extended
-//! attributes, times and hard links as in the source; of two sources the later one counts, and a directory that is there
-//! stays as it is, also its times. Everything works below directory descriptors that the caller opened; links are followed by the kernel inside of them
-//! (openat2(2), `RESOLVE_IN_ROOT`), so that neither tree leads out of itself. Nothing here syncs: the caller flushes the
-//! file system once.
+//! The same result as systemd-repart 257: `CopyFiles=`, then `MakeDirectories=`, then `MakeSymlinks=`; modes, owners,
+//! extended attributes, times and hard links as in the source; of two sources the later one counts, and an existing
+//! directory stays as it is, also its times. Everything works below directory descriptors that the caller opened; links
+//! are followed by the kernel inside of them (openat2(2), `RESOLVE_IN_ROOT`), so that neither tree leads out of itself.
+//! Nothing here syncs: the caller flushes the file system once.
 //!
 //! Used by the boot on the mounted partition that no table names yet, and by `hermetic repart`. A caller makes a
 //! [`Content`] of the definition and calls [`populate`]:
@@ -21,10 +22,10 @@
 //! # }
 //! ```
 //!
-//! | module | what belongs there |
+//! | module | content |
 //! |---|---|
-//! | `content` | what is asked for, as values |
-//! | `deny` | what is left out |
+//! | `content` | the requested content, as values |
+//! | `deny` | exclusions |
 //! | `chase` | paths inside of a tree |
 //! | `copy` | one tree into another |
 //! | [`blocks`] | `CopyBlocks=` |
@@ -66,8 +67,8 @@ const DIRECTORY: u32 = 0o755;
 /// Puts all of `content` into the file system mounted at `target`, from the tree `source`.
 ///
 /// # Errors
-/// A source that cannot be read, a target that cannot be written. A source that is not there is no error: it is left
-/// out and counted ([`Report::missing`]), as in systemd.
+/// A source that cannot be read, a target that cannot be written. A missing source is not an error: it is left out and
+/// counted ([`Report::missing`]), as in systemd.
 pub fn populate(
     target: BorrowedFd<'_>,
     source: BorrowedFd<'_>,
@@ -91,7 +92,7 @@ pub fn populate(
     Ok(report)
 }
 
-/// Has the file system whose top directory is open say what it was made for ([`crate::repart::constraints`]).
+/// Sets the attributes that name the place of a file system on its open top directory ([`crate::repart::constraints`]).
 ///
 /// # Errors
 /// The attributes cannot be set.
