@@ -1,4 +1,4 @@
-//! What lines ask about the root while they are read: users and groups by name, copy sources, credentials.
+//! The facts of the root that lines ask for while they are read: users and groups by name, copy sources, credentials.
 
 use std::{cell::OnceCell, collections::BTreeMap};
 
@@ -36,7 +36,7 @@ impl<'a> Root<'a> {
         let mut ids = Ids::new();
         for directory in ["/etc", "/usr/lib"] {
             let path = format!("{directory}/{file}");
-            // A root without users is no mistake; a line that needs one will say so.
+            // A root without users is not a mistake; a line that needs one will say so.
             let Ok(file) = self.tree.open_read(&path) else { continue };
             let Ok(content) = read::whole(file, LARGEST) else { continue };
             for line in content.split(|&byte| byte == b'\n') {

@@ -1,8 +1,8 @@
 //! Directories and subvolumes: `d`, `D`, `v`, `q`, `Q`, `e`.
 //!
-//! As systemd-tmpfiles does, a subvolume is made where the root is itself one, a directory everywhere else. Quota groups
-//! (`q`, `Q`) are not made: they take effect only where somebody has switched quotas on, which nobody has on a root that was just
-//! made, and the system that comes up carries out the same lines. Where quotas are on, a line says so.
+//! As systemd-tmpfiles does, a subvolume is made where the root is itself one, a directory everywhere else. Quota
+//! groups (`q`, `Q`) are not made: they take effect only where quotas are on, which they are not on a new root, and the
+//! system that comes up carries out the same lines. When quotas are on, a line says so.
 
 use rustix::{
     fs::{self, FileType, Mode},
@@ -20,10 +20,10 @@ use crate::{
     tree::{Last, open},
 };
 
-/// Where the kernel shows each btrfs that is mounted (Documentation/ABI/testing/sysfs-fs-btrfs).
+/// The directory in which the kernel shows each btrfs that is mounted (Documentation/ABI/testing/sysfs-fs-btrfs).
 const MOUNTED: &str = "/sys/fs/btrfs";
 
-/// Whether quotas are on in any btrfs that is mounted: only then has it a directory of quota groups.
+/// Returns true when quotas are on in any btrfs that is mounted: only then has it a directory of quota groups.
 fn has_quotas() -> bool {
     let mut mounted = std::fs::read_dir(MOUNTED).into_iter().flatten().flatten();
     mounted.any(|entry| entry.path().join("qgroups").exists())
@@ -31,7 +31,7 @@ fn has_quotas() -> bool {
 
 /// Makes a subvolume, whose mode nothing but the umask decides.
 fn make_subvolume(parent: &Parent<'_>, mode: u32) -> Result<(), Errno> {
-    // What is open with O_PATH takes no ioctl.
+    // A descriptor of O_PATH takes no ioctl.
     let directory = open::directory(&parent.fd, ".")?;
     let before = umask(Mode::from_raw_mode(!mode & 0o777));
     let made = btrfs::make_subvolume(&directory, parent.name);
@@ -40,7 +40,7 @@ fn make_subvolume(parent: &Parent<'_>, mode: u32) -> Result<(), Errno> {
 }
 
 impl Applier<'_> {
-    /// Makes a directory. Something else under its name stays, and that is said but no failure.
+    /// Makes a directory. Another file under its name stays, which is logged and not a failure.
     pub(super) fn directory(&mut self, item: &Item) -> Done {
         let shown = show(&item.path);
         if self.is_dry_run {
@@ -59,7 +59,7 @@ impl Applier<'_> {
             self.log.say(Level::Warning, message);
         }
         let made = match made {
-            // As systemd: this is no file system for subvolumes.
+            // As systemd: the file system does not support subvolumes.
             Err(Errno::OPNOTSUPP | Errno::NOTTY | Errno::NOSYS | Errno::INVAL) => {
                 fs::mkdirat(&parent.fd, parent.name, Mode::from_raw_mode(item.creation_mode))
             }

@@ -95,7 +95,8 @@ impl Applier<'_> {
         self.set_permissions(item, &fd, &stat, shown, Creation::Existing)
     }
 
-    /// `w`: writes over the beginning of what exists, or behind its end; follows links, and writes to whatever it is.
+    /// `w`: writes over the beginning of an existing file, or behind its end; follows links, and writes to any kind of
+    /// file.
     pub(super) fn write(&mut self, item: &Item, path: &[u8]) -> Done {
         let shown = show(path);
         let (fd, stat) = match self.open(path, Last::Followed) {

@@ -1,4 +1,4 @@
-//! What patterns match in the root, and what lies below it.
+//! Finds the paths of the root that match a pattern, and the entries below a path.
 
 use std::os::fd::OwnedFd;
 
@@ -16,12 +16,12 @@ use crate::{
     tree::{Last, open, remove::names},
 };
 
-/// How deep a tree is descended into.
+/// The depth to which a tree is descended into.
 const MAX_DEPTH: usize = 256;
 /// The most paths that one pattern may match.
 const MAX_MATCHES: usize = 1 << 20;
 
-/// What is done with something open: item, O_PATH descriptor, what it is, its path for messages.
+/// An action on an open file: item, O_PATH descriptor, its stat(2), its path for messages.
 type Action<'a> = fn(&mut Applier<'a>, &Item, &OwnedFd, &Stat, &str) -> Done;
 
 /// Errors that mean that a pattern does not match there.
@@ -66,7 +66,7 @@ impl<'a> Applier<'a> {
                 }
                 Ok((fd, stat)) => gather(&mut done, action(self, item, &fd, &stat, &show(&path))),
                 Err(errno) if is_no_match(errno) => {}
-                // Said by who watched the way.
+                // The observer of the way has logged it.
                 Err(Errno::NOLINK) => gather(&mut done, Err(Failed(Errno::NOLINK))),
                 Err(errno) => {
                     gather(
@@ -124,8 +124,8 @@ impl<'a> Applier<'a> {
         done
     }
 
-    /// The paths that a pattern may match, as glob(3) finds them: names are matched in directories that are no links themselves. The last
-    /// name may not exist.
+    /// The paths that a pattern may match, as glob(3) finds them: names are matched in directories that are not links
+    /// themselves. The last name may not exist.
     fn find(&self, pattern: &[u8]) -> Vec<Vec<u8>> {
         let mut found = Vec::new();
         for pattern in glob::braces(pattern) {
@@ -139,7 +139,7 @@ impl<'a> Applier<'a> {
                 let mut deeper = Vec::new();
                 for path in paths {
                     let entries = self.tree.walk(&path, Last::Kept, &mut ()).and_then(|(fd, _)| names(&fd));
-                    // What cannot be read matches nothing.
+                    // A directory that cannot be read matches nothing.
                     let entries = entries.unwrap_or_default();
                     let matching =
                         entries.into_iter().filter(|name| glob::matches(component, name, Flags::COMPONENT));

@@ -1,4 +1,4 @@
-//! Ways through the root: never from what belongs to a user to what belongs to another one, never into an automounter's
+//! Ways through the root: never from a directory of a user to a file of another one, never into an automounter's
 //! directory (systemd's src/basic/chase.c with `CHASE_SAFE` and `CHASE_NO_AUTOFS`).
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,10 +16,11 @@ use crate::tree::{Guide, Last, flags, open::by_proc, remove};
 
 /// autofs (linux/magic.h).
 const AUTOFS: u64 = 0x0187;
-/// Parents that nobody asked for.
+/// The mode of parents that are made on the way.
 const PARENT_MODE: u32 = 0o755;
 
-/// Whether a step leads from somebody else than root to somebody else again, who may not want to be led to.
+/// Returns true when a step leads from a directory of a user other than root to one of yet another user, who may not
+/// want it.
 fn is_unsafe(from: &Stat, to: &Stat) -> bool {
     from.st_uid != 0 && from.st_uid != to.st_uid
 }
@@ -60,7 +61,7 @@ fn refuse_automounter(from: &Stat, to: BorrowedFd<'_>, stat: &Stat) -> Result<()
     Ok(())
 }
 
-/// A directory of the root, with what is to be made in it.
+/// A directory of the root, and the entry to be made in it.
 pub(super) struct Parent<'i> {
     pub(super) fd: OwnedFd,
     pub(super) stat: Stat,
@@ -68,7 +69,7 @@ pub(super) struct Parent<'i> {
 }
 
 impl Parent<'_> {
-    /// Opens with O_PATH what lies under the name, as whatever.
+    /// Opens the entry of the name with O_PATH, of any kind.
     pub(super) fn open(&self) -> Result<(OwnedFd, Stat), Errno> {
         self.open_with(OFlags::empty())
     }
@@ -87,7 +88,7 @@ impl Parent<'_> {
 }
 
 impl Applier<'_> {
-    /// Opens with O_PATH what lies at a path; says it when the way there is not safe, if that is worth it.
+    /// Opens a path with O_PATH; logs an unsafe way to it, if that matters.
     pub(super) fn open(&mut self, path: &[u8], last: Last) -> Result<(OwnedFd, Stat), Errno> {
         self.look_up(path, last, false, Level::Warning)
     }
@@ -111,8 +112,8 @@ impl Applier<'_> {
         found
     }
 
-    /// Opens the directory in which the item's path lies, and makes what is missing on the way. `kind` is what shall lie there
-    /// itself, for `=`.
+    /// Opens the directory in which the item's path lies, and makes missing directories on the way. `kind` is the kind
+    /// of the entry itself, for `=`.
     pub(super) fn parent<'i>(
         &mut self,
         item: &'i Item,
@@ -156,7 +157,8 @@ impl Applier<'_> {
         Ok(parent)
     }
 
-    /// Replaces what is no directory on the way to a path, from the root down, and links that lead to none.
+    /// Replaces every entry on the way to a path that is not a directory, from the root down, and links that do not
+    /// lead to one.
     fn replace_parents(&mut self, directory: &[u8]) -> Done {
         let mut above: Vec<&[u8]> = path::ancestors(directory).collect();
         above.insert(0, directory);
@@ -171,13 +173,13 @@ impl Applier<'_> {
             let (fd, stat) = self
                 .open(holder, Last::Followed)
                 .map_err(|errno| self.fail(format_args!("Failed to open \"{}\"", show(holder)), errno))?;
-            // Below what is no directory there is nothing.
+            // There is nothing below a file that is not a directory.
             return self.remove_if_wrong(&Parent { fd, stat, name }, FileType::Directory, &show(path));
         }
         Ok(())
     }
 
-    /// Removes what is of another kind than it shall be, whatever is in it; not what is mounted.
+    /// Removes an entry of another kind than the line asks for, with its content; not a mount point.
     fn remove_if_wrong(&mut self, parent: &Parent<'_>, kind: FileType, shown: &str) -> Done {
         let stat = match fs::statat(&parent.fd, parent.name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
