@@ -1,4 +1,4 @@
-//! Which files of a kind of fragments count, and reading them.
+//! Finds the files of a kind of fragments that count, and reads them.
 
 use std::{collections::BTreeMap, os::fd::OwnedFd, rc::Rc};
 
@@ -12,7 +12,7 @@ use crate::tree::{
     read::{self, Limit, ReadError},
 };
 
-/// Where fragments lie, the strongest first: a file hides those of its name in the directories after it.
+/// The directories of fragments, the strongest first: a file hides those of its name in the directories after it.
 pub const DIRECTORIES: [&str; 4] = ["/etc", "/run", "/usr/local/lib", "/usr/lib"];
 /// The largest file that is read.
 const LARGEST: Limit = Limit::mebibytes(4);
@@ -24,11 +24,11 @@ const MAX_FILES: usize = 4096;
 /// A directory that could not be searched.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SearchError {
-    /// What was tried.
+    /// The step.
     pub step: &'static str,
     /// On which directory, as seen from the root.
     pub path: String,
-    /// What came back.
+    /// The error number.
     pub errno: Errno,
 }
 
@@ -83,17 +83,17 @@ pub fn find_in(tree: &Tree<'_>, directories: &[String]) -> Result<Vec<Found>, Se
 }
 
 impl Found {
-    /// A file that nobody searched for; it may not exist.
+    /// A file that was not searched for; it may not exist.
     pub fn at(path: &str) -> Self {
         let name = path.rsplit('/').next().unwrap_or_default();
         Self { path: path.to_owned(), directory: None, name: name.to_owned() }
     }
 
-    /// The content. An empty file, or a link to what the root does not have (as /dev/null), hides one of the same name; so does
-    /// a link to a /dev/null that is there: None.
+    /// The content. None for an empty file, a link to a file that the root does not have (as /dev/null), or a link to
+    /// an existing /dev/null: these hide a file of the same name.
     ///
     /// # Errors
-    /// Why it cannot be read.
+    /// The reason why it cannot be read.
     pub fn read(&self, tree: &Tree<'_>) -> Result<Option<Vec<u8>>, Errno> {
         let is_device = |stat: fs::Stat| FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
         match self.content(tree) {

@@ -11,7 +11,7 @@ use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 /// There on machines with EFI firmware.
 pub const FIRMWARE: &str = "/sys/firmware/efi";
 
-/// Where efivarfs is mounted.
+/// The mount point of efivarfs.
 pub const MOUNT: &str = super::mount::EFIVARFS.target;
 
 /// The vendor of the boot loader interface.

@@ -17,8 +17,8 @@ use super::open;
 pub enum Inode<'a> {
     /// A file or a directory that is open, not with `O_PATH`.
     Open(BorrowedFd<'a>),
-    /// What has this name in an open directory: a link, a FIFO, a device, a directory that nobody needs open. Its extended attributes
-    /// are reached by /proc alone; without it there are none.
+    /// The entry of this name in an open directory: a link, a FIFO, a device, a directory that need not be opened. Its
+    /// extended attributes are reached by /proc alone; without it there are none.
     Named(BorrowedFd<'a>, &'a [u8]),
 }
 

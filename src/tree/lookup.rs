@@ -2,7 +2,7 @@
 //!
 //! In the initramfs the new root's own /usr is an empty directory, and the verified one is a mount of its own. [`Tree`]
 //! joins both: it resolves a path as a process would that had the root as `/` with /usr mounted on it. Symbolic links
-//! are followed by us, component by component, so that `..` and absolute targets stay inside.
+//! are followed here, component by component, so that `..` and absolute targets stay inside.
 
 use std::{
     ffi::CString,
@@ -26,7 +26,7 @@ const MAX_COMPONENTS: usize = 2048;
 pub struct Tree<'fd> {
     /// The directory that is `/`.
     pub root: BorrowedFd<'fd>,
-    /// The directory that is `/usr`; the descriptor of the root when /usr is what the root has under that name.
+    /// The directory that is `/usr`; the descriptor of the root when /usr is the root's own.
     pub usr: BorrowedFd<'fd>,
 }
 
@@ -41,7 +41,7 @@ pub enum Last {
 
 /// Watches a lookup, and may end it.
 pub trait Guide {
-    /// A step from an inode to what it holds or leads to; `to` is open with O_PATH.
+    /// A step from an inode to its entry or its target; `to` is open with O_PATH.
     ///
     /// # Errors
     /// The lookup ends with this error.
@@ -129,7 +129,7 @@ impl<'fd> Tree<'fd> {
         let mut stack: Vec<(OwnedFd, Stat)> = Vec::new();
         let mut pending: Vec<Vec<u8>> = components(path);
         let (mut links, mut steps) = (0, 0);
-        // How many of the pending names are what links lead to.
+        // The number of pending names that come from links.
         let mut of_links = 0usize;
         while let Some(name) = pending.pop() {
             steps += 1;
@@ -194,7 +194,7 @@ impl<'fd> Tree<'fd> {
             Some(below) if self.has_usr_elsewhere() => (self.usr, below),
             _ => (self.root, path.trim_start_matches('/')),
         };
-        // Mostly there is no link on the way, and one call says it all.
+        // Mostly there is no link on the way, and one call is enough.
         match open::below(at, below) {
             Err(errno) if errno != Errno::NOENT || below.is_empty() => self.open_read(path),
             opened => opened,
@@ -220,7 +220,7 @@ impl<'fd> Tree<'fd> {
             FileType::Directory => open::directory(&found, "."),
             FileType::RegularFile => {
                 // An O_PATH descriptor cannot be read from and /proc may not be mounted: open by name in the parent,
-                // and take it only if it is what was found.
+                // and take it only if it is the same file.
                 let direct = self.open_path(parent).and_then(|directory| open::file(directory, name));
                 match direct {
                     Ok(file) if same(&file, &found)? => Ok(file),

@@ -1,7 +1,7 @@
 //! Small files read whole, within a limit that has a name.
 //!
-//! A size that the file system tells is a hint and no more: files of /proc say 0, and a file can grow under our hands. What is read is
-//! bounded by the limit alone.
+//! The size by stat(2) is only a hint: files of /proc have 0, and a file can grow while it is read. The limit alone
+//! bounds the read.
 
 use core::fmt;
 use std::{
