@@ -95,14 +95,14 @@ impl<'a> Crate<'a> {
         match import {
             Some(import) if depth > 0 && place != from => {
                 let on = [&import.path[..], &rest[1..]].concat();
-                // What comes from another crate ends here.
+                // A name of another crate ends here.
                 self.file(place, &on, depth - 1).or(Some(place))
             }
             _ => Some(place),
         }
     }
 
-    /// What an arrow is, in one line.
+    /// The description of an arrow, in one line.
     pub fn describe(&self, arrow: &Arrow) -> String {
         let [from, to] = [arrow.from, arrow.to].map(|place| &self.files[place].path);
         format!("{from}:{} takes {} from {to}", arrow.line, arrow.takes)
@@ -129,7 +129,7 @@ fn macros(files: &[File]) -> BTreeMap<String, usize> {
     found
 }
 
-/// What `use` lines name, and the other paths.
+/// The names of `use` lines, and the other paths.
 fn taken(tokens: &[Token]) -> (Vec<Taken>, Vec<Taken>) {
     let text = |place: usize| tokens.get(place).map_or("", |token| token.text.as_str());
     let (mut imports, mut paths, mut place) = (Vec::new(), Vec::new(), 0);

@@ -13,7 +13,7 @@ pub type Exception = (&'static str, &'static str, &'static str);
 /// Checks the files of a crate: its rooms from the ground up, those on one line beside each other.
 ///
 /// # Errors
-/// What is wrong, a line each.
+/// The faults, a line each.
 pub fn check(
     name: &str,
     source: &str,
