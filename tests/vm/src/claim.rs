@@ -1,6 +1,6 @@
-//! A claim about two times: one takes so many times as long as the other. What a clock says depends on the host and on what
-//! else runs there, so a claim fails only well below what it says; system calls, bytes and sizes, which are counted, are held
-//! exactly, each where it is counted.
+//! A claim about two times: one takes so many times as long as the other. A time depends on the host and its load, so a
+//! claim fails only well below its number; system calls, bytes and sizes, which are counted, are held exactly, each
+//! where it is counted.
 
 use anyhow::{Result, ensure};
 use std::fmt;

@@ -1,6 +1,6 @@
-//! systemd 257's own test of systemd-repart (test/units/TEST-58-REPART.sh), function by function, with hermetic under the
-//! name of the original, in a machine with Debian's kernel: loop devices have nodes for their partitions there, which not
-//! every builder's kernel gives them.
+//! systemd 257's own test of systemd-repart (test/units/TEST-58-REPART.sh), function by function, with hermetic under
+//! the name of the original, in a machine with Debian's kernel: loop devices have nodes for their partitions there,
+//! which not every builder's kernel gives them.
 //!
 //! | left out | because |
 //! |---|---|
@@ -10,8 +10,9 @@
 //! | basic, part 6 | files on an encrypted partition of an image are refused |
 //!
 //! free_area_calculation is about where the partitions are put when it runs a second time, and makes their content with
-//! Minimize=best of a squashfs and Verity=hash, which are an image builder's as well: here mksquashfs and veritysetup make
-//! it, and CopyBlocks= brings it in. Where a function looks at an image with systemd-dissect, losetup and mount stand in.
+//! Minimize=best of a squashfs and Verity=hash, which are an image builder's as well: here mksquashfs and veritysetup
+//! make it, and CopyBlocks= brings it in. When a function examines an image with systemd-dissect, losetup and mount
+//! take its place.
 
 use super::{Context, lasting, script, small};
 use crate::command;

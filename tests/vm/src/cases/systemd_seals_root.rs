@@ -217,7 +217,7 @@ fn list() -> String {
     tpm2::run("/usr/bin/systemd-cryptenroll+/dev/vda3")
 }
 
-/// What systemd-measure takes for the state of PCR 11 before the phases: nothing was measured.
+/// The state of PCR 11 before the phases, as systemd-measure takes it: nothing was measured.
 const UNMEASURED: &str = "mount -t tmpfs none /sys && mkdir -p /sys/class/tpm/tpm0/pcr-sha256 && \
                           printf '%064d\n' 0 >/sys/class/tpm/tpm0/pcr-sha256/11 && exec \"$@\"";
 
