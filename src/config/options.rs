@@ -120,7 +120,7 @@ choice! {
 choice! {
     /// The way in which the factory's files come to the root.
     pub enum Strategy {
-        /// They are materialised, and follow the factory as long as nobody changed them.
+        /// They are materialised, and follow the factory as long as they are unchanged.
         Track = "track",
         /// They are materialised where nothing is, and left alone from then on.
         Copy = "copy",
