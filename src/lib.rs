@@ -3,7 +3,7 @@
 //! | room | what belongs there |
 //! |---|---|
 //! | [`units`] | bytes, sectors, LBAs, partition and device numbers |
-//! | [`arrange`] | sorting, compiled once |
+//! | [`sort`] | sorting, compiled once |
 //! | [`writes`] | what is to be written to a disk, as a value: writes, zeroes, barriers |
 //! | [`secret`] | keys and passphrases: wiped on drop, never printed |
 //! | [`level`] | levels of messages |
@@ -29,11 +29,11 @@
 //! reads and writes files, the feature `boot` what only PID 1 does.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 #[cfg(not(feature = "std"))]
 extern crate no_std_compat as std;
 
-pub mod arrange;
 pub mod config;
 pub mod disk;
 pub mod etc;
@@ -47,6 +47,7 @@ pub mod os_release;
 pub mod populate;
 pub mod repart;
 pub mod secret;
+pub mod sort;
 pub mod sysusers;
 pub mod tmpfiles;
 pub mod tpm;

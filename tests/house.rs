@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// The rooms of hermetic-init, from the ground up. A room takes only from lines before its own; rooms on one line know nothing of
 /// each other.
 const ROOMS: [&[&str]; 14] = [
-    &["units", "arrange", "secret", "level", "glob", "os_release"],
+    &["units", "sort", "secret", "level", "glob", "os_release"],
     &["writes", "verity", "tpm", "tree"],
     &["disk"],
     &["sys"],

@@ -5,7 +5,7 @@ use std::prelude::v1::*;
 use uuid::Uuid;
 
 use super::types;
-use crate::arrange::Arrange as _;
+use crate::sort;
 use crate::units::{Bytes, Lba, PartitionNumber};
 
 /// One used entry of a partition table. Its range was checked against the table that it came from.
@@ -82,7 +82,7 @@ impl Layout {
         let grain = grain.max(1);
         let block = u64::from(self.block_size);
         let mut sorted: Vec<&Partition> = self.partitions.iter().collect();
-        sorted.arrange_by_key(|partition| partition.first);
+        sort::by_key(&mut sorted, |partition| partition.first);
         let mut areas = Vec::new();
         let mut add = |after: Option<PartitionNumber>, from: u64, to: u64| {
             let Some(offset) = from.checked_mul(block).and_then(|at| at.checked_next_multiple_of(grain))

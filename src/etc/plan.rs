@@ -23,7 +23,7 @@ use super::{
     rules::{BESIDE, Rules, Strategy, is_beside},
     users::{self, Contents, Kept},
 };
-use crate::arrange;
+use crate::sort;
 use crate::sysusers::database::DatabaseError;
 
 /// What a plan is made from.
@@ -127,7 +127,7 @@ pub struct Plan {
 pub fn plan(input: &Input<'_>) -> Result<Plan, DatabaseError> {
     let mut planner = Planner {
         input,
-        after: arrange::map(input.root.iter().map(|(path, entry)| (path.clone(), entry.is_directory()))),
+        after: sort::map(input.root.iter().map(|(path, entry)| (path.clone(), entry.is_directory()))),
         children: children(input.root),
         wanted: BTreeSet::new(),
         databases: Vec::new(),
@@ -165,7 +165,7 @@ struct Wish {
 
 /// The tree that a root has in which everything follows the factory.
 pub fn wished(factory: &Snapshot, rules: &Rules, place: &str) -> Snapshot {
-    arrange::map(desired(factory, rules, place).into_iter().map(|(path, wish)| (path, wish.entry)))
+    sort::map(desired(factory, rules, place).into_iter().map(|(path, wish)| (path, wish.entry)))
 }
 
 /// The factory's tree as the rules want it.
@@ -233,7 +233,7 @@ impl Planner<'_> {
     fn drop_from_root(&mut self, goes: impl Fn(&[u8]) -> bool) {
         let journal = self.input.journal.paths.keys();
         let known = self.input.base.iter().flat_map(|base| base.tree.keys()).chain(journal);
-        let known: BTreeSet<&Vec<u8>> = arrange::set(known.filter(|path| goes(path)));
+        let known: BTreeSet<&Vec<u8>> = sort::set(known.filter(|path| goes(path)));
         for path in known.into_iter().rev() {
             let Some(now) = self.input.root.get(path) else { continue };
             if !self.is_pristine(path, now) {
@@ -324,7 +324,7 @@ impl Planner<'_> {
     fn users(&mut self) -> Result<(), DatabaseError> {
         let of = |contents: &Contents| -> Contents {
             let ours = contents.iter().filter(|(file, _)| self.databases.contains(file));
-            arrange::map(ours.map(|(file, content)| (*file, content.clone())))
+            sort::map(ours.map(|(file, content)| (*file, content.clone())))
         };
         let (root, factory) = (of(self.input.root_users), of(self.input.factory_users));
         let nothing = BTreeMap::new();

@@ -13,7 +13,7 @@ use super::{
     new_keyslot::{NewKdf, NewKeyslot, area_size},
     unlock::VolumeKey,
 };
-use crate::arrange::Arrange as _;
+use crate::sort;
 use crate::{secret::Secret, units::Bytes, writes::Writes};
 
 /// The parameters of a further keyslot.
@@ -147,7 +147,7 @@ impl Header {
     /// device.
     fn gap(&self, size: u64) -> Option<u64> {
         let mut areas: Vec<_> = self.metadata.keyslots.values().map(|keyslot| &keyslot.area).collect();
-        areas.arrange_by_key(|area| area.start);
+        sort::by_key(&mut areas, |area| area.start);
         let mut start = self.metadata.area.start;
         for area in areas {
             if start.checked_add(size)? <= area.start {

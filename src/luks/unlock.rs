@@ -13,7 +13,7 @@ use super::{
     keyslot::{Keyslot, Priority, Recipe},
     xts::{self, Direction},
 };
-use crate::arrange::Arrange as _;
+use crate::sort;
 use crate::{
     secret::{Secret, scrub_stack},
     writes::ReadAt,
@@ -117,7 +117,7 @@ impl Header {
             .map(|(number, keyslot)| (*number, keyslot))
             .collect();
         // Stable: by number among those of one priority.
-        candidates.arrange_by_key(|(_, keyslot)| keyslot.priority);
+        sort::by_key(&mut candidates, |(_, keyslot)| keyslot.priority);
         candidates
     }
 }

@@ -10,8 +10,8 @@ use super::{
     element::{Element, Elements},
     size::{round_down, round_up},
 };
-use crate::arrange::Arrange as _;
 use crate::disk::partition::Layout;
+use crate::sort;
 
 /// A gap between partitions.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -54,7 +54,7 @@ impl Areas {
             .enumerate()
             .filter_map(|(index, element)| Some((element.existing?.index, index)))
             .collect();
-        existing.arrange();
+        sort::slice(&mut existing);
         for (_, index) in existing {
             let Some(element) = elements.list.get_mut(index) else { continue };
             let size = element.existing.map_or(0, |existing| existing.padding);
@@ -104,7 +104,7 @@ impl Areas {
         }
         let sizes: Vec<u64> =
             self.list.iter().map(|area| self.available(elements, area).unwrap_or(0)).collect();
-        self.order.arrange_by_key(|index| sizes.get(*index));
+        sort::by_key(&mut self.order, |index| sizes.get(*index));
         for area in &self.list {
             self.available(elements, area)?;
         }

@@ -18,7 +18,7 @@ use super::{
     ini::{self, Item},
     size,
 };
-use crate::arrange::Arrange as _;
+use crate::sort;
 use crate::{
     disk::types,
     fragments::{Facts, words},
@@ -80,7 +80,7 @@ impl Definitions {
     /// The first word of policy that is not understood or contradicts another one, with its file and line.
     pub fn parse(files: &[Source], reading: Reading<'_>) -> Result<Self, RepartError> {
         let mut files: Vec<&Source> = files.iter().filter(|file| !file.text.is_empty()).collect();
-        files.arrange_by(|a, b| a.name.cmp(&b.name));
+        sort::by(&mut files, |a, b| a.name.cmp(&b.name));
         let mut definitions = Self::default();
         for file in files {
             let mut parser = Parser::new(reading, &mut definitions.warnings);

@@ -13,7 +13,7 @@ use rustix::{
 };
 
 use super::attribute;
-use crate::arrange::Arrange as _;
+use crate::sort;
 use crate::units::{Bytes, DeviceNumber, PartitionNumber, Sector512};
 
 const BLKGETSIZE64: Opcode = linux_raw_sys::ioctl::BLKGETSIZE64 as Opcode;
@@ -86,7 +86,7 @@ impl BlockDevice {
             // A device may be gone between the listing and the look: then it is not there.
             devices.extend(name.to_str().and_then(Self::look));
         }
-        devices.arrange_by(|a, b| a.name.cmp(&b.name));
+        sort::by(&mut devices, |a, b| a.name.cmp(&b.name));
         Ok(devices)
     }
 

@@ -19,7 +19,7 @@ use super::{
     search,
     surroundings::Surroundings,
 };
-use crate::arrange;
+use crate::sort;
 use crate::{
     fragments::search::Found,
     level::Level,
@@ -146,9 +146,7 @@ pub fn furnish(
 fn look_around<'a>(tree: &Tree<'_>, definitions: &Definitions, options: Options<'a>) -> Surroundings<'a> {
     let owner = |path: &str| tree.stat(path).ok().map(|stat| Owner { uid: stat.st_uid, gid: stat.st_gid });
     Surroundings {
-        owners: arrange::map(
-            definitions.owner_paths().filter_map(|path| Some((path.to_owned(), owner(path)?))),
-        ),
+        owners: sort::map(definitions.owner_paths().filter_map(|path| Some((path.to_owned(), owner(path)?)))),
         has_bash: tree.stat("/bin/bash").is_ok(),
         today: options.today,
         credentials: options.credentials,

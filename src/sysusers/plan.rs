@@ -10,8 +10,8 @@ use super::{
     message::Message,
     surroundings::Surroundings,
 };
-use crate::arrange::{self, Arrange as _};
 use crate::secret::Secret;
+use crate::sort;
 
 /// The password field that points to shadow (passwd(5)).
 const SEE_SHADOW: &str = "x";
@@ -111,7 +111,7 @@ fn groups(
     let mut content = Vec::new();
     let mut changed = !allocation.groups.is_empty();
     let explicit: BTreeMap<&[u8], ()> = match kind {
-        Kind::Gshadow => arrange::map(allocation.groups.iter().filter(|new| new.explicit).map(key)),
+        Kind::Gshadow => sort::map(allocation.groups.iter().filter(|new| new.explicit).map(key)),
         _ => BTreeMap::new(),
     };
     for line in first {
@@ -160,13 +160,13 @@ fn with_members(text: &[u8], name: &[u8], definitions: &Definitions) -> Option<V
     const FIELD: usize = 3;
     let wanted = definitions.members_of(name)?;
     let mut all = members(text, FIELD);
-    let present: BTreeMap<&[u8], ()> = arrange::map(all.iter().map(|member| (*member, ())));
+    let present: BTreeMap<&[u8], ()> = sort::map(all.iter().map(|member| (*member, ())));
     let count = all.len();
     all.extend(wanted.iter().map(String::as_bytes).filter(|member| !present.contains_key(member)));
     if all.len() == count {
         return None;
     }
-    all.arrange();
+    sort::slice(&mut all);
     all.dedup();
     Some(with_field(text, FIELD, &all.join(&b',')))
 }
@@ -211,7 +211,7 @@ fn shadow(
     let mut content = Vec::new();
     // True for those that have an entry already.
     let mut new: BTreeMap<&[u8], bool> =
-        arrange::map(allocation.users.iter().map(|new| (new.user.name.as_bytes(), false)));
+        sort::map(allocation.users.iter().map(|new| (new.user.name.as_bytes(), false)));
     for line in first {
         match line.entry.and_then(|entry| new.get_mut(entry.name)) {
             Some(present) => {

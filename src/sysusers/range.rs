@@ -3,7 +3,7 @@
 use std::prelude::v1::*;
 
 use super::names::parse_id;
-use crate::arrange::Arrange as _;
+use crate::sort;
 
 /// Lowest and highest id of the pool when no `r` line names another: systemd's built-in `SYSTEM_ALLOC_UID_MIN` and `SYSTEM_UID_MAX`.
 /// (Debian's build does not read login.defs.)
@@ -42,7 +42,7 @@ impl IdRanges {
     /// Adds all of `other`.
     pub fn merge(&mut self, other: &Self) {
         self.0.extend_from_slice(&other.0);
-        self.0.arrange();
+        sort::slice(&mut self.0);
         self.0.dedup_by(|next, last| {
             let touches = next.0 <= last.1.saturating_add(1);
             if touches {

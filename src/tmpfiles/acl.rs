@@ -3,7 +3,7 @@
 
 use std::prelude::v1::*;
 
-use crate::arrange::Arrange as _;
+use crate::sort;
 
 /// The attribute that holds the access list.
 pub const ACCESS: &str = "system.posix_acl_access";
@@ -173,7 +173,7 @@ impl Acl {
     /// What the kernel takes: entries in its order.
     pub fn encode(&self) -> Vec<u8> {
         let mut entries = self.0.clone();
-        entries.arrange_by_key(|entry| entry.tag);
+        sort::by_key(&mut entries, |entry| entry.tag);
         let mut value = VERSION.to_le_bytes().to_vec();
         for entry in entries {
             let (tag, id) = entry.tag.encoded();

@@ -9,10 +9,10 @@ use super::{
     path::{ancestors, show},
 };
 use crate::{
-    arrange::Arrange as _,
     fragments::{LineError, lines},
     glob,
     level::Level,
+    sort,
 };
 
 /// The longest line that is read, in bytes (systemd's `LONG_LINE_MAX`).
@@ -96,7 +96,7 @@ impl Definitions {
             return;
         }
         group.items.push(item);
-        group.items.arrange_by_key(Item::rank);
+        sort::by_key(&mut group.items, Item::rank);
     }
 
     /// All items.

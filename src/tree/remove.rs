@@ -8,7 +8,7 @@ use rustix::{
 };
 
 use super::open;
-use crate::arrange::Arrange as _;
+use crate::sort;
 
 /// The deepest nesting that is descended into; every level holds a descriptor.
 const MAX_DEPTH: usize = 256;
@@ -77,7 +77,7 @@ pub fn names(directory: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
             names.push(name);
         }
     }
-    names.arrange();
+    sort::slice(&mut names);
     Ok(names)
 }
 

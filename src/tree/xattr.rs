@@ -5,7 +5,7 @@ use std::ffi::{CStr, CString};
 use rustix::io::Errno;
 
 use super::inode::Inode;
-use crate::arrange::Arrange as _;
+use crate::sort;
 
 /// The kernel's limit for a list of names and for a value (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`), in bytes.
 pub const LARGEST: usize = 64 << 10;
@@ -46,7 +46,7 @@ impl Xattrs {
                 xattrs.0.push((name.to_owned(), space.get(..length).unwrap_or_default().to_vec()));
             }
         }
-        xattrs.0.arrange();
+        sort::slice(&mut xattrs.0);
         Ok(xattrs)
     }
 

@@ -9,7 +9,7 @@ use std::{
     path::Path,
 };
 
-use crate::arrange::Arrange as _;
+use crate::sort;
 use crate::{
     config::credentials::{Credentials, LARGEST, are_wanted},
     info, notice,
@@ -90,7 +90,7 @@ fn add_fw_cfg(credentials: &mut Credentials) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other?.collect::<io::Result<Vec<_>>>()?,
     };
-    entries.arrange_by_key(fs::DirEntry::file_name);
+    sort::by_key(&mut entries, fs::DirEntry::file_name);
     for entry in entries {
         match (entry.file_name().to_str(), read(&entry.path().join("raw"), LARGEST)) {
             (Some(name), Ok(value)) => credentials.add(name, value),
@@ -126,7 +126,7 @@ fn sealed() -> Credentials {
     for place in SEALED {
         let Ok(entries) = fs::read_dir(place) else { continue };
         let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
-        paths.arrange();
+        sort::slice(&mut paths);
         for path in paths {
             let name = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".cred"));
             match (name, read(&path, LARGEST)) {

@@ -6,7 +6,7 @@
 use uuid::Uuid;
 
 use super::{Copy, Gpt, GptError, Partition, check, mbr};
-use crate::arrange::Arrange as _;
+use crate::sort;
 use crate::{
     units::{Bytes, Lba, PartitionNumber},
     writes::Writes,
@@ -73,7 +73,7 @@ impl Gpt {
             attributes: new.attributes,
             label: new.label,
         });
-        partitions.arrange_by_key(|partition| partition.number);
+        sort::by_key(&mut partitions, |partition| partition.number);
         check(&self.table, &partitions)?;
         let entry = self.entry(number).ok_or(GptError::Taken { number })?;
         entry.fill(0);

@@ -27,7 +27,7 @@ pub use error::{Fault, GptError};
 pub use table::Copy;
 
 use super::partition::{FreeArea, Layout, Partition};
-use crate::arrange::Arrange as _;
+use crate::sort;
 use crate::{
     units::{Lba, PartitionNumber},
     writes::ReadAt,
@@ -246,7 +246,7 @@ fn check(table: &Table, partitions: &[Partition]) -> Result<(), GptError> {
         }
     }
     let mut sorted: Vec<&Partition> = partitions.iter().collect();
-    sorted.arrange_by_key(|partition| partition.first);
+    sort::by_key(&mut sorted, |partition| partition.first);
     for (one, next) in sorted.iter().zip(sorted.iter().skip(1)) {
         if next.first <= one.last {
             return Err(GptError::Overlap { first: one.number, second: next.number });

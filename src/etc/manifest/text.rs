@@ -9,7 +9,7 @@ use super::{
     super::entry::{Digest, Entry, Kind},
     END, Users,
 };
-use crate::arrange::Arrange as _;
+use crate::sort;
 
 /// Room for some hundred entries of a tree, in bytes, and of the user databases.
 const USUAL: (usize, usize) = (28 << 10, 12 << 10);
@@ -101,7 +101,7 @@ impl Lines {
     pub(super) fn finish(self, first: &[&[u8]]) -> Text {
         let mut lines = Vec::with_capacity(self.count);
         lines.extend(self.tree.split_inclusive(|&byte| byte == b'\n'));
-        lines.arrange();
+        sort::slice(&mut lines);
         let length =
             first.iter().map(|piece| piece.len()).sum::<usize>() + self.tree.len() + self.users.len();
         let mut text = Vec::with_capacity(length + END.len() + 65);

@@ -10,7 +10,7 @@ use super::{
     BtrfsError, MINIMUM, Profile, SECTOR,
     key::{Key, kind, object},
 };
-use crate::arrange::Arrange as _;
+use crate::sort;
 use crate::{mkfs::record::Record, units::Bytes};
 
 /// The unit in which the device is given to chunks.
@@ -115,7 +115,7 @@ impl Chunks {
     /// All of them, by address.
     pub fn by_address(&self) -> [&Chunk; 3] {
         let mut all = [&self.data, &self.system, &self.metadata];
-        all.arrange_by_key(|chunk| chunk.start);
+        sort::by_key(&mut all, |chunk| chunk.start);
         all
     }
 

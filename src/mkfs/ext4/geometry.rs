@@ -4,7 +4,7 @@
 use std::prelude::v1::*;
 
 use super::{BlockSize, Ext4Error};
-use crate::arrange::Arrange as _;
+use crate::sort;
 use crate::units::Bytes;
 
 /// An inode for each so many bytes: `inode_ratio` of mke2fs.conf.
@@ -126,7 +126,7 @@ impl Geometry {
             );
         }
         backups.retain(|group| *group < self.groups);
-        backups.arrange();
+        sort::slice(&mut backups);
         backups
     }
 

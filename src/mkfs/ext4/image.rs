@@ -4,7 +4,7 @@
 use std::prelude::v1::*;
 
 use super::extent::Extents;
-use crate::arrange::Arrange as _;
+use crate::sort;
 use crate::{
     units::Bytes,
     writes::{Data, Write, Writes},
@@ -83,7 +83,7 @@ impl Image {
         if let Some((start, length)) = self.wiped {
             writes.zero(Bytes(start * self.block), Bytes(length * self.block));
         }
-        self.pieces.arrange_by_key(|&(block, _)| block);
+        sort::by_key(&mut self.pieces, |&(block, _)| block);
         for (block, piece) in self.pieces {
             let offset = Bytes(block * self.block);
             match (piece, writes.0.last_mut()) {

@@ -17,7 +17,7 @@ use super::{
     find::gather,
     walk::Parent,
 };
-use crate::arrange;
+use crate::sort;
 use crate::tree::{
     Last, inode, open,
     remove::{is_mount_point, names},
@@ -227,5 +227,5 @@ fn sockets_in_use() -> BTreeSet<Vec<u8>> {
     let table = read_to_string("/proc/net/unix").unwrap_or_default();
     // Num RefCount Protocol Flags Type St Inode Path
     let paths = table.lines().skip(1).filter_map(|line| line.split_ascii_whitespace().nth(7));
-    arrange::set(paths.filter(|path| path.starts_with('/')).map(|path| path.as_bytes().to_vec()))
+    sort::set(paths.filter(|path| path.starts_with('/')).map(|path| path.as_bytes().to_vec()))
 }

@@ -8,7 +8,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::arrange::Arrange as _;
+use crate::sort;
 use crate::{
     boot::{
         failure::{Failure, OrFail as _},
@@ -86,7 +86,7 @@ pub(super) fn relabel_all(root: BorrowedFd<'_>) -> Result<(), Failure> {
 
 /// The lines for everything at the top of a root that has these names.
 fn all(mut names: Vec<Vec<u8>>) -> String {
-    names.arrange();
+    sort::slice(&mut names);
     let wanted = names.iter().filter(|name| !MOUNTED.contains(&name.as_slice()) && !name.starts_with(b"."));
     let lines = wanted.filter_map(|name| std::str::from_utf8(name).ok()).filter(|name| !name.contains('\n'));
     lines.map(|name| format!("/{name}\n")).collect()

@@ -7,33 +7,23 @@ use std::{
     prelude::v1::*,
 };
 
-/// Stable sorting of slices, as `sort`, `sort_by` and `sort_by_key` do it.
-pub trait Arrange<T> {
-    /// Sorts by the items' own order.
-    fn arrange(&mut self)
-    where
-        T: Ord,
-    {
-        self.arrange_by(T::cmp);
-    }
-
-    /// Sorts by a key of every item, which is asked for at every comparison.
-    fn arrange_by_key<K: Ord>(&mut self, mut key: impl FnMut(&T) -> K) {
-        self.arrange_by(|a, b| key(a).cmp(&key(b)));
-    }
-
-    /// Sorts by a comparison. Equal items keep their order.
-    fn arrange_by(&mut self, compare: impl FnMut(&T, &T) -> Ordering);
+/// Sorts by the items' own order. As the other two it is stable: what compares equal keeps its order.
+pub fn slice<T: Ord>(items: &mut [T]) {
+    by(items, T::cmp);
 }
 
-impl<T> Arrange<T> for [T] {
-    fn arrange_by(&mut self, mut compare: impl FnMut(&T, &T) -> Ordering) {
-        let mut order: Vec<usize> = (0..self.len()).collect();
-        sort(&mut order, &mut |a, b| {
-            self.get(a).zip(self.get(b)).map_or(Ordering::Equal, |(a, b)| compare(a, b))
-        });
-        follow(&mut order, &mut |a, b| self.swap(a, b));
-    }
+/// Sorts by a key of every item, which is asked for at every comparison.
+pub fn by_key<T, K: Ord>(items: &mut [T], mut key: impl FnMut(&T) -> K) {
+    by(items, |a, b| key(a).cmp(&key(b)));
+}
+
+/// Sorts by a comparison.
+pub fn by<T>(items: &mut [T], mut compare: impl FnMut(&T, &T) -> Ordering) {
+    let mut order: Vec<usize> = (0..items.len()).collect();
+    places(&mut order, &mut |a, b| {
+        items.get(a).zip(items.get(b)).map_or(Ordering::Equal, |(a, b)| compare(a, b))
+    });
+    follow(&mut order, &mut |a, b| items.swap(a, b));
 }
 
 /// A map of these, one insertion each: `collect` sorts first, and has a sort made for that.
@@ -52,7 +42,8 @@ pub fn set<T: Ord>(items: impl IntoIterator<Item = T>) -> BTreeSet<T> {
 
 /// The one sort: of indices, by the items there.
 #[inline(never)]
-fn sort(order: &mut [usize], compare: &mut dyn FnMut(usize, usize) -> Ordering) {
+#[expect(clippy::disallowed_methods, reason = "all others go by this one")]
+fn places(order: &mut [usize], compare: &mut dyn FnMut(usize, usize) -> Ordering) {
     order.sort_by(|a, b| compare(*a, *b));
 }
 
@@ -81,10 +72,10 @@ mod tests {
         #[test]
         fn sorts_as_the_standard_library_does(items: Vec<(u8, u32)>) {
             let (mut ours, mut theirs) = (items.clone(), items.clone());
-            ours.arrange_by_key(|(key, _)| key % 16);
+            by_key(&mut ours, |(key, _)| key % 16);
             theirs.sort_by_key(|(key, _)| key % 16);
             prop_assert_eq!(&ours, &theirs);
-            ours.arrange();
+            slice(&mut ours);
             theirs.sort();
             prop_assert_eq!(ours, theirs);
         }
