@@ -1,4 +1,5 @@
 //! Bakes the build's facts into the binary and keeps out of it what PID 1 never uses. Reads neither network nor host kernel.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::{env, error::Error, fs, path::PathBuf, process::Command};
 

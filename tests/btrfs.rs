@@ -1,5 +1,4 @@
 //! An empty btrfs against the tools that make and check it: btrfs-progs 6.14 of Debian 13.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
 

@@ -1,5 +1,4 @@
 //! The command line, compared with how systemd reads it: its fstab-generator, and systemd-analyze for the image policy.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
 

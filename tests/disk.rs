@@ -1,5 +1,4 @@
 //! Our partition tables against sfdisk and against the power switch.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
 

@@ -1,8 +1,6 @@
 //! A Rust panic takes the road of every failure. The test runs itself in a process of its own, with the policy that waits
 //! for ever: nothing on this machine is ended but that process.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::{
     io::{BufRead as _, BufReader},
     process::{Command, Stdio},

@@ -1,5 +1,4 @@
 //! Empty file systems against the tools that make and check them: e2fsprogs 1.47.2 of Debian 13.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
 

@@ -1,5 +1,4 @@
 //! FAT and swap against the tools that make and check them: dosfstools 4.2 and util-linux of Debian 13.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
 

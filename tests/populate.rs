@@ -1,5 +1,4 @@
 //! Populating against systemd-repart 257: the same definition and the same image give the same tree.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
 

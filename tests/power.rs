@@ -3,7 +3,6 @@
 //! The steps are those that the boot carries out ([`Transaction`]), the plans those that it applies. After every prefix of
 //! the writes, with every sector torn, and with arbitrary subsets of what stood between two barriers, the next boot decides
 //! "start over" or "complete", never for something half-made; and no byte outside of free space and the tables changes.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
 

@@ -1,5 +1,4 @@
 //! Our probing of superblocks against blkid; our order of versions against systemd's.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
 

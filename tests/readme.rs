@@ -1,5 +1,4 @@
 //! What the README prints of the code is what the code has.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use hermetic_init::config::options;
 

@@ -1,5 +1,4 @@
 //! Our plans against systemd-repart 257: the same definitions, the same disk, the same seed, the same table.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
 

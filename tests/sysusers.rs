@@ -1,6 +1,5 @@
 //! What the engine does beyond the tool that it mirrors (`initramfs/tests/sysusers` compares both): links lead nowhere, nothing that is not
 //! understood is touched, comments survive, and /usr may be mounted elsewhere.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
 

@@ -1,5 +1,4 @@
 //! TPM 2.0 against swtpm, and tokens against systemd-cryptenroll.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
 

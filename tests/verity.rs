@@ -1,5 +1,4 @@
 //! Our reading of hash trees against veritysetup, which makes them and says what it made.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
 

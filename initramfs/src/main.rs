@@ -1,5 +1,6 @@
 //! The host tool `hermetic`: a thin dispatcher. Each subcommand is a module of its own, with its arguments, its story
 //! and its errors; a failure is one line on stderr and exit status 1. Mirrors of systemd's tools come first ([`names`]).
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod etc;
 mod initramfs;

@@ -1,7 +1,5 @@
 //! The archive and the directory, against cpio, zstd and xz.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 mod common;
 
 use std::{

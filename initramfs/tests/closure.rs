@@ -1,7 +1,5 @@
 //! The closure and its order, against kmod's modprobe on Debian's kernel.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 mod common;
 
 use std::{collections::BTreeMap, collections::BTreeSet, fmt::Write, fs, path::Path};

@@ -1,8 +1,6 @@
 //! `hermetic etc` on a root and two versions of its /usr: what it tells is what is so, and `follow` does what `status` said. The
 //! form of `diff` is that of `ostree admin config-diff` (ostree: src/ostree/ot-admin-builtin-diff.c): letter, four blanks, path.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 mod common;
 
 use std::{

@@ -1,8 +1,6 @@
 //! `hermetic luks` beside cryptsetup on the same file: what one makes, adds or removes, the other opens or does not open any
 //! more. What is refused is refused in one line, and leaves the file as it was.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 mod common;
 
 use std::{

@@ -1,7 +1,5 @@
 //! `hermetic mkfs`: what it makes is sound, and what it refuses it refuses before the first write.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 mod common;
 
 use std::{fs, process::Command};

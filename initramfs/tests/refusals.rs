@@ -1,7 +1,5 @@
 //! What cannot be built is refused in one line, and leaves no file behind.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 mod common;
 
 use std::{fs, path::Path};

@@ -1,6 +1,5 @@
 //! `hermetic repart` against systemd-repart 257: the same definitions, copies of the same disk, the same words, the same
 //! table and the same refusals; the same plans.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
 mod generate;

@@ -1,6 +1,5 @@
 //! `Format=btrfs` in `hermetic repart` against systemd-repart 257: the same definitions of subvolumes and files give the same
 //! tree, the same subvolumes read-only, the same default, as a kernel with btrfs sees them. Takes root and loop devices.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
 

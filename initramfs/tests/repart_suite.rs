@@ -3,7 +3,6 @@
 //! that attach loop devices do so in earnest, and no other program is asked than those that the script asks. All of them
 //! and testcase_exclude_files, which mounts the partitions of a loop device, run in a machine as well
 //! (tests/vm/src/cases/repart_suite.rs); what is left out, and why, is said there.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
 

@@ -1,5 +1,4 @@
 //! `AddValidateFS=` in `hermetic repart`, as debugfs sees what it made.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
 

@@ -1,6 +1,5 @@
 //! The rooms of /etc on real trees: what the factory copy makes is compared with its source by a walker of our own that
 //! looks at everything a file has, and so are hostile targets and second runs.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,6 +1,5 @@
 //! A PID 1 that panics, built and linked as hermetic-init is: without unwinding, without its tables. The machines start it by
 //! rdinit= and look where it ends.
-#![allow(clippy::expect_used)]
 
 use std::time::Duration;
 

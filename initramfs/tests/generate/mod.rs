@@ -1,5 +1,4 @@
 //! Cases for the comparison with systemd-repart: disks and definitions of every kind, the same ones in every run.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::{fs, path::Path};
 

@@ -9,7 +9,6 @@
 //! | [`packages`] | what Debian's packages ship |
 //! | [`words`] | the command line |
 //! | [`suite`] | systemd's own test suite |
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod bench;
 mod cases;

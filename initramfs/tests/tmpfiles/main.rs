@@ -12,7 +12,6 @@
 //! | [`subvolumes`] | the lines that make subvolumes |
 //! | [`words`] | the command line |
 //! | [`suite`] | systemd's own test suites |
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod bench;
 mod os_release;

@@ -3,6 +3,7 @@
 //!
 //! rayon itself keeps a pool of threads for the life of the process, which an init that hands over must not have. A
 //! thread that cannot be started is not an error: those that run take over its lanes.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 /// The part of rayon's `iter` that argon2 imports.
 pub mod iter {

@@ -14,11 +14,13 @@
 //! bench      all of this made ready
 //! cargo      the other packages, built        initramfs   the initramfs that `hermetic initramfs` makes
 //! floor      the initramfs that does the least        numbers     time and size against it
+//! claim      a ratio of two times, and when it fails
 //! inside     the answers of a running systemd
 //! vm         `cargo vm`: by hand                  demo        `cargo demo`: for people
 //! prove      `cargo prove`: the checks ── cases   the machine tests ── report   how they ended
 //!                                      ── series  the same boot, many times
 //! ```
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod accel;
 pub mod appliance;

@@ -1,4 +1,5 @@
 //! `cargo vm …`, `cargo demo`, `cargo prove …`: the aliases of .cargo/config.toml give the first word.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use anyhow::Result;
 use std::process::ExitCode;

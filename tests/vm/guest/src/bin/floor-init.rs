@@ -5,6 +5,7 @@
 //! order, uncompressed), waits for the devices of `/floor/devices` (lines `root=/dev/vda3 ext4` and
 //! `usr=/dev/vda1 erofs`), mounts them, moves everything into the root and executes systemd. It verifies, decrypts,
 //! discovers and frees nothing, and its only answer to a failure is a line and a reboot.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::ffi::CString;
 use std::fs::{self, File};

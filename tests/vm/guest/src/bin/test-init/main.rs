@@ -10,6 +10,7 @@
 //! `hermetic.test.efi=NAME-GUID:HEX`, `hermetic.test.end=poweroff|reboot|halt`.
 
 #![cfg_attr(not(test), no_main)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod block;
 mod files;
