@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
+    mem::offset_of,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
@@ -43,6 +44,17 @@ struct BlkpgIoctlArg {
     datalen: i32,
     data: *mut BlkpgPartition,
 }
+
+// As the C compiler of a 64-bit kernel lays them out.
+const _: () = {
+    assert!(size_of::<BlkpgPartition>() == 152);
+    assert!(offset_of!(BlkpgPartition, start) == 0 && offset_of!(BlkpgPartition, length) == 8);
+    assert!(offset_of!(BlkpgPartition, number) == 16 && offset_of!(BlkpgPartition, devname) == 20);
+    assert!(offset_of!(BlkpgPartition, volname) == 84);
+    assert!(size_of::<BlkpgIoctlArg>() == 24);
+    assert!(offset_of!(BlkpgIoctlArg, op) == 0 && offset_of!(BlkpgIoctlArg, flags) == 4);
+    assert!(offset_of!(BlkpgIoctlArg, datalen) == 8 && offset_of!(BlkpgIoctlArg, data) == 16);
+};
 
 /// A block device as sysfs shows it.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -2,7 +2,7 @@
 //!
 //! Source: `include/uapi/linux/btrfs.h`.
 
-use std::{fs::File, io, os::fd::AsFd};
+use std::{fs::File, io, mem::offset_of, os::fd::AsFd};
 
 use rustix::{
     fs,
@@ -10,7 +10,6 @@ use rustix::{
     ioctl::{Opcode, Setter, ioctl, opcode},
 };
 
-const MAGIC: u8 = 0x94;
 /// `struct btrfs_ioctl_vol_args`.
 #[repr(C)]
 struct VolumeArguments {
@@ -18,9 +17,19 @@ struct VolumeArguments {
     name: [u8; 4088],
 }
 
-const BTRFS_IOC_RESIZE: Opcode = opcode::write::<VolumeArguments>(MAGIC, 3);
-const BTRFS_IOC_SUBVOL_CREATE: Opcode = opcode::write::<VolumeArguments>(MAGIC, 14);
-const BTRFS_IOC_SUBVOL_SETFLAGS: Opcode = opcode::write::<u64>(MAGIC, 26);
+const BTRFS_IOC_RESIZE: Opcode = linux_raw_sys::ioctl::BTRFS_IOC_RESIZE as Opcode;
+const BTRFS_IOC_SUBVOL_CREATE: Opcode = linux_raw_sys::ioctl::BTRFS_IOC_SUBVOL_CREATE as Opcode;
+const BTRFS_IOC_SUBVOL_SETFLAGS: Opcode = linux_raw_sys::ioctl::BTRFS_IOC_SUBVOL_SETFLAGS as Opcode;
+
+// The kernel's numbers hold the size of what it reads.
+const _: () = {
+    const MAGIC: u8 = 0x94;
+    assert!(BTRFS_IOC_RESIZE == opcode::write::<VolumeArguments>(MAGIC, 3));
+    assert!(BTRFS_IOC_SUBVOL_CREATE == opcode::write::<VolumeArguments>(MAGIC, 14));
+    assert!(BTRFS_IOC_SUBVOL_SETFLAGS == opcode::write::<u64>(MAGIC, 26));
+    assert!(size_of::<VolumeArguments>() == 4096);
+    assert!(offset_of!(VolumeArguments, fd) == 0 && offset_of!(VolumeArguments, name) == 8);
+};
 const BTRFS_SUBVOL_RDONLY: u64 = 1 << 1;
 /// `BTRFS_SUPER_MAGIC` of linux/magic.h.
 const BTRFS_SUPER_MAGIC: u64 = 0x9123_683e;
