@@ -48,11 +48,10 @@ const STAYS: &[Exception] = &[(
 )];
 
 /// Known to be wrong as yet. This list only gets shorter.
-const KNOWN: &[Exception] =
-    &[("src/tmpfiles/apply/mod.rs", "src/tmpfiles/run.rs", "a request is not the run of it")];
+const KNOWN: &[Exception] = &[];
 
 /// Doc comments that begin with What, Who, Whether, Where, How or Why: at most so many, and the number follows the house down.
-const BEGINNINGS: usize = 490;
+const BEGINNINGS: usize = 260;
 
 /// Comments that cite a paper that is not in the repository, likewise.
 const CITATIONS: usize = 18;

@@ -35,6 +35,8 @@ pub mod specifier;
 #[cfg(feature = "std")]
 pub mod apply;
 #[cfg(feature = "std")]
+mod request;
+#[cfg(feature = "std")]
 pub mod root;
 #[cfg(feature = "std")]
 pub mod run;
@@ -45,5 +47,7 @@ pub use kind::Kind;
 pub use line::{Context, Selection};
 pub use log::Log;
 #[cfg(feature = "std")]
-pub use run::{Request, run};
+pub use request::Request;
+#[cfg(feature = "std")]
+pub use run::run;
 pub use specifier::Specifiers;

@@ -1,28 +1,11 @@
 //! Reads the files that count and carries them out.
 
-use super::{Definitions, Log, Operation, Selection, Specifiers, apply::Applier, line::Context, root::Root};
+use super::{Definitions, Log, Request, apply::Applier, line::Context, root::Root};
 use crate::{
     fragments::search::{SearchError, find},
     level::Level,
-    sysusers::Credentials,
     tree::Tree,
 };
-
-/// What is to be done.
-pub struct Request<'a> {
-    /// What specifiers stand for.
-    pub specifiers: &'a Specifiers,
-    /// Contents of files (`^`), and lines that come last (`tmpfiles.extra`).
-    pub credentials: &'a dyn Credentials,
-    /// Which lines count.
-    pub selection: &'a Selection,
-    /// The operations, in their order.
-    pub operations: &'a [Operation],
-    /// Nothing is changed; what would be is said.
-    pub is_dry_run: bool,
-    /// What is copied is on the disk before it takes its place, so that a power cut finds it whole or not at all.
-    pub is_durable: bool,
-}
 
 /// How it went; why has been said.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -23,10 +23,7 @@ use clap::Parser;
 use hermetic_init::{
     level::Level,
     tmpfiles::{
-        Definitions, Operation, Selection,
-        line::Context,
-        root::Root as Surroundings,
-        run::{Request, apply},
+        Definitions, Operation, Request, Selection, line::Context, root::Root as Surroundings, run::apply,
     },
 };
 

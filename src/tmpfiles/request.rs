@@ -1,0 +1,20 @@
+//! The request that a run carries out.
+
+use super::{Operation, Selection, Specifiers};
+use crate::sysusers::Credentials;
+
+/// The work, and how it is to be done.
+pub struct Request<'a> {
+    /// The values of specifiers.
+    pub specifiers: &'a Specifiers,
+    /// Contents of files (`^`), and lines that come last (`tmpfiles.extra`).
+    pub credentials: &'a dyn Credentials,
+    /// The lines that count.
+    pub selection: &'a Selection,
+    /// The operations, in their order.
+    pub operations: &'a [Operation],
+    /// Nothing is changed; what would be is said.
+    pub is_dry_run: bool,
+    /// A copy is on the disk before it takes its place, so that a power cut finds it whole or not at all.
+    pub is_durable: bool,
+}
