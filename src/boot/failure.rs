@@ -32,7 +32,7 @@ impl Failure {
     }
 }
 
-/// Turns a low error into a [`Failure`] that says what was being done.
+/// Turns a low-level error into a [`Failure`] that names the step.
 pub trait OrFail<T> {
     /// `what` names the attempt and its object; the error's own text is appended.
     ///
@@ -73,11 +73,12 @@ static POLICY: OnceLock<Policy> = OnceLock::new();
 
 /// Sets the policy, once it is known from the command line. Later calls change nothing.
 pub fn set_policy(policy: Policy) {
-    // A second policy has no place to come from: the command line is read once.
+    // There is no source of a second policy: the command line is read once.
     let _first_one_stays = POLICY.set(policy);
 }
 
-/// Shows why and carries the policy out. PID 1 must not return from here: that would be a kernel panic nobody asked for.
+/// Shows the reason and carries out the policy. PID 1 must not return from here: that would be an unwanted kernel
+/// panic.
 pub fn act(failure: &Failure) -> ! {
     let policy = *POLICY.get().unwrap_or(&DEFAULT);
     // A panic may come before the first stage.

@@ -70,7 +70,7 @@ mod tests {
     fn a_stage_has_the_clock_and_the_blame_until_the_next_begins() {
         assert_eq!(running(), None);
         assert_eq!(stage("devices", running), Some("devices"));
-        // What fails, or panics, after its end and before the next stage is still its own.
+        // A failure or a panic after its end and before the next stage still belongs to it.
         assert_eq!(running(), Some("devices"));
         assert_eq!(stage("usr", running), Some("usr"));
         let names: Vec<_> = Timeline::now().stages.into_iter().map(|(name, _)| name).collect();

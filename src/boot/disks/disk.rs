@@ -24,11 +24,11 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Reads the table of a disk. None where there is none.
+    /// Reads the table of a disk. None for a disk without a table.
     ///
     /// # Errors
-    /// The disk cannot be read, or both copies of its table are damaged: an error as text, since it matters only if this
-    /// turns out to be the disk.
+    /// The disk cannot be read, or both copies of its table are damaged: an error as text, since it matters only if
+    /// this turns out to be the disk.
     pub fn read(device: &BlockDevice) -> Result<Option<Self>, String> {
         let name = device.node();
         let fail = |what: &str, error: &dyn std::fmt::Display| format!("{}: {what}: {error}", name.display());
@@ -43,7 +43,7 @@ impl Disk {
         }
     }
 
-    /// All disks among `devices` that have a table. What cannot be read is said once and passed over.
+    /// All disks among `devices` that have a table. A disk that cannot be read is logged once and passed over.
     pub fn all(devices: &[BlockDevice]) -> Vec<Self> {
         let disks = devices.iter().filter(|device| device.kind == Kind::Disk);
         disks
@@ -61,11 +61,12 @@ impl Disk {
         self.gpt.geometry().block_size
     }
 
-    /// The kernel's device for an entry of the table. Where the kernel has none (it does not read the backup table), it
-    /// is told; where it has another range under that number, somebody changed the table behind its back.
+    /// The kernel's device for an entry of the table. When the kernel does not know the partition (it does not read the
+    /// backup table), it is told; when it has another range under that number, the table was changed without its
+    /// knowledge.
     ///
     /// # Errors
-    /// The kernel's idea of the partition is another one, or it refuses the partition.
+    /// The kernel has another range for the partition, or it refuses the partition.
     pub fn partition(&self, partition: &Partition) -> Result<BlockDevice, Failure> {
         let (offset, length) = (partition.offset(self.block_size()), partition.length(self.block_size()));
         let known = self.known(partition.number)?;

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{boot::failure::Failure, config::DeviceSpec, sys::block::BlockDevice, warning};
 
-/// The device that a specification names, among those that are there. The boot disk's partitions come first where a
-/// name is not unique, and then the name is said to be ambiguous.
+/// The device that a specification names, among those present. When a name is not unique, the boot disk's partitions
+/// come first, and the name is logged as ambiguous.
 ///
 /// # Errors
 /// Two devices answer to the name and neither is on `preferred`.

@@ -30,7 +30,7 @@ pub enum Look<T> {
     NotYet(String),
 }
 
-/// The drivers, and the kernel's announcements of what they find.
+/// The drivers, and the kernel's announcements of new devices.
 pub struct Devices {
     modules: Modules,
     uevents: Uevents,
@@ -38,7 +38,7 @@ pub struct Devices {
 }
 
 impl Devices {
-    /// Subscribes to the kernel's announcements, then loads the fixed modules and the drivers of what is there.
+    /// Subscribes to the kernel's announcements, then loads the fixed modules and the drivers of present devices.
     ///
     /// # Errors
     /// No netlink, an unreadable module table, a fixed module that does not load.
@@ -150,7 +150,8 @@ impl Devices {
         self.uevents.as_fd()
     }
 
-    /// Loads drivers for what was announced, without waiting for more. True if the block devices may be others now.
+    /// Loads drivers for announced devices, without waiting for more. Returns true if the block devices may have
+    /// changed.
     ///
     /// # Errors
     /// The announcements cannot be read.
@@ -204,7 +205,7 @@ fn efi_variables(modules: &mut Modules) {
     }
 }
 
-/// A driver that fails is no reason to stop before it is known whether its device matters.
+/// A driver that fails does not stop the boot before it is known that its device matters.
 fn complain(errors: &[ModuleError]) {
     for error in errors {
         warning!("{error}");

@@ -64,10 +64,10 @@ impl Measurements {
         Ok(Self(Some((device, banks))))
     }
 
-    /// Measures that a phase of the boot begins.
+    /// Measures the start of a phase of the boot.
     ///
     /// # Errors
-    /// The TPM refuses: what is sealed to other phases could then be had in this one.
+    /// The TPM refuses: a secret that is sealed to other phases could then be unsealed in this one.
     pub fn phase(&mut self, word: &str) -> Result<(), Failure> {
         match &mut self.0 {
             None => Ok(()),
@@ -100,7 +100,7 @@ fn kernel_was_measured() -> Result<bool, Failure> {
 /// Extending needs no randomness.
 fn unused(_: &mut [u8]) {}
 
-/// Extends the PCR, with the record of it in the log. What the TPM was told counts; a log that cannot be written is said,
+/// Extends the PCR, with the record of it in the log. The measurement counts; a log that cannot be written is reported,
 /// and marked as incomplete as far as that is possible.
 fn extend(device: &mut Device, measurement: &Measurement) -> Result<(), Failure> {
     let log = open_log().unwrap_or_else(|error| {

@@ -33,7 +33,7 @@ impl NextInit {
     /// Finds the program in the tree at `root`: the new root, or a directory that holds only its `usr`.
     ///
     /// # Errors
-    /// One line that says what is missing.
+    /// One line that names the missing program.
     pub fn find(&self, root: BorrowedFd<'_>) -> Result<PathBuf, String> {
         if let Some(path) = &self.ours {
             return match is_program(root, path) {
@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(find(Some("/usr/sbin/old"), None), Ok("/usr/sbin/old".into()));
         assert_eq!(find(Some("/sbin/old"), None), Ok("/sbin/old".into()));
 
-        // After the hand-over whatever is ourselves is passed over, by whichever word it is named.
+        // After the hand-over this program is passed over, by any of its names.
         let another = |ours: Option<&str>, kernel: Option<&str>| {
             NextInit { ours: ours.map(Into::into), kernel: kernel.map(Into::into) }.find_another(fd.as_fd())
         };

@@ -10,7 +10,7 @@ pub const OURS: &str = "/run/hermetic-init";
 /// A file that is there once we have handed over. Found at our start, it says that the real root's `init=` named us again.
 const GUARD: &str = "/run/hermetic-init/handed-over";
 
-/// Leaves the mark by which a second start of ours in the same boot knows itself.
+/// Leaves the mark by which a second start of this program in the same boot is recognised.
 ///
 /// # Errors
 /// /run cannot be written.

@@ -34,7 +34,7 @@ const PLACES: [&str; 5] =
 /// None of these files is larger.
 const LARGEST: u64 = 1 << 20;
 
-/// Copies what the real system wants to have. What is at its place already stays.
+/// Copies the files that the real system wants. A file that exists at its place stays.
 pub fn hand_over() {
     for (name, directory) in HANDED_OVER {
         let (from, to) = (Path::new(EXTRA).join(name), Path::new(directory).join(name));
@@ -56,7 +56,7 @@ pub fn hand_over() {
     }
 }
 
-/// The file of this name, wherever it is, and its path; None when it is nowhere.
+/// The file of this name in any of the directories, and its path; None when it is in none.
 ///
 /// # Errors
 /// It cannot be read, or is too large; with its path.
@@ -72,10 +72,10 @@ pub fn find(name: &str) -> Result<Option<(Vec<u8>, String)>, String> {
     Ok(None)
 }
 
-/// The file at this path, which somebody named, and the path.
+/// The file at this explicit path, and the path.
 ///
 /// # Errors
-/// As [`find`]; also when there is none.
+/// As [`find`]; also when it is missing.
 pub fn named(path: &str) -> Result<(Vec<u8>, String), String> {
     read(Path::new(path))
         .map(|content| (content, path.to_owned()))

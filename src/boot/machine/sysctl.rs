@@ -17,7 +17,7 @@ impl Borrowed {
     pub fn take() -> Self {
         let mut old = Vec::new();
         for (path, value) in SYSCTLS {
-            // A kernel without the setting needs no change of it.
+            // A kernel without the setting needs no change.
             if let Ok(before) = fs::read_to_string(path)
                 && fs::write(path, value).is_ok()
             {

@@ -35,10 +35,10 @@ pub fn missing() -> &'static str {
     }
 }
 
-/// Has `work` done by the TPM.
+/// Runs `work` on the TPM.
 ///
 /// # Errors
-/// The kernel gives no random bytes: what was done without them counts for nothing. The inner result is the TPM's.
+/// The kernel gives no random bytes: the result without them is not valid. The inner result is that of the TPM.
 pub fn ask<T>(
     device: &mut Device,
     work: impl FnOnce(&mut Tpm<'_>) -> Result<T, TpmError>,

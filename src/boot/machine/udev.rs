@@ -69,7 +69,7 @@ mod tests {
         let text = entry(&mapping, 7);
         let mut lines: Vec<&str> = text.lines().collect();
         lines.sort_unstable();
-        // What 10-dm.rules reads back and what udevd itself keeps of a device, no more and no less.
+        // The properties that 10-dm.rules reads back and udevd itself keeps of a device, no more and no less.
         let expected = [
             "E:DM_ACTIVATION=1",
             "E:DM_NAME=usr",

@@ -35,7 +35,7 @@ pub fn prepare() -> Result<Early, Failure> {
     }
     let borrowed = Borrowed::take();
     fs::create_dir_all(OURS).or_fail(|| format!("cannot create {OURS}"))?;
-    // A word that is no text is none of those that we know; it must not take the others' effect away.
+    // A word that is invalid UTF-8 is not one of the known words; it must not disable the others.
     let words = fs::read("/proc/cmdline").or_fail(|| "cannot read /proc/cmdline".into())?;
     let words = String::from_utf8_lossy(&words);
     let config = read(&words)?;

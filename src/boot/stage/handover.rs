@@ -23,7 +23,7 @@ use crate::{
     sys::{mount, rootfs},
 };
 
-/// The mounts that move along, and stay what they are.
+/// The mounts that move along unchanged.
 const API: [&str; 4] = ["/dev", "/proc", "/sys", "/run"];
 
 /// Hands the machine over. Everything that was known of keys is wiped before the next init is executed.
@@ -40,7 +40,7 @@ type Next = (PathBuf, Vec<(&'static str, &'static str)>);
 
 fn prepare(means: Means, usr: &Usr, root: &Root) -> Result<Next, Failure> {
     let Means { next, credentials, key, mut measurements, borrowed, .. } = means;
-    // Whatever is sealed to the phase before cannot be had from here on.
+    // A secret that is sealed to the phase before cannot be unsealed from here on.
     measurements.phase("leave-initrd")?;
     key.shred().or_fail(|| format!("cannot erase the key file {}", key.path().display()))?;
     for mapping in [usr.mapping(), root.mapping()].into_iter().flatten() {

@@ -1,5 +1,5 @@
-//! Asking somebody for a passphrase: on every console that the kernel has, until one line comes from one of them or the time
-//! is over. Drivers for a keyboard that is plugged in meanwhile are loaded.
+//! Asks for a passphrase on every console that the kernel has, until a line comes from one of them or the time is over.
+//! Drivers for a keyboard that is plugged in meanwhile are loaded.
 
 use std::{io, os::fd::AsFd as _};
 
@@ -18,7 +18,7 @@ pub enum Answer {
     Typed(Secret),
     /// The time is over.
     Nothing,
-    /// There is no console to ask on.
+    /// No console can be asked on.
     Nobody,
 }
 
@@ -60,7 +60,7 @@ fn answer(consoles: &[Tty], deadline: Option<Deadline>, devices: &mut Devices) -
             Some(number) => match there.get(number - 1).map(|console| console.line()) {
                 Some(Ok(Some(line))) => return Ok(Answer::Typed(line)),
                 Some(Ok(None)) | None => {}
-                // Hung up: nobody is there any more, but somebody may be at another.
+                // Hung up: this console is gone, but an answer may come from another.
                 Some(Err(_)) => {
                     there.remove(number - 1);
                     if there.is_empty() {

@@ -27,7 +27,7 @@ const BY_NAME: &str = "/etc/cryptsetup-keys.d";
 /// The directories in which key files for a volume are looked for by its name.
 const DIRECTORIES: [&str; 2] = [BY_NAME, "/run/cryptsetup-keys.d"];
 
-/// The key file, wherever the command line says it is.
+/// The key file, at the path that the command line names.
 pub struct KeyFile {
     path: PathBuf,
     /// Those that the command line gives to a volume of its choice.
@@ -44,7 +44,7 @@ impl KeyFile {
     /// Its content, whole: cryptsetup's `--key-file` also takes every byte, a newline at the end included.
     ///
     /// # Errors
-    /// There is none, or it is empty, or longer than cryptsetup would take.
+    /// The file is missing, empty, or longer than cryptsetup would take.
     pub fn read(&self) -> Result<Secret, Failure> {
         let path = self.path.display();
         match read(&self.path, 0, None) {
@@ -120,7 +120,7 @@ fn paths(volume: &Volume<'_>) -> Vec<PathBuf> {
 /// The content of a key file from byte `offset` on, at most `size` bytes of it.
 ///
 /// # Errors
-/// There is none, or it is empty, or longer than cryptsetup would take.
+/// The file is missing, empty, or longer than cryptsetup would take.
 pub fn read(path: &Path, offset: u64, size: Option<u64>) -> io::Result<Secret> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len().saturating_sub(offset);
@@ -175,7 +175,7 @@ mod tests {
         let mut left = Vec::new();
         still_open.read_to_end(&mut left).unwrap();
         assert_eq!(left, [0; 10_000]);
-        // What is no file is nobody's key, and what is gone needs nothing.
+        // A directory is not a key file, and a missing file needs no work.
         shred(&directory.join("inside")).unwrap();
         shred(&path).unwrap();
         assert!(directory.join("inside").is_dir());

@@ -44,7 +44,7 @@ impl Source for Typed {
             let before = trial.tried.len();
             let recovery = RecoveryKey::parse(typed.expose());
             let recovery = recovery.as_ref().map(|key| ("recovery key", key.passphrase()));
-            // What reads like a recovery key may still be a passphrase of these letters.
+            // A text in the form of a recovery key may still be a passphrase of these letters.
             for (what, secret) in recovery.into_iter().chain([("passphrase", &typed)]) {
                 if let Some(key) = trial.attempt(what, secret)? {
                     return Ok(Outcome::Opened(key));

@@ -15,7 +15,7 @@ use crate::{
 /// The tokens of a volume that may still open it.
 #[derive(Default)]
 pub struct Sealed {
-    /// None: there is nothing to ask it.
+    /// The TPM; None when it has no question to answer.
     tpm: Option<Device>,
     tokens: Vec<Candidate>,
     signatures: Option<Signatures>,
@@ -29,7 +29,7 @@ struct Candidate {
 }
 
 impl Sealed {
-    /// The tokens of the volume's header. What cannot be used is said, and noted in `tried`.
+    /// The tokens of the volume's header. A token that cannot be used is logged, and noted in `tried`.
     ///
     /// # Errors
     /// The TPM cannot be opened.
@@ -66,8 +66,8 @@ impl Sealed {
         self.tokens.iter().any(|candidate| candidate.token.policy.pin)
     }
 
-    /// Tries the tokens that need no PIN, or with a PIN those that need one. What failed for another reason than a wrong PIN
-    /// is not tried again.
+    /// Tries the tokens that need no PIN, or with a PIN those that need one. A token that failed for another reason
+    /// than a wrong PIN is not tried again.
     ///
     /// # Errors
     /// The header refuses to be opened.
@@ -109,7 +109,7 @@ impl Sealed {
         Ok(None)
     }
 
-    /// Gives up the tokens that need a PIN when the TPM looks at none any more: nobody is to type one in vain.
+    /// Gives up the tokens that need a PIN when the TPM accepts no PIN any more: no PIN is asked for then.
     ///
     /// # Errors
     /// No randomness.
@@ -133,7 +133,7 @@ impl Sealed {
     }
 }
 
-/// The signature file. One that cannot be used is as good as none; the tokens that need it will say so.
+/// The signature file. One that cannot be used counts as missing; the tokens that need it will say so.
 fn signatures(volume: &Volume<'_>, tried: &mut Vec<String>) -> Option<Signatures> {
     let found = match &volume.options.tpm2_signature {
         Some(path) => stub::named(path).map(Some),

@@ -38,7 +38,8 @@ pub fn unlock(means: &mut Means, device: &BlockDevice) -> Result<(Mapping, bool)
     let key_file = config.luks.key_file(uuid).map_or_else(|| key.path().to_owned(), PathBuf::from);
     let volume = Volume { device, node: &node, header: &header, name: &name, options: &options, key_file };
     let key = volume::unlock(&volume, credentials, devices)?;
-    // Before anything on it is looked at: whoever exchanged the volume cannot have its key measured as ours.
+    // Before the content of the volume is read: an attacker who exchanged the volume cannot have its key measured as
+    // the true one.
     measurements.volume_key(&name, uuid, &key.key)?;
     if let Some(complaint) = header.complaint() {
         warning!("{}: {complaint}", device.name);
@@ -54,7 +55,8 @@ pub fn unlock(means: &mut Means, device: &BlockDevice) -> Result<(Mapping, bool)
     Ok((mapping, read_only))
 }
 
-/// Writes the damaged copy again. That it cannot be written is no reason not to boot from the good one.
+/// Writes the damaged copy again. A copy that cannot be written does not keep the machine from booting from the good
+/// one.
 fn repair(header: &Header, device: &BlockDevice) -> Result<(), Failure> {
     let mut random = Random::default();
     let plan = header.repair(&mut |bytes| random.fill(bytes));

@@ -1,8 +1,8 @@
-//! A root that is smaller than what it lies on is grown, when policy says so and nobody else will.
+//! Grows a root that is smaller than its device, when policy says so and systemd will not do it.
 //!
-//! A partition that became larger is mapped whole by dm-crypt, because it is opened after that; what is left is the file
-//! system, which the kernel grows while it is mounted. systemd does the same after the hand-over, when the partition has
-//! the attribute for it and /usr has systemd-growfs: then we leave it alone.
+//! A partition that became larger is mapped whole by dm-crypt, because it is opened after that; only the file system is
+//! left, which the kernel grows while it is mounted. systemd does the same after the hand-over, when the partition has
+//! the attribute for it and /usr has systemd-growfs: then it is left to systemd.
 
 use std::{fs::File, io, path::Path};
 

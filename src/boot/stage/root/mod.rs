@@ -120,7 +120,7 @@ pub fn open(means: &mut Means, usr: &Usr, expectation: &Expectation) -> Result<R
     mount::device(&source, name, target, options.flags, &options.data)
         .or_fail(|| format!("cannot mount {} as {name}", source.display()))?;
     if let Err(failure) = belongs_here(target, &device, partition.as_ref()) {
-        // The reason is what counts; the machine is about to end.
+        // The reason is more important; the machine is about to end.
         let _ = mount::unmount(target);
         return Err(failure);
     }
@@ -140,7 +140,7 @@ pub fn open(means: &mut Means, usr: &Usr, expectation: &Expectation) -> Result<R
     Ok(Root { path, mapping, read_only, new: false, summary })
 }
 
-/// The partition or device that holds the root, and what the table says of it.
+/// Finds the partition or device that holds the root, and its entry in the table.
 fn find(
     config: &Config,
     usr: &Usr,

@@ -1,8 +1,7 @@
-//! Roots that last for one boot: a tmpfs, or one above a root that stays as it is (kernel-command-line(7),
-//! `systemd.volatile=`).
+//! Roots that last for one boot: a tmpfs, or one above an unchanged root (kernel-command-line(7), `systemd.volatile=`).
 //!
-//! systemd's own systemd-volatile-root.service does this from inside its initrd, and fails where /usr is a file system of
-//! its own. Here /usr is mounted apart anyway and put on top in the end.
+//! systemd's own systemd-volatile-root.service does this from inside its initrd, and fails where /usr is a file system
+//! of its own. Here /usr is mounted apart anyway and put on top in the end.
 
 use std::{
     fs, io,
@@ -71,7 +70,7 @@ impl Overlay {
         &self.lower
     }
 
-    /// Mounts the overlay on `target`, above what was mounted at [`Overlay::lower`].
+    /// Mounts the overlay on `target`, above the file system mounted at [`Overlay::lower`].
     ///
     /// # Errors
     /// A mount fails, a kernel without overlayfs.
@@ -94,7 +93,7 @@ impl Overlay {
         mount::device("overlay", "overlay", target, MountFlags::empty(), &options).or_fail(|| {
             "cannot mount the overlay of systemd.volatile=overlay; add the module overlay to the initramfs".into()
         })?;
-        // The overlay has references of its own.
+        // The overlay keeps its own references.
         for directory in [lower, upper] {
             mount::unmount(&directory)
                 .and_then(|()| fs::remove_dir(&directory))
@@ -104,7 +103,7 @@ impl Overlay {
     }
 }
 
-/// Tells systemd which device stands behind a root that hides it.
+/// Tells systemd the device behind a root that hides it.
 ///
 /// # Errors
 /// /run cannot be written.

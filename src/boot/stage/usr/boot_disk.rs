@@ -20,8 +20,8 @@ use crate::{
 const KERNEL_IMAGE: &str = "/.extra/os-release";
 
 /// Waits for the disk that the firmware booted from, or without such knowledge for the one disk that holds a matching
-/// /usr, and picks the slot there. Where two disks qualify none is taken: a cloned disk could hold anything. Every disk
-/// that was announced before the choice has been looked at; one that comes later cannot be waited for.
+/// /usr, and picks the slot there. When two disks qualify, neither is taken: a cloned disk could hold anything. Every
+/// disk that was announced before the choice has been looked at; one that comes later cannot be waited for.
 ///
 /// # Errors
 /// The deadline passed, or the choice is not clear.
@@ -88,7 +88,7 @@ fn on_firmware_disk(there: &[BlockDevice], guid: &str, choice: Choice<'_>) -> Re
         Err(error) => format!("{}, which the firmware booted from: {error}", disk.device.name),
     };
     match choice {
-        // The loader may be on a disk of its own. A root hash names its /usr wherever it is.
+        // The loader may be on a disk of its own. A root hash names its /usr on any disk.
         Choice::RootHash(_) => Ok(match on_any_disk(there, choice)? {
             Look::Found((disk, slot, _)) => {
                 Look::Found((disk, slot, "the only disk with it, though not the firmware's"))

@@ -28,7 +28,7 @@ use crate::{
     warning,
 };
 
-/// The mounted /usr. Only this stage makes one: who holds it holds policy to go by.
+/// The mounted /usr. Only this stage makes one: a stage that has it has verified policy.
 pub struct Usr {
     /// A directory that holds nothing but the mount, named `usr`.
     tree: PathBuf,
@@ -152,7 +152,7 @@ fn find(config: &Config, devices: &mut Devices) -> Result<Found, Failure> {
             let (disk, slot) = boot_disk::choose(devices, Some(&verity.root_hash))?;
             from_slot(disk, &slot, true)
         }
-        // The one that is not named is the partition that the root hash names.
+        // A device that is not named is the partition that the root hash names.
         (data, hash) => {
             let named = |spec: &Option<DeviceSpec>, guid: uuid::Uuid| {
                 spec.clone().unwrap_or_else(|| DeviceSpec::PartUuid(guid.to_string()))
@@ -204,7 +204,7 @@ fn disk_of(partition: &BlockDevice) -> Result<Option<Disk>, Failure> {
     }
 }
 
-/// Mounts what is on `node` and returns the file system's name.
+/// Mounts the file system on `node` and returns the name of its type.
 fn mount_at(
     config: &Config,
     devices: &mut Devices,
@@ -220,7 +220,7 @@ fn mount_at(
     devices.demand(&format!("fs-{name}"))?;
     let read_only = if config.usr.mount.read_write { MountFlags::empty() } else { MountFlags::RDONLY };
     let mut options = mount::Options::parse(MountFlags::NODEV | read_only, &config.usr.mount.options);
-    // A journal cannot be replayed through dm-verity, and must not be on a partition that nobody may write.
+    // A journal cannot be replayed through dm-verity, and must not be on a partition that is read-only.
     match name {
         "ext4" if !config.usr.mount.read_write => options.add("noload"),
         "btrfs" if !config.usr.mount.read_write => options.add("rescue=nologreplay"),

@@ -40,7 +40,7 @@ pub fn verify(
         .or_fail(|| format!("{}: its hash tree on {} is not for it", data.name, hash.name))?;
     let mapper = Mapper::open().or_fail(|| "cannot reach the device-mapper for dm-verity".into())?;
     // Corruption options act on the first read already; so the first read comes before them, and a wrong root hash is a
-    // failure that can be told instead of a panic.
+    // failure with a message instead of a panic.
     let plain = Options::default();
     let table = Table::new(&superblock, root_hash, data.number, hash.number, &plain);
     let target =
