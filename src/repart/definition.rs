@@ -1,4 +1,4 @@
-//! One file of repart.d, as types: a partition that should exist.
+//! One file of repart.d, as types: a partition that should exist. Its fields are those of [`super::keys`].
 //!
 //! Source: repart.d(5) of systemd 257, with `AddValidateFS=` and `Format=empty` of 258. What only an image builder needs
 //! (`SplitName=`, `Compression=`, `CompressionLevel=`) is no field: it is read over with a warning.
@@ -6,9 +6,7 @@
 use core::fmt;
 use std::prelude::v1::*;
 
-use uuid::Uuid;
-
-use super::RepartError;
+use super::{Definition, RepartError};
 use crate::{
     disk::types::{self, Role},
     mkfs::btrfs,
@@ -19,7 +17,7 @@ use crate::{
 pub struct Source {
     /// Its name, `50-root.conf`: the order of definitions.
     pub name: String,
-    /// Where it lies, for people and for systemd-repart's output.
+    /// Its path, for people and for systemd-repart's output.
     pub path: String,
     /// Its text.
     pub text: String,
@@ -27,7 +25,7 @@ pub struct Source {
     pub drop_ins: Vec<(String, String)>,
 }
 
-/// Whether a partition is encrypted, and what opens it.
+/// The encryption of a partition, and what opens it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Encrypt {
     /// It is not.
@@ -50,6 +48,11 @@ impl Encrypt {
             Self::Tpm2 => "tpm2",
             Self::KeyFileTpm2 => "key-file+tpm2",
         }
+    }
+
+    /// True when the machine's TPM is to open it.
+    pub fn asks_for_tpm(self) -> bool {
+        matches!(self, Self::Tpm2 | Self::KeyFileTpm2)
     }
 }
 
@@ -89,7 +92,7 @@ impl Format {
         ("empty", Self::Empty),
     ];
 
-    /// What a definition calls so.
+    /// The format of this name.
     pub(super) fn parse(word: &str) -> Option<Self> {
         Self::WORDS.iter().find(|(name, _)| *name == word).map(|(_, format)| *format)
     }
@@ -99,18 +102,18 @@ impl Format {
         Self::WORDS.iter().find(|(_, format)| *format == self).map_or("", |(word, _)| word)
     }
 
-    /// Whether a system can start on it.
+    /// True when a system can start on it.
     pub fn holds_a_root(self) -> bool {
         matches!(self, Self::Ext4 | Self::Btrfs | Self::Xfs | Self::F2fs)
     }
 
-    /// Whether it can never be written to, so that space beyond its content would be lost.
+    /// True when it can never be written to, so that space beyond its content would be lost.
     pub fn is_read_only(self) -> bool {
         matches!(self, Self::Squashfs | Self::Erofs)
     }
 }
 
-/// Where a new partition's content comes from, block by block.
+/// The source of a new partition's content, block by block.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CopyBlocks {
     /// The partition that is mounted where this one belongs.
@@ -125,7 +128,7 @@ pub enum Verity {
     /// None.
     #[default]
     Off,
-    /// What is protected.
+    /// The protected partition.
     Data,
     /// The tree of hashes.
     Hash,
@@ -157,22 +160,22 @@ pub struct CopyFiles {
 /// A symbolic link to be made.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Symlink {
-    /// Where, an absolute path in the new file system.
+    /// Its place, an absolute path in the new file system.
     pub path: String,
-    /// What it says.
+    /// Its target, as it is written.
     pub target: String,
 }
 
 /// A btrfs subvolume to be made.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Subvolume {
-    /// Where, an absolute path in the new file system.
+    /// Its place, an absolute path in the new file system.
     pub path: String,
-    /// Whether it is read-only once it is filled.
+    /// It is read-only once it is filled.
     pub read_only: bool,
 }
 
-/// Where fstab would mount the partition.
+/// The place where fstab would mount the partition.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MountPoint {
     /// An absolute path.
@@ -181,7 +184,7 @@ pub struct MountPoint {
     pub options: String,
 }
 
-/// How crypttab would open the partition.
+/// The volume as which crypttab would open the partition.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EncryptedVolume {
     /// The name of the mapping.
@@ -192,152 +195,26 @@ pub struct EncryptedVolume {
     pub options: String,
 }
 
-/// Where a definition says something.
+/// The line where a definition says something.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Place {
     /// The key.
     pub key: String,
+    /// Its value.
+    pub value: String,
     /// The file, which may be a drop-in.
     pub file: String,
     /// The line, from 1.
     pub line: u32,
 }
 
-/// A partition that should exist. Paths are absolute and simplified, specifiers are expanded.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Definition {
-    /// The name of the file that says so.
-    pub file: String,
-    /// Where that file lies.
-    pub path: String,
-    /// Where its drop-ins lie.
-    pub drop_ins: Vec<String>,
-    /// Which line says what; the last one counts.
-    pub places: Vec<Place>,
-    /// `Type=`.
-    pub type_guid: Uuid,
-    /// `Label=`; None for the default, systemd's identifier of the type.
-    pub label: Option<String>,
-    /// `UUID=`; None for one that follows from the seed, nil for `null`.
-    pub uuid: Option<Uuid>,
-    /// `Priority=`: above 0 the partition may be left out when not all fit, the largest number first.
-    pub priority: i32,
-    /// `Weight=`: its share of free space.
-    pub weight: u32,
-    /// `PaddingWeight=`: the share of the free space behind it.
-    pub padding_weight: u32,
-    /// `SizeMinBytes=`: bytes, a multiple of 4096.
-    pub size_min: Option<u64>,
-    /// `SizeMaxBytes=`: bytes, a multiple of 4096.
-    pub size_max: Option<u64>,
-    /// `PaddingMinBytes=`: bytes, a multiple of 4096.
-    pub padding_min: Option<u64>,
-    /// `PaddingMaxBytes=`: bytes, a multiple of 4096.
-    pub padding_max: Option<u64>,
-    /// `CopyBlocks=`.
-    pub copy_blocks: Option<CopyBlocks>,
-    /// How many bytes `CopyBlocks=` copies. Not in the file: who opened the source sets it before planning.
-    pub copy_size: Option<u64>,
-    /// `Format=`, or what follows from the type and from what is to be put into the partition.
-    pub format: Option<Format>,
-    /// `CopyFiles=`.
-    pub copy_files: Vec<CopyFiles>,
-    /// `ExcludeFiles=`: paths of the source; with a slash at the end the directory stays and its content goes.
-    pub exclude_files: Vec<String>,
-    /// `ExcludeFilesTarget=`: the same for paths of the new file system.
-    pub exclude_files_target: Vec<String>,
-    /// `MakeDirectories=`.
-    pub make_directories: Vec<String>,
-    /// `MakeSymlinks=`.
-    pub make_symlinks: Vec<Symlink>,
-    /// `Subvolumes=`.
-    pub subvolumes: Vec<Subvolume>,
-    /// `DefaultSubvolume=`: one of the subvolumes.
-    pub default_subvolume: Option<String>,
-    /// `Encrypt=`.
-    pub encrypt: Encrypt,
-    /// `Verity=`.
-    pub verity: Verity,
-    /// `VerityMatchKey=`: what the partitions of one dm-verity image have in common.
-    pub verity_match_key: Option<String>,
-    /// `VerityDataBlockSizeBytes=`: 512 to 4096.
-    pub verity_data_block_size: Option<u32>,
-    /// `VerityHashBlockSizeBytes=`: 512 to 4096.
-    pub verity_hash_block_size: Option<u32>,
-    /// Whether `Minimize=` asks for a partition no larger than its content.
-    pub minimize: bool,
-    /// `FactoryReset=`: the partition goes when a factory reset is asked for.
-    pub factory_reset: bool,
-    /// `Flags=`: attribute bits.
-    pub flags: u64,
-    /// `NoAuto=`.
-    pub no_auto: Option<bool>,
-    /// `ReadOnly=`; yes for dm-verity partitions that say nothing.
-    pub read_only: Option<bool>,
-    /// `GrowFileSystem=`; yes for types that know the bit, are not read-only and say nothing.
-    pub grow_file_system: Option<bool>,
-    /// `MountPoint=`.
-    pub mount_points: Vec<MountPoint>,
-    /// `EncryptedVolume=`.
-    pub encrypted_volume: Option<EncryptedVolume>,
-    /// `SupplementFor=`: the name (without `.conf`) of the definition that this one is merged into where that fits.
-    pub supplement_for: Option<String>,
-    /// `AddValidateFS=`.
-    pub add_validate_fs: bool,
-}
-
 impl Definition {
-    /// Whether it asks for a root of this architecture.
+    /// True when it asks for a root of this architecture.
     pub fn is_root(&self) -> bool {
         types::role(self.type_guid) == Some(Role::Root)
     }
 
-    /// A definition that says nothing but its type.
-    pub fn of_type(type_guid: Uuid) -> Self {
-        Self {
-            file: String::new(),
-            path: String::new(),
-            drop_ins: Vec::new(),
-            places: Vec::new(),
-            type_guid,
-            label: None,
-            uuid: None,
-            priority: 0,
-            weight: DEFAULT_WEIGHT,
-            padding_weight: 0,
-            size_min: None,
-            size_max: None,
-            padding_min: None,
-            padding_max: None,
-            copy_blocks: None,
-            copy_size: None,
-            format: None,
-            copy_files: Vec::new(),
-            exclude_files: Vec::new(),
-            exclude_files_target: Vec::new(),
-            make_directories: Vec::new(),
-            make_symlinks: Vec::new(),
-            subvolumes: Vec::new(),
-            default_subvolume: None,
-            encrypt: Encrypt::Off,
-            verity: Verity::Off,
-            verity_match_key: None,
-            verity_data_block_size: None,
-            verity_hash_block_size: None,
-            minimize: false,
-            factory_reset: false,
-            flags: 0,
-            no_auto: None,
-            read_only: None,
-            grow_file_system: None,
-            mount_points: Vec::new(),
-            encrypted_volume: None,
-            supplement_for: None,
-            add_validate_fs: true,
-        }
-    }
-
-    /// Whether files, directories or links are to be put into the new file system.
+    /// True when files, directories or links are to be put into the new file system.
     pub fn populates(&self) -> bool {
         !self.copy_files.is_empty() || !self.make_directories.is_empty() || !self.make_symlinks.is_empty()
     }
@@ -354,24 +231,6 @@ impl Definition {
     /// The paths of the subvolumes that are read-only in the end.
     pub fn read_only_subvolumes(&self) -> impl Iterator<Item = &str> {
         self.subvolumes.iter().filter(|volume| volume.read_only).map(|volume| volume.path.as_str())
-    }
-
-    /// This definition with a supplement merged into it, as repart.d(5) says under `SupplementFor=`.
-    pub(super) fn merged_with(&self, supplement: &Self) -> Self {
-        let mut merged = self.clone();
-        merged.weight = supplement.weight;
-        merged.padding_weight = supplement.padding_weight;
-        merged.size_min = self.size_min.max(supplement.size_min);
-        merged.padding_min = self.padding_min.max(supplement.padding_min);
-        let least = |one: Option<u64>, other: Option<u64>| [one, other].into_iter().flatten().min();
-        merged.size_max = least(self.size_max, supplement.size_max);
-        merged.padding_max = least(self.padding_max, supplement.padding_max);
-        merged.copy_files.extend_from_slice(&supplement.copy_files);
-        merged.exclude_files.extend_from_slice(&supplement.exclude_files);
-        merged.exclude_files_target.extend_from_slice(&supplement.exclude_files_target);
-        merged.make_directories.extend_from_slice(&supplement.make_directories);
-        merged.subvolumes.extend_from_slice(&supplement.subvolumes);
-        merged
     }
 
     /// The refusal of what `key` says, with the file and the line where it stands.
@@ -396,7 +255,7 @@ pub struct Warning {
     pub file: String,
     /// The line, from 1; 0 for the file as a whole.
     pub line: u32,
-    /// What it says.
+    /// The text that is read over.
     pub what: String,
 }
 
@@ -414,6 +273,6 @@ impl fmt::Display for Warning {
 pub struct Definitions {
     /// The definitions.
     pub list: Vec<Definition>,
-    /// What was read over.
+    /// The things that were read over.
     pub warnings: Vec<Warning>,
 }

@@ -4,9 +4,10 @@
 //! anything is written, as does one that cannot be done; an unknown key only warns. Partitions that exist never shrink,
 //! move or go; those that a definition means may grow.
 //!
-//! The way of a definition: `read` (which files) → `ini`, `fields`, `size`, `parse` (lines, values) → `check` (what follows,
+//! The way of a definition: `read` (which files) → `ini`, `fields`, `size`, `parse` (lines), `keys` (a row each), `value` (what is said) → `check` (what follows,
 //! what contradicts) → `element` (beside the partitions of a disk) → `allocate` (which gap) → `grow` (how large, where) →
-//! `plan`. `support` says which of all that can be carried out, `making` what it leads to.
+//! `plan`. `support` says which of all that can be carried out, `making`
+//! what it leads to.
 //!
 //! Source: repart.d(5); for sizes, places and UUIDs the behaviour of systemd-repart, which the tests compare with.
 
@@ -19,7 +20,9 @@ mod error;
 mod fields;
 mod grow;
 mod ini;
+mod keys;
 mod making;
+mod merge;
 mod parse;
 mod plan;
 #[cfg(feature = "std")]
@@ -27,14 +30,16 @@ mod read;
 mod size;
 mod support;
 mod validate;
+mod value;
 
 pub use definition::{
-    CopyBlocks, CopyFiles, Definition, Definitions, Encrypt, EncryptedVolume, Format, MountPoint, Place,
-    Source, Subvolume, Symlink, Verity, Warning,
+    CopyBlocks, CopyFiles, Definitions, Encrypt, EncryptedVolume, Format, MountPoint, Place, Source,
+    Subvolume, Symlink, Verity, Warning,
 };
 pub use derive::{disk_uuid, file_system_uuid, luks_uuid, partition_uuid};
 pub use element::matched;
 pub use error::RepartError;
+pub use keys::Definition;
 #[cfg(feature = "std")]
 pub use making::demand_root;
 pub use making::{Making, has_roots, plan_for};

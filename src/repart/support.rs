@@ -1,12 +1,12 @@
-//! What can be done, and by whom: the one place that says so. Everything is understood when it is read; what is asked for
+//! What can be done of several keys together, and by whom; of one key alone its row in [`super::keys`] says so. Everything is understood when it is read; what is asked for
 //! here is whether a new partition can be made as its definition says.
 
 use std::prelude::v1::*;
 
-use super::{CopyBlocks, Definition, Encrypt, Format, RepartError, Verity};
+use super::{CopyBlocks, Definition, Encrypt, Format, RepartError};
 use crate::disk::types::{self, Role};
 
-/// Who makes partitions.
+/// The maker of partitions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Maker {
     /// The first boot.
@@ -24,11 +24,9 @@ pub fn refuse(definition: &Definition, maker: Maker) -> Result<(), RepartError> 
     let unsupported = |key: &str, value: &str, advice| {
         Err(definition.refuse(key, format!("{key}={value} is not supported"), advice))
     };
-    if definition.verity != Verity::Off {
-        return unsupported("Verity", definition.verity.word(), "leave it to who builds the image");
-    }
-    if definition.minimize {
-        return unsupported("Minimize", "yes", "leave it to who builds the image");
+    if let Some((key, advice)) = definition.beyond(maker) {
+        let said = definition.places.iter().rev().find(|place| place.key == key);
+        return unsupported(key, said.map_or("", |place| place.value.as_str()), advice);
     }
     match (maker, definition.encrypt) {
         (_, Encrypt::Off | Encrypt::KeyFile) | (Maker::Boot, _) => {}

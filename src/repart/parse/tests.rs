@@ -1,8 +1,12 @@
 //! Keys of repart.d, one by one and all at once.
 
 use super::*;
-use crate::disk::types::Role;
+use crate::{
+    disk::types::{self, Role},
+    repart::{CopyBlocks, CopyFiles, Encrypt, EncryptedVolume, Format, MountPoint, Subvolume, Symlink},
+};
 use proptest::prelude::*;
+use uuid::Uuid;
 
 fn facts() -> Facts {
     Facts { hostname: Some("box.example".into()), ..Facts::default() }

@@ -1,0 +1,184 @@
+//! The keys of repart.d(5), a row for each: the field of a [`Definition`], its value where nothing is said, its name, what reads
+//! it, what a supplement does to it, and who can make what it asks for. A new key is one more row; where it needs a type of its
+//! own, that type reads itself ([`value`]).
+//!
+//! [`super::check`] says what follows from several keys together, [`super::support`] what cannot be made of them together.
+
+use std::prelude::v1::*;
+
+use uuid::Uuid;
+
+use super::{
+    CopyBlocks, CopyFiles, Encrypt, EncryptedVolume, Format, Maker, MountPoint, Place, Subvolume, Symlink,
+    Verity,
+    definition::DEFAULT_WEIGHT,
+    merge::{greater, joined, kept, lesser, replaced},
+    value::{self, Unread, Word},
+};
+
+/// Who can make what a key asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum MadeBy {
+    /// The first boot and the host tool, or it depends on other keys.
+    Both,
+    /// Neither; the advice says what to do.
+    Nobody(&'static str),
+    /// This one alone; the advice is for the other.
+    #[allow(dead_code, reason = "no key of today's")]
+    Only(Maker, &'static str),
+}
+
+use MadeBy::{Both, Nobody};
+
+/// Makes [`Definition`] of the rows, and what is done to every field of it.
+macro_rules! keys {
+    ($($(#[$doc:meta])* $field:ident: $type:ty = $default:expr, $key:literal, $read:path, $merge:path, $made:expr;)*) => {
+        /// A partition that should exist. Paths are absolute and simplified, specifiers are expanded.
+        #[derive(Clone, PartialEq, Eq, Debug)]
+        pub struct Definition {
+            /// The name of the file that says so.
+            pub file: String,
+            /// The path of that file.
+            pub path: String,
+            /// The paths of its drop-ins.
+            pub drop_ins: Vec<String>,
+            /// The lines that say something; the last one for a key counts.
+            pub places: Vec<Place>,
+            /// The bytes that `CopyBlocks=` copies. Not in the file: who opened the source sets it before planning.
+            pub copy_size: Option<u64>,
+            $($(#[$doc])* pub $field: $type,)*
+        }
+
+        impl Definition {
+            /// A definition that says nothing but its type.
+            pub fn of_type(type_guid: Uuid) -> Self {
+                let mut definition = Self {
+                    file: String::new(),
+                    path: String::new(),
+                    drop_ins: Vec::new(),
+                    places: Vec::new(),
+                    copy_size: None,
+                    $($field: $default,)*
+                };
+                definition.type_guid = type_guid;
+                definition
+            }
+
+            /// Takes one assignment.
+            pub(super) fn assign(&mut self, key: &str, word: &mut Word<'_>) -> Result<(), Unread> {
+                match key {
+                    $($key => $read(&mut self.$field, word),)*
+                    // Kept as a place: what cannot be made without it asks.
+                    "SplitName" | "Compression" | "CompressionLevel" => {
+                        word.reads_over("for image builders only");
+                        Ok(())
+                    }
+                    _ => Err(Unread::Key),
+                }
+            }
+
+            /// This definition with a supplement merged into it, as repart.d(5) says under `SupplementFor=`.
+            pub(super) fn merged_with(&self, supplement: &Self) -> Self {
+                let mut merged = self.clone();
+                $($merge(&mut merged.$field, &supplement.$field);)*
+                merged
+            }
+
+            /// The first key that asks for what this maker cannot do, and what to do instead.
+            pub(super) fn beyond(&self, maker: Maker) -> Option<(&'static str, &'static str)> {
+                $(if let Some(advice) = $made.advice(maker) {
+                    let unsaid: $type = $default;
+                    if self.$field != unsaid {
+                        return Some(($key, advice));
+                    }
+                })*
+                None
+            }
+        }
+    };
+}
+
+impl MadeBy {
+    /// What somebody is told to do who cannot make it; None for one who can.
+    const fn advice(self, maker: Maker) -> Option<&'static str> {
+        match (self, maker) {
+            (Self::Both, _)
+            | (Self::Only(Maker::Boot, _), Maker::Boot)
+            | (Self::Only(Maker::Tool, _), Maker::Tool) => None,
+            (Self::Nobody(advice) | Self::Only(_, advice), _) => Some(advice),
+        }
+    }
+}
+
+const BUILDER: MadeBy = Nobody("leave it to who builds the image");
+
+keys! {
+    /// `Type=`.
+    type_guid: Uuid = Uuid::nil(), "Type", value::partition_type, kept, Both;
+    /// `Label=`; None for the default, systemd's identifier of the type.
+    label: Option<String> = None, "Label", value::label, kept, Both;
+    /// `UUID=`; None for one that follows from the seed, nil for `null`.
+    uuid: Option<Uuid> = None, "UUID", value::uuid, kept, Both;
+    /// `Priority=`: above 0 the partition may be left out when not all fit, the largest number first.
+    priority: i32 = 0, "Priority", value::priority, kept, Both;
+    /// `Weight=`: its share of free space.
+    weight: u32 = DEFAULT_WEIGHT, "Weight", value::weight, replaced, Both;
+    /// `PaddingWeight=`: the share of the free space behind it.
+    padding_weight: u32 = 0, "PaddingWeight", value::weight, replaced, Both;
+    /// `SizeMinBytes=`: bytes, a multiple of 4096.
+    size_min: Option<u64> = None, "SizeMinBytes", value::least_bytes, greater, Both;
+    /// `SizeMaxBytes=`: bytes, a multiple of 4096.
+    size_max: Option<u64> = None, "SizeMaxBytes", value::most_bytes, lesser, Both;
+    /// `PaddingMinBytes=`: bytes, a multiple of 4096.
+    padding_min: Option<u64> = None, "PaddingMinBytes", value::least_bytes, greater, Both;
+    /// `PaddingMaxBytes=`: bytes, a multiple of 4096.
+    padding_max: Option<u64> = None, "PaddingMaxBytes", value::most_bytes, lesser, Both;
+    /// `CopyBlocks=`.
+    copy_blocks: Option<CopyBlocks> = None, "CopyBlocks", CopyBlocks::read, kept, Both;
+    /// `Format=`, or what follows from the type and from what is to be put into the partition.
+    format: Option<Format> = None, "Format", Format::read, kept, Both;
+    /// `CopyFiles=`.
+    copy_files: Vec<CopyFiles> = Vec::new(), "CopyFiles", CopyFiles::read, joined, Both;
+    /// `ExcludeFiles=`: paths of the source; with a slash at the end the directory stays and its content goes.
+    exclude_files: Vec<String> = Vec::new(), "ExcludeFiles", value::excluded, joined, Both;
+    /// `ExcludeFilesTarget=`: the same for paths of the new file system.
+    exclude_files_target: Vec<String> = Vec::new(), "ExcludeFilesTarget", value::excluded, joined, Both;
+    /// `MakeDirectories=`.
+    make_directories: Vec<String> = Vec::new(), "MakeDirectories", value::directories, joined, Both;
+    /// `MakeSymlinks=`.
+    make_symlinks: Vec<Symlink> = Vec::new(), "MakeSymlinks", Symlink::read, kept, Both;
+    /// `Subvolumes=`.
+    subvolumes: Vec<Subvolume> = Vec::new(), "Subvolumes", Subvolume::read, joined, Both;
+    /// `DefaultSubvolume=`: one of the subvolumes.
+    default_subvolume: Option<String> = None, "DefaultSubvolume", value::path, kept, Both;
+    /// `Encrypt=`.
+    encrypt: Encrypt = Encrypt::Off, "Encrypt", Encrypt::read, kept, Both;
+    /// `Verity=`.
+    verity: Verity = Verity::Off, "Verity", Verity::read, kept, BUILDER;
+    /// `VerityMatchKey=`: what the partitions of one dm-verity image have in common.
+    verity_match_key: Option<String> = None, "VerityMatchKey", value::text, kept, Both;
+    /// `VerityDataBlockSizeBytes=`: 512 to 4096.
+    verity_data_block_size: Option<u32> = None, "VerityDataBlockSizeBytes", value::block_size, kept, Both;
+    /// `VerityHashBlockSizeBytes=`: 512 to 4096.
+    verity_hash_block_size: Option<u32> = None, "VerityHashBlockSizeBytes", value::block_size, kept, Both;
+    /// `Minimize=`: the partition is no larger than its content.
+    minimize: bool = false, "Minimize", value::minimize, kept, BUILDER;
+    /// `FactoryReset=`: the partition goes when a factory reset is asked for.
+    factory_reset: bool = false, "FactoryReset", value::boolean, kept, Both;
+    /// `Flags=`: attribute bits.
+    flags: u64 = 0, "Flags", value::flags, kept, Both;
+    /// `NoAuto=`.
+    no_auto: Option<bool> = None, "NoAuto", value::tristate, kept, Both;
+    /// `ReadOnly=`; yes for dm-verity partitions that say nothing.
+    read_only: Option<bool> = None, "ReadOnly", value::tristate, kept, Both;
+    /// `GrowFileSystem=`; yes for types that know the bit, are not read-only and say nothing.
+    grow_file_system: Option<bool> = None, "GrowFileSystem", value::tristate, kept, Both;
+    /// `MountPoint=`.
+    mount_points: Vec<MountPoint> = Vec::new(), "MountPoint", MountPoint::read, kept, Both;
+    /// `EncryptedVolume=`.
+    encrypted_volume: Option<EncryptedVolume> = None, "EncryptedVolume", EncryptedVolume::read, kept, Both;
+    /// `SupplementFor=`: the name (without `.conf`) of the definition that this one is merged into where that fits.
+    supplement_for: Option<String> = None, "SupplementFor", value::text, kept, Both;
+    /// `AddValidateFS=`.
+    add_validate_fs: bool = true, "AddValidateFS", value::boolean, kept, Both;
+}
