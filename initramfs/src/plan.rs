@@ -1,7 +1,8 @@
 //! `hermetic plan`: what the first boot would do to an image. It reads, and changes nothing.
 //!
 //! The definitions come from the tree that becomes the image's /usr (`--usr`), which whoever builds the image has at hand:
-//! its file system is not opened here.
+//! its file system is not opened here. The decision is the boot's own ([`hermetic_init::repart::Decision`]): what a boot would
+//! refuse is refused here in the same words, but for what depends on its machine (drivers, a TPM, the key file).
 
 use std::{
     fs::File,
@@ -11,6 +12,7 @@ use std::{
 };
 
 use hermetic_init::{
+    config::Config,
     disk::{
         gpt::Gpt,
         slot::{Choice, select_usr},
@@ -18,7 +20,11 @@ use hermetic_init::{
     },
     fragments::{Facts, facts},
     os_release::OsRelease,
-    repart::{self, CopyBlocks, Definition, Definitions, Maker, Plan, Reading, Search},
+    populate::blocks,
+    repart::{
+        self, Content, Copied, CopyBlocks, Creation, Decision, Definition, Definitions, Maker, Openers, Plan,
+        Reading, Search, Terms,
+    },
     units::Bytes,
 };
 use uuid::Uuid;
@@ -27,8 +33,12 @@ use crate::repart::{
     Failure,
     args::{Choices, Json},
     disk::Disk,
-    output, write,
+    host::{Unknown, now},
+    output,
 };
+
+/// Bytes of a page of the machine that boots: the least that any has.
+const PAGE: u32 = 4096;
 
 /// The words of `hermetic plan`.
 #[derive(clap::Args)]
@@ -47,6 +57,9 @@ pub struct Args {
     /// The machine id that UUIDs follow from; any machine has another one
     #[arg(long, value_name = "ID")]
     machine_id: Option<Uuid>,
+    /// The kernel command line of that boot: `root=`, `systemd.image_policy=` and `hermetic.*` count
+    #[arg(long, value_name = "WORDS", default_value = "")]
+    cmdline: String,
     /// As JSON, in systemd-repart's shape
     #[arg(long)]
     json: bool,
@@ -75,22 +88,31 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let name = args.image.display();
     let gpt =
         Gpt::read(&disk.file, disk.geometry()).map_err(|error| Failure::new(format!("{name}: {error}")))?;
+    let config = config(args)?;
+    if !config.repart || config.root_is_new() {
+        let why = if config.repart { "root is a tmpfs" } else { "systemd-repart.service is masked" };
+        print(if args.json { "[]\n".into() } else { format!("\nnothing is changed: {why}\n") });
+        return Ok(());
+    }
     let mut definitions = definitions(args)?;
     for warning in &definitions.warnings {
         eprintln!("warning: {warning}");
     }
-    measure(&mut definitions.list, &gpt, args);
+    let sources = Sources::new(args, &gpt)?;
+    repart::measure(
+        Maker::Boot,
+        &mut definitions.list,
+        &gpt.layout(),
+        &Failure::from,
+        &mut |_, definition, copied| sources.look(definition, copied),
+    )?;
     let seed = args.machine_id.unwrap_or_default();
     let plan = match repart::plan_for(Maker::Boot, &definitions.list, &gpt.layout(), seed) {
         Ok(plan) => plan,
         Err(error) if error.is_lack() && repart::has_roots(&definitions.list, gpt.partitions()) => {
             eprintln!("warning: {error}");
-            let text = if args.json {
-                "[]\n"
-            } else {
-                "\nnothing is changed: the disk has its root, and the boot goes on\n"
-            };
-            let _closed = std::io::stdout().lock().write_all(text.as_bytes());
+            let why = "nothing is changed: the disk has its root, and the boot goes on";
+            print(if args.json { "[]\n".into() } else { format!("\n{why}\n") });
             return Ok(());
         }
         Err(error) => return Err(error.into()),
@@ -103,59 +125,98 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         unicode: true,
         columns: 80,
     };
-    let mut text = match args.json {
+    print(match args.json {
         true => output::json(&rows, style),
         false => output::table(&rows, style),
-    };
+    });
+    let terms = Terms::of_boot(&config, PAGE, now());
+    let decided = Decision::make(&plan, &gpt, &terms, &mut Unknown);
     if !args.json {
-        text.push_str(&story(&plan));
+        print(story(&plan, decided.as_ref().ok()));
     }
+    decided.map(drop)
+}
+
+/// The words of the command line that the boot goes by.
+fn config(args: &Args) -> Result<Config, Failure> {
+    let (config, warnings) = Config::from_cmdline(&args.cmdline, None).map_err(Failure::new)?;
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
+    Ok(config)
+}
+
+/// Writes to stdout. Who has closed our output does not want to know.
+fn print(text: String) {
     let _closed = std::io::stdout().lock().write_all(text.as_bytes());
-    for new in &plan.new {
-        repart::refuse(&new.definition, Maker::Boot)?;
-        write::empty(new, disk.block_size, [0; 16])?;
-    }
-    let after = plan.transaction(&gpt).map_err(|error| Failure::new(format!("{name}: {error}")))?.after;
-    Ok(repart::demand_root(after.partitions())?)
 }
 
-/// Tells the definitions how long what they copy is: a partition of the slot that boots, or a file of /usr.
-fn measure(definitions: &mut [Definition], gpt: &Gpt, args: &Args) {
-    let booted = select_usr(gpt.partitions(), Choice::Newest).ok();
-    let matched = repart::matched(definitions, &gpt.layout());
-    for (definition, existing) in definitions.iter_mut().zip(matched) {
-        let Some(copied) = definition.copy_blocks.clone().filter(|_| existing.is_none()) else { continue };
-        let slot = || {
-            let number = match (types::role(definition.type_guid), &booted) {
-                (Some(Role::Usr), Some(slot)) => Some(slot.data),
-                (Some(Role::UsrVerity), Some(slot)) => slot.verity,
-                _ => None,
-            };
-            gpt.partition(number?)
-        };
-        let length = match &copied {
-            CopyBlocks::Auto => slot().map(|partition| {
-                definition.uuid.get_or_insert(partition.guid);
-                partition.length(gpt.geometry().block_size).0
-            }),
-            CopyBlocks::Path(path) => {
-                let file =
-                    args.usr.as_ref().zip(path.strip_prefix("/usr/")).map(|(usr, rest)| usr.join(rest));
-                file.and_then(|file| Some(file.metadata().ok()?.len()))
-            }
-        };
-        if length.is_none() {
-            eprintln!(
-                "warning: {}: what CopyBlocks= copies is not here, its size is not counted",
-                definition.file
-            );
+/// The sources of CopyBlocks= in an image: a partition of the slot that boots, or a file of /usr.
+struct Sources<'a> {
+    gpt: &'a Gpt,
+    /// The directory whose `usr` is /usr.
+    above: Option<File>,
+    /// /usr itself, where it has another name.
+    usr: Option<File>,
+}
+
+impl<'a> Sources<'a> {
+    fn new(args: &Args, gpt: &'a Gpt) -> Result<Self, Failure> {
+        let Some(usr) = &args.usr else { return Ok(Self { gpt, above: None, usr: None }) };
+        let whole = std::path::absolute(usr).unwrap_or_else(|_| usr.clone());
+        // Links in the tree say where they lead once it is /usr.
+        match whole.parent().filter(|_| whole.file_name().is_some_and(|name| name == "usr")) {
+            Some(above) => Ok(Self { gpt, above: Some(open(above)?), usr: None }),
+            None => Ok(Self { gpt, above: None, usr: Some(open(usr)?) }),
         }
-        definition.copy_size = length;
+    }
+
+    /// Measures a source. One that is not in the image is not counted; one that the boot would miss is refused.
+    fn look(&self, definition: &Definition, copied: &CopyBlocks) -> Result<Copied, Failure> {
+        let found = match copied {
+            CopyBlocks::Auto => self.booted(definition)?,
+            CopyBlocks::Path(path) => self.file(definition, path)?,
+        };
+        if found.length.is_none() {
+            let file = &definition.file;
+            eprintln!("warning: {file}: what CopyBlocks= copies is not here, its size is not counted");
+        }
+        Ok(found)
+    }
+
+    fn booted(&self, definition: &Definition) -> Result<Copied, Failure> {
+        let Ok(slot) = select_usr(self.gpt.partitions(), Choice::Newest) else {
+            return Ok(Copied::default());
+        };
+        let number = match types::role(definition.type_guid) {
+            Some(Role::Usr) => Some(slot.data),
+            Some(Role::UsrVerity) => slot.verity,
+            _ => None,
+        };
+        let partition = number.and_then(|number| self.gpt.partition(number));
+        let partition = partition.ok_or_else(|| repart::not_booted(definition))?;
+        let length = partition.length(self.gpt.geometry().block_size).0;
+        Ok(Copied { length: Some(length), guid: Some(partition.guid) })
+    }
+
+    fn file(&self, definition: &Definition, path: &str) -> Result<Copied, Failure> {
+        // Others are files of the initramfs.
+        let Some(rest) = path.strip_prefix("/usr/") else { return Ok(Copied::default()) };
+        let opened = match (&self.above, &self.usr) {
+            (Some(above), _) => blocks::open(definition, path, path, above.as_fd()),
+            (None, Some(usr)) => blocks::open(definition, path, rest, usr.as_fd()),
+            (None, None) => return Ok(Copied::default()),
+        };
+        opened.map(|(_, length)| Copied { length: Some(length.0), guid: None }).map_err(Failure::from)
     }
 }
 
-/// What is done and why, in sentences.
-fn story(plan: &Plan) -> String {
+fn open(path: &Path) -> Result<File, Failure> {
+    File::open(path).map_err(|error| Failure::new(format!("{}: {error}", path.display())))
+}
+
+/// The plan in sentences: what is done and why.
+fn story(plan: &Plan, decided: Option<&Decision<'_>>) -> String {
     let mut lines = vec![String::new()];
     lines.extend(plan.adopted.iter().map(|adopted| match adopted.grows() {
         true => format!("{adopted}; it grows to {}", adopted.new_length),
@@ -165,12 +226,13 @@ fn story(plan: &Plan) -> String {
         let definition = &new.definition;
         let format = definition.format.map_or("no file system", |format| format.word());
         format!(
-            "partition {} ({:?}, {}) is made for {}: {format}, encryption {}",
+            "partition {} ({:?}, {}) is made for {}: {format}, encryption {}{}",
             new.number,
             new.label,
             new.length,
             definition.file,
-            definition.encrypt.word()
+            definition.encrypt.word(),
+            decided.and_then(|decided| decided.creation(new.number)).map(further).unwrap_or_default()
         )
     }));
     lines.extend(plan.dropped.iter().map(ToString::to_string));
@@ -180,9 +242,27 @@ fn story(plan: &Plan) -> String {
     lines.join("\n") + "\n"
 }
 
+/// What else a new partition gets, behind commas.
+fn further(creation: &Creation<'_>) -> String {
+    let mut text = String::new();
+    if let Content::Blocks = creation.content {
+        text.push_str(", blocks are copied");
+    }
+    if let Some(Openers { key_file, tpm, recovery }) = creation.opened_by {
+        for (opens, word) in [(key_file, "the key file"), (tpm, "the TPM"), (recovery, "a recovery key")] {
+            if opens {
+                text.push_str(", opened by ");
+                text.push_str(word);
+            }
+        }
+    }
+    if let Some(filling) = &creation.filling {
+        text.push_str(if filling.is_furnished { ", filled with a new root" } else { ", filled" });
+    }
+    text
+}
+
 fn definitions(args: &Args) -> Result<Definitions, Failure> {
-    let open =
-        |path: &Path| File::open(path).map_err(|error| Failure::new(format!("{}: {error}", path.display())));
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     let (root, search) = match &args.usr {
         Some(usr) => {

@@ -13,9 +13,9 @@ use std::{
 };
 
 use hermetic_init::{
-    disk::validatefs::Constraint,
     mkfs::FileSystem,
     populate::{Content, PopulateError, Report, constrain, populate},
+    repart::Filling,
     sys::btrfs,
     units::Bytes,
 };
@@ -94,14 +94,8 @@ pub struct Place<'a> {
     pub offset: Bytes,
     /// Its length.
     pub length: Bytes,
-    /// The kind of the file system.
-    pub file_system: FileSystem,
-    /// Subvolumes that are made read-only when they are filled.
-    pub read_only: &'a [&'a str],
-    /// The subvolume that is mounted without further words; None for the top.
-    pub default: Option<&'a str>,
-    /// The attributes of its top directory that name the place that it was made for.
-    pub constraints: &'a [(Constraint, String)],
+    /// The file system, and what is done to it beside files.
+    pub filling: &'a Filling<'a>,
 }
 
 /// Returns true when this machine mounts such a file system in an image: it has root, loop devices and a kernel that
@@ -147,7 +141,7 @@ pub fn populate_image(
         .map_err(|error| Error::Place(mounted.at.clone(), error))
         .and_then(|top| populate(top.as_fd(), source, content).map_err(Error::Populate))
         .and_then(|report| mounted.constrain(place).map(|()| report))
-        .and_then(|report| mounted.make_read_only(place.read_only).map(|()| report));
+        .and_then(|report| mounted.make_read_only(&place.filling.read_only).map(|()| report));
     // Also after a failure: no mount is left behind.
     let unmounted = mounted.end();
     let report = result?;
@@ -171,12 +165,12 @@ impl Mounted {
             "loop,noatime,nodev,noexec,nosuid,offset={},sizelimit={}",
             place.offset.0, place.length.0
         );
-        if place.file_system == FileSystem::Btrfs {
-            // Paths begin at the top, whichever subvolume is mounted later.
-            options.push_str(",subvolid=5");
+        if !place.filling.options.is_empty() {
+            options.push(',');
+            options.push_str(place.filling.options);
         }
         let mut mount = Command::new("mount");
-        mount.args(["-t", place.file_system.name(), "-o", &options]).arg(place.image).arg(&at);
+        mount.args(["-t", place.filling.system.name(), "-o", &options]).arg(place.image).arg(&at);
         let failure = match mount.output() {
             Ok(output) if output.status.success() => return Ok(Self { at }),
             Ok(output) => Error::Mount { image: place.image.to_owned(), said: first_line(&output.stderr) },
@@ -189,9 +183,9 @@ impl Mounted {
 
     /// Has the file system say what it was made for, at its top and where it is mounted later.
     fn constrain(&self, place: &Place<'_>) -> Result<(), Error> {
-        [Some("/"), place.default].into_iter().flatten().try_for_each(|path| {
+        [Some("/"), place.filling.default].into_iter().flatten().try_for_each(|path| {
             File::open(self.at.join(path.trim_start_matches('/')))
-                .and_then(|top| constrain(top.as_fd(), place.constraints))
+                .and_then(|top| constrain(top.as_fd(), &place.filling.constraints))
                 .map_err(Error::Constrain)
         })
     }

@@ -411,6 +411,67 @@ fn a_first_boot_is_shown_and_nothing_is_changed() {
     assert!(String::from_utf8_lossy(&shown.stderr).contains("60-home.conf: the partition needs 1 GiB"));
 }
 
+/// What the first boot copies, it opens and measures before it plans: what it would miss, no plan passes over.
+#[test]
+fn a_plan_says_no_less_than_the_boot() {
+    let scratch = common::Scratch::here("plan-says");
+    let (place, share) = (scratch.host("usr/lib/repart.d"), scratch.host("usr/share"));
+    fs::create_dir_all(&place).unwrap();
+    fs::create_dir_all(&share).unwrap();
+    let hermetic =
+        |words: &[&str]| Command::new(env!("CARGO_BIN_EXE_hermetic")).args(words).output().unwrap();
+    let (disk, usr) = (scratch.host("disk").display().to_string(), scratch.host("usr").display().to_string());
+    fs::create_dir_all(scratch.host("none")).unwrap();
+    let none = format!("--definitions={}", scratch.host("none").display());
+    let made = hermetic(&["repart", "--empty=create", "--size=256M", "--seed=random", &none, &disk]);
+    assert!(made.status.success(), "{made:?}");
+    fs::write(place.join("50-root.conf"), "[Partition]\nType=root\nFormat=ext4\nSizeMaxBytes=64M\n").unwrap();
+    fs::write(share.join("odd.img"), [7; 100]).unwrap();
+    fs::write(share.join("even.img"), [7; 1024]).unwrap();
+    std::os::unix::fs::symlink("/usr/share/even.img", share.join("link.img")).unwrap();
+    let plan = |text: &str, more: &[&str]| {
+        fs::write(place.join("60-more.conf"), format!("[Partition]\nType=linux-generic\n{text}")).unwrap();
+        let output = hermetic(&[&["plan", &disk, "--usr", &usr], more].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), said)
+    };
+    for (text, says) in [
+        (
+            "CopyBlocks=/usr/share/missing.img\n",
+            "60-more.conf:3: CopyBlocks=/usr/share/missing.img cannot be opened",
+        ),
+        (
+            "CopyBlocks=/usr/share\n",
+            "60-more.conf:3: CopyBlocks=/usr/share is neither a file nor a block device",
+        ),
+        (
+            "CopyBlocks=/usr/share/odd.img\n",
+            "60-more.conf:3: CopyBlocks=/usr/share/odd.img has 100 bytes, which no partition has",
+        ),
+        // The boot refuses what it cannot copy, also where the partition would be left out for want of room.
+        (
+            "Priority=5\nSizeMinBytes=1T\nCopyBlocks=auto\n",
+            "60-more.conf:5: CopyBlocks=auto is not supported",
+        ),
+    ] {
+        let (success, said) = plan(text, &[]);
+        assert!(!success && said.contains(says), "{text}: {said}");
+    }
+    // A link says where it leads once the tree is /usr.
+    for text in ["CopyBlocks=/usr/share/even.img\n", "CopyBlocks=/usr/share/link.img\n", "Format=ext4\n"] {
+        let (success, said) = plan(text, &[]);
+        assert!(success && said.is_empty(), "{text}: {said}");
+    }
+    // What the command line of that boot says counts.
+    let refused = plan("Format=ext4\n", &["--cmdline", "systemd.image_policy=root=encrypted+absent"]);
+    assert!(!refused.0 && refused.1.contains("does not allow root to be unprotected"), "{}", refused.1);
+    assert!(plan("Format=xfs\n", &["--cmdline", "rd.systemd.mask=systemd-repart.service"]).0);
+    // Nobody's machine is looked at: an encrypted partition is planned where nothing can be mapped.
+    fs::write(place.join("50-root.conf"), "[Partition]\nType=root\nFormat=ext4\nEncrypt=tpm2\n").unwrap();
+    let (success, said) = plan("Format=btrfs\nSizeMinBytes=100M\nSizeMaxBytes=100M\n", &[]);
+    assert!(!success && said.contains("60-more.conf: the partition needs 256 MiB"), "{said}");
+}
+
 #[test]
 fn what_cannot_be_done_is_refused_before_anything_is_written() {
     let scratch = common::Scratch::here("refused");

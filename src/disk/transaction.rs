@@ -1,15 +1,16 @@
-//! The changes that one boot makes to a disk, as steps in an order that is safe against a power failure after any of
-//! them.
+//! The changes to a disk, by a boot or by `hermetic repart`, as steps in an order that is safe against a power failure
+//! after any of them.
 //!
 //! A partition is made in free space, which no program reads, and becomes a partition with the table. A partition that
 //! is given up is marked so by the table first, so that the next boot finishes what this one began. In between stand
-//! steps on the partitions themselves, which the boot carries out through their own nodes and which end on the medium.
+//! steps on the partitions themselves, which end on the medium. [`Transaction::carry_out`] is the one walk along the steps,
+//! whatever the [`Medium`]: the boot's disk with a node for each partition, the tool's file or device, or a test's memory.
 
 use uuid::Uuid;
 
-use super::gpt::{Gpt, GptError, NewPartition};
+use super::gpt::{Geometry, Gpt, GptError, NewPartition};
 use crate::{
-    units::{Lba, PartitionNumber},
+    units::{Bytes, Lba, PartitionNumber},
     writes::Writes,
 };
 
@@ -23,10 +24,63 @@ pub const RESET: &str = "_reset";
 pub enum Step {
     /// The partition table is written, through the node of the whole disk.
     Table(Writes),
+    /// The disk gets a table of its own instead of whatever it held: these writes take both ends of it.
+    Forget(Writes),
     /// A new partition, which only the kernel knows, is formatted and filled.
     Fill(PartitionNumber),
     /// Makes the content of a partition unreadable for good.
     Erase(PartitionNumber),
+}
+
+/// A disk that the steps are carried out on. Each of them ends on the medium.
+pub trait Medium {
+    /// Why a step failed.
+    type Error;
+
+    /// Writes a part of the partition table.
+    ///
+    /// # Errors
+    /// What the disk says.
+    fn write_table(&mut self, writes: &Writes) -> Result<(), Self::Error>;
+
+    /// Makes the disk forget what it held; nothing of it is to be kept, and the space may be given back first.
+    ///
+    /// # Errors
+    /// What the disk says.
+    fn forget(&mut self, writes: &Writes) -> Result<(), Self::Error>;
+
+    /// Formats and fills a new partition.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    fn fill(&mut self, number: PartitionNumber) -> Result<(), Self::Error>;
+
+    /// Makes the content of a partition unreadable.
+    ///
+    /// # Errors
+    /// It cannot be erased.
+    fn erase(&mut self, number: PartitionNumber) -> Result<(), Self::Error>;
+}
+
+/// The bytes at either end of a disk or a partition where its superblocks and tables stand: what is zeroed there, nobody
+/// recognises.
+pub const ENDS: u64 = Bytes::MIB;
+
+/// The writes after which nothing that stood in a range of this length is recognised: superblocks at its start, and the labels
+/// of ZFS and md RAID at its end.
+#[must_use]
+pub fn wipe(length: Bytes) -> Writes {
+    wipe_ends(ENDS, length)
+}
+
+/// The same with `start` bytes at the start.
+fn wipe_ends(start: u64, length: Bytes) -> Writes {
+    let start = start.min(length.0);
+    let end = length.0.saturating_sub(ENDS).max(start);
+    let mut writes = Writes::new();
+    writes.zero(Bytes(0), Bytes(start));
+    writes.zero(Bytes(end), Bytes(length.0.saturating_sub(end)));
+    writes
 }
 
 /// The changes to a partition that exists.
@@ -66,6 +120,51 @@ impl Transaction {
         new: &[(PartitionNumber, NewPartition)],
         changes: &[Change],
     ) -> Result<Self, GptError> {
+        if new.is_empty() && changes.is_empty() {
+            return Ok(Self { steps: Vec::new(), after: gpt.clone() });
+        }
+        Self::filled(table(gpt)?, gpt, new, changes)
+    }
+
+    /// Makes the disk's first table, or one instead of whatever it held, with `new` partitions. `gpt` is the empty table.
+    ///
+    /// Nothing of the old table outlasts the first step: the disk has its old table, or no table, or the whole new one.
+    ///
+    /// # Errors
+    /// As [`Transaction::make`].
+    pub fn create(gpt: &Gpt, new: &[(PartitionNumber, NewPartition)]) -> Result<Self, GptError> {
+        let Geometry { block_size, blocks } = gpt.geometry();
+        let (block, first) = (u64::from(block_size), gpt.layout().first_usable.0);
+        let mut ends = wipe_ends(ENDS.max(first.saturating_mul(block)), Bytes(blocks.saturating_mul(block)));
+        ends.barrier();
+        Self::filled(vec![Step::Forget(ends)], gpt, new, &[])
+    }
+
+    /// Brings both copies of the table in line.
+    ///
+    /// # Errors
+    /// No room for a copy of the table.
+    pub fn repair(gpt: &Gpt) -> Result<Self, GptError> {
+        Ok(Self { steps: table(gpt)?, after: gpt.clone().written() })
+    }
+
+    /// Removes partitions by one write of the table, and leaves what they hold: what systemd-repart does for a factory reset.
+    ///
+    /// # Errors
+    /// There is no such partition, or no room for a copy of the table.
+    pub fn remove(gpt: &Gpt, numbers: &[PartitionNumber]) -> Result<Self, GptError> {
+        let mut after = gpt.clone();
+        numbers.iter().try_for_each(|number| after.remove(*number))?;
+        Self::repair(&after)
+    }
+
+    /// `steps`, then new partitions, then the table that has them and the changes.
+    fn filled(
+        mut steps: Vec<Step>,
+        gpt: &Gpt,
+        new: &[(PartitionNumber, NewPartition)],
+        changes: &[Change],
+    ) -> Result<Self, GptError> {
         let mut after = gpt.clone();
         for Change { number, last, guid, label } in changes {
             last.map(|last| after.grow(*number, last)).transpose()?;
@@ -76,13 +175,22 @@ impl Transaction {
             after.add(Some(*number), NewPartition { guid: after.unused_guid(), ..new.clone() })?;
             after.identify(*number, new.guid)?;
         }
-        if new.is_empty() && changes.is_empty() {
-            return Ok(Self { steps: Vec::new(), after });
-        }
-        let mut steps = table(gpt)?;
         steps.extend(new.iter().map(|(number, _)| Step::Fill(*number)));
         steps.extend(table(&after)?);
         Ok(Self { steps, after: after.written() })
+    }
+
+    /// Carries the steps out, one after the other.
+    ///
+    /// # Errors
+    /// The first step that failed. The table on the disk is the one that the last step left.
+    pub fn carry_out<E>(&self, medium: &mut dyn Medium<Error = E>) -> Result<(), E> {
+        self.steps.iter().try_for_each(|step| match step {
+            Step::Table(writes) => medium.write_table(writes),
+            Step::Forget(writes) => medium.forget(writes),
+            Step::Fill(number) => medium.fill(*number),
+            Step::Erase(number) => medium.erase(*number),
+        })
     }
 
     /// Gives partitions up: one write of the table gives all of them the label [`RESET`], then their content is erased, then

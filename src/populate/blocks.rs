@@ -3,15 +3,51 @@
 use std::{
     fs::File,
     io::{self, Seek as _, SeekFrom},
-    os::unix::fs::FileExt as _,
+    os::{
+        fd::BorrowedFd,
+        unix::fs::{FileExt as _, FileTypeExt as _},
+    },
 };
 
-use crate::units::Bytes;
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+
+use crate::{
+    repart::{Definition, RepartError},
+    units::Bytes,
+};
 
 /// Bytes that are read and written at a time.
 const CHUNK: u64 = 1 << 20;
 
-/// How many bytes a source has: what a plan sets aside for it.
+/// Opens what a definition calls `path`, at `place` below `root`, and measures it. Links are resolved as if `root` were the root directory.
+///
+/// # Errors
+/// It is missing, or neither a file nor a block device.
+pub fn open(
+    definition: &Definition,
+    path: &str,
+    place: &str,
+    root: BorrowedFd<'_>,
+) -> Result<(File, Bytes), RepartError> {
+    let refuse =
+        |what: String, advice| definition.refuse("CopyBlocks", format!("CopyBlocks={path} {what}"), advice);
+    let failed = |what: &str, error: io::Error| {
+        refuse(format!("cannot be {what}: {error}"), "name a file or a device that is there")
+    };
+    // A fifo would wait for a writer.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = openat2(root, place, flags, Mode::empty(), ResolveFlags::IN_ROOT)
+        .map_err(|errno| failed("opened", errno.into()))?;
+    let file = File::from(file);
+    let kind = file.metadata().map_err(|error| failed("looked at", error))?.file_type();
+    if !kind.is_file() && !kind.is_block_device() {
+        return Err(refuse("is neither a file nor a block device".into(), "name one, or say auto"));
+    }
+    let length = size(&file).map_err(|error| failed("measured", error))?;
+    Ok((file, length))
+}
+
+/// The length of a source: what a plan sets aside for it.
 ///
 /// # Errors
 /// It cannot be measured.

@@ -1,6 +1,6 @@
 //! What is asked for, as values.
 
-use crate::repart::{CopyFiles, Symlink};
+use crate::repart::{CopyFiles, Definition, Symlink};
 
 /// What a definition puts into its file system. Paths are absolute and simplified.
 #[derive(Clone, Copy, Default, Debug)]
@@ -21,8 +21,23 @@ pub struct Content<'a> {
     pub root_of: Option<&'a [&'a str]>,
 }
 
+impl<'a> Content<'a> {
+    /// What a definition puts into its file system. `mounted` are the places where the partitions of the plan will be mounted.
+    #[must_use]
+    pub fn of(definition: &'a Definition, mounted: &'a [&'a str]) -> Self {
+        Self {
+            copy_files: &definition.copy_files,
+            exclude_files: &definition.exclude_files,
+            exclude_files_target: &definition.exclude_files_target,
+            make_directories: &definition.make_directories,
+            make_symlinks: &definition.make_symlinks,
+            root_of: definition.is_root().then_some(mounted),
+        }
+    }
+}
+
 impl Content<'_> {
-    /// Whether there is anything to do.
+    /// True when there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.copy_files.is_empty() && self.make_directories.is_empty() && self.make_symlinks.is_empty()
     }

@@ -3,7 +3,7 @@
 use core::fmt;
 use std::prelude::v1::*;
 
-use crate::units::Bytes;
+use crate::{mkfs::MkfsError, units::Bytes};
 
 /// Why definitions are refused or cannot be carried out. Nothing was written.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,10 +44,42 @@ pub enum RepartError {
     },
     /// After all that is asked for a boot would find no root.
     NoRoot,
+    /// The empty file system cannot be made in its partition.
+    FileSystem {
+        /// The definition's file.
+        file: String,
+        /// Why not.
+        error: MkfsError,
+    },
+    /// The image policy allows no such root.
+    Forbidden {
+        /// The definition's file.
+        file: String,
+        /// What the root would be, in the policy's word.
+        word: &'static str,
+    },
+    /// The kernel lacks what it takes, and the initramfs has no module for it.
+    Lacking {
+        /// What is refused.
+        refused: Box<RepartError>,
+        /// The module.
+        module: &'static str,
+    },
+    /// There is no TPM to seal a key to.
+    NoTpm {
+        /// The definition's file.
+        file: String,
+        /// The word of `Encrypt=`.
+        encrypt: &'static str,
+        /// Why there is none.
+        why: &'static str,
+    },
+    /// The partition table cannot be changed so.
+    Table(String),
 }
 
 impl RepartError {
-    /// Whether the disk lacks room or entries, and nothing is wrong with the definitions.
+    /// True when the disk lacks room or entries, and nothing is wrong with the definitions.
     pub fn is_lack(&self) -> bool {
         matches!(self, Self::NoSpace { .. } | Self::TableFull { .. })
     }
@@ -69,6 +101,17 @@ impl fmt::Display for RepartError {
                 f,
                 "{file}: the partition needs an entry and all {entries} of the partition table are used; remove a partition"
             ),
+            Self::FileSystem { file, error } => write!(f, "{file}: {error}"),
+            Self::Forbidden { file, word } => write!(
+                f,
+                "{file}: systemd.image_policy= does not allow root to be {word}, so it may not be made; change one of them"
+            ),
+            Self::Lacking { refused, module } => write!(f, "{refused} {module}"),
+            Self::NoTpm { file, encrypt, why } => write!(
+                f,
+                "{file}: Encrypt={encrypt}, but {why}; hermetic.no-tpm=recovery or key-file makes it all the same"
+            ),
+            Self::Table(error) => f.write_str(error),
             Self::NoRoot => f.write_str(
                 "after all that repart.d asks for there would still be no root: define one with Type=root, without NoAuto=yes and \
                  without a Label= that begins with _, PRT# or PND#",

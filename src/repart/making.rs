@@ -1,5 +1,4 @@
-//! What a plan leads to: the table that it makes of another one, and the empty file systems of its partitions. PID 1 and
-//! `hermetic repart` carry it out, `hermetic plan` foresees it.
+//! What a plan leads to: the table that it makes of another one, and the empty file systems of its partitions.
 
 use std::prelude::v1::*;
 
@@ -24,47 +23,58 @@ use crate::{
     units::Lba,
 };
 
-/// What an empty file system is made with, beside its partition.
+/// The room for a partition's content.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Room {
+    /// Its length in bytes.
+    pub length: Bytes,
+    /// Bytes of a sector there.
+    pub sector_size: u32,
+}
+
+/// What an empty file system is made with, beside its partition and its room.
 #[derive(Clone, Copy, Debug)]
-pub struct Making {
-    /// Where it goes and in which sectors: [`NewPartition::room`].
-    pub room: (Bytes, u32),
+pub(super) struct Making {
     /// Bytes of a page of the machine.
     pub page_size: u32,
-    /// What its hashes start from.
+    /// The seed of its hashes.
     pub random: [u8; 16],
     /// Seconds since 1970.
     pub now: u64,
-    /// Whether it is going to be filled: then a read-only subvolume is writable at first.
+    /// It is going to be filled: a read-only subvolume is writable at first.
     pub is_filled: bool,
 }
 
 impl NewPartition {
-    /// What is made in it; None for a partition that stays empty, or whose blocks are copied.
+    /// The file system that is made in it; None for a partition that stays empty, or whose blocks are copied.
     pub fn file_system(&self) -> Option<FileSystem> {
         let format = self.definition.format.filter(|_| self.definition.copy_blocks.is_none());
         format.filter(|format| *format != Format::Empty).and_then(|format| FileSystem::named(format.word()))
     }
 
-    /// How much of it is for its content, in bytes, and the size of a sector there: behind a LUKS header there is less, in
-    /// sectors of their own.
-    pub fn room(&self, block_size: u32) -> (Bytes, u32) {
+    /// The room for its content: behind a LUKS header there is less, in sectors of their own.
+    pub fn room(&self, block_size: u32) -> Room {
         match self.definition.encrypt {
-            Encrypt::Off => (self.length, block_size),
+            Encrypt::Off => Room { length: self.length, sector_size: block_size },
             _ => {
                 let length = self.length.0.saturating_sub(luks::DATA_OFFSET.0);
-                (Bytes(length), luks::CONTENT_SECTOR as u32)
+                Room { length: Bytes(length), sector_size: luks::CONTENT_SECTOR as u32 }
             }
         }
     }
 
-    /// Its empty file system; None when it gets none.
+    /// The writes of an empty file system in this room.
     ///
     /// # Errors
     /// It cannot be made so large or so small.
-    pub fn empty_file_system(&self, making: Making) -> Result<Option<Writes>, MkfsError> {
-        let Some(system) = self.file_system() else { return Ok(None) };
-        let Making { room: (size, sector_size), page_size, random, now, is_filled } = making;
+    pub(super) fn empty_file_system(
+        &self,
+        system: FileSystem,
+        room: Room,
+        making: Making,
+    ) -> Result<Writes, MkfsError> {
+        let Room { length: size, sector_size } = room;
+        let Making { page_size, random, now, is_filled } = making;
         let (uuid, label) = (self.fs_uuid, self.label.as_str());
         let subvolumes = self.definition.new_subvolumes(is_filled);
         let choices = btrfs::Choices {
@@ -72,18 +82,16 @@ impl NewPartition {
             default_subvolume: self.definition.default_subvolume.as_deref(),
             ..btrfs::Choices::default()
         };
-        system
-            .plan_with(&Params { size, sector_size, page_size, uuid, label, random, now }, choices)
-            .map(Some)
+        system.plan_with(&Params { size, sector_size, page_size, uuid, label, random, now }, choices)
     }
 }
 
-/// Whether the disk has a partition that the definition may mean.
+/// True when the disk has a partition that the definition may mean.
 fn exists(definition: &Definition, partitions: &[Partition]) -> bool {
     partitions.iter().any(|partition| partition.type_guid == definition.type_guid)
 }
 
-/// Whether there are all the roots that the definitions ask for: then a boot goes on without what cannot be made.
+/// True when there are all the roots that the definitions ask for: then a boot goes on without what cannot be made.
 pub fn has_roots(definitions: &[Definition], partitions: &[Partition]) -> bool {
     definitions.iter().filter(|one| one.is_root()).all(|one| exists(one, partitions))
 }
@@ -123,7 +131,7 @@ impl NewPartition {
 
 #[cfg(feature = "std")]
 impl Adopted {
-    /// What changes about it: it grows, and gets a label or an identity where it has none.
+    /// The change of its entry: it grows, and gets a label or an identity where it has none.
     pub fn change(&self, block_size: u32) -> Option<Change> {
         let end = self.offset.0.saturating_add(self.new_length.0);
         let last = Lba((end / u64::from(block_size).max(1)).saturating_sub(1));
@@ -140,14 +148,23 @@ impl Adopted {
 
 #[cfg(feature = "std")]
 impl Plan {
-    /// All that it does to the table.
+    /// The steps in which it comes onto the disk, but for what is deferred: partitions of these types are neither made nor
+    /// changed. A plan that makes a table is for a disk whose content is forgotten.
     ///
     /// # Errors
     /// A table that cannot be repaired, an entry that does not fit.
-    pub fn transaction(&self, gpt: &Gpt) -> Result<Transaction, GptError> {
+    pub fn transaction(&self, gpt: &Gpt, deferred: &[Uuid]) -> Result<Transaction, GptError> {
         let block_size = gpt.geometry().block_size;
-        let new: Vec<_> = self.new.iter().map(|new| (new.number, new.entry())).collect();
-        let changes: Vec<_> = self.adopted.iter().filter_map(|old| old.change(block_size)).collect();
+        let new = self.new.iter().filter(|new| !deferred.contains(&new.type_guid));
+        let new: Vec<_> = new.map(|new| (new.number, new.entry())).collect();
+        let kept = self.adopted.iter().filter(|old| !deferred.contains(&old.definition.type_guid));
+        let changes: Vec<_> = kept.filter_map(|old| old.change(block_size)).collect();
+        if self.table.is_some() {
+            return Transaction::create(gpt, &new);
+        }
+        if new.is_empty() && changes.is_empty() {
+            return Transaction::repair(gpt);
+        }
         Transaction::make(gpt, &new, &changes)
     }
 }

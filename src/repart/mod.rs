@@ -6,13 +6,15 @@
 //!
 //! The way of a definition: `read` (which files) → `ini`, `fields`, `size`, `parse` (lines), `keys` (a row each), `value` (what is said) → `check` (what follows,
 //! what contradicts) → `element` (beside the partitions of a disk) → `allocate` (which gap) → `grow` (how large, where) →
-//! `plan`. `support` says which of all that can be carried out, `making`
+//! `plan` → `decide` (what each new partition gets, and in which steps). `support` says which of all that can be carried out, `making`
 //! what it leads to.
 //!
 //! Source: repart.d(5); for sizes, places and UUIDs the behaviour of systemd-repart, which the tests compare with.
 
 mod allocate;
 mod check;
+mod copied;
+mod decide;
 mod definition;
 mod derive;
 mod element;
@@ -32,6 +34,10 @@ mod support;
 mod validate;
 mod value;
 
+pub use copied::{Copied, measure, not_booted};
+#[cfg(feature = "std")]
+pub use decide::Decision;
+pub use decide::{Content, Creation, Filling, Openers, Surroundings, Terms, creations};
 pub use definition::{
     CopyBlocks, CopyFiles, Definitions, Encrypt, EncryptedVolume, Format, MountPoint, Place, Source,
     Subvolume, Symlink, Verity, Warning,
@@ -42,7 +48,7 @@ pub use error::RepartError;
 pub use keys::Definition;
 #[cfg(feature = "std")]
 pub use making::demand_root;
-pub use making::{Making, has_roots, plan_for};
+pub use making::{Room, has_roots, plan_for};
 pub use parse::{Filter, Reading};
 pub use plan::{Adopted, Dropped, Foreign, NewPartition, Plan, Reason, least_disk, plan};
 #[cfg(feature = "std")]

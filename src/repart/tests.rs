@@ -245,3 +245,184 @@ proptest! {
         prop_assert!(taken.iter().all(|(from, to)| *from >= 34 * block && *to <= end), "{taken:?}");
     }
 }
+
+/// A machine that says what it is told to, and writes down what it is asked.
+#[derive(Default)]
+struct Bench {
+    lacks_mount: bool,
+    lacks_map: bool,
+    lacks_tpm: bool,
+    asked: Vec<String>,
+}
+
+impl Surroundings for Bench {
+    type Error = RepartError;
+
+    fn refused(&self, error: RepartError) -> RepartError {
+        error
+    }
+
+    fn mounts(&mut self, system: crate::mkfs::FileSystem) -> Result<bool, RepartError> {
+        self.asked.push(format!("mounts {system}"));
+        Ok(!self.lacks_mount)
+    }
+
+    fn maps(&mut self) -> Result<bool, RepartError> {
+        self.asked.push("maps".into());
+        Ok(!self.lacks_map)
+    }
+
+    fn lacks_tpm(&mut self) -> Result<Option<&'static str>, RepartError> {
+        self.asked.push("tpm".into());
+        Ok(self.lacks_tpm.then_some("there is none"))
+    }
+
+    fn key_file(&mut self) -> Result<(), RepartError> {
+        self.asked.push("key".into());
+        Ok(())
+    }
+
+    fn populates(&mut self, _: &NewPartition) -> Result<(), RepartError> {
+        self.asked.push("populates".into());
+        Ok(())
+    }
+
+    fn random(&mut self) -> Result<[u8; 16], RepartError> {
+        Ok([7; 16])
+    }
+}
+
+fn boot(words: &str) -> Terms<'static> {
+    let (config, _) = crate::config::Config::from_cmdline(words, None).unwrap();
+    Terms::of_boot(&config, 4096, 1_700_000_000)
+}
+
+/// What a boot with these words, or the tool, makes of one definition.
+fn decided(bench: &mut Bench, terms: &Terms<'_>, text: &str) -> Result<String, String> {
+    let plan = plan(&definitions(&[("50-root", text)]), &empty(), Uuid::nil()).unwrap();
+    let creations = creations(&plan, 512, terms, bench).map_err(|error| error.to_string())?;
+    let Creation { room, content, opened_by, filling, unconstrained, .. } =
+        creations.into_iter().next().unwrap();
+    let content = match content {
+        Content::Blocks => "blocks".into(),
+        Content::FileSystem(system, writes) => {
+            assert!(!writes.0.is_empty());
+            format!("{system} in sectors of {}", room.sector_size)
+        }
+        Content::Nothing => "nothing".into(),
+    };
+    let openers = opened_by.map(|Openers { key_file, tpm, recovery }| {
+        [(key_file, "key"), (tpm, "tpm"), (recovery, "recovery")]
+            .into_iter()
+            .filter_map(|(has, word)| has.then_some(word))
+            .collect::<Vec<_>>()
+            .join("+")
+    });
+    let filling = filling.map(|filling| {
+        format!(
+            "{}{} {} attributes{}",
+            filling.options,
+            if filling.is_furnished { " root" } else { "" },
+            filling.constraints.len(),
+            filling.read_only.iter().map(|path| format!(" {path}:ro")).collect::<String>(),
+        )
+    });
+    let left_out = if unconstrained.is_some() { " unconstrained" } else { "" };
+    let or = |part: Option<String>| part.unwrap_or_else(|| "-".into());
+    Ok(format!("{content}, {}, {}{left_out}", or(openers), or(filling)))
+}
+
+#[test]
+fn each_definition_has_one_decision_for_the_boot_and_one_for_the_tool() {
+    let tool = Terms::of_tool(1_700_000_000, &[]);
+    let boot = boot("");
+    let ext4 = "Type=root\nFormat=ext4\n";
+    let btrfs = "Type=home\nFormat=btrfs\nSubvolumes=/a:ro\nAddValidateFS=no\n";
+    let key = "Type=home\nEncrypt=key-file\n";
+    for (terms, text, expected) in [
+        (&boot, ext4, "ext4 in sectors of 512, -, noinit_itable root 3 attributes"),
+        (&tool, ext4, "ext4 in sectors of 512, -, noinit_itable 3 attributes"),
+        (&boot, key, "ext4 in sectors of 4096, key, noinit_itable 3 attributes"),
+        (&tool, key, "ext4 in sectors of 4096, key, - unconstrained"),
+        (&boot, btrfs, "btrfs in sectors of 512, -, -"),
+        (&boot, "Type=swap\nEncrypt=tpm2\n", "swap in sectors of 4096, tpm, -"),
+        (&boot, "Type=swap\nEncrypt=key-file+tpm2\n", "swap in sectors of 4096, key+tpm, -"),
+        (&boot, "Type=esp\nFormat=vfat\nMakeDirectories=/EFI\n", "vfat in sectors of 512, -,  0 attributes"),
+        (&boot, "Type=linux-generic\n", "nothing, -, -"),
+        (&boot, "Type=linux-generic\nCopyBlocks=/usr/x\n", "blocks, -, -"),
+        (
+            &boot,
+            "Type=root\nFormat=btrfs\nSubvolumes=/a:ro\n",
+            "btrfs in sectors of 512, -, subvolid=5 root 3 attributes /a:ro",
+        ),
+    ] {
+        assert_eq!(decided(&mut Bench::default(), terms, text).as_deref(), Ok(expected), "{text}");
+    }
+    // What is asked of the machine, and in which order.
+    let mut bench = Bench::default();
+    decided(&mut bench, &boot, "Type=root\nEncrypt=key-file+tpm2\nCopyFiles=/usr/x:/x\n").unwrap();
+    assert_eq!(bench.asked, ["mounts ext4", "populates", "maps", "tpm", "key"]);
+}
+
+#[test]
+fn what_is_in_the_way_refuses_before_the_first_write() {
+    let tpm = "Type=root\nEncrypt=tpm2\n";
+    let without = || Bench { lacks_tpm: true, ..Bench::default() };
+    for (words, expected) in [("hermetic.no-tpm=key-file", "key"), ("hermetic.no-tpm=recovery", "recovery")] {
+        let made = decided(&mut without(), &boot(words), tpm).unwrap();
+        assert!(made.contains(&format!(", {expected}, ")), "{words}: {made}");
+    }
+    let none = Bench::default;
+    let tool = Terms::of_tool(1_700_000_000, &[]);
+    let (mount, map) = (|| Bench { lacks_mount: true, ..none() }, || Bench { lacks_map: true, ..none() });
+    for (mut bench, terms, text, says) in [
+        (without(), boot(""), tpm, "50-root.conf: Encrypt=tpm2, but there is none; hermetic.no-tpm=recovery"),
+        (
+            none(),
+            boot("systemd.image_policy=root=encrypted+absent"),
+            "Type=root\nFormat=ext4\n",
+            "to be unprotected",
+        ),
+        (none(), boot("systemd.image_policy=root=encrypted"), tpm, "does not allow root to be absent"),
+        (
+            none(),
+            boot(""),
+            "Type=swap\nSizeMinBytes=16K\nSizeMaxBytes=16K\n",
+            "50-root.conf: swap: 16 KiB is too small",
+        ),
+        (
+            none(),
+            Terms { page_size: 65536, ..boot("") },
+            "Type=swap\nSizeMinBytes=64K\nSizeMaxBytes=64K\n",
+            "too small",
+        ),
+        (
+            mount(),
+            boot(""),
+            "Type=root\nFormat=ext4\n",
+            "50-root.conf:3: Format=ext4, but neither the kernel nor the initramfs has ext4; build it with --preset generic, or with --add-module ext4",
+        ),
+        (
+            map(),
+            boot(""),
+            tpm,
+            "50-root.conf:3: Encrypt=tpm2, but neither the kernel nor the initramfs has dm-crypt",
+        ),
+        (
+            mount(),
+            tool,
+            "Type=root\nFormat=ext4\nAddValidateFS=yes\n",
+            "50-root.conf:4: AddValidateFS=yes is not supported",
+        ),
+        (none(), tool, tpm, "50-root.conf:3: Encrypt=tpm2 is not supported"),
+        (
+            none(),
+            tool,
+            "Type=root\nFormat=ext4\nMinimize=best\n",
+            "50-root.conf:4: Minimize=best is not supported",
+        ),
+    ] {
+        let error = decided(&mut bench, &terms, text).unwrap_err();
+        assert!(error.contains(says), "{text}: {error}");
+    }
+}

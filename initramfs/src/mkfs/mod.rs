@@ -19,6 +19,7 @@ use std::{
 use hermetic_init::{
     mkfs::{FileSystem, Params, btrfs::Subvolume},
     populate::{Content, CopyFiles},
+    repart::Filling,
     units::Bytes,
 };
 use rustix::{
@@ -96,18 +97,10 @@ pub fn run(args: &Args) -> Result<(), Error> {
     // A device is ours alone as long as the target is open: mounting it needs that to be over.
     drop(target);
     if let Some(tree) = tree {
-        let read_only: Vec<&str> =
-            subvolumes.iter().filter(|volume| volume.read_only).map(|volume| volume.path).collect();
-        let place = Place {
-            image: &args.target,
-            offset: Bytes(0),
-            length: size,
-            file_system: system,
-            read_only: &read_only,
-            default: None,
-            // No partition says what this file system is for.
-            constraints: &[],
-        };
+        let read_only = subvolumes.iter().filter(|volume| volume.read_only).map(|volume| volume.path);
+        // No partition says what this file system is for.
+        let filling = Filling { read_only: read_only.collect(), ..Filling::of(system) };
+        let place = Place { image: &args.target, offset: Bytes(0), length: size, filling: &filling };
         let all = [CopyFiles { source: "/".into(), target: "/".into() }];
         let content = Content { copy_files: &all, ..Content::default() };
         let report = populate_image(&place, tree.as_fd(), &content).map_err(Error::Populate)?;

@@ -6,19 +6,23 @@
 //! | [`identity`] | the machine id, the seed, what specifiers stand for |
 //! | [`disk`] | the file or block device |
 //! | [`devices`] | what the kernel knows of block devices |
+//! | [`host`] | the machine, as a decision asks for it |
+//! | [`medium`] | the disk as it is written to |
 //! | [`source`] | what is copied block by block |
 //! | [`volume`] | an encrypted partition |
-//! | [`write`](mod@write) | a plan carried out |
+//! | [`write`](mod@write) | a decision carried out |
 //! | [`output`] | a plan shown |
 
 pub mod args;
 mod devices;
 pub mod disk;
+pub mod host;
 mod identity;
+mod medium;
 pub mod output;
 mod source;
 mod volume;
-pub mod write;
+mod write;
 
 use std::{
     ffi::OsString,
@@ -43,6 +47,7 @@ use hermetic_init::{
 use self::{
     args::{Choices, Empty, Json, Size, Words},
     disk::Disk,
+    medium::Medium,
     source::Sources,
     write::Work,
 };
@@ -215,7 +220,9 @@ fn repartition(words: Words, log: Log) -> Result<(), Failure> {
         if !plan.changes() {
             log.say(Level::Info, "No changes.");
         }
-        let work = Work { disk: &disk, choices: &choices, sources: &sources, key: &secret, log };
+        let output = Medium::new(&disk, choices.discard);
+        let work =
+            Work { disk: &disk, output: &output, choices: &choices, sources: &sources, key: &secret, log };
         work.carry_out(&plan, &table.gpt)?;
     }
     show(&plan, &disk, &choices, log, false);
@@ -392,7 +399,8 @@ fn reset(
         log.say(Level::Info, "Factory reset requested, but no partitions to delete found.");
         return Ok(());
     }
-    Work { disk, choices, sources, key, log }.remove(&table.gpt, &numbers)?;
+    let output = Medium::new(disk, choices.discard);
+    Work { disk, output: &output, choices, sources, key, log }.remove(&table.gpt, &numbers)?;
     *table = load(disk, choices, uuid::Uuid::nil())?;
     Ok(())
 }
@@ -439,3 +447,7 @@ fn show(plan: &Plan, disk: &Disk, choices: &Choices, log: Log, early: bool) {
         print(&format!("{}\n{}\n", output::table(&rows, style), output::bar(&rows, disk.size, style)));
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests;

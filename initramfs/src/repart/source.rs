@@ -24,6 +24,7 @@ use super::{
     Failure,
     args::Choices,
     disk::{Disk, disk_of},
+    medium::Output,
 };
 
 /// Something to be copied.
@@ -41,7 +42,7 @@ pub type Sources = BTreeMap<usize, Source>;
 impl Source {
     /// Copies onto `disk` at `offset`, at most `length` bytes. What reads as zeroes is not written when the target is known
     /// to read so already.
-    pub fn copy(&self, disk: &File, offset: u64, length: u64, sparse: bool) -> Result<(), Failure> {
+    pub fn copy(&self, disk: &dyn Output, offset: u64, length: u64, sparse: bool) -> Result<(), Failure> {
         let failure =
             |error| Failure::new(format!("Failed to copy in data from '{}': {error}", self.path.display()));
         let mut buffer = vec![0; 1 << 20];
@@ -56,7 +57,7 @@ impl Source {
                 None => (&self.file).read_exact(part).map_err(failure)?,
             }
             if !sparse || part.iter().any(|byte| *byte != 0) {
-                disk.write_all_at(part, offset + done).map_err(failure)?;
+                disk.put(offset + done, part).map_err(failure)?;
             }
             done += chunk as u64;
         }

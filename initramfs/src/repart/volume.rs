@@ -1,7 +1,7 @@
 //! A new encrypted volume in an image: a LUKS2 header, and behind it an empty file system, encrypted by us because nothing
 //! is mapped.
 
-use std::{collections::BTreeMap, fs::File, io, ops::Range, os::unix::fs::FileExt};
+use std::{collections::BTreeMap, io, ops::Range};
 
 use hermetic_init::{
     luks::{self, CONTENT_SECTOR, FormatParams, NewKdf, VolumeKey},
@@ -11,7 +11,7 @@ use hermetic_init::{
     writes::{Write, Writes},
 };
 
-use super::{Failure, identity};
+use super::{Failure, identity, medium::Output};
 
 const BLOCK: u64 = CONTENT_SECTOR as u64;
 
@@ -56,13 +56,13 @@ impl Volume {
     }
 
     /// Writes the content of the volume that begins at `partition`, encrypted.
-    pub fn write_content(&self, file: &File, partition: u64) -> io::Result<()> {
+    pub fn write_content(&self, disk: &dyn Output, partition: u64) -> io::Result<()> {
         let (zeroed, blocks) = settle(&self.content);
         let base = partition.saturating_add(luks::DATA_OFFSET.0);
         let put = |first: u64, data: &mut [u8]| {
             let unit = Sector512(first.saturating_mul(BLOCK / 512));
             self.key.encrypt(unit, data).ok_or(io::ErrorKind::InvalidInput)?;
-            file.write_all_at(data, base.saturating_add(first.saturating_mul(BLOCK)))
+            disk.put(base.saturating_add(first.saturating_mul(BLOCK)), data)
         };
         let mut buffer = vec![0; 1 << 20];
         for range in zeroed {

@@ -14,22 +14,19 @@ use crate::{
         disks::apply,
         failure::{Failure, OrFail as _},
         machine::{credentials::Imported, devices::Devices, run::OURS},
-        random::random,
         stage::etc,
     },
     debug,
-    mkfs::FileSystem,
-    populate::{self, Content, populate},
-    repart::{self, Making, NewPartition},
+    disk::transaction::wipe,
+    populate::{self, populate},
+    repart::{Content, Creation, Filling, NewPartition, Room},
     sys::{
         block::{BlockDevice, Node},
-        btrfs as mounted, clock,
+        btrfs as mounted,
         dm::{Mapper, Mapping},
         mount,
     },
-    units::Bytes,
     warning,
-    writes::Writes,
 };
 
 /// The sources of content.
@@ -48,40 +45,6 @@ pub struct Image<'a> {
     pub credentials: &'a Imported,
 }
 
-/// The bytes at either end of a partition that could be taken for its content: superblocks, and the labels of ZFS and md
-/// RAID at the end.
-const ENDS: u64 = Bytes::MIB;
-
-/// Checks that the file system can be made in a partition of this size, without making it.
-///
-/// # Errors
-/// It cannot.
-pub fn rehearse(new: &NewPartition, block_size: u32) -> Result<(), Failure> {
-    empty(new, new.room(block_size), [0; 16]).map(drop)
-}
-
-/// True when anything is to be put into it.
-fn is_filled(new: &NewPartition) -> bool {
-    new.definition.is_root() || new.definition.populates() || !repart::constraints(new).is_empty()
-}
-
-/// The file system that is mounted to be filled; None for what stays as it was formatted.
-pub fn filled(new: &NewPartition) -> Option<FileSystem> {
-    new.file_system().filter(|system| system.holds_files() && is_filled(new))
-}
-
-/// Its empty file system in this room.
-fn empty(new: &NewPartition, room: (Bytes, u32), random: [u8; 16]) -> Result<Option<Writes>, Failure> {
-    let making = Making {
-        room,
-        page_size: rustix::param::page_size() as u32,
-        random,
-        now: clock::unix_seconds(),
-        is_filled: is_filled(new),
-    };
-    new.empty_file_system(making).or_fail(|| new.definition.file.clone())
-}
-
 /// Formats and populates the partition, then lets go of it: nothing is mounted or mapped and everything is on the
 /// medium when this returns.
 ///
@@ -89,17 +52,22 @@ fn empty(new: &NewPartition, room: (Bytes, u32), random: [u8; 16]) -> Result<Opt
 /// Anything that could not be written; what was mounted and mapped is gone all the same.
 pub fn fill(
     device: &BlockDevice,
-    new: &NewPartition,
+    creation: &Creation<'_>,
     locks: &[Lock<'_>],
     image: &Image<'_>,
     devices: &mut Devices,
 ) -> Result<(), Failure> {
-    let mapping = match locks {
-        [] => None,
-        [first, further @ ..] => Some(encrypt(device, new, first, further, devices)?),
+    let mapping = match (creation.opened_by, locks) {
+        (None, _) => None,
+        (Some(_), [first, further @ ..]) => Some(encrypt(device, creation.new, first, further, devices)?),
+        (Some(_), []) => {
+            let name = &device.name;
+            return Err(Failure::new(format!("{name}: nothing would open the new encrypted partition")));
+        }
     };
     let node = mapping.as_ref().map_or_else(|| device.node(), Mapping::node);
-    let result = format(&node, new, image.copies).and_then(|()| furnish(&node, new, image, devices));
+    let result =
+        format(&node, creation, image.copies).and_then(|()| furnish(&node, creation, image, devices));
     // Also after a failure: a mapping that stays would hold the partition that is to go.
     let removed = match &mapping {
         Some(mapping) => Mapper::open()
@@ -114,45 +82,50 @@ pub fn fill(
 }
 
 /// Writes what is copied, or an empty file system, or nothing where something could be recognised.
-fn format(node: &Path, new: &NewPartition, copies: &Copies) -> Result<(), Failure> {
+fn format(node: &Path, creation: &Creation<'_>, copies: &Copies) -> Result<(), Failure> {
     let node = Node::open_exclusive(node).or_fail(|| format!("cannot open {}", node.display()))?;
-    let measured = node.size().and_then(|size| Ok((size, node.block_size()?)));
-    let (size, sector_size) = measured.or_fail(|| format!("cannot measure {}", node.path().display()))?;
-    let mut wipe = Writes::new();
-    let ends = ENDS.min(size.0);
-    wipe.zero(Bytes(0), Bytes(ends));
-    wipe.zero(Bytes(size.0.saturating_sub(ends).max(ends)), Bytes(size.0.saturating_sub(ends).min(ends)));
-    apply(&wipe, &node)?;
-    if let Some(source) = copies.of(new.position) {
-        source.copy(&node, size)?;
-        return node.sync().or_fail(|| format!("cannot write {}", node.path().display()));
-    }
-    let mut bytes = [0; 16];
-    random(&mut bytes).or_fail(|| "the kernel gives no random bytes".into())?;
-    match empty(new, (size, sector_size), bytes)? {
-        Some(writes) => apply(&writes, &node),
-        None => Ok(()),
+    let path = node.path().display();
+    let measured = node.size().and_then(|length| Ok(Room { length, sector_size: node.block_size()? }));
+    let measured = measured.or_fail(|| format!("cannot measure {path}"))?;
+    apply(&wipe(measured.length), &node)?;
+    match &creation.content {
+        Content::Nothing => Ok(()),
+        Content::Blocks => match copies.of(creation.new.position) {
+            Some(source) => {
+                source.copy(&node, measured.length)?;
+                node.sync().or_fail(|| format!("cannot write {path}"))
+            }
+            None => Err(Failure::new(format!("{path}: the source of CopyBlocks= was not opened"))),
+        },
+        // The kernel's word on what was decided without it.
+        Content::FileSystem(..) if measured != creation.room => {
+            let (is, decided) = (measured, creation.room);
+            Err(Failure::new(format!(
+                "{path} has {} in sectors of {}, but the partition was planned with {} in sectors of {}",
+                is.length, is.sector_size, decided.length, decided.sector_size
+            )))
+        }
+        Content::FileSystem(_, writes) => apply(writes, &node),
     }
 }
 
 /// Mounts the new file system, fills it and unmounts it.
-fn furnish(node: &Path, new: &NewPartition, image: &Image<'_>, devices: &mut Devices) -> Result<(), Failure> {
-    let Some(system) = filled(new) else { return Ok(()) };
+fn furnish(
+    node: &Path,
+    creation: &Creation<'_>,
+    image: &Image<'_>,
+    devices: &mut Devices,
+) -> Result<(), Failure> {
+    let Some(filling) = &creation.filling else { return Ok(()) };
+    let Filling { system, options, .. } = *filling;
     let target = PathBuf::from(OURS).join("staging");
     devices.demand(&format!("fs-{system}"))?;
     fs::create_dir_all(&target).or_fail(|| format!("cannot create {}", target.display()))?;
-    let options = match system {
-        // The kernel's lazy initialisation would write behind our back while the partition is not committed yet.
-        FileSystem::Ext4 => "noinit_itable",
-        // Paths of definitions begin at the top, whichever subvolume is mounted later.
-        FileSystem::Btrfs => "subvolid=5",
-        FileSystem::Vfat | FileSystem::Swap => "",
-    };
     mount::device(node, system.name(), &target, MountFlags::NODEV | MountFlags::NOATIME, options)
         .or_fail(|| format!("cannot mount the new file system on {}", node.display()))?;
     let result = File::open(&target)
         .or_fail(|| format!("cannot open {}", target.display()))
-        .and_then(|top| put_in(top.as_fd(), &target, system, new, image));
+        .and_then(|top| put_in(top.as_fd(), &target, filling, creation.new, image));
     let unmounted = mount::unmount(&target).or_fail(|| format!("cannot unmount {}", target.display()));
     result.and(unmounted)?;
     fs::remove_dir(&target).or_fail(|| format!("cannot remove {}", target.display()))
@@ -162,46 +135,37 @@ fn furnish(node: &Path, new: &NewPartition, image: &Image<'_>, devices: &mut Dev
 fn put_in(
     top: BorrowedFd<'_>,
     target: &Path,
-    system: FileSystem,
+    filling: &Filling<'_>,
     new: &NewPartition,
     image: &Image<'_>,
 ) -> Result<(), Failure> {
     let definition = &new.definition;
     if definition.populates() {
-        let content = Content {
-            copy_files: &definition.copy_files,
-            exclude_files: &definition.exclude_files,
-            exclude_files_target: &definition.exclude_files_target,
-            make_directories: &definition.make_directories,
-            make_symlinks: &definition.make_symlinks,
-            root_of: definition.is_root().then_some(image.mounts),
-        };
+        let content = populate::Content::of(definition, image.mounts);
         let report = populate(top, image.above, &content).or_fail(|| definition.file.clone())?;
         debug!("{}: {} files, {} directories copied", new.label, report.files, report.directories);
         for path in &report.missing {
             warning!("{}: {path} is not there, nothing is copied", definition.file);
         }
         for path in &report.skipped {
-            warning!("{}: {system} cannot hold {path}, left out", definition.file);
+            warning!("{}: {} cannot hold {path}, left out", definition.file, filling.system);
         }
     }
     let volume = |path: &str| {
         let path = target.join(path.trim_start_matches('/'));
         File::open(&path).or_fail(|| format!("cannot open {}", path.display()))
     };
-    let default = definition.default_subvolume.as_deref().filter(|_| system == FileSystem::Btrfs);
-    let default = default.map(volume).transpose()?;
+    let default = filling.default.map(volume).transpose()?;
     // What is mounted later without further words.
     let mounted_later = default.as_ref().map_or(top, |default| default.as_fd());
-    if definition.is_root() {
+    if filling.is_furnished {
         etc::populate(mounted_later, image.usr, image.identity, image.credentials)?;
     }
-    let constraints = repart::constraints(new);
     for top in [top, mounted_later] {
-        populate::constrain(top, &constraints)
+        populate::constrain(top, &filling.constraints)
             .or_fail(|| format!("cannot set attributes of {}", target.display()))?;
     }
-    for path in definition.read_only_subvolumes().filter(|_| system == FileSystem::Btrfs) {
+    for path in &filling.read_only {
         mounted::make_read_only(&volume(path)?)
             .or_fail(|| format!("cannot make subvolume {path} read-only"))?;
     }

@@ -1,16 +1,11 @@
-//! Sources of new partitions that copy block by block (`CopyBlocks=`): a file or a device that the definition names, or the partition
+//! The sources of `CopyBlocks=`: a file or a device that the definition names, or the partition
 //! that is booted. Opened before anything is planned: its size decides how large the partition gets.
 
 use std::{
     fs::File,
-    io::{Seek as _, SeekFrom},
-    os::{
-        fd::{AsFd as _, BorrowedFd},
-        unix::fs::FileTypeExt as _,
-    },
+    os::fd::{AsFd as _, BorrowedFd},
 };
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use uuid::Uuid;
 
 use crate::{
@@ -21,10 +16,10 @@ use crate::{
     },
     disk::{
         partition::Layout,
-        types::{self, Identifier, Role},
+        types::{self, Role},
     },
     populate::blocks,
-    repart::{self, CopyBlocks, Definition, Maker},
+    repart::{self, Copied, CopyBlocks, Definition, Maker},
     sys::block::{BlockDevice, Node},
     units::Bytes,
 };
@@ -53,28 +48,26 @@ impl Copies {
         usr: &Usr,
         above: BorrowedFd<'_>,
     ) -> Result<Self, Failure> {
-        let matched = repart::matched(definitions, layout);
         let mut all = Vec::new();
-        for (place, (definition, existing)) in definitions.iter_mut().zip(matched).enumerate() {
-            let Some(copied) = definition.copy_blocks.clone().filter(|_| existing.is_none()) else {
-                continue;
-            };
-            repart::refuse(definition, Maker::Boot).or_fail(|| "/usr's repart.d is refused".into())?;
-            let source = match &copied {
-                CopyBlocks::Path(path) => named(definition, path, above)?,
-                CopyBlocks::Auto => {
-                    let (source, guid) = booted(definition, usr)?;
-                    definition.uuid.get_or_insert(guid);
-                    source
-                }
-            };
-            definition.copy_size = Some(source.length.0);
-            all.push((place, source));
-        }
+        repart::measure(
+            Maker::Boot,
+            definitions,
+            layout,
+            &|error| Failure::new(format!("/usr's repart.d: {error}")),
+            &mut |place, definition, copied| {
+                let (source, guid) = match copied {
+                    CopyBlocks::Path(path) => (named(definition, path, above)?, None),
+                    CopyBlocks::Auto => booted(definition, usr)?,
+                };
+                let length = Some(source.length.0);
+                all.push((place, source));
+                Ok(Copied { length, guid })
+            },
+        )?;
         Ok(Self(all))
     }
 
-    /// The source that the definition at this place copies.
+    /// The source of the definition at this place.
     pub fn of(&self, place: usize) -> Option<&Source> {
         self.0.iter().find(|(position, _)| *position == place).map(|(_, source)| source)
     }
@@ -96,53 +89,34 @@ impl Source {
     }
 }
 
-/// A file or a block device.
+/// A file or a block device: of /usr, or of the initramfs.
 fn named(definition: &Definition, path: &str, above: BorrowedFd<'_>) -> Result<Source, Failure> {
-    let cannot = |what: &str| format!("{}: CopyBlocks={path} {what}", definition.file);
     let top;
     let root = if path.starts_with("/usr/") {
         above
     } else {
-        top = File::open("/").or_fail(|| cannot("cannot be looked up"))?;
+        top = File::open("/").or_fail(|| "cannot open the root of the initramfs".into())?;
         top.as_fd()
     };
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let mut file = openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)
-        .map(File::from)
-        .or_fail(|| cannot("cannot be opened"))?;
-    let kind = file.metadata().or_fail(|| cannot("cannot be looked at"))?.file_type();
-    if !kind.is_file() && !kind.is_block_device() {
-        let what = cannot("is neither a file nor a block device; name one, or say auto");
-        return Err(Failure::new(what));
-    }
-    let length = file.seek(SeekFrom::End(0)).or_fail(|| cannot("cannot be measured"))?;
-    if length == 0 || !length.is_multiple_of(512) {
-        let what = cannot(&format!("has {length} bytes, which no partition has; pad it to whole sectors"));
-        return Err(Failure::new(what));
-    }
-    Ok(Source { file, name: path.into(), length: Bytes(length) })
+    let (file, length) = blocks::open(definition, path, path, root).or_fail(|| "/usr's repart.d".into())?;
+    Ok(Source { file, name: path.into(), length })
 }
 
 /// The partition that /usr is booted from, or that of its hash tree, and its identity.
-fn booted(definition: &Definition, usr: &Usr) -> Result<(Source, Uuid), Failure> {
-    let refuse = |what: String| {
-        Err(Failure::new(format!("{}: CopyBlocks=auto: {what}; name a path", definition.file)))
-    };
+fn booted(definition: &Definition, usr: &Usr) -> Result<(Source, Option<Uuid>), Failure> {
+    let not_booted = || Failure::new(format!("/usr's repart.d: {}", repart::not_booted(definition)));
     let device = match types::role(definition.type_guid) {
         Some(Role::Usr) => Some(usr.data()),
         Some(Role::UsrVerity) => usr.hash(),
         _ => None,
     };
-    let wanted = Identifier(definition.type_guid);
-    let Some(device) = device else { return refuse(format!("nothing is booted from a {wanted} partition")) };
+    let device = device.ok_or_else(not_booted)?;
     let all = BlockDevice::all().or_fail(|| "cannot list /sys/class/block".into())?;
     // The type as the table has it: /usr may have been named by the command line, and be something else.
-    let Some(entry) = disks::entry(device, &all).filter(|entry| entry.type_guid == definition.type_guid)
-    else {
-        return refuse(format!("{}, which is booted, is no {wanted} partition of a GPT", device.name));
-    };
+    let entry = disks::entry(device, &all).filter(|entry| entry.type_guid == definition.type_guid);
+    let entry = entry.ok_or_else(not_booted)?;
     let node = device.node();
     let file = File::open(&node).or_fail(|| format!("cannot open {}", node.display()))?;
     let length = blocks::size(&file).or_fail(|| format!("cannot measure {}", node.display()))?;
-    Ok((Source { file, name: device.name.clone(), length }, entry.guid))
+    Ok((Source { file, name: device.name.clone(), length }, Some(entry.guid)))
 }

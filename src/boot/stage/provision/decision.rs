@@ -1,95 +1,82 @@
-//! The decision of what is made on a disk: all that can be refused is refused here, before the first write.
-//! A factory reset asks the same of the disk as it would leave it, before it erases anything.
+//! The decision of what is made on a disk ([`Decision`]), asked for this machine: before the first write, and by a factory reset of the
+//! disk as it would leave it, before it erases anything.
 
-use super::{content, locks::Locks};
+use super::locks::Locks;
 use crate::{
     boot::{
         failure::{Failure, OrFail as _},
-        machine::devices::Devices,
+        machine::tpm,
         means::Means,
+        random::random,
     },
-    config::{Config, RootSource, Uses},
-    disk::{gpt::Gpt, transaction::Transaction},
-    repart::{self, Encrypt, Maker, NewPartition, Plan},
-    sys::dm::Mapper,
+    disk::gpt::Gpt,
+    mkfs::FileSystem,
+    repart::{Decision, NewPartition, Plan, RepartError, Surroundings, Terms},
+    secret::Secret,
+    sys::{clock, dm::Mapper, tpm::Device},
 };
 
-/// The partitions that are going to be made. Nothing that is known to be in its way is there.
-pub struct Decision {
-    /// The partitions.
-    pub plan: Plan,
-    /// The locks that open those that are encrypted.
-    pub locks: Locks,
-    /// The steps by which they come onto the disk.
-    pub transaction: Transaction,
+/// Decides to carry `plan` out on the disk `name` with this table, and makes what opens the partitions that are encrypted.
+///
+/// # Errors
+/// As [`Decision::make`] and [`Locks::make`].
+pub fn decide<'p>(
+    means: &mut Means,
+    name: &str,
+    gpt: &Gpt,
+    plan: &'p Plan,
+) -> Result<(Decision<'p>, Locks), Failure> {
+    let terms = Terms::of_boot(&means.config, rustix::param::page_size() as u32, clock::unix_seconds());
+    let mut machine = Machine { means, name, key_file: None, tpm: None };
+    let decision = Decision::make(plan, gpt, &terms, &mut machine)?;
+    let Machine { key_file, tpm, .. } = machine;
+    let locks = Locks::make(&means.config, &decision.creations, key_file, tpm)?;
+    Ok((decision, locks))
 }
 
-impl Decision {
-    /// Decides to carry out `plan` on the disk `name` with this table.
-    ///
-    /// # Errors
-    /// A definition that cannot be carried out, or policy that forbids it, a missing key file, no TPM, a system that would still have no
-    /// root.
-    pub fn make(means: &mut Means, name: &str, gpt: &Gpt, plan: Plan) -> Result<Self, Failure> {
-        let block_size = gpt.geometry().block_size;
-        for new in &plan.new {
-            repart::refuse(&new.definition, Maker::Boot).or_fail(|| name.into())?;
-            permitted(&means.config, new)?;
-            content::rehearse(new, block_size)?;
-            able(&mut means.devices, new)?;
-        }
-        let locks = Locks::make(means, &plan.new)?;
-        let transaction = plan.transaction(gpt).or_fail(|| name.into())?;
-        if means.config.root.source == RootSource::Auto {
-            repart::demand_root(transaction.after.partitions()).or_fail(|| name.into())?;
-        }
-        Ok(Self { plan, locks, transaction })
-    }
+/// The machine while it is asked, and what it had.
+struct Machine<'a> {
+    means: &'a mut Means,
+    name: &'a str,
+    key_file: Option<Secret>,
+    tpm: Option<Device>,
 }
 
-/// Checks that the image policy lets us make this partition: a root may be made where it may be absent, and must be made as
-/// it has to be found afterwards. Of other partitions that we make the policy says nothing.
-fn permitted(config: &Config, new: &NewPartition) -> Result<(), Failure> {
-    if !new.definition.is_root() {
-        return Ok(());
-    }
-    let (needed, word) = match new.definition.encrypt {
-        Encrypt::Off => (Uses::UNPROTECTED, "unprotected"),
-        Encrypt::KeyFile | Encrypt::Tpm2 | Encrypt::KeyFileTpm2 => (Uses::ENCRYPTED, "encrypted"),
-    };
-    for (use_, word) in [(Uses::ABSENT, "absent"), (needed, word)] {
-        if !config.image_policy.root.allows(use_) {
-            let reason = format!(
-                "{}: systemd.image_policy= does not allow root to be {word}, so it may not be made; change one of them",
-                new.definition.file
-            );
-            return Err(Failure::new(reason));
-        }
-    }
-    Ok(())
-}
+impl Surroundings for Machine<'_> {
+    type Error = Failure;
 
-/// Checks that the kernel, with what the initramfs has for it, mounts what is to be filled and maps what is to be encrypted.
-fn able(devices: &mut Devices, new: &NewPartition) -> Result<(), Failure> {
-    let lacks = |key: &str, value: &str, what: &str| {
-        let reason = new.definition.refuse(
-            key,
-            format!("{key}={value}, but neither the kernel nor the initramfs has {what}"),
-            "build it with --preset generic, or with --add-module",
-        );
-        Err(Failure::new(format!("{reason} {what}")))
-    };
-    if let Some(system) = content::filled(new)
-        && !devices.can_mount(system.name())?
-    {
-        return lacks("Format", system.name(), system.name());
+    fn refused(&self, error: RepartError) -> Failure {
+        Failure::new(format!("{}: {error}", self.name))
     }
-    if new.definition.encrypt != Encrypt::Off {
-        devices.demand("dm-crypt")?;
+
+    fn mounts(&mut self, system: FileSystem) -> Result<bool, Failure> {
+        self.means.devices.can_mount(system.name())
+    }
+
+    fn maps(&mut self) -> Result<bool, Failure> {
+        self.means.devices.demand("dm-crypt")?;
         let has = Mapper::open().and_then(|mapper| mapper.has("crypt"));
-        if !has.or_fail(|| new.definition.file.clone())? {
-            return lacks("Encrypt", new.definition.encrypt.word(), "dm-crypt");
-        }
+        has.or_fail(|| "the kernel's device-mapper cannot be asked for dm-crypt".into())
     }
-    Ok(())
+
+    fn lacks_tpm(&mut self) -> Result<Option<&'static str>, Failure> {
+        self.tpm = tpm::open(&mut self.means.devices)?;
+        Ok(self.tpm.is_none().then(tpm::missing))
+    }
+
+    fn key_file(&mut self) -> Result<(), Failure> {
+        self.key_file = Some(self.means.key.read()?);
+        Ok(())
+    }
+
+    /// Its sources are files of /usr, which is mounted.
+    fn populates(&mut self, _: &NewPartition) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn random(&mut self) -> Result<[u8; 16], Failure> {
+        let mut bytes = [0; 16];
+        random(&mut bytes).or_fail(|| "the kernel gives no random bytes".into())?;
+        Ok(bytes)
+    }
 }

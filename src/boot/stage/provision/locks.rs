@@ -9,14 +9,13 @@ use crate::{
     boot::{
         failure::{Failure, OrFail as _},
         machine::{stub, tpm},
-        means::Means,
         random::Random,
     },
-    config::{Config, NoTpm, Recovery},
+    config::Config,
     info,
     luks::{NewKdf, RecoveryKey},
     notice,
-    repart::{Encrypt, NewPartition},
+    repart::{Creation, Openers},
     secret::Secret,
     sys::{clock::Deadline, tpm::Device, tty::Tty},
     tpm::{Bank, Pin, Policy, SignedPcrs, TpmError, signature},
@@ -45,8 +44,8 @@ pub struct Locks {
     key_file: Option<Secret>,
     sealed: Vec<Sealed>,
     recovery: Option<RecoveryKey>,
-    /// The partitions, each with what opens it.
-    opened_by: Vec<(PartitionNumber, OpenedBy)>,
+    /// What opens which partition.
+    openers: Vec<(PartitionNumber, Openers)>,
 }
 
 /// The secret that the TPM keeps for one partition.
@@ -56,61 +55,29 @@ struct Sealed {
     passphrase: Secret,
 }
 
-/// The keys that a partition is opened by.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
-struct OpenedBy {
-    key_file: bool,
-    tpm: bool,
-    recovery: bool,
-}
-
-impl OpenedBy {
-    /// The keys that its definition asks for.
-    fn of(encrypt: Encrypt) -> Self {
-        let (key_file, tpm) = match encrypt {
-            Encrypt::Off => (false, false),
-            Encrypt::KeyFile => (true, false),
-            Encrypt::Tpm2 => (false, true),
-            Encrypt::KeyFileTpm2 => (true, true),
-        };
-        Self { key_file, tpm, recovery: false }
-    }
-}
-
 impl Locks {
     /// Makes the locks of these partitions.
     ///
     /// # Errors
     /// No key file, no TPM and no other policy for that, a TPM that refuses or that would not open what it sealed, no console
     /// to show a recovery key on.
-    pub fn make(means: &mut Means, new: &[NewPartition]) -> Result<Self, Failure> {
-        let Means { config, key, devices, .. } = means;
-        let opened_by = new.iter().map(|new| (new.number, OpenedBy::of(new.definition.encrypt))).collect();
-        let mut locks = Self { opened_by, ..Self::default() };
-        let first = new.iter().find(|new| OpenedBy::of(new.definition.encrypt).tpm);
-        if let Some(first) = first {
-            let tpm = tpm::open(devices)?;
-            if tpm.is_none() && config.hermetic.no_tpm == NoTpm::Fail {
-                let (file, encrypt) = (&first.definition.file, first.definition.encrypt.word());
-                let why = tpm::missing();
-                let advice = "hermetic.no-tpm=recovery or key-file makes it all the same";
-                return Err(Failure::new(format!("{file}: Encrypt={encrypt}, but {why}; {advice}")));
+    pub fn make(
+        config: &Config,
+        creations: &[Creation<'_>],
+        key_file: Option<Secret>,
+        tpm: Option<Device>,
+    ) -> Result<Self, Failure> {
+        let opened = |creation: &Creation<'_>| Some((creation.new.number, creation.opened_by?));
+        let openers = creations.iter().filter_map(opened).collect();
+        let mut locks = Self { key_file, openers, ..Self::default() };
+        match tpm {
+            Some(mut device) => locks.seal(config, creations, &mut device)?,
+            None if creations.iter().any(|creation| creation.new.definition.encrypt.asks_for_tpm()) => {
+                notice!("{}: nothing is sealed (hermetic.no-tpm=)", tpm::missing());
             }
-            for (_, by) in locks.opened_by.iter_mut().filter(|(_, by)| by.tpm) {
-                by.tpm = tpm.is_some();
-                by.recovery = config.hermetic.recovery_key == Recovery::Show
-                    || (tpm.is_none() && config.hermetic.no_tpm == NoTpm::Recovery);
-                by.key_file |= tpm.is_none() && config.hermetic.no_tpm == NoTpm::KeyFile;
-            }
-            match tpm {
-                Some(mut device) => locks.seal(config, new, &mut device)?,
-                None => notice!("{}: nothing is sealed (hermetic.no-tpm=)", tpm::missing()),
-            }
+            None => {}
         }
-        if locks.opened_by.iter().any(|(_, by)| by.key_file) {
-            locks.key_file = Some(key.read()?);
-        }
-        if locks.opened_by.iter().any(|(_, by)| by.recovery) {
+        if locks.openers.iter().any(|(_, openers)| openers.recovery) {
             if Tty::consoles().is_empty() {
                 return Err(Failure::new("there is no console to show a recovery key on; add console="));
             }
@@ -121,8 +88,13 @@ impl Locks {
         Ok(locks)
     }
 
-    /// Seals a secret for each partition that opened_by for it.
-    fn seal(&mut self, config: &Config, new: &[NewPartition], device: &mut Device) -> Result<(), Failure> {
+    /// Seals a secret for each partition that it is to open.
+    fn seal(
+        &mut self,
+        config: &Config,
+        creations: &[Creation<'_>],
+        device: &mut Device,
+    ) -> Result<(), Failure> {
         let banks = tpm::ask(device, |tpm| tpm.banks())?
             .or_fail(|| "cannot ask the TPM for its banks of PCRs".into())?;
         let bank = BANKS.into_iter().find(|bank| banks.contains(bank)).ok_or_else(|| {
@@ -133,8 +105,8 @@ impl Locks {
         let signatures = signatures
             .map(|(content, path)| signature::Signatures::parse(&content).or_fail(|| path))
             .transpose()?;
-        for new in new {
-            if !self.opened_by(new.number).tpm {
+        for Creation { new, opened_by, .. } in creations {
+            if !opened_by.is_some_and(|openers| openers.tpm) {
                 continue;
             }
             let sealed = tpm::ask(device, |tpm| {
@@ -153,15 +125,11 @@ impl Locks {
         Ok(())
     }
 
-    fn opened_by(&self, number: PartitionNumber) -> OpenedBy {
-        let found = self.opened_by.iter().find(|(asked, _)| *asked == number);
-        found.map_or_else(OpenedBy::default, |(_, by)| *by)
-    }
-
     /// The locks of a partition, in the order of its keyslots; none for one that is not encrypted.
     pub fn of(&self, number: PartitionNumber) -> Vec<Lock<'_>> {
-        let by = self.opened_by(number);
-        let key_file = self.key_file.as_ref().filter(|_| by.key_file).map(|secret| Lock {
+        let found = self.openers.iter().find(|(opened, _)| *opened == number);
+        let openers = found.map_or_else(Openers::default, |(_, openers)| *openers);
+        let key_file = self.key_file.as_ref().filter(|_| openers.key_file).map(|secret| Lock {
             secret,
             kdf: NewKdf::for_key_file(secret.expose().len()),
             token: None,
@@ -171,7 +139,7 @@ impl Locks {
             kdf: NewKdf::MACHINE,
             token: Some(sealed.token.clone()),
         });
-        let recovery = self.recovery.as_ref().filter(|_| by.recovery).map(|key| Lock {
+        let recovery = self.recovery.as_ref().filter(|_| openers.recovery).map(|key| Lock {
             secret: key.passphrase(),
             kdf: NewKdf::MACHINE,
             token: Some(RecoveryKey::token()),

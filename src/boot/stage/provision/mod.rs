@@ -25,12 +25,12 @@ use crate::{
     },
     info, notice,
     populate::mount_points,
-    repart::{self, Definition, Definitions, Maker, Reading, Search},
+    repart::{self, Decision, Definition, Definitions, Maker, Reading, Search},
     warning,
 };
 use content::Image;
 use copies::Copies;
-use decision::Decision;
+use decision::decide;
 
 /// Carries out a factory reset when one is asked for, makes the partitions that are missing, and returns what is to be
 /// expected of the root.
@@ -94,7 +94,7 @@ pub fn provision(means: &mut Means, usr: &mut Usr) -> Result<Expectation, Failur
         }
         Err(error) => return Err(Failure::new(format!("{name}: {error}"))),
     };
-    let Decision { plan, locks, transaction } = Decision::make(means, &name, &disk.gpt, plan)?;
+    let (decision, locks) = decide(means, &name, &disk.gpt, &plan)?;
     let identity = etc::Identity::new(&means.config, tree.as_fd(), id);
     let Means { credentials, devices, .. } = means;
     let image = Image {
@@ -105,11 +105,15 @@ pub fn provision(means: &mut Means, usr: &mut Usr) -> Result<Expectation, Failur
         identity: &identity,
         credentials,
     };
-    let mut unfilled = plan.new.len();
+    let Decision { creations, transaction } = decision;
+    let mut unfilled = creations.len();
     steps::carry_out(disk, transaction, &mut |device, number| {
-        let Some(new) = plan.new.iter().find(|new| new.number == number) else { return Ok(()) };
+        let Some(creation) = creations.iter().find(|creation| creation.new.number == number) else {
+            return Ok(());
+        };
+        let new = creation.new;
         info!("{name}: making partition {number} ({}), {}", new.label, range(new.offset, new.length));
-        content::fill(device, new, &locks.of(number), &image, devices)?;
+        content::fill(device, creation, &locks.of(number), &image, devices)?;
         unfilled = unfilled.saturating_sub(1);
         if unfilled == 0 {
             locks.show_recovery_key();

@@ -10,7 +10,7 @@ use std::{
 use rustix::fs::{Mode, OFlags, openat};
 use uuid::Uuid;
 
-use super::{copies::Copies, decision::Decision, steps};
+use super::{copies::Copies, decision::decide, steps};
 use crate::{
     boot::{
         disks::Disk,
@@ -97,7 +97,7 @@ pub fn reset(
                     let plan = repart::plan_for(Maker::Boot, &definitions, &after.layout(), Uuid::nil());
                     plan.or_fail(|| name.clone())
                 })
-                .and_then(|plan| Decision::make(means, &name, after, plan))
+                .and_then(|plan| decide(means, &name, after, &plan).map(drop))
                 .map_err(|failure| refused(failure.reason))?;
         }
         let list = numbers.iter().map(PartitionNumber::to_string).collect::<Vec<_>>().join(", ");

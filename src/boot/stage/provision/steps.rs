@@ -8,11 +8,15 @@ use crate::{
         failure::{Failure, OrFail as _},
     },
     debug,
-    disk::transaction::{Step, Transaction},
+    disk::{
+        gpt::Gpt,
+        transaction::{Medium, Transaction},
+    },
     luks, notice,
     sys::block::{BlockDevice, Node},
     units::{Bytes, PartitionNumber},
     warning,
+    writes::Writes,
 };
 
 /// Carries a transaction out. `fill` gets the device of each new partition and leaves it unmounted, unmapped and flushed.
@@ -25,9 +29,8 @@ pub fn carry_out(
     transaction: Transaction,
     fill: &mut dyn FnMut(&BlockDevice, PartitionNumber) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let Transaction { steps, after } = transaction;
     let name = &disk.device.name;
-    if steps.is_empty() {
+    if transaction.steps.is_empty() {
         return Ok(());
     }
     let whole =
@@ -35,25 +38,11 @@ pub fn carry_out(
     if !disk.gpt.backup_is_current() || !disk.gpt.primary_is_current() {
         notice!("{name}: repairing the partition table");
     }
-    let mut staged = Staged { whole: &whole, numbers: Vec::new() };
-    for step in steps {
-        match step {
-            Step::Table(writes) => apply(&writes, &whole)?,
-            Step::Fill(number) => {
-                let Some(new) = after.partition(number) else { continue };
-                let (offset, length) = (new.offset(disk.block_size()), new.length(disk.block_size()));
-                let device = disk.add(number, offset, length)?;
-                staged.numbers.push(number);
-                fill(&device, number)?;
-            }
-            Step::Erase(number) => {
-                let Some(partition) = disk.gpt.partition(number) else { continue };
-                erase(&disk.partition(partition)?)?;
-            }
-        }
-    }
-    staged.numbers.clear();
-    drop(staged);
+    let after = &transaction.after;
+    let mut walk = Walk { disk, whole: &whole, after, fill, staged: Vec::new() };
+    transaction.carry_out(&mut walk)?;
+    walk.staged.clear();
+    drop(walk);
     for old in disk.gpt.partitions() {
         let (number, size) = (old.number, disk.block_size());
         let told = match after.partition(number) {
@@ -69,19 +58,48 @@ pub fn carry_out(
             format!("{name}: the kernel does not follow the change of partition {number}; reboot")
         })?;
     }
-    disk.gpt = after;
+    disk.gpt = transaction.after;
     Ok(())
 }
 
-/// Partitions that only the kernel knows. Those that are still staged in the end are forgotten again.
-struct Staged<'a> {
+/// The walk along the steps. Partitions that only the kernel knows, and that are still staged in the end, are forgotten again.
+struct Walk<'a> {
+    disk: &'a Disk,
     whole: &'a Node,
-    numbers: Vec<PartitionNumber>,
+    after: &'a Gpt,
+    fill: &'a mut dyn FnMut(&BlockDevice, PartitionNumber) -> Result<(), Failure>,
+    staged: Vec<PartitionNumber>,
 }
 
-impl Drop for Staged<'_> {
+impl Medium for Walk<'_> {
+    type Error = Failure;
+
+    fn write_table(&mut self, writes: &Writes) -> Result<(), Failure> {
+        apply(writes, self.whole)
+    }
+
+    /// No boot asks for it: it makes partitions where /usr has one already.
+    fn forget(&mut self, _: &Writes) -> Result<(), Failure> {
+        Err(Failure::new(format!("{}: a boot makes no partition table", self.disk.device.name)))
+    }
+
+    fn fill(&mut self, number: PartitionNumber) -> Result<(), Failure> {
+        let Some(new) = self.after.partition(number) else { return Ok(()) };
+        let (offset, length) = (new.offset(self.disk.block_size()), new.length(self.disk.block_size()));
+        let device = self.disk.add(number, offset, length)?;
+        self.staged.push(number);
+        (self.fill)(&device, number)
+    }
+
+    fn erase(&mut self, number: PartitionNumber) -> Result<(), Failure> {
+        let Some(partition) = self.disk.gpt.partition(number) else { return Ok(()) };
+        erase(&self.disk.partition(partition)?)
+    }
+}
+
+impl Drop for Walk<'_> {
     fn drop(&mut self) {
-        for number in &self.numbers {
+        for number in &self.staged {
             if let Err(error) = self.whole.delete_partition(*number) {
                 let path = self.whole.path().display();
                 warning!("{path}: the kernel keeps the unfinished partition {number}: {error}");

@@ -1,0 +1,116 @@
+//! The machine that the tool runs on, as a decision asks for it: what it cannot know of the machine that will boot, it takes for
+//! granted.
+
+use std::{
+    fs::File,
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use hermetic_init::{
+    mkfs::FileSystem,
+    repart::{NewPartition, RepartError, Surroundings},
+};
+
+use super::{Failure, args::Choices, identity};
+use crate::populate::{can_mount, can_populate};
+
+/// The machine on which `hermetic repart` makes partitions.
+pub struct Host<'a> {
+    /// The command line.
+    pub choices: &'a Choices,
+    /// The disk.
+    pub disk: &'a Path,
+}
+
+impl Host<'_> {
+    /// The tree that files are copied from.
+    pub fn tree(&self) -> Result<File, Failure> {
+        let root = self.choices.copy_source.as_deref().or(self.choices.root.as_deref());
+        let root = root.unwrap_or(Path::new("/"));
+        File::open(root).map_err(|error| Failure::new(format!("{}: {error}", root.display())))
+    }
+}
+
+/// The time, in seconds since 1970.
+pub fn now() -> u64 {
+    // A clock before 1970 says nothing better than 1970.
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+impl Surroundings for Host<'_> {
+    type Error = Failure;
+
+    fn refused(&self, error: RepartError) -> Failure {
+        match error {
+            RepartError::Table(error) => Failure::new(format!("{}: {error}", self.disk.display())),
+            error => error.into(),
+        }
+    }
+
+    fn mounts(&mut self, system: FileSystem) -> Result<bool, Failure> {
+        Ok(can_mount(system))
+    }
+
+    /// Nothing is mapped: the tool encrypts by itself.
+    fn maps(&mut self) -> Result<bool, Failure> {
+        Ok(true)
+    }
+
+    fn lacks_tpm(&mut self) -> Result<Option<&'static str>, Failure> {
+        Ok(None)
+    }
+
+    /// Without a key file the key is empty, as in systemd-repart.
+    fn key_file(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn populates(&mut self, new: &NewPartition) -> Result<(), Failure> {
+        let refuse = |error: &dyn std::fmt::Display| {
+            Failure::new(format!("{}: {error}; nothing was changed", new.definition.file))
+        };
+        can_populate().map_err(|error| refuse(&error))?;
+        self.tree().map(drop).map_err(|error| refuse(&error))
+    }
+
+    fn random(&mut self) -> Result<[u8; 16], Failure> {
+        identity::random()
+    }
+}
+
+/// A machine of which only what is decided without it is known: everything can be done on it.
+pub struct Unknown;
+
+impl Surroundings for Unknown {
+    type Error = Failure;
+
+    fn refused(&self, error: RepartError) -> Failure {
+        error.into()
+    }
+
+    fn mounts(&mut self, _: FileSystem) -> Result<bool, Failure> {
+        Ok(true)
+    }
+
+    fn maps(&mut self) -> Result<bool, Failure> {
+        Ok(true)
+    }
+
+    fn lacks_tpm(&mut self) -> Result<Option<&'static str>, Failure> {
+        Ok(None)
+    }
+
+    fn key_file(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn populates(&mut self, _: &NewPartition) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// A plan that is shown keeps nothing secret.
+    fn random(&mut self) -> Result<[u8; 16], Failure> {
+        Ok([0; 16])
+    }
+}
