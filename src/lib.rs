@@ -22,6 +22,7 @@
 //! | [`sysusers`] | sysusers.d definitions → passwd, group, shadow, gshadow |
 //! | [`tmpfiles`] | tmpfiles.d definitions → files, directories, links, modes, owners, attributes |
 //! | [`etc`] | base directories, the machine id, and how /etc follows the factory |
+//! | [`furnish`] | a root that systemd can start on: the order of all that, and its crash safety |
 //! | `sys` | the kernel, thinly; all the unsafe code there is |
 //! | `boot` | the story: early, devices, usr, provision, root, handover, failure |
 //!
@@ -39,6 +40,8 @@ pub mod config;
 pub mod disk;
 pub mod etc;
 pub mod fragments;
+#[cfg(feature = "std")]
+pub mod furnish;
 pub mod glob;
 pub mod level;
 pub mod luks;

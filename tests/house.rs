@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms of hermetic-init, from the ground up. A room takes only from lines before its own; rooms on one line know nothing of
 /// each other.
-const ROOMS: [&[&str]; 14] = [
+const ROOMS: [&[&str]; 15] = [
     &["units", "sort", "secret", "level", "glob", "os_release"],
     &["writes", "verity", "tpm", "tree"],
     &["disk"],
@@ -26,6 +26,7 @@ const ROOMS: [&[&str]; 14] = [
     &["sysusers"],
     &["etc"],
     &["tmpfiles"],
+    &["furnish"],
     &["repart"],
     &["populate"],
     &["boot"],

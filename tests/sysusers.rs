@@ -16,12 +16,18 @@ use std::{
 use common::Scratch;
 use hermetic_init::{
     etc::base,
-    sysusers::{Facts, Flush, Options, Report, SysusersError, populate},
-    tree::Tree,
+    sysusers::{Facts, Flush, Options, Report, SysusersError, add},
+    tree::{Tree, watch::Unwatched},
 };
 
-const OPTIONS: Options<'_> =
-    Options { credentials: &(), service: &(), today: 20_000, flush: Flush::Here, dry_run: false };
+const OPTIONS: Options<'_> = Options {
+    credentials: &(),
+    service: &(),
+    today: 20_000,
+    flush: Flush::Here,
+    watch: &Unwatched,
+    dry_run: false,
+};
 
 /// Lays a root out: path and content. Content `->X` is a link to X, `@UID:GID` an empty file of that owner.
 fn lay(root: &Path, files: &[(&str, &str)]) {
@@ -53,7 +59,7 @@ fn databases(root: &Path) -> BTreeMap<String, (String, u32)> {
 
 fn ours(root: &Path) -> Result<Report, SysusersError> {
     let directory = base::open(root).unwrap();
-    populate(Tree::whole(directory.as_fd()), &Facts::default(), OPTIONS)
+    add(Tree::whole(directory.as_fd()), &Facts::default(), OPTIONS)
 }
 
 #[test]
@@ -131,7 +137,7 @@ fn definitions_and_owners_come_from_the_other_usr() {
     symlink("/usr/../usr/./lib", scratch.host("r/lib")).unwrap();
     let (root, usr) = (base::open(&scratch.host("r")).unwrap(), base::open(&scratch.host("v/usr")).unwrap());
     let tree = Tree { root: root.as_fd(), usr: usr.as_fd() };
-    populate(tree, &Facts::default(), OPTIONS).unwrap();
+    add(tree, &Facts::default(), OPTIONS).unwrap();
     let passwd = fs::read_to_string(scratch.host("r/etc/passwd")).unwrap();
     assert_eq!(passwd, "root:x:0:0::/:/bin/bash\na:x:600:999::/:/usr/sbin/nologin\n");
     assert_eq!(fs::read_to_string(scratch.host("r/etc/group")).unwrap(), "b:x:700:\nroot:x:0:\na:x:999:\n");

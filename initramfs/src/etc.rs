@@ -3,26 +3,24 @@
 use std::{
     fmt::Write as _,
     fs, io,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::PathBuf,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use clap::{Parser, Subcommand};
 use hermetic_init::{
-    etc::{
-        Deviation, Rules, Step, Strategy,
-        atomic::{Durable, Unwatched},
-        base, factory, follow,
-        manifest::Head,
-        store,
-    },
+    etc::{Deviation, Rules, Step, Strategy, base, factory, follow, manifest::Head, store},
     fragments::{Facts, facts},
+    furnish::{self, Identity, Report, Request},
     level::Level,
     os_release::OsRelease,
-    sysusers::{self, Flush},
-    tree::Tree,
+    tree::watch::Unwatched,
     verity::RootHash,
+};
+use rustix::{
+    fs::{AtFlags, statat},
+    io::Errno,
 };
 
 /// The words behind `hermetic etc`.
@@ -56,12 +54,11 @@ struct Place {
     strategy: String,
 }
 
-/// Both trees, and which /usr it is.
+/// Both trees, and the name of this /usr.
 struct Open {
     root: OwnedFd,
     usr: OwnedFd,
     head: Head,
-    rules: Rules,
     os_release: Option<String>,
 }
 
@@ -86,15 +83,20 @@ fn open(place: &Place) -> Result<Open, String> {
         .ok_or("--strategy is none of track, copy, none; for symlink see hermetic tmpfiles")?;
     let os_release = fs::read_to_string(place.usr.join("lib/os-release")).ok();
     let head = Head { usr: follow::identity(hash.as_ref(), os_release.as_deref()), strategy };
-    let (rules, errors) = factory::rules(usr.as_fd(), &head).map_err(|error| error.to_string())?;
+    Ok(Open { root, usr, head, os_release })
+}
+
+/// The rules of etc.conf.
+fn rules(open: &Open) -> Result<Rules, String> {
+    let (rules, errors) = factory::rules(open.usr.as_fd(), &open.head).map_err(|error| error.to_string())?;
     for error in errors {
         eprintln!("warning: {error}");
     }
-    Ok(Open { root, usr, head, rules, os_release })
+    Ok(rules)
 }
 
 fn diff(open: &Open) -> Result<String, String> {
-    let differences = follow::differences(open.root.as_fd(), open.usr.as_fd(), &open.rules);
+    let differences = follow::differences(open.root.as_fd(), open.usr.as_fd(), &rules(open)?);
     let differences = differences.map_err(|error| error.to_string())?;
     Ok(differences.iter().fold(String::new(), |text, difference| text + &difference.to_string() + "\n"))
 }
@@ -108,7 +110,7 @@ fn status(open: &Open) -> Result<String, String> {
         }
         None => format!("follows nothing that is known, this is {}\n", open.head.usr),
     };
-    let ahead = follow::look_ahead(root, open.usr.as_fd(), &open.head, &open.rules);
+    let ahead = follow::look_ahead(root, open.usr.as_fd(), &open.head, &rules(open)?);
     let (plan, problems) = ahead.map_err(|error| error.to_string())?;
     for problem in problems {
         eprintln!("warning: {problem}");
@@ -147,44 +149,34 @@ fn status(open: &Open) -> Result<String, String> {
 }
 
 fn follow_usr(open: &Open) -> Result<String, String> {
-    let (root, usr, head, rules) = (open.root.as_fd(), open.usr.as_fd(), &open.head, &open.rules);
-    let text = |error: &dyn std::fmt::Display| error.to_string();
-    if store::followed(root).map_err(|error| text(&error))?.as_ref() == Some(head) {
+    let (root, usr) = (open.root.as_fd(), open.usr.as_fd());
+    let head = &open.head;
+    if store::followed(root).map_err(|error| error.to_string())?.as_ref() == Some(head) {
         return Ok(format!("follows {} already\n", head.usr));
     }
-    // Nothing to be careful with: who is interrupted here begins with another empty directory.
-    let is_new = matches!(
-        rustix::fs::statat(root, "etc", rustix::fs::AtFlags::SYMLINK_NOFOLLOW),
-        Err(rustix::io::Errno::NOENT)
-    );
-    base::create(root, usr).map_err(|error| text(&error))?;
-    let (manifest, durable, flush) = match is_new {
-        true => {
-            let (_, manifest) = factory::populate(root, usr, head, rules).map_err(|error| text(&error))?;
-            (manifest, Durable::Caller, Flush::Caller)
-        }
-        false => {
-            let done = follow::update(root, usr, head, rules, Durable::Here, &mut Unwatched);
-            let (plan, problems) = done.map_err(|error| text(&error))?;
-            for problem in problems {
-                eprintln!("warning: {problem}");
-            }
-            (plan.manifest.text(), Durable::Here, Flush::Here)
-        }
-    };
+    let identity = Identity { machine: None, head: head.clone() };
     let facts = Facts {
         architecture: Some(facts::architecture(std::env::consts::ARCH).into()),
         os_release: open.os_release.as_deref().map(OsRelease::parse),
         ..Facts::default()
     };
-    let days = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() / 86_400);
-    let today = u32::try_from(days).unwrap_or(u32::MAX);
-    let options = sysusers::Options { credentials: &(), service: &(), today, flush, dry_run: false };
-    let users = sysusers::populate(Tree { root, usr }, &facts, options).map_err(|error| text(&error))?;
-    for message in users.messages.iter().filter(|message| message.level <= Level::Warning) {
-        eprintln!("warning: sysusers.d: {message}");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let request = Request { root, usr, identity: &identity, credentials: &(), facts: &facts, now };
+    let mut report = Report::default();
+    let done = match is_new(root) {
+        // Nothing to be careful with: who is interrupted here begins with another empty directory.
+        true => furnish::populate(&request, &mut report),
+        false => furnish::follow(&request, &Unwatched, &mut report),
+    };
+    for (_, message) in report.messages.iter().filter(|(level, _)| *level <= Level::Warning) {
+        eprintln!("warning: {message}");
     }
-    follow::needs_update(root).map_err(|error| text(&error))?;
-    store::commit(root, &manifest, durable, &mut Unwatched).map_err(|error| text(&error))?;
+    done.map_err(|error| error.to_string())?;
     Ok(format!("follows {}\n", head.usr))
+}
+
+/// True for a root that nobody used yet.
+fn is_new(root: BorrowedFd<'_>) -> bool {
+    let is_missing = |name| matches!(statat(root, name, AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT));
+    is_missing("etc") && is_missing("var")
 }

@@ -16,7 +16,7 @@ use rustix::{
 
 use super::{
     EtcError, STAGED,
-    atomic::{self, Durable, Watch},
+    atomic::{self, Durable},
     copy::{Copier, Route},
     entry::{Entry, name, parent},
     label,
@@ -24,7 +24,7 @@ use super::{
     rules::Rules,
     store,
 };
-use crate::tree::{attributes::Attributes, inode::Inode, open, remove, replace, xattr::Xattrs};
+use crate::tree::{attributes::Attributes, inode::Inode, open, remove, replace, watch::Watch, xattr::Xattrs};
 
 /// Where a plan is carried out.
 #[derive(Clone, Copy)]
@@ -58,7 +58,7 @@ pub(super) fn apply(
     place: Place<'_>,
     plan: &Plan,
     durable: Durable,
-    watch: &mut dyn Watch,
+    watch: &dyn Watch,
 ) -> Result<(), EtcError> {
     if plan.steps.is_empty() {
         return Ok(());
@@ -103,7 +103,7 @@ fn stage(
     copier: &mut Copier<'_>,
     number: usize,
     step: &Step,
-    watch: &mut dyn Watch,
+    watch: &dyn Watch,
 ) -> Result<(), EtcError> {
     let new_name = staged_name(number);
     match step {
@@ -149,7 +149,7 @@ fn perform(
     directories: &mut Directories<'_>,
     number: usize,
     step: &Step,
-    watch: &mut dyn Watch,
+    watch: &dyn Watch,
 ) -> Result<(), EtcError> {
     match step {
         Step::Remove { path, directory } => {
@@ -200,7 +200,7 @@ fn adjust(
     path: &[u8],
     from: &[u8],
     entry: &Entry,
-    watch: &mut dyn Watch,
+    watch: &dyn Watch,
 ) -> Result<(), EtcError> {
     let to = open::below(place.etc, path).map_err(EtcError::call("open", shown(path)))?;
     watch

@@ -2,31 +2,14 @@
 
 use std::os::fd::BorrowedFd;
 
-use rustix::{fs, io::Errno};
+use rustix::fs;
 
 use super::EtcError;
-use crate::tree::{attributes::Attributes, replace};
-
-/// Sees every change of the root before the system call that makes it. Tests cut the power there.
-pub trait Watch {
-    /// The next system call changes something at `path`, or with [`FLUSH`] as `call` puts on the disk what was changed.
-    ///
-    /// # Errors
-    /// The call is not to be made.
-    fn before(&mut self, call: &'static str, path: &[u8]) -> Result<(), Errno>;
-}
-
-/// What [`Watch::before`] is told ahead of syncfs(2).
-pub const FLUSH: &str = "flush";
-
-/// Nobody watches.
-pub struct Unwatched;
-
-impl Watch for Unwatched {
-    fn before(&mut self, _: &'static str, _: &[u8]) -> Result<(), Errno> {
-        Ok(())
-    }
-}
+use crate::tree::{
+    attributes::Attributes,
+    replace,
+    watch::{FLUSH, Watch},
+};
 
 /// Whether a change reaches the disk before the next one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,7 +21,7 @@ pub enum Durable {
 }
 
 /// Puts everything that was written to the file system of `fd` on its disk.
-pub(super) fn flush(fd: BorrowedFd<'_>, watch: &mut dyn Watch) -> Result<(), EtcError> {
+pub(super) fn flush(fd: BorrowedFd<'_>, watch: &dyn Watch) -> Result<(), EtcError> {
     watch.before(FLUSH, b"").and_then(|()| fs::syncfs(fd)).map_err(EtcError::call("flush", "the file system"))
 }
 
@@ -49,7 +32,7 @@ pub(super) fn write(
     content: &[u8],
     mode: u32,
     durable: Durable,
-    watch: &mut dyn Watch,
+    watch: &dyn Watch,
 ) -> Result<(), EtcError> {
     let name = path.rsplit('/').next().unwrap_or(path).as_bytes();
     let hidden = replace::hidden(name);

@@ -1,4 +1,4 @@
-//! Why a root could not be furnished.
+//! The reason why a step on a root failed.
 
 use core::fmt;
 
@@ -9,34 +9,34 @@ use crate::sysusers::DatabaseError;
 /// The tree in which a step failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Side {
-    /// The new root, which is written.
+    /// The root, which is written.
     Root,
     /// The image's factory, which is read.
     Factory,
 }
 
-/// A step on the new root that failed.
+/// A step on a root that failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum EtcError {
     /// A system call failed.
     Call {
-        /// What was tried, as a verb with its object's kind: `create directory`.
+        /// The attempt, as a verb with its object's kind: `create directory`.
         step: &'static str,
         /// In which tree.
         side: Side,
         /// On which path, as seen from the root.
         path: String,
-        /// What came back.
+        /// The answer.
         errno: Errno,
     },
     /// Something that must be a directory of the root is something else, so nothing is written there.
     NotADirectory {
-        /// Which, as seen from the root.
+        /// The path, as seen from the root.
         path: String,
     },
     /// A file of the factory became shorter while it was copied.
     Truncated {
-        /// Which, as seen from the factory.
+        /// The path, as seen from the factory.
         path: String,
     },
     /// Directories are nested deeper than any sane tree.
@@ -71,18 +71,15 @@ impl EtcError {
 impl fmt::Display for EtcError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Call { step, side: Side::Root, path, errno: errno @ Errno::NOSPC } => {
-                write!(f, "cannot {step} {path} of the new root: {errno}: the root partition is too small")
-            }
             Self::Call { step, side: Side::Root, path, errno } => {
-                write!(f, "cannot {step} {path} of the new root: {errno}")
+                write!(f, "cannot {step} {path} of the root: {errno}: {}", advice(*errno))
             }
             Self::Call { step, side: Side::Factory, path, errno } => {
                 write!(f, "cannot {step} {path} of the image's factory: {errno}: check the image")
             }
             Self::NotADirectory { path } => write!(
                 f,
-                "{path} of the new root is not a directory; nothing was written through it: remove it or reset the root"
+                "{path} of the root is not a directory; nothing was written through it: remove it or reset the root"
             ),
             Self::Truncated { path } => {
                 write!(f, "{path} of the image's factory ended early while it was copied: check the image")
@@ -95,6 +92,16 @@ impl fmt::Display for EtcError {
             }
             Self::Database(error) => error.fmt(f),
         }
+    }
+}
+
+/// The thing to do about a root that answers so.
+fn advice(errno: Errno) -> &'static str {
+    match errno {
+        Errno::NOSPC | Errno::DQUOT => "the root partition is full or too small",
+        Errno::PERM => "an attribute forbids it, take it away (chattr -i -a)",
+        Errno::LOOP | Errno::NOTDIR | Errno::ISDIR => "something else has this name, remove it",
+        _ => "check the disk, or reset the root",
     }
 }
 

@@ -103,7 +103,7 @@ fn read(at: BorrowedFd<'_>, path: &str) -> Result<Option<Vec<u8>>, Errno> {
 ///
 /// # Errors
 /// `/etc` that is no directory, and the first entry that could not be copied whole; what came before it stays.
-pub fn populate(
+pub fn copy(
     root: BorrowedFd<'_>,
     usr: BorrowedFd<'_>,
     head: &Head,

@@ -13,7 +13,7 @@ use rustix::{
 use super::{
     EtcError, Side,
     apply::{self, Place},
-    atomic::{Durable, Watch},
+    atomic::Durable,
     compare::{Difference, compare},
     entry::Snapshot,
     factory::{self, Factory},
@@ -23,7 +23,11 @@ use super::{
     scan::scan,
     store::{self, Kept},
 };
-use crate::{os_release::OsRelease, tree::open, verity::RootHash};
+use crate::{
+    os_release::OsRelease,
+    tree::{open, watch::Watch},
+    verity::RootHash,
+};
 
 /// The stamps of systemd-update-done: without them, units with `ConditionNeedsUpdate=` run.
 const STAMPS: [&str; 2] = ["etc/.updated", "var/.updated"];
@@ -55,7 +59,7 @@ pub fn update(
     head: &Head,
     rules: &Rules,
     durable: Durable,
-    watch: &mut dyn Watch,
+    watch: &dyn Watch,
 ) -> Result<(Plan, Vec<String>), EtcError> {
     let etc = factory::etc(root)?;
     apply::clear(etc.as_fd())?;
@@ -153,14 +157,17 @@ fn look(
 ///
 /// # Errors
 /// A stamp that cannot be removed.
-pub fn needs_update(root: BorrowedFd<'_>) -> Result<(), EtcError> {
+pub fn needs_update(root: BorrowedFd<'_>, watch: &dyn Watch) -> Result<(), EtcError> {
     for stamp in STAMPS {
         let (above, name) = stamp.split_once('/').unwrap_or((".", stamp));
         let directory = match open::directory(root, above) {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
             directory => directory.map_err(EtcError::call("open", format_args!("/{above}")))?,
         };
-        match fs::unlinkat(&directory, name, AtFlags::empty()) {
+        let removed = watch
+            .before("remove", stamp.as_bytes())
+            .and_then(|()| fs::unlinkat(&directory, name, AtFlags::empty()));
+        match removed {
             Ok(()) | Err(Errno::NOENT | Errno::ISDIR) => {}
             Err(errno) => return Err(EtcError::call("remove", format_args!("/{stamp}"))(errno)),
         }

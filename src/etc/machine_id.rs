@@ -13,12 +13,13 @@ use rustix::io::Errno;
 
 use super::{
     EtcError,
-    atomic::{self, Durable, Unwatched},
+    atomic::{self, Durable},
     store,
 };
 use crate::tree::{
     open,
     read::{self, Limit},
+    watch::Watch,
 };
 
 /// Where the chosen id is kept on the root, as seen from it. One line, 32 hexadecimal digits, mode 0444.
@@ -137,12 +138,12 @@ pub fn state(root: BorrowedFd<'_>) -> Result<State, EtcError> {
 ///
 /// # Errors
 /// As [`state`], and what the file system says.
-pub fn initialize(root: BorrowedFd<'_>, durable: Durable) -> Result<State, EtcError> {
+pub fn initialize(root: BorrowedFd<'_>, durable: Durable, watch: &dyn Watch) -> Result<State, EtcError> {
     let found = state(root)?;
     if found == State::Missing {
         let etc = open::directory(root, "etc").map_err(EtcError::call("open", "/etc"))?;
         // A power cut must not leave an empty file: systemd would see no first boot.
-        atomic::write(etc.as_fd(), "/etc/machine-id", UNINITIALIZED, MODE, durable, &mut Unwatched)?;
+        atomic::write(etc.as_fd(), "/etc/machine-id", UNINITIALIZED, MODE, durable, watch)?;
         return Ok(State::Uninitialized);
     }
     Ok(found)
@@ -166,7 +167,12 @@ pub fn kept(root: BorrowedFd<'_>) -> Result<Option<MachineId>, EtcError> {
 ///
 /// # Errors
 /// What the file system says, and a directory of the path that is none.
-pub fn keep(root: BorrowedFd<'_>, id: MachineId, durable: Durable) -> Result<(), EtcError> {
+pub fn keep(
+    root: BorrowedFd<'_>,
+    id: MachineId,
+    durable: Durable,
+    watch: &dyn Watch,
+) -> Result<(), EtcError> {
     let directory = store::make(root)?;
     atomic::write(
         directory.as_fd(),
@@ -174,7 +180,7 @@ pub fn keep(root: BorrowedFd<'_>, id: MachineId, durable: Durable) -> Result<(),
         id.line().as_bytes(),
         MODE,
         durable,
-        &mut Unwatched,
+        watch,
     )
 }
 

@@ -10,12 +10,13 @@ use rustix::{
 
 use super::{
     EtcError,
-    atomic::{self, Durable, Watch},
+    atomic::{self, Durable},
     manifest::{HEAD, Head, Journal, LARGEST, Manifest, Text},
 };
 use crate::tree::{
     open,
     read::{self, Limit, ReadError},
+    watch::Watch,
 };
 
 /// The directory, as seen from the root.
@@ -110,7 +111,7 @@ pub(super) fn begin(
     directory: BorrowedFd<'_>,
     journal: &Journal,
     durable: Durable,
-    watch: &mut dyn Watch,
+    watch: &dyn Watch,
 ) -> Result<(), EtcError> {
     atomic::write(directory, JOURNAL, &journal.text(), MODE, durable, watch)
 }
@@ -123,7 +124,7 @@ pub fn commit(
     root: BorrowedFd<'_>,
     manifest: &Text,
     durable: Durable,
-    watch: &mut dyn Watch,
+    watch: &dyn Watch,
 ) -> Result<(), EtcError> {
     let directory = make(root)?;
     // This flushes what the manifest tells of as well.

@@ -1,8 +1,11 @@
 //! Reading and replacing the four databases of a root.
 //!
 //! As systemd does it: under the lock of lckpwdf(3), all new files are written beside the old ones, then the old ones are backed
-//! up as `passwd-` and so on, then the new ones take their places in the order group, gshadow, passwd, shadow. A crash
-//! in between leaves every single file whole; running again adds what is missing.
+//! up as `passwd-` and so on, then the new ones take their places in the order group, gshadow, shadow, passwd. A crash
+//! in between leaves every single file whole; running again adds what is missing. That is why passwd comes last, where systemd has
+//! shadow: a user who is in passwd is not looked at again, and would never get the password that a credential has for it. A group
+//! may stay without its line in gshadow, which means the same as the line: gshadow cannot come first, a line there without
+//! a group is an error.
 
 use core::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -29,6 +32,7 @@ use crate::{
         inode, open,
         read::{self, Limit},
         remove, replace,
+        watch::{FLUSH, Watch},
     },
 };
 
@@ -57,6 +61,8 @@ pub struct Options<'a> {
     pub today: u32,
     /// Who sees to it that the files reach the disk.
     pub flush: Flush,
+    /// Sees every change of /etc ahead of it.
+    pub watch: &'a dyn Watch,
     /// Only say what would be done.
     pub dry_run: bool,
 }
@@ -78,7 +84,7 @@ pub struct Report {
 /// # Errors
 /// A database that cannot be read, understood or replaced. Databases are then as before, or newer ones stand beside
 /// older ones, each whole.
-pub fn populate(tree: Tree<'_>, facts: &Facts, options: Options<'_>) -> Result<Report, SysusersError> {
+pub fn add(tree: Tree<'_>, facts: &Facts, options: Options<'_>) -> Result<Report, SysusersError> {
     let mut definitions = Definitions::terse();
     for found in search::list(&tree)? {
         read_found(&tree, &mut definitions, &found, &found.path, facts);
@@ -87,7 +93,7 @@ pub fn populate(tree: Tree<'_>, facts: &Facts, options: Options<'_>) -> Result<R
         definitions.parse("credential sysusers.extra", extra, facts);
     }
     let mut report = Report::default();
-    furnish(tree, definitions, options, &mut report)?;
+    add_defined(tree, definitions, options, &mut report)?;
     Ok(report)
 }
 
@@ -102,11 +108,11 @@ pub fn read_found(tree: &Tree<'_>, definitions: &mut Definitions, found: &Found,
     }
 }
 
-/// As [`populate`], for definitions that were read before. The report says what came before an error.
+/// As [`add`], for definitions that were read before. The report says what came before an error.
 ///
 /// # Errors
-/// As [`populate`].
-pub fn furnish(
+/// As [`add`].
+pub fn add_defined(
     tree: Tree<'_>,
     mut definitions: Definitions,
     options: Options<'_>,
@@ -130,7 +136,7 @@ pub fn furnish(
     let plan = Plan::new(&definitions, &databases, &surroundings, allocation)?;
     report.messages.extend_from_slice(&plan.messages);
     match held {
-        Some((etc, _lock)) => apply(etc.as_fd(), &plan, options.flush)?,
+        Some((etc, _lock)) => apply(etc.as_fd(), &plan, options.flush, options.watch)?,
         None => report.messages.extend(
             plan.concerned(&definitions)
                 .map(|kind| Message::new(Level::Info, format!("Would write {}…", kind.file()))),
@@ -240,23 +246,24 @@ fn content(file: &OwnedFd, stat: &Stat, name: &str) -> Result<Vec<u8>, SysusersE
 ///
 /// # Errors
 /// The first thing that failed; no file is then half new.
-pub fn apply(etc: BorrowedFd<'_>, plan: &Plan, flush: Flush) -> Result<(), SysusersError> {
+pub fn apply(etc: BorrowedFd<'_>, plan: &Plan, flush: Flush, watch: &dyn Watch) -> Result<(), SysusersError> {
     let databases = [
         ("group", &plan.group, 0o644),
         ("gshadow", &plan.gshadow, 0o000),
-        ("passwd", &plan.passwd, 0o644),
         ("shadow", &plan.shadow, 0o000),
+        ("passwd", &plan.passwd, 0o644),
     ];
     let changed: Vec<_> = databases
         .into_iter()
         .filter_map(|(name, content, mode)| Some((name, content.as_ref()?, mode)))
         .collect();
-    let done = replace(etc, &changed, flush);
+    let done = replace(etc, &changed, flush, watch);
     if done.is_err() {
         for (name, ..) in &changed {
             for name in [name.as_bytes(), format!("{name}-").as_bytes()] {
                 // Tidying up only: the next run removes what stays, and the first failure is the one to report.
-                let _ = remove::file(etc, &replace::hidden(name));
+                let hidden = replace::hidden(name);
+                let _ = watch.before("remove", &hidden).and_then(|()| remove::file(etc, &hidden));
             }
         }
     }
@@ -268,6 +275,7 @@ fn replace(
     etc: BorrowedFd<'_>,
     changed: &[(&str, &Vec<u8>, u32)],
     flush: Flush,
+    watch: &dyn Watch,
 ) -> Result<(), SysusersError> {
     let mut olds = Vec::new();
     for (name, new, mode) in changed {
@@ -276,18 +284,18 @@ fn replace(
             Some((_, stat)) => rights(stat),
             None => Attributes { mode: Some(*mode), ..Attributes::default() },
         };
-        write(etc, name, new, &attributes, flush)?;
+        write(etc, name, new, &attributes, flush, watch)?;
         olds.push(old);
     }
     for ((name, ..), old) in changed.iter().zip(olds) {
         let Some((file, stat)) = old else { continue };
         let backup = format!("{name}-");
         let attributes = Attributes { times: Some(inode::times(&stat)), ..rights(&stat) };
-        write(etc, &backup, &content(&file, &stat, name)?, &attributes, flush)?;
-        rename(etc, &backup)?;
+        write(etc, &backup, &content(&file, &stat, name)?, &attributes, flush, watch)?;
+        rename(etc, &backup, watch)?;
     }
     for (name, ..) in changed {
-        rename(etc, name)?;
+        rename(etc, name, watch)?;
     }
     if flush == Flush::Here && !changed.is_empty() {
         fs::fsync(etc).map_err(SysusersError::call("flush", "/etc"))?;
@@ -302,9 +310,12 @@ fn rights(old: &Stat) -> Attributes<'static> {
 }
 
 /// Puts the new file of this name in its place.
-fn rename(etc: BorrowedFd<'_>, name: &str) -> Result<(), SysusersError> {
-    replace::place(etc, &replace::hidden(name.as_bytes()), name.as_bytes())
-        .map_err(SysusersError::call("replace", format_args!("/etc/{name}")))
+fn rename(etc: BorrowedFd<'_>, name: &str, watch: &dyn Watch) -> Result<(), SysusersError> {
+    let path = format!("/etc/{name}");
+    watch
+        .before("rename", path.as_bytes())
+        .and_then(|()| replace::place(etc, &replace::hidden(name.as_bytes()), name.as_bytes()))
+        .map_err(SysusersError::call("replace", path))
 }
 
 /// Writes a new file beside the one of this name.
@@ -314,13 +325,18 @@ fn write(
     content: &[u8],
     attributes: &Attributes<'_>,
     flush: Flush,
+    watch: &dyn Watch,
 ) -> Result<(), SysusersError> {
     let hidden = replace::hidden(name.as_bytes());
     let path = || format!("/etc/{}", String::from_utf8_lossy(&hidden));
+    watch.before("write", path().as_bytes()).map_err(SysusersError::call("write", path()))?;
     let file = replace::beside(etc, &hidden, content, attributes)
         .map_err(|failed| SysusersError::call(failed.step, path())(failed.errno))?;
     if flush == Flush::Here {
-        fs::fsync(&file).map_err(SysusersError::call("flush", path()))?;
+        watch
+            .before(FLUSH, path().as_bytes())
+            .and_then(|()| fs::fsync(&file))
+            .map_err(SysusersError::call("flush", path()))?;
     }
     Ok(())
 }

@@ -41,7 +41,7 @@ mod error;
 pub mod search;
 
 #[cfg(feature = "std")]
-pub use apply::{Flush, Options, Report, furnish, populate};
+pub use apply::{Flush, Options, Report, add, add_defined};
 pub use database::{DatabaseError, Databases};
 pub use definition::Definitions;
 #[cfg(feature = "std")]

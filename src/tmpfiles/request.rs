@@ -1,7 +1,7 @@
 //! The request that a run carries out.
 
 use super::{Operation, Selection, Specifiers};
-use crate::sysusers::Credentials;
+use crate::{sysusers::Credentials, tree::watch::Watch};
 
 /// The work, and how it is to be done.
 pub struct Request<'a> {
@@ -17,4 +17,6 @@ pub struct Request<'a> {
     pub is_dry_run: bool,
     /// A copy is on the disk before it takes its place, so that a power cut finds it whole or not at all.
     pub is_durable: bool,
+    /// Sees links and copies ahead of their making.
+    pub watch: &'a dyn Watch,
 }

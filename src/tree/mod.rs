@@ -16,6 +16,7 @@
 //! | [`hole`] | the bytes of a file with its holes |
 //! | [`replace`] | a file that takes the place of another one whole or not at all |
 //! | [`remove`] | removing a file, or a directory with everything in it |
+//! | [`watch`] | every change of a root, seen ahead of it |
 
 pub mod attributes;
 pub mod flags;
@@ -26,6 +27,7 @@ pub mod open;
 pub mod read;
 pub mod remove;
 pub mod replace;
+pub mod watch;
 pub mod xattr;
 
 pub use lookup::{Guide, Last, Tree};

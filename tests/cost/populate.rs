@@ -12,21 +12,12 @@ use std::{
 };
 
 use hermetic_init::{
-    etc::{
-        Strategy,
-        atomic::{Durable, Unwatched},
-        base, factory, follow,
-        machine_id::{self, MachineId},
-        manifest::Head,
-        store,
-    },
+    etc::{Strategy, base, follow, machine_id::MachineId, manifest::Head, store},
     fragments::Facts,
+    furnish::{self, Identity, Report, Request},
     os_release::OsRelease,
     sys::clock,
-    sysusers::{self, Flush, Options},
-    tree::Tree,
 };
-use rustix::{fs::Mode, process::umask};
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = env::args_os().skip(1).collect();
@@ -43,30 +34,20 @@ fn main() -> ExitCode {
     }
 }
 
-/// What `boot::etc` does on the first boot, and on one on which nothing changed.
+/// Furnishes a root as the first boot does, or looks at one that follows this /usr as later boots do.
 fn populate(root: &Path, usr: &Path) -> Result<(), Box<dyn Error>> {
     let os_release = fs::read_to_string(usr.join("lib/os-release"))?;
     let (root, usr) = (base::open(root)?, base::open(usr)?);
     let (root, usr) = (root.as_fd(), usr.as_fd());
     let head = Head { usr: follow::identity(None, Some(&os_release)), strategy: Strategy::Track };
-    umask(Mode::empty());
-    base::create(root, usr)?;
     if store::followed(root)?.as_ref() == Some(&head) {
+        furnish::complete(root, usr)?;
         return Ok(());
     }
-    let (rules, _) = factory::rules(usr, &head)?;
-    let (_, manifest) = factory::populate(root, usr, &head, &rules)?;
-    let id = MachineId::from_random([7; 16]);
-    let facts = Facts {
-        machine_id: Some(id.line().trim_end().to_owned()),
-        os_release: Some(OsRelease::parse(&os_release)),
-        ..Facts::default()
-    };
-    let today = u32::try_from(clock::unix_seconds() / 86_400)?;
-    let options = Options { credentials: &(), service: &(), today, flush: Flush::Caller, dry_run: false };
-    sysusers::populate(Tree { root, usr }, &facts, options)?;
-    machine_id::keep(root, id, Durable::Caller)?;
-    machine_id::initialize(root, Durable::Caller)?;
-    store::commit(root, &manifest, Durable::Caller, &mut Unwatched)?;
+    let identity = Identity { machine: Some(MachineId::from_random([7; 16])), head };
+    let facts = Facts { os_release: Some(OsRelease::parse(&os_release)), ..Facts::default() };
+    let now = clock::unix_seconds();
+    let request = Request { root, usr, identity: &identity, credentials: &(), facts: &facts, now };
+    furnish::populate(&request, &mut Report::default())?;
     Ok(())
 }

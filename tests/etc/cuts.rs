@@ -2,9 +2,16 @@
 //! file system with delayed allocation loses it: the name is there, the content is not. The next boot, of the new
 //! version or of the old one, ends as if there had been no cut.
 
-use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt, path::Path};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+    ffi::OsStr,
+    fs,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    path::{Path, PathBuf},
+};
 
-use hermetic_init::etc::atomic::{FLUSH, Unwatched, Watch};
+use hermetic_init::tree::watch::{FLUSH, Unwatched, Watch};
 use rustix::io::Errno;
 
 use super::{
@@ -13,46 +20,56 @@ use super::{
 };
 
 /// Cuts the power before a change, and knows which files are safe by then.
-struct Power {
-    root: std::path::PathBuf,
-    changes_left: usize,
-    safe: BTreeSet<u64>,
+pub struct Power {
+    root: PathBuf,
+    changes_left: Cell<usize>,
+    safe: RefCell<BTreeSet<u64>>,
 }
 
 impl Power {
-    fn new(machine: &Machine, changes: usize) -> Self {
-        let mut power = Self { root: machine.root(), changes_left: changes, safe: BTreeSet::new() };
+    /// The power of a machine, which goes after so many changes.
+    pub fn new(machine: &Machine, changes: usize) -> Self {
+        let power = Self {
+            root: machine.root(),
+            changes_left: Cell::new(changes),
+            safe: RefCell::new(BTreeSet::new()),
+        };
         power.flush();
         power
     }
 
-    fn flush(&mut self) {
+    fn flush(&self) {
         let mut safe = BTreeSet::new();
         files(&self.root, &mut |path| {
-            safe.insert(fs::symlink_metadata(path).unwrap().ino());
+            safe.insert(inode(path));
         });
-        self.safe = safe;
+        self.safe.replace(safe);
     }
 
     /// Drops the data that was not flushed.
-    fn lose(&self) {
+    pub fn lose(&self) {
         files(&self.root, &mut |path| {
-            if !self.safe.contains(&fs::symlink_metadata(path).unwrap().ino()) {
+            if !self.safe.borrow().contains(&inode(path)) {
                 fs::OpenOptions::new().write(true).open(path).unwrap().set_len(0).unwrap();
             }
         });
     }
 }
 
+fn inode(path: &Path) -> u64 {
+    fs::symlink_metadata(path).unwrap().ino()
+}
+
 impl Watch for Power {
-    fn before(&mut self, call: &'static str, _: &[u8]) -> Result<(), Errno> {
+    fn before(&self, call: &'static str, path: &[u8]) -> Result<(), Errno> {
         // A flush after which the power goes is the state before the change that follows it.
-        if self.changes_left == 0 {
-            return Err(Errno::IO);
-        }
-        self.changes_left -= 1;
-        if call == FLUSH {
+        let left = self.changes_left.get().checked_sub(1).ok_or(Errno::IO)?;
+        self.changes_left.set(left);
+        if call == FLUSH && path.is_empty() {
             self.flush();
+        } else if call == FLUSH {
+            let path = Path::new(OsStr::from_bytes(path)).strip_prefix("/").unwrap();
+            self.safe.borrow_mut().insert(inode(&self.root.join(path)));
         }
         Ok(())
     }
@@ -73,8 +90,8 @@ fn files(directory: &Path, work: &mut dyn FnMut(&Path)) {
 /// Cuts an update at its `cut`th change; None when it has fewer changes.
 fn cut(case: &Case, cut: usize) -> Option<Machine> {
     let machine = Machine::new(case, "cuts");
-    let mut power = Power::new(&machine, cut);
-    if machine.boot("v2", &mut power).is_ok() {
+    let power = Power::new(&machine, cut);
+    if machine.boot("v2", &power).is_ok() {
         assert_eq!(tree::read(&machine.etc()), case.updated(), "{}", case.name);
         return None;
     }
@@ -88,11 +105,11 @@ fn every_cut_of_every_case_is_survived() {
     for case in Case::all() {
         for at in 0.. {
             let Some(machine) = cut(&case, at) else { break };
-            machine.boot("v2", &mut Unwatched).unwrap();
+            machine.boot("v2", &Unwatched).unwrap();
             assert_eq!(tree::read(&machine.etc()), case.updated(), "{}: cut {at}, on", case.name);
 
             let machine = cut(&case, at).unwrap();
-            machine.boot("v1", &mut Unwatched).unwrap();
+            machine.boot("v1", &Unwatched).unwrap();
             let (now, back) = (tree::read(&machine.etc()), case.rolled_back());
             // An entry that was merged into a database stays since it came; a copied file is that of the first version
             // that has it.
@@ -116,11 +133,11 @@ fn two_cuts_in_a_row_are_survived() {
         for first in (0..).step_by(5) {
             let Some(machine) = cut(&case, first) else { break };
             // Back to the old version, cut again, then on to the new one.
-            let mut power = Power::new(&machine, first / 2 + 3);
-            if machine.boot("v1", &mut power).is_err() {
+            let power = Power::new(&machine, first / 2 + 3);
+            if machine.boot("v1", &power).is_err() {
                 power.lose();
             }
-            machine.boot("v2", &mut Unwatched).unwrap();
+            machine.boot("v2", &Unwatched).unwrap();
             assert_eq!(tree::read(&machine.etc()), case.updated(), "{}: {first}", case.name);
         }
     }

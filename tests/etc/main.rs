@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod cuts;
+mod furnished;
 mod table;
 mod track;
 mod tree;
@@ -33,6 +34,7 @@ use hermetic_init::etc::{
     manifest::{Head, Manifest},
     scan,
 };
+use hermetic_init::tree::watch::Unwatched;
 use rustix::fs::{FileType, Mode, Timespec, Timestamps, XattrFlags, utimensat};
 
 /// Everything that one entry of a tree is.
@@ -119,8 +121,7 @@ fn assert_same(source: &Path, copy: &Path) {
 fn populate(root: &Path, usr: &Path) -> Result<Report, EtcError> {
     let (root, usr) = (base::open(root).unwrap(), base::open(usr).unwrap());
     let head = Head { usr: "test".into(), strategy: Strategy::Track };
-    let (report, manifest) =
-        factory::populate(root.as_fd(), usr.as_fd(), &head, &Rules::new(Strategy::Track))?;
+    let (report, manifest) = factory::copy(root.as_fd(), usr.as_fd(), &head, &Rules::new(Strategy::Track))?;
     agrees(&Manifest::parse(&manifest).unwrap(), usr.as_fd(), &report);
     Ok(report)
 }
@@ -304,7 +305,8 @@ fn links_in_the_target_lead_nowhere() {
     assert_eq!(error, EtcError::NotADirectory { path: "/etc".to_owned() });
     let error = create_base(&scratch.host("premise"), &usr).unwrap_err();
     assert_eq!(error, EtcError::NotADirectory { path: "/etc".to_owned() });
-    machine_id::initialize(base::open(&scratch.host("premise")).unwrap().as_fd(), Durable::Here).unwrap_err();
+    machine_id::initialize(base::open(&scratch.host("premise")).unwrap().as_fd(), Durable::Here, &Unwatched)
+        .unwrap_err();
 
     fs::create_dir_all(scratch.host("root/etc")).unwrap();
     symlink(&outside, scratch.host("root/etc/a")).unwrap();
@@ -312,7 +314,8 @@ fn links_in_the_target_lead_nowhere() {
     symlink(&outside, scratch.host("root/var")).unwrap();
     assert_eq!(populate(&scratch.host("root"), &usr).unwrap().kept, 2);
     let id = MachineId::from_random([1; 16]);
-    machine_id::keep(base::open(&scratch.host("root")).unwrap().as_fd(), id, Durable::Here).unwrap_err();
+    machine_id::keep(base::open(&scratch.host("root")).unwrap().as_fd(), id, Durable::Here, &Unwatched)
+        .unwrap_err();
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
 }
 
@@ -385,18 +388,18 @@ fn the_machine_id_is_kept_until_systemd_has_one() {
     let fd = base::open(&root).unwrap();
     assert_eq!(machine_id::state(fd.as_fd()), Ok(State::Missing));
     assert_eq!(machine_id::kept(fd.as_fd()), Ok(None));
-    assert_eq!(machine_id::initialize(fd.as_fd(), Durable::Here), Ok(State::Uninitialized));
+    assert_eq!(machine_id::initialize(fd.as_fd(), Durable::Here, &Unwatched), Ok(State::Uninitialized));
     let file = root.join("etc/machine-id");
     assert_eq!(fs::read(&file).unwrap(), b"uninitialized\n");
     assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o444);
     let id = MachineId::from_random([9; 16]);
-    machine_id::keep(fd.as_fd(), MachineId::from_random([8; 16]), Durable::Caller).unwrap();
-    machine_id::keep(fd.as_fd(), id, Durable::Here).unwrap();
+    machine_id::keep(fd.as_fd(), MachineId::from_random([8; 16]), Durable::Caller, &Unwatched).unwrap();
+    machine_id::keep(fd.as_fd(), id, Durable::Here, &Unwatched).unwrap();
     assert_eq!(machine_id::kept(fd.as_fd()), Ok(Some(id)));
     assert_eq!(fs::read_to_string(root.join(KEPT)).unwrap(), format!("{id}\n"));
     fs::remove_file(&file).unwrap();
     fs::write(&file, format!("{id}\n")).unwrap();
-    assert_eq!(machine_id::initialize(fd.as_fd(), Durable::Here), Ok(State::Valid(id)));
+    assert_eq!(machine_id::initialize(fd.as_fd(), Durable::Here, &Unwatched), Ok(State::Valid(id)));
 }
 
 /// A distribution's whole /etc.

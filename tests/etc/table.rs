@@ -8,12 +8,12 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use hermetic_init::etc::{
-    Deviation, Plan, Strategy,
-    atomic::{Durable, Unwatched, Watch},
-    base, factory, follow,
-    manifest::Head,
-    store,
+use hermetic_init::{
+    etc::{self, Strategy, base, machine_id::MachineId, manifest::Head, store},
+    fragments::Facts,
+    furnish::{self, Identity, Report, Request, Why},
+    level::Level,
+    tree::watch::Watch,
 };
 
 use super::tree::{self, Tree};
@@ -79,41 +79,43 @@ impl Case {
 /// A root, and a /usr for each version.
 pub struct Machine {
     place: PathBuf,
-    conf: String,
+    strategy: Strategy,
 }
 
 impl Machine {
     /// A root that the first boot of version 1 populated and somebody then changed.
     pub fn new(case: &Case, name: &str) -> Self {
+        let machine = Self::empty(name, Strategy::Track);
+        let conf = case.lines.get("conf").cloned().unwrap_or_default().replace("\\n", "\n");
+        for version in ["v1", "v2", "v3"].into_iter().filter(|version| case.lines.contains_key(*version)) {
+            let tree = case.tree(version, &[]);
+            let usr = machine.usr(version);
+            fs::create_dir_all(usr.join("lib/hermetic-init")).unwrap();
+            fs::write(usr.join("lib/hermetic-init/etc.conf"), &conf).unwrap();
+            if !tree.is_empty() {
+                tree::make(&usr.join("share/factory/etc"), &tree);
+            }
+        }
+        machine.populate("v1");
+        tree::make(&machine.etc(), &case.tree("etc", &["v1"]));
+        machine
+    }
+
+    /// An empty root, and no /usr yet.
+    pub fn empty(name: &str, strategy: Strategy) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         // Flushing a disk thousands of times takes minutes; what it would do is in the tests.
         let memory = PathBuf::from("/dev/shm");
         let place = if memory.is_dir() { memory } else { std::env::temp_dir() };
         let place = place.join(format!("hermetic-{name}-{}-{count}", std::process::id()));
-        let conf = case.lines.get("conf").cloned().unwrap_or_default().replace("\\n", "\n");
-        let machine = Self { place, conf };
-        for version in ["v1", "v2", "v3"].into_iter().filter(|version| case.lines.contains_key(*version)) {
-            let tree = case.tree(version, &[]);
-            let usr = machine.usr(version);
-            fs::create_dir_all(usr.join("lib/hermetic-init")).unwrap();
-            fs::write(usr.join("lib/hermetic-init/etc.conf"), &machine.conf).unwrap();
-            if !tree.is_empty() {
-                tree::make(&usr.join("share/factory/etc"), &tree);
-            }
-        }
-        fs::create_dir_all(machine.etc()).unwrap();
-        let (root, usr) = (base::open(&machine.root()).unwrap(), base::open(&machine.usr("v1")).unwrap());
-        let head = head("v1");
-        let (rules, errors) = factory::rules(usr.as_fd(), &head).unwrap();
-        assert_eq!(errors, []);
-        let (_, manifest) = factory::populate(root.as_fd(), usr.as_fd(), &head, &rules).unwrap();
-        store::commit(root.as_fd(), &manifest, Durable::Caller, &mut Unwatched).unwrap();
-        tree::make(&machine.etc(), &case.tree("etc", &["v1"]));
+        let machine = Self { place, strategy };
+        fs::create_dir_all(machine.root()).unwrap();
         machine
     }
 
-    fn usr(&self, version: &str) -> PathBuf {
+    /// The /usr of a version.
+    pub fn usr(&self, version: &str) -> PathBuf {
         self.place.join(version)
     }
 
@@ -127,21 +129,46 @@ impl Machine {
         self.root().join("etc")
     }
 
-    /// Boots a version: nothing happens when it was followed last.
-    pub fn boot(&self, version: &str, watch: &mut dyn Watch) -> Result<Option<Plan>, String> {
-        let (root, usr) = (base::open(&self.root()).unwrap(), base::open(&self.usr(version)).unwrap());
-        let head = head(version);
-        if store::followed(root.as_fd()).unwrap().as_ref() == Some(&head) {
-            return Ok(None);
-        }
-        let (rules, _) = factory::rules(usr.as_fd(), &head).unwrap();
-        let done = follow::update(root.as_fd(), usr.as_fd(), &head, &rules, Durable::Here, watch);
-        let (plan, problems) = done.map_err(|error| error.to_string())?;
-        assert_eq!(problems, [""; 0]);
-        store::commit(root.as_fd(), &plan.manifest.text(), Durable::Here, watch)
-            .map_err(|error| error.to_string())?;
-        Ok(Some(plan))
+    /// Boots a version for the first time.
+    pub fn populate(&self, version: &str) {
+        self.with(version, |request, report| {
+            furnish::populate(request, report).unwrap();
+            well(report);
+        });
     }
+
+    /// Boots a version: nothing happens when it is the one that was followed last.
+    pub fn boot(&self, version: &str, watch: &dyn Watch) -> Result<Option<Report>, String> {
+        self.with(version, |request, report| {
+            if store::followed(request.root).unwrap().as_ref() == Some(&request.identity.head) {
+                return Ok(None);
+            }
+            furnish::follow(request, watch, report).map_err(|error| error.to_string())?;
+            well(report);
+            Ok(Some(report.clone()))
+        })
+    }
+
+    fn with<T>(&self, version: &str, work: impl FnOnce(&Request<'_>, &mut Report) -> T) -> T {
+        let (root, usr) = (base::open(&self.root()).unwrap(), base::open(&self.usr(version)).unwrap());
+        let head = Head { usr: format!("image:test/{version}"), strategy: self.strategy };
+        let identity = Identity { machine: Some(MachineId::from_random([7; 16])), head };
+        let request = Request {
+            root: root.as_fd(),
+            usr: usr.as_fd(),
+            identity: &identity,
+            credentials: &(),
+            facts: &Facts::default(),
+            now: 1_700_000_000,
+        };
+        work(&request, &mut Report::default())
+    }
+}
+
+/// A report of work that went well.
+fn well(report: &Report) {
+    let warnings: Vec<_> = report.messages.iter().filter(|(level, _)| *level <= Level::Warning).collect();
+    assert!(warnings.is_empty(), "{warnings:?}");
 }
 
 impl Drop for Machine {
@@ -150,19 +177,18 @@ impl Drop for Machine {
     }
 }
 
-fn head(version: &str) -> Head {
-    Head { usr: format!("image:test/{version}"), strategy: Strategy::Track }
-}
-
 /// Deviations in the words of the table.
-pub fn deviations(plan: &Plan) -> String {
+pub fn deviations(report: &Report) -> String {
     let text = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
-    let words: Vec<String> = plan
+    let words: Vec<String> = report
         .deviations
         .iter()
-        .map(|(path, deviation)| match deviation {
-            Deviation::Beside(beside) => format!("{}=Beside({})", text(path), text(beside)),
-            other => format!("{}={other:?}", text(path)),
+        .filter_map(|deviation| match &deviation.why {
+            Why::Factory(etc::Deviation::Beside(beside)) => {
+                Some(format!("{}=Beside({})", text(&deviation.path), text(beside)))
+            }
+            Why::Factory(other) => Some(format!("{}={other:?}", text(&deviation.path))),
+            Why::User { .. } => None,
         })
         .filter(|word| !word.ends_with(".hermetic-new=Occupied"))
         .collect();

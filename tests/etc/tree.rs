@@ -58,8 +58,18 @@ pub fn parse(line: &str) -> Tree {
         .collect()
 }
 
-/// Looks at a directory.
+/// Looks at an /etc. A machine id that is not there yet and the lock of the user databases are in each, and are left out.
 pub fn read(top: &Path) -> Tree {
+    let mut tree = whole(top);
+    tree.remove(".pwd.lock");
+    if tree.get("machine-id").is_some_and(|entry| entry.text == "uninitialized\n") {
+        tree.remove("machine-id");
+    }
+    tree
+}
+
+/// Looks at a directory, and leaves nothing out.
+pub fn whole(top: &Path) -> Tree {
     let mut tree = Tree::new();
     walk(top, "", &mut tree);
     tree

@@ -22,7 +22,8 @@ use std::{
 use clap::Parser;
 use hermetic_init::{
     config::ImagePolicy,
-    sysusers::{Definitions, Flush, Options, Report, SysusersError, apply::Sentence, furnish},
+    sysusers::{Definitions, Flush, Options, Report, SysusersError, add_defined, apply::Sentence},
+    tree::watch::Unwatched,
 };
 
 use self::source::Source;
@@ -152,10 +153,11 @@ fn act(args: &Args, log: Log) -> Result<(), String> {
         service: if root.is_named() { &() } else { &machine::NameService },
         today: today(),
         flush: Flush::Here,
+        watch: &Unwatched,
         dry_run: args.dry_run,
     };
     let mut report = Report::default();
-    let done = furnish(root.tree(), definitions, options, &mut report);
+    let done = add_defined(root.tree(), definitions, options, &mut report);
     say(log, &report.messages);
     done.map_err(|error| failure(&root, error))
 }

@@ -20,6 +20,7 @@ use std::{
 };
 
 use clap::Parser;
+use hermetic_init::tree::watch::Unwatched;
 use hermetic_init::{
     level::Level,
     tmpfiles::{
@@ -219,6 +220,7 @@ fn act(args: &Args, log: log::Log) -> Result<ExitCode, String> {
         is_dry_run: args.dry_run,
         // As the original.
         is_durable: false,
+        watch: &Unwatched,
     };
     let outcome = apply(root.tree(), &definitions, &request, &mut log);
     Ok(match (outcome.invalid, outcome.failed) {

@@ -27,6 +27,7 @@ use crate::tree::{
     open,
     remove::{self, names},
     replace,
+    watch::{FLUSH, Watch},
     xattr::Xattrs,
 };
 
@@ -52,6 +53,7 @@ impl Applier<'_> {
                 gid: item.group.map(|owner| owner.id),
                 merges: item.append_or_force,
                 is_durable: self.is_durable,
+                watch: self.watch,
                 top: parent.fd.as_fd(),
                 linked: BTreeMap::new(),
             };
@@ -93,6 +95,7 @@ struct Copier<'fd> {
     merges: bool,
     /// The power may be cut.
     is_durable: bool,
+    watch: &'fd dyn Watch,
     /// The directory in which the copy is made.
     top: BorrowedFd<'fd>,
     /// Where a source file with several names was written first: its path from `top`.
@@ -150,15 +153,17 @@ impl Copier<'_> {
         let hidden = replace::hidden(to.name);
         let beside = [to.path.strip_suffix(to.name).unwrap_or_default(), &hidden].concat();
         // What a cut left behind.
+        self.watch.before("remove", &beside)?;
         remove::tree(to.directory, &hidden)?;
         let beside = Place { name: &hidden, path: &beside, ..to };
         let done = self
             .entry(from, name, stat, beside, depth)
             .and_then(|()| there.map_or(Ok(()), |there| adopt(beside, &there)))
             .and_then(|()| open::directory(to.directory, "."))
-            .and_then(fs::syncfs)
+            .and_then(|directory| self.watch.before(FLUSH, b"").and_then(|()| fs::syncfs(directory)))
+            .and_then(|()| self.watch.before("rename", to.path))
             .and_then(|()| replace::place(to.directory, beside.name, to.name));
-        if done.is_err() {
+        if done.is_err() && self.watch.before("remove", beside.path).is_ok() {
             // Tidying up only; the first failure is the one to report.
             let _ = remove::tree(to.directory, &hidden);
         }
@@ -173,6 +178,7 @@ impl Copier<'_> {
         to: Place<'_>,
         depth: usize,
     ) -> Result<(), Errno> {
+        self.watch.before("copy", to.path)?;
         let kind = FileType::from_raw_mode(stat.st_mode);
         if kind == FileType::Directory {
             return self.directory(from, name, stat, to, depth);
@@ -334,6 +340,7 @@ mod tests {
             operations: &[Operation::Create],
             is_dry_run: false,
             is_durable: true,
+            watch: &crate::tree::watch::Unwatched,
         };
         let tree = Tree::whole(std::os::fd::AsFd::as_fd(&directory));
         run(tree, &request, &mut Silent).unwrap();

@@ -15,7 +15,10 @@ mod walk;
 use rustix::{fs::Mode, io::Errno, process::umask};
 
 use super::{Definitions, Item, Kind, Log, Operation, Request, path::show};
-use crate::{level::Level, tree::Tree};
+use crate::{
+    level::Level,
+    tree::{Tree, watch::Watch},
+};
 
 /// How something came to be there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,6 +44,7 @@ pub struct Applier<'a> {
     definitions: &'a Definitions,
     is_dry_run: bool,
     is_durable: bool,
+    watch: &'a dyn Watch,
     log: &'a mut dyn Log,
     /// Whether the kernel keeps users from linking what is not theirs (`fs.protected_hardlinks`), once it was asked.
     protects_hardlinks: Option<bool>,
@@ -51,11 +55,11 @@ impl<'a> Applier<'a> {
     pub fn new(
         tree: Tree<'a>,
         definitions: &'a Definitions,
-        request: &Request<'_>,
+        request: &Request<'a>,
         log: &'a mut dyn Log,
     ) -> Self {
-        let Request { is_dry_run, is_durable, .. } = *request;
-        Self { tree, definitions, is_dry_run, is_durable, log, protects_hardlinks: None }
+        let Request { is_dry_run, is_durable, watch, .. } = *request;
+        Self { tree, definitions, is_dry_run, is_durable, watch, log, protects_hardlinks: None }
     }
 
     /// Carries out all items. Returns how many failed.

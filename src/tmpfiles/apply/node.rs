@@ -12,7 +12,7 @@ use super::{
     Applier, Creation, Done, Failed, Item, Kind, Level,
     walk::Parent,
 };
-use crate::tree::{Last, remove, replace};
+use crate::tree::{Last, remove, replace, watch::Watch};
 
 impl Item {
     /// What kind of file the line makes.
@@ -39,7 +39,8 @@ impl Item {
     }
 
     /// Makes it under a name that must be free.
-    fn make(&self, directory: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+    fn make(&self, directory: BorrowedFd<'_>, name: &[u8], watch: &dyn Watch) -> Result<(), Errno> {
+        watch.before("create", &self.path)?;
         match self.kind {
             Kind::Symlink => fs::symlinkat(self.target(), directory, name),
             _ => {
@@ -51,16 +52,18 @@ impl Item {
     }
 
     /// Puts it in the place of what is there, at once if that is no directory.
-    fn replace(&self, parent: &Parent<'_>) -> Result<(), Errno> {
+    fn replace(&self, parent: &Parent<'_>, watch: &dyn Watch) -> Result<(), Errno> {
         let hidden = replace::hidden(parent.name);
         let directory = std::os::fd::AsFd::as_fd(&parent.fd);
+        watch.before("remove", &hidden)?;
         remove::file(directory, &hidden)?;
-        self.make(directory, &hidden)?;
+        self.make(directory, &hidden, watch)?;
+        watch.before("rename", &self.path)?;
         match replace::place(directory, &hidden, parent.name) {
             Err(Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY) => {
                 fs::unlinkat(directory, hidden.as_slice(), AtFlags::empty())?;
                 remove::tree(directory, parent.name)?;
-                self.make(directory, parent.name)
+                self.make(directory, parent.name, watch)
             }
             renamed => renamed,
         }
@@ -83,7 +86,7 @@ impl Applier<'_> {
             return Ok(());
         }
         let parent = self.parent(item, Some(item.file_type()))?;
-        let made = item.make(std::os::fd::AsFd::as_fd(&parent.fd), parent.name);
+        let made = item.make(std::os::fd::AsFd::as_fd(&parent.fd), parent.name, self.watch);
         let mut creation = if made.is_ok() { Creation::New } else { Creation::Existing };
         let (mut fd, mut stat) = match (parent.open(), made) {
             (Ok(found), _) => found,
@@ -105,7 +108,7 @@ impl Applier<'_> {
                 self.log.say(level, message);
                 return Ok(());
             }
-            if let Err(errno) = item.replace(&parent) {
+            if let Err(errno) = item.replace(&parent, self.watch) {
                 return self.not_made(item, errno);
             }
             (fd, stat) = parent.open().map_err(|errno| {

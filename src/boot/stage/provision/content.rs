@@ -18,6 +18,7 @@ use crate::{
     },
     debug,
     disk::transaction::wipe,
+    furnish::Identity,
     populate::{self, populate},
     repart::{Content, Creation, Filling, NewPartition, Room},
     sys::{
@@ -40,7 +41,7 @@ pub struct Image<'a> {
     /// The places where partitions are mounted, as paths from the root.
     pub mounts: &'a [&'static str],
     /// The machine that a root is made for.
-    pub identity: &'a etc::Identity,
+    pub identity: &'a Identity,
     /// The credentials of this boot, for its users.
     pub credentials: &'a Imported,
 }

@@ -1,0 +1,164 @@
+//! Furnishing a root: all that must lie in it before systemd starts, in the order that a power cut cannot harm.
+//!
+//! | step | an empty root ([`populate`]) | a root that counts already ([`follow`]) |
+//! |---|---|---|
+//! | 1 | base directories | likewise, those that are missing |
+//! | 2 | the rules of etc.conf are read | likewise |
+//! | 3 | the factory's /etc is copied | /etc is brought from the old factory to the new one |
+//! | 4 | the lines of tmpfiles.d for /etc, where it holds links | likewise |
+//! | 5 | users and groups of sysusers.d | likewise, those that are missing |
+//! | 6 | | systemd's stamps of the old /usr are removed |
+//! | 7 | the machine id is kept, and /etc/machine-id says `uninitialized` | likewise, where there is no /etc/machine-id |
+//! | 8 | the manifest is written | likewise |
+//!
+//! Links and users come after the factory's /etc because a file that exists is never replaced: the ids in the factory's passwd own
+//! files of /usr. The manifest comes last: as long as it does not name this /usr, the next boot goes on from wherever the
+//! power was cut, to this /usr or to another one. Each step finds what it did before and does the rest.
+//!
+//! | module | what belongs there |
+//! |---|---|
+//! | `error` | a step that failed, as one line |
+//! | `report` | what was done, what deviates, what there is to say |
+//! | `links` | step 4 |
+//! | `users` | step 5 |
+
+mod error;
+mod links;
+mod report;
+mod users;
+
+use std::os::fd::BorrowedFd;
+
+use rustix::{fs::Mode, process::umask};
+
+use crate::{
+    etc::{
+        Strategy,
+        atomic::Durable,
+        base, factory, follow,
+        machine_id::{self, MachineId, State},
+        manifest::Head,
+        store,
+    },
+    fragments::Facts,
+    level::Level,
+    sysusers::Credentials,
+    tree::watch::{Unwatched, Watch},
+};
+
+pub use error::{FurnishError, Step};
+pub use report::{Deviation, Report, Why};
+
+use error::At as _;
+
+/// Everything that a furnished root is known by.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// The machine's id. None leaves the choice to the first boot, as on a build machine.
+    pub machine: Option<MachineId>,
+    /// The /usr whose factory the root gets, and how.
+    pub head: Head,
+}
+
+/// A root, and everything that it is furnished from.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// The root's directory.
+    pub root: BorrowedFd<'a>,
+    /// The directory that is its /usr.
+    pub usr: BorrowedFd<'a>,
+    /// Everything that it will be known by.
+    pub identity: &'a Identity,
+    /// Passwords, shells and further lines for sysusers.d and tmpfiles.d.
+    pub credentials: &'a dyn Credentials,
+    /// The values of specifiers. That of the machine id comes from the identity.
+    pub facts: &'a Facts,
+    /// The time, in seconds since 1970.
+    pub now: u64,
+}
+
+impl Request<'_> {
+    /// The values of specifiers, the machine id's among them.
+    fn facts(&self) -> Facts {
+        Facts { machine_id: self.identity.machine.map(|id| id.to_string()), ..self.facts.clone() }
+    }
+}
+
+/// Makes an empty root one that systemd can start on. Nothing is flushed: the root counts only when the caller has flushed all of
+/// it.
+///
+/// # Errors
+/// The step that failed. The report says what came before it.
+pub fn populate(request: &Request<'_>, report: &mut Report) -> Result<(), FurnishError> {
+    // Files get the modes that they are created with; without a mask that takes no second call for each of them.
+    let mask = umask(Mode::empty());
+    let done = fill(request, report);
+    umask(mask);
+    done
+}
+
+fn fill(request: &Request<'_>, report: &mut Report) -> Result<(), FurnishError> {
+    let Request { root, usr, identity: Identity { machine, head }, .. } = *request;
+    let durable = Durable::Caller;
+    base::create(root, usr).at(Step::Base)?;
+    let (rules, errors) = factory::rules(usr, head).at(Step::Rules)?;
+    report.say(Level::Warning, errors);
+    let (copied, manifest) = factory::copy(root, usr, head, &rules).at(Step::Copy)?;
+    report.copied = copied;
+    if head.strategy == Strategy::Symlink {
+        links::make(request, durable, &Unwatched, report)?;
+    }
+    users::add(request, durable, &Unwatched, report)?;
+    if let Some(machine) = *machine {
+        keep(root, machine, durable, &Unwatched)?;
+    }
+    store::commit(root, &manifest, durable, &Unwatched).at(Step::Manifest)
+}
+
+/// Brings a root that counts already to another /usr. Every step is crash-safe, and the manifest comes last: as long as it does not
+/// name this /usr the next boot goes on from here. `watch` sees every change before it is made.
+///
+/// # Errors
+/// The step that failed. The report says what came before it.
+pub fn follow(request: &Request<'_>, watch: &dyn Watch, report: &mut Report) -> Result<(), FurnishError> {
+    let Request { root, usr, identity: Identity { machine, head }, .. } = *request;
+    let durable = Durable::Here;
+    base::create(root, usr).at(Step::Base)?;
+    let (rules, errors) = factory::rules(usr, head).at(Step::Rules)?;
+    report.say(Level::Warning, errors);
+    let (plan, problems) = follow::update(root, usr, head, &rules, durable, watch).at(Step::Update)?;
+    report.say(Level::Warning, problems);
+    report.updated(&plan, head.strategy);
+    if head.strategy == Strategy::Symlink {
+        links::make(request, durable, watch, report)?;
+    }
+    users::add(request, durable, watch, report)?;
+    follow::needs_update(root, watch).at(Step::Stamps)?;
+    if let Some(machine) = *machine
+        && machine_id::state(root).at(Step::MachineId)? == State::Missing
+    {
+        keep(root, machine, durable, watch)?;
+    }
+    store::commit(root, &plan.manifest.text(), durable, watch).at(Step::Manifest)
+}
+
+/// Makes what is missing of the base directories in a root that follows its /usr.
+///
+/// # Errors
+/// What could not be made.
+pub fn complete(root: BorrowedFd<'_>, usr: BorrowedFd<'_>) -> Result<(), FurnishError> {
+    base::create(root, usr).at(Step::Base).map(drop)
+}
+
+/// Keeps the machine id for systemd, and makes systemd see a first boot.
+fn keep(
+    root: BorrowedFd<'_>,
+    machine: MachineId,
+    durable: Durable,
+    watch: &dyn Watch,
+) -> Result<(), FurnishError> {
+    machine_id::keep(root, machine, durable, watch)
+        .and_then(|()| machine_id::initialize(root, durable, watch))
+        .at(Step::MachineId)
+        .map(drop)
+}

@@ -1,0 +1,133 @@
+//! The report of what was done to a root: counts, what deviates from the factory, what there is to say.
+
+use core::fmt;
+use std::fmt::Write as _;
+
+use crate::{
+    etc::{self, Plan, Strategy, factory, store},
+    level::Level,
+};
+
+/// The report of [`super::populate`] or [`super::follow`]. After an error it says what came before.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Report {
+    /// The copy of the factory.
+    pub copied: factory::Report,
+    /// Changes of /etc that brought it to the new factory.
+    pub changes: usize,
+    /// Users and groups that were added.
+    pub users: usize,
+    /// What does not follow the factory, by path.
+    pub deviations: Vec<Deviation>,
+    /// Paths that an update may have made, each with all that is below it: they have no SELinux label yet.
+    pub unlabelled: Vec<String>,
+    /// What there is to say, in order.
+    pub messages: Vec<(Level, String)>,
+}
+
+impl Report {
+    /// Adds messages.
+    pub(super) fn say(&mut self, level: Level, messages: impl IntoIterator<Item: fmt::Display>) {
+        self.messages.extend(messages.into_iter().map(|message| (level, message.to_string())));
+    }
+
+    /// Adds what an update did.
+    pub(super) fn updated(&mut self, plan: &Plan, strategy: Strategy) {
+        self.changes = plan.steps.len();
+        let files = plan
+            .deviations
+            .iter()
+            .map(|(path, why)| Deviation { path: path.clone(), why: Why::Factory(why.clone()) });
+        let users = plan.kept_users.iter().map(|kept| Deviation {
+            path: kept.file.as_bytes().to_vec(),
+            why: Why::User { name: kept.name.clone(), why: kept.why },
+        });
+        self.deviations = files.chain(users).collect();
+        self.unlabelled = unlabelled(plan, strategy);
+    }
+}
+
+/// Something in /etc that does not follow the factory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Deviation {
+    /// Its path below /etc.
+    pub path: Vec<u8>,
+    /// The reason.
+    pub why: Why,
+}
+
+/// The reason why something does not follow the factory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Why {
+    /// The file was changed by somebody, or is in the way.
+    Factory(etc::Deviation),
+    /// An entry of a user database was changed by somebody, or is in the way.
+    User {
+        /// The entry's name.
+        name: Vec<u8>,
+        /// The reason.
+        why: etc::users::Why,
+    },
+}
+
+impl fmt::Display for Deviation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "/etc/{}: ", printable(&self.path))?;
+        f.write_str(match &self.why {
+            Why::User { name, why } => return write!(f, "{} {}", printable(name), why.text()),
+            Why::Factory(etc::Deviation::Beside(beside)) => {
+                return write!(f, "conflict, stays; that of /usr is /etc/{}", printable(beside));
+            }
+            Why::Factory(etc::Deviation::Changed) => "changed here, stays",
+            Why::Factory(etc::Deviation::ChangedOnBothSides) => "changed here and in /usr, stays",
+            Why::Factory(etc::Deviation::ChangedAndDropped) => "changed here, /usr has none any more, stays",
+            Why::Factory(etc::Deviation::Removed) => "removed here, stays removed",
+            Why::Factory(etc::Deviation::Occupied) => "new in /usr, but there is one here, which stays",
+        })
+    }
+}
+
+/// A path as one printable word of a line.
+fn printable(path: &[u8]) -> String {
+    path.iter().fold(String::new(), |mut text, &byte| {
+        match byte {
+            b' '..=b'~' if byte != b'\\' => text.push(char::from(byte)),
+            // Writing to a String cannot fail.
+            _ => drop(write!(text, "\\x{byte:02x}")),
+        }
+        text
+    })
+}
+
+/// Paths that an update may have made.
+fn unlabelled(plan: &Plan, strategy: Strategy) -> Vec<String> {
+    let ours = format!("/{}", store::DIRECTORY);
+    if strategy == Strategy::Symlink {
+        // What tmpfiles.d made there is in no plan.
+        return vec!["/etc".to_owned(), ours];
+    }
+    let mut paths = vec![ours];
+    // The user databases may have been written by sysusers.d as well.
+    for (name, _) in etc::manifest::DATABASES {
+        paths.extend([format!("/etc/{name}"), format!("/etc/{name}-")]);
+    }
+    for step in &plan.steps {
+        if let etc::Step::Put { path, .. } | etc::Step::Adjust { path, .. } = step
+            && let Ok(path) = core::str::from_utf8(path)
+            && !path.contains('\n')
+        {
+            paths.push(format!("/etc/{path}"));
+        }
+    }
+    paths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_one_word_of_a_line() {
+        assert_eq!(printable(b"a b\n\\\xff"), "a b\\x0a\\x5c\\xff");
+    }
+}

@@ -1,0 +1,33 @@
+//! The users of sysusers.d.
+
+use super::{FurnishError, Report, Request};
+use crate::{
+    etc::atomic::Durable,
+    level::Level,
+    sysusers::{self, Flush},
+    tree::{Tree, watch::Watch},
+};
+
+/// Adds what sysusers.d asks for and the root lacks.
+pub(super) fn add(
+    request: &Request<'_>,
+    durable: Durable,
+    watch: &dyn Watch,
+    report: &mut Report,
+) -> Result<(), FurnishError> {
+    let Request { root, usr, credentials, now, .. } = *request;
+    let options = sysusers::Options {
+        credentials,
+        service: &(),
+        today: u32::try_from(now / 86_400).unwrap_or(u32::MAX),
+        flush: if durable == Durable::Here { Flush::Here } else { Flush::Caller },
+        watch,
+        dry_run: false,
+    };
+    let added = sysusers::add(Tree { root, usr }, &request.facts(), options).map_err(FurnishError::Users)?;
+    // As systemd-sysusers does: one bad line costs its user, not the boot.
+    let serious = added.messages.iter().filter(|message| message.level <= Level::Warning);
+    report.say(Level::Warning, serious.map(|message| format!("sysusers.d: {message}")));
+    report.users = added.users.len() + added.groups.len();
+    Ok(())
+}
