@@ -7,7 +7,7 @@ use std::prelude::v1::*;
 
 use super::{
     Definition, Encrypt, Format, Verity, check,
-    definition::DEFAULT_WEIGHT,
+    keys::DEFAULT_WEIGHT,
     size::{round_down, round_up},
 };
 use crate::{

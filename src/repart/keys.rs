@@ -9,12 +9,22 @@ use std::prelude::v1::*;
 use uuid::Uuid;
 
 use super::{
-    CopyBlocks, CopyFiles, Encrypt, EncryptedVolume, Format, Maker, MountPoint, Place, Subvolume, Symlink,
-    Verity,
-    definition::DEFAULT_WEIGHT,
+    CopyBlocks, CopyFiles, Encrypt, EncryptedVolume, Format, MountPoint, Place, Subvolume, Symlink, Verity,
     merge::{greater, joined, kept, lesser, replaced},
     value::{self, Unread, Word},
 };
+
+/// The weight of a partition that says nothing, and of one that nobody defined.
+pub(super) const DEFAULT_WEIGHT: u32 = 1000;
+
+/// The maker of partitions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Maker {
+    /// The first boot.
+    Boot,
+    /// The host tool.
+    Tool,
+}
 
 /// Who can make what a key asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -33,19 +33,17 @@ mod size;
 mod support;
 mod validate;
 mod value;
+mod vocabulary;
 
 pub use copied::{Copied, measure, not_booted};
 #[cfg(feature = "std")]
 pub use decide::Decision;
 pub use decide::{Content, Creation, Filling, Openers, Surroundings, Terms, creations};
-pub use definition::{
-    CopyBlocks, CopyFiles, Definitions, Encrypt, EncryptedVolume, Format, MountPoint, Place, Source,
-    Subvolume, Symlink, Verity, Warning,
-};
+pub use definition::{Definitions, Source, Warning};
 pub use derive::{disk_uuid, file_system_uuid, luks_uuid, partition_uuid};
 pub use element::matched;
 pub use error::RepartError;
-pub use keys::Definition;
+pub use keys::{Definition, Maker};
 #[cfg(feature = "std")]
 pub use making::demand_root;
 pub use making::{Room, has_roots, plan_for};
@@ -54,8 +52,11 @@ pub use plan::{Adopted, Dropped, Foreign, NewPartition, Plan, Reason, least_disk
 #[cfg(feature = "std")]
 pub use read::Search;
 pub use size::parse as parse_size;
-pub use support::{Maker, refuse};
+pub use support::refuse;
 pub use validate::constraints;
+pub use vocabulary::{
+    CopyBlocks, CopyFiles, Encrypt, EncryptedVolume, Format, MountPoint, Place, Subvolume, Symlink, Verity,
+};
 
 #[cfg(test)]
 mod tests;

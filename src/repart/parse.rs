@@ -9,8 +9,7 @@ use std::prelude::v1::*;
 use uuid::Uuid;
 
 use super::{
-    Definition, Definitions, RepartError, Source, Warning,
-    definition::Place,
+    Definition, Definitions, Place, RepartError, Source, Warning,
     ini::{self, Item},
     value::{Unread, Word},
 };

@@ -3,17 +3,8 @@
 
 use std::prelude::v1::*;
 
-use super::{CopyBlocks, Definition, Encrypt, Format, RepartError};
+use super::{CopyBlocks, Definition, Encrypt, Format, Maker, RepartError};
 use crate::disk::types::{self, Role};
-
-/// The maker of partitions.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Maker {
-    /// The first boot.
-    Boot,
-    /// The host tool.
-    Tool,
-}
 
 /// Refuses a new partition that cannot be made as its definition says. To be asked for every new partition of a plan
 /// before anything is written.
