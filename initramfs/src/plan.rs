@@ -69,10 +69,10 @@ fn size(word: &str) -> Result<u64, String> {
     repart::parse_size(word).ok_or_else(|| "a size is a number with K, M, G or T behind it".into())
 }
 
-/// Shows the plan. Who has closed our output does not want to know.
+/// Shows the plan. A closed output is not an error.
 ///
 /// # Errors
-/// No table, a definition that is refused, too little space: what would stop the first boot.
+/// No table, a definition that is refused, too little space: everything that would stop the first boot.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let choices = Choices::reading(&args.image);
     let mut disk = Disk::open(&args.image, &choices)?;
@@ -146,7 +146,7 @@ fn config(args: &Args) -> Result<Config, Failure> {
     Ok(config)
 }
 
-/// Writes to stdout. Who has closed our output does not want to know.
+/// Writes to stdout. A closed output is not an error.
 fn print(text: String) {
     let _closed = std::io::stdout().lock().write_all(text.as_bytes());
 }

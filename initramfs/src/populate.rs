@@ -36,7 +36,7 @@ pub enum Error {
         /// The message of mount(8).
         said: String,
     },
-    /// umount(8) failed: what was written may not be in the image.
+    /// umount(8) failed: written data may not be in the image.
     Unmount {
         /// The directory on which it is still mounted.
         place: PathBuf,
@@ -45,7 +45,7 @@ pub enum Error {
     },
     /// The content does not go in.
     Populate(PopulateError),
-    /// The file system does not say what it is for.
+    /// The attributes that name the place of the file system cannot be set.
     Constrain(io::Error),
     /// A subvolume stays writable.
     ReadOnly(String, io::Error),
@@ -181,7 +181,7 @@ impl Mounted {
         Err(failure)
     }
 
-    /// Has the file system say what it was made for, at its top and where it is mounted later.
+    /// Sets the attributes that name the place of the file system, at its top and where it is mounted later.
     fn constrain(&self, place: &Place<'_>) -> Result<(), Error> {
         [Some("/"), place.filling.default].into_iter().flatten().try_for_each(|path| {
             File::open(self.at.join(path.trim_start_matches('/')))

@@ -1,5 +1,6 @@
-//! `hermetic etc` on a root and two versions of its /usr: what it tells is what is so, and `follow` does what `status` said. The
-//! form of `diff` is that of `ostree admin config-diff` (ostree: src/ostree/ot-admin-builtin-diff.c): letter, four blanks, path.
+//! `hermetic etc` on a root and two versions of its /usr: its report is true, and `follow` does what `status`
+//! announced. The form of `diff` is that of `ostree admin config-diff` (ostree: src/ostree/ot-admin-builtin-diff.c):
+//! letter, four blanks, path.
 
 mod common;
 
@@ -20,7 +21,7 @@ fn etc(scratch: &Scratch, what: &str, usr: &str) -> Output {
         .unwrap()
 }
 
-/// What it told, when it did it.
+/// The messages about a change that it made.
 fn told(scratch: &Scratch, what: &str, usr: &str) -> String {
     let output = etc(scratch, what, usr);
     assert!(output.status.success(), "{what} {usr}: {}", String::from_utf8_lossy(&output.stderr));

@@ -1,5 +1,5 @@
-//! `hermetic luks` beside cryptsetup on the same file: what one makes, adds or removes, the other opens or does not open any
-//! more. What is refused is refused in one line, and leaves the file as it was.
+//! `hermetic luks` beside cryptsetup on the same file: what one makes, adds or removes, the other opens or does not
+//! open any more. A refusal is one line, and leaves the file as it was.
 
 mod common;
 
@@ -16,7 +16,7 @@ use serde_json::Value;
 const KEY: &[u8] = b"thirty-two bytes of random, say.";
 const WORD: &[u8] = b"a word";
 const SIZE: u64 = 20 << 20;
-/// What cryptsetup's own keyslots cost here.
+/// The options that make cryptsetup's own keyslots cheap.
 const CHEAP: [&str; 4] = ["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"];
 
 /// A file for a volume, and two keys for it.
@@ -50,7 +50,7 @@ impl Volume {
         command
     }
 
-    /// What it prints; it must succeed without a complaint.
+    /// The output; it must succeed without an error message.
     fn ours(&self, words: &[&str]) -> String {
         let output = succeed(&mut self.hermetic(words));
         assert!(output.stderr.is_empty(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -85,7 +85,7 @@ impl Volume {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Whether cryptsetup opens the volume with this key file.
+    /// Returns true when cryptsetup opens the volume with this key file.
     fn opens(&self, key: &str) -> bool {
         self.run_cryptsetup(&["open", "--test-passphrase", "--key-file", key, "@disk"]).status.success()
     }
@@ -331,7 +331,7 @@ fn refusals() {
     }
     assert!(volume.opens("@key") && !volume.opens("@word"));
 
-    // Files that hold no LUKS2 volume.
+    // Files that do not hold a LUKS2 volume.
     for (content, line) in [
         (vec![0x55; 64 << 10], "@disk: there is no LUKS2 header"),
         (vec![], "@disk: reading at byte 0 failed"),

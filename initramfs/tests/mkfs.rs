@@ -1,4 +1,4 @@
-//! `hermetic mkfs`: what it makes is sound, and what it refuses it refuses before the first write.
+//! `hermetic mkfs`: its file systems are valid, and a refusal comes before the first write.
 
 mod common;
 
@@ -6,13 +6,13 @@ use std::{fs, process::Command};
 
 use common::{Scratch, skip, succeed, tool};
 
-/// Runs `hermetic mkfs` and returns whether it succeeded, and all it said.
+/// Runs `hermetic mkfs` and returns its success and its output.
 fn mkfs(words: &[&str]) -> (bool, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_hermetic")).arg("mkfs").args(words).output().unwrap();
     (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
 }
 
-/// What a tool says that succeeds.
+/// The output of a tool that succeeds.
 fn said(command: &mut Command) -> String {
     String::from_utf8_lossy(&succeed(command).stdout).into_owned()
 }
@@ -37,7 +37,7 @@ fn what_is_made_has_the_label_the_uuid_and_the_size_that_were_asked_for() {
         for line in expected {
             assert!(found.lines().any(|found| found == line), "{line} is not in\n{found}");
         }
-        // Again over itself: only when it is said.
+        // Again over itself: only with the option for it.
         let before = fs::read(&file).unwrap();
         let (made, told) = mkfs(&[format, path]);
         assert!(
@@ -101,7 +101,7 @@ fn what_cannot_be_made_is_refused_and_nothing_is_written() {
         let (made, told) = mkfs(&words);
         assert!(!made && told.starts_with(&expected) && told.lines().count() == 1, "{words:?}: {told}");
     }
-    // The command line itself is refused in several lines: what is wrong, and what there is.
+    // An error of the command line has several lines: the fault, and the valid words.
     for (words, expected) in [
         (["--metadata", "raid1"], "the profile of metadata is dup or single: there is one device"),
         (["--csum", "xxhash"], "unexpected argument '--csum' found"),
@@ -157,7 +157,7 @@ fn a_tree_goes_in() {
     succeed(tool("e2fsck").unwrap().args(["-f", "-n", &inside]));
 }
 
-/// Paths begin at the top, whatever the default is, and what is read-only is filled before.
+/// Paths begin at the top, with any default, and a read-only subvolume is filled before.
 #[test]
 fn a_tree_goes_into_the_subvolumes_of_a_btrfs() {
     let Some(scratch) = Scratch::new("mkfs-btrfs-root") else { return };

@@ -1,4 +1,4 @@
-//! What cannot be built is refused in one line, and leaves no file behind.
+//! A build that is not possible is refused in one line, and leaves no file behind.
 
 mod common;
 

@@ -62,7 +62,7 @@ fn read(directory: &Path, name: &str) -> String {
     fs::read_to_string(directory.join(name)).unwrap()
 }
 
-/// What sfdisk says of a disk, without its name.
+/// The table of a disk by sfdisk, without the disk's name.
 fn table(directory: &Path, side: &str) -> Value {
     let text = read(directory, &format!("{side}.json"));
     if text.is_empty() {
@@ -133,7 +133,7 @@ fn tables_and_refusals_are_those_of_systemd_repart() {
     assert!(equal >= 300 && refused >= 40 && unchanged >= 10 && aborted <= 5, "the cases are one-sided");
 }
 
-/// Where the two part on purpose: what is asked, what 257 does, what its own manual (or our law) says.
+/// The intended differences: the request, the result of 257, the result by its own manual (or by our rule).
 #[test]
 fn disagreements_are_those_that_are_listed() {
     let plain = |definitions: &[(&str, &str)]| Case {
@@ -145,7 +145,7 @@ fn disagreements_are_those_that_are_listed() {
         ..Case::empty(200 << 20)
     };
     let cases = [
-        // repart.d(5): GrowFileSystem= overrides the default; the code of 257 sets the bit whatever it says.
+        // repart.d(5): GrowFileSystem= overrides the default; the code of 257 sets the bit with any value.
         plain(&[("50-root", "Type=root\nGrowFileSystem=no\n")]),
         // repart.d(5): Flags= are the partition's flags; 257 loses all of them when one is below bit 48.
         plain(&[("50-root", "Type=root\nFlags=4\n")]),
@@ -159,7 +159,7 @@ fn disagreements_are_those_that_are_listed() {
         plain(&[("50-root", "Type=root\nEncrypt=perhaps\n")]),
         plain(&[("50-root", "Type=root\nVerity=perhaps\n")]),
         plain(&[("50-root", "Type=root\nCopyBlocks=relative\n")]),
-        // A damaged file is no policy.
+        // A damaged file is not a policy.
         plain(&[("50-root", "Type=root\nwords\n")]),
     ];
     let Some(scratch) = run("repart-apart", &cases) else { return };
@@ -178,8 +178,8 @@ fn disagreements_are_those_that_are_listed() {
     }
 }
 
-/// What ParticleOS has in /usr/lib/repart.d, without the copying: /usr twice with dm-verity and its signature, swap and
-/// root that the TPM opens, home.
+/// The definitions of ParticleOS in /usr/lib/repart.d, without the copying: /usr twice with dm-verity and its
+/// signature, swap and root that the TPM opens, home.
 const PARTICLE: [(&str, &str); 10] = [
     ("00-esp", "Type=esp\nFormat=vfat\nSizeMinBytes=1G\nSizeMaxBytes=1G\n"),
     (
@@ -213,7 +213,7 @@ fn plans_of_particleos_are_those_of_systemd_repart() {
                     .iter()
                     .map(|(name, text)| (format!("{name}.conf"), (*text).to_owned()))
                     .collect();
-                // An installed machine has what the image has; the rest is to be made.
+                // An installed machine has the partitions of the image; the rest is to be made.
                 let unit = (1 << 20) / u64::from(block);
                 let gib = (1 << 30) / u64::from(block);
                 case.table = installed.then(|| {
@@ -258,8 +258,8 @@ fn plans_of_particleos_are_those_of_systemd_repart() {
     assert!(tool("systemd-repart").is_some());
 }
 
-/// What people are shown: the table before the change and the bar below it, with and without the head; and the answer to
-/// --can-factory-reset, which is an exit status.
+/// The output for people: the table before the change and the bar below it, with and without the head; and the answer
+/// to --can-factory-reset, which is an exit status.
 #[test]
 fn what_is_shown_is_what_systemd_repart_shows() {
     let unit = |definitions: &[(&str, &str)], words: &[&str], table: Option<&str>| Case {
@@ -284,9 +284,9 @@ fn what_is_shown_is_what_systemd_repart_shows() {
         unit(&goes, &["--can-factory-reset"], Some(home)),
         unit(&stays, &["--can-factory-reset"], Some(home)),
         unit(&goes, &["--can-factory-reset"], Some("label: gpt\n")),
-        // Without writing 257 does not see that the disk has grown; what is shown here is what would be done.
+        // Without writing 257 does not see that the disk has grown; the plan here is the one that would be carried out.
         Case { grown: 300 << 20, ..unit(&stays, &pretty, Some(home)) },
-        // systemd-repart(8): off where nobody looks on; the code of 257 shows it there as well.
+        // systemd-repart(8): off when the output is not a terminal; the code of 257 shows it there as well.
         unit(&stays, &["--dry-run=yes"], Some(home)),
     ];
     let (grown, unseen) = (cases.len() - 2, cases.len() - 1);
@@ -345,7 +345,7 @@ fn an_encrypted_file_system_is_sound_to_cryptsetup_and_e2fsck() {
     run("cryptsetup", &[&words[..], &["--header", &header, &volume]].concat());
     run("e2fsck", &["-fn", &volume]);
     let listed = run("dumpe2fs", &["-h", &volume]);
-    // What systemd derives from the partition's UUID with the token "file-system-uuid".
+    // systemd derives this from the partition's UUID with the token "file-system-uuid".
     let guid = uuid::Uuid::parse_str(plan[0]["uuid"].as_str().unwrap()).unwrap();
     let fs_uuid = hermetic_init::repart::file_system_uuid(guid).to_string();
     assert!(listed.contains(&fs_uuid) && listed.contains("mine"), "{listed}");
@@ -381,7 +381,7 @@ fn a_first_boot_is_shown_and_nothing_is_changed() {
     let rows: Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(rows[0]["activity"], "create");
     assert!(rows[0]["raw_size"].as_u64().unwrap() > 7 << 30);
-    // What the first boot would refuse is refused here.
+    // A definition that the first boot would refuse is refused here.
     definition("Type=root\nFormat=xfs\n");
     let refused = hermetic(&["plan", &disk, "--usr", &usr, "--size", "8G"]);
     assert!(!refused.status.success());
@@ -396,7 +396,7 @@ fn a_first_boot_is_shown_and_nothing_is_changed() {
         assert!(!refused.status.success() && said.contains(says), "{text}: {refused:?}");
     }
     assert!(fs::read(&disk).unwrap() == before);
-    // A disk that has its root boots whatever else has no room.
+    // A disk that has its root boots, even when there is no room for other partitions.
     definition("Type=root\nFormat=ext4\nSizeMaxBytes=32M\n");
     let defs = format!("--definitions={}", place.display());
     let made = hermetic(&["repart", "--empty=allow", "--dry-run=no", "--seed=random", &defs, &disk]);
@@ -504,16 +504,16 @@ fn what_cannot_be_done_is_refused_before_anything_is_written() {
         repart(&["--empty=force", "--seed=random", &image]),
         "50-root.conf: CopyFiles= would copy from the image",
     );
-    // Who may not mount learns it before the disk is cleared.
+    // A user without the right to mount gets the error before the disk is cleared.
     let mut nobody = repart(&["--empty=force", "--seed=random", &path]);
     std::os::unix::process::CommandExt::uid(&mut nobody, 65_534);
     refuses(nobody, "cannot fill a file system with files");
-    // Facts of the host are none of the image's.
+    // Facts of the host are not facts of the image.
     definition("Label=of-%m\n");
     let output = repart(&["--empty=force", "--seed=random", "--json=short", &image]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("50-root.conf:3:"), "{output:?}");
-    // What an image copies of itself is read under its own lock.
+    // A source that is the image itself is read under the image's own lock.
     fs::write(&disk, &before).unwrap();
     definition("SizeMaxBytes=8M\n");
     assert!(repart(&["--empty=force", "--seed=random", &image]).status().unwrap().success());
@@ -525,7 +525,7 @@ fn what_cannot_be_done_is_refused_before_anything_is_written() {
         "{twice:?}"
     );
     fs::remove_file(defs.join("60-root.conf")).unwrap();
-    // A lock that somebody holds for a moment is waited for.
+    // A lock that is held for a moment is waited for.
     fs::write(&disk, &before).unwrap();
     let held = fs::File::open(&disk).unwrap();
     rustix::fs::flock(&held, rustix::fs::FlockOperation::LockShared).unwrap();

@@ -8,7 +8,7 @@ use std::{fs, process::Command};
 use common::{Scratch, skip, succeed, tool};
 
 /// Runs a script in the tool root, which is mounted, so that systemd may change mounts below it, and has the kernel's
-/// directories. `facts IMAGE OFFSET` prints what there is to see, without what is random or counted.
+/// directories. `facts IMAGE OFFSET` prints the facts, without random values and counters.
 const FRAME: &str = r#"
 set -e
 mount --bind "$HERMETIC_TOOLS" "$HERMETIC_TOOLS"
@@ -36,9 +36,9 @@ facts() {
 }
 "#;
 
-/// Says what the script printed; None without a kernel that has btrfs.
+/// The output of the script; None without a kernel that has btrfs.
 fn run(scratch: &Scratch, script: &str) -> Option<String> {
-    // Only what is loaded is listed. Where there is no such module, or no modprobe, the list decides.
+    // Only a loaded module is listed. Without such a module, or without modprobe, the list decides.
     let _loaded = Command::new("modprobe").arg("btrfs").output();
     let known = fs::read_to_string("/proc/filesystems").unwrap();
     if !known.split_whitespace().any(|name| name == "btrfs") {
@@ -51,7 +51,7 @@ fn run(scratch: &Scratch, script: &str) -> Option<String> {
     Some(String::from_utf8(succeed(&mut command).stdout).unwrap())
 }
 
-/// A definition in a directory of its own.
+/// A definition in a separate directory.
 fn define(scratch: &Scratch, directory: &str, text: &str) {
     fs::create_dir_all(scratch.host(directory)).unwrap();
     let text = format!("[Partition]\nType=root\nFormat=btrfs\nSizeMinBytes=300M\nSizeMaxBytes=300M\n{text}");
@@ -61,7 +61,7 @@ fn define(scratch: &Scratch, directory: &str, text: &str) {
 /// The words that make an image of a directory of definitions.
 const WORDS: &str = "--empty=create --size=auto --dry-run=no --seed=750b6cd5c4ae4012a15e7be3c29e6a47";
 
-/// Where the partition begins in it.
+/// The start of the partition in the image.
 const OFFSET: u64 = 1 << 20;
 
 #[test]
@@ -103,7 +103,8 @@ fn files_and_subvolumes_are_those_of_systemd_repart() {
     }
 }
 
-/// Without files 257 makes none of the subvolumes. Ours makes what is asked for, also where nothing can be mounted.
+/// Without files 257 makes none of the subvolumes. `hermetic repart` makes the requested ones, also when nothing can be
+/// mounted.
 #[test]
 fn subvolumes_are_made_without_files_and_in_an_encrypted_volume() {
     let Some(scratch) = Scratch::new("repart-btrfs-bare") else { return };

@@ -1,8 +1,8 @@
-//! systemd 257's own test of systemd-repart (test/units/TEST-58-REPART.sh), function by function, with hermetic under the
-//! name of the original. It runs in the tool root, in a mount namespace with the devices of this machine: the functions
-//! that attach loop devices do so in earnest, and no other program is asked than those that the script asks. All of them
-//! and testcase_exclude_files, which mounts the partitions of a loop device, run in a machine as well
-//! (tests/vm/src/cases/repart_suite.rs); what is left out, and why, is said there.
+//! systemd 257's own test of systemd-repart (test/units/TEST-58-REPART.sh), function by function, with hermetic under
+//! the name of the original. It runs in the tool root, in a mount namespace with the devices of this machine: the
+//! functions that attach loop devices do so, and no other programs are called than those of the script. All of them and
+//! testcase_exclude_files, which mounts the partitions of a loop device, run in a machine as well
+//! (tests/vm/src/cases/repart_suite.rs); that file lists the functions that are left out, with the reasons.
 
 mod common;
 
@@ -67,7 +67,7 @@ fn call(scratch: &Scratch, call: &str, offline: &str) -> Output {
         .unwrap()
 }
 
-/// What passes, and with which `--offline=`.
+/// The functions that pass, and the `--offline=` of each.
 const PASSES: [&str; 17] = [
     "testcase_basic",
     "testcase_dropin",

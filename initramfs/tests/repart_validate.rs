@@ -1,4 +1,4 @@
-//! `AddValidateFS=` in `hermetic repart`, as debugfs sees what it made.
+//! `AddValidateFS=` in `hermetic repart`, as debugfs sees the result.
 
 mod common;
 
@@ -7,7 +7,7 @@ use std::{fs, process::Command};
 use common::{Scratch, tool};
 use serde_json::Value;
 
-/// By default where it can be done, and refused where it is said and cannot. Takes root and loop devices.
+/// By default where it is possible, and refused when it is requested and not possible. Takes root and loop devices.
 #[test]
 fn a_new_file_system_says_where_it_belongs() {
     let Some(scratch) = Scratch::new("repart-validate") else { return };
@@ -36,7 +36,7 @@ fn a_new_file_system_says_where_it_belongs() {
     assert!(said.contains("40-var.conf: no attributes that say where it belongs"), "{said}");
     let plan: Value = serde_json::from_slice(&made.stdout).unwrap();
     let home = [r#"(4) = "home""#, r#"(36) = "933ac7e1-2eb4-4f13-b844-0e14e2aef915""#, r#"(5) = "/home""#];
-    // debugfs prints what has a NUL in it in hexadecimal.
+    // debugfs prints a value with a NUL in hexadecimal.
     let data =
         [r#"(4) = "mine""#, r#"(36) = "0fc63daf-8483-4772-8e79-3d69d8477de4""#, "(5) = 2f 61 00 2f 62 "];
     for (index, expected) in [(0, Some(home)), (1, Some(data)), (2, None)] {

@@ -56,7 +56,7 @@ use crate::mirror::{
     words,
 };
 
-/// Why nothing, or not all, was done; and what the process ends with.
+/// The reason why nothing, or not all, was done; and the exit status of the process.
 #[derive(Debug)]
 pub struct Failure {
     text: String,
@@ -87,9 +87,9 @@ impl From<RepartError> for Failure {
     }
 }
 
-/// There is no disk below the root directory.
+/// The root directory is not on a disk.
 const NO_DEVICE: u8 = 76;
-/// The disk has no GPT, and none is to be made.
+/// The disk has no GPT, and must not get one.
 const NO_TABLE: u8 = 77;
 
 const HELP: &str = "\
@@ -151,7 +151,7 @@ pub fn run(words: Vec<OsString>) -> ExitCode {
     }
 }
 
-/// Writes to stdout. Who has closed our output does not want to know.
+/// Writes to stdout. A closed output is not an error.
 fn print(text: &str) {
     let _closed = std::io::stdout().lock().write_all(text.as_bytes());
 }
@@ -230,7 +230,7 @@ fn repartition(words: Words, log: Log) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The definitions, with what was read over said.
+/// Reads the definitions, and reports ignored words.
 fn read(choices: &Choices, log: Log) -> Result<Vec<Definition>, Failure> {
     if choices.image.is_some() && choices.definitions.is_empty() {
         return Err(Failure::new(
@@ -283,7 +283,7 @@ fn of_an_image(definitions: &[Definition], choices: &Choices) -> Result<(), Fail
     Ok(())
 }
 
-/// What opens encrypted partitions: nothing, unless a file says otherwise.
+/// The key of encrypted partitions: empty, unless a file is named.
 fn key(choices: &Choices) -> Result<Secret, Failure> {
     match &choices.key_file {
         None => Ok(Secret::new(Vec::new())),
@@ -373,7 +373,7 @@ fn opened(
     Ok(definitions.to_vec())
 }
 
-/// Removes what a factory reset removes, and loads the table again.
+/// Removes the partitions that a factory reset removes, and loads the table again.
 #[allow(clippy::too_many_arguments)]
 fn reset(
     disk: &Disk,
@@ -405,7 +405,7 @@ fn reset(
     Ok(())
 }
 
-/// Says what was adopted, and what is left out.
+/// Reports the partitions that were adopted, and the definitions that are left out.
 fn report(plan: &Plan, log: Log) {
     for adopted in &plan.adopted {
         log.say(Level::Debug, adopted);

@@ -1,5 +1,5 @@
-//! What is copied block by block into new partitions (`CopyBlocks=`, `--copy-from=`), opened before anything is planned:
-//! its size decides how large the partition gets.
+//! The sources that are copied block by block into new partitions (`CopyBlocks=`, `--copy-from=`), opened before
+//! anything is planned: the size of a source decides how large its partition gets.
 
 use std::{
     collections::BTreeMap,
@@ -40,8 +40,8 @@ pub struct Source {
 pub type Sources = BTreeMap<usize, Source>;
 
 impl Source {
-    /// Copies onto `disk` at `offset`, at most `length` bytes. What reads as zeroes is not written when the target is known
-    /// to read so already.
+    /// Copies onto `disk` at `offset`, at most `length` bytes. Zeroes are not written when the target is known to read
+    /// as zeroes already.
     pub fn copy(&self, disk: &dyn Output, offset: u64, length: u64, sparse: bool) -> Result<(), Failure> {
         let failure =
             |error| Failure::new(format!("Failed to copy in data from '{}': {error}", self.path.display()));
@@ -65,7 +65,7 @@ impl Source {
     }
 }
 
-/// Opens what the definitions copy whose partition does not exist yet, and tells them how large it is.
+/// Opens the sources of the definitions whose partition does not exist yet, and gives them the sizes.
 pub fn open(
     definitions: &mut [Definition],
     existing: &[bool],
@@ -81,7 +81,7 @@ pub fn open(
             Some(CopyBlocks::Path(path)) => named(path, choices)?,
             Some(CopyBlocks::Auto) => {
                 let (source, guid) = automatic(definition.type_guid, choices)?;
-                // The partition keeps its identity, unless it is to have one of its own.
+                // The partition keeps its identity, unless the definition gives it another.
                 definition.uuid.get_or_insert(guid);
                 source
             }

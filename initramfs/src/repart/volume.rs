@@ -19,7 +19,7 @@ const BLOCK: u64 = CONTENT_SECTOR as u64;
 pub struct Volume {
     header: Writes,
     key: VolumeKey,
-    /// What stands behind the header, before encryption.
+    /// The content behind the header, before encryption.
     content: Writes,
 }
 
@@ -82,8 +82,8 @@ impl Volume {
     }
 }
 
-/// What a plan leaves behind: which blocks read as zeroes, and then the content of others. What no write touches stays
-/// undefined, as on a disk.
+/// The result of a plan: the blocks that read as zeroes, and then the content of others. Blocks that no write touches
+/// stay undefined, as on a disk.
 fn settle(writes: &Writes) -> (Vec<Range<u64>>, BTreeMap<u64, Vec<u8>>) {
     let mut blocks: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
     let mut zeroed = Vec::new();
@@ -108,7 +108,7 @@ fn settle(writes: &Writes) -> (Vec<Range<u64>>, BTreeMap<u64, Vec<u8>>) {
     (zeroed, blocks)
 }
 
-/// Puts `data` over what the blocks hold; a block that was not written yet holds zeroes.
+/// Puts `data` over the content of the blocks; a block that was not written yet holds zeroes.
 fn overlay(blocks: &mut BTreeMap<u64, Vec<u8>>, mut at: u64, mut data: &[u8]) {
     while !data.is_empty() {
         let within = (at % BLOCK) as usize;

@@ -29,21 +29,21 @@ use crate::{
     populate::{Place, populate_image},
 };
 
-/// What a plan is carried out with.
+/// The means by which a plan is carried out.
 pub struct Work<'a> {
     pub disk: &'a Disk,
     /// The same disk, to write to.
     pub output: &'a dyn Output,
     pub choices: &'a Choices,
     pub sources: &'a Sources,
-    /// What opens encrypted partitions.
+    /// The key of encrypted partitions.
     pub key: &'a Secret,
     pub log: Log,
 }
 
 impl Work<'_> {
-    /// Carries out `plan` on the disk, whose table (or the empty one that it gets) is `gpt`. A plan that changes nothing
-    /// makes a file as large as it was asked to be, and moves the backup of its table to the end.
+    /// Carries out `plan` on the disk, whose table (or the empty one that it gets) is `gpt`. A plan without changes
+    /// gives a file the requested size, and moves the backup of its table to the end.
     pub fn carry_out(&self, plan: &Plan, gpt: &Gpt) -> Result<(), Failure> {
         let resize = || self.disk.resize(self.choices.discard).map_err(|error| self.failed(error));
         if !plan.changes() {
@@ -132,7 +132,7 @@ impl Work<'_> {
         Walk { work: self, plan, made, said }
     }
 
-    /// Tells the kernel what changed: gone, grown, new.
+    /// Tells the kernel the changes: partitions that are gone, grown, new.
     fn tell_kernel(&self, before: &Gpt, after: &Gpt) -> io::Result<()> {
         let node = Node::open_shared(&self.disk.path)?;
         let block = self.disk.block_size;

@@ -1,6 +1,6 @@
-//! What the integration tests share: the tools of Debian that they compare with, which run in the tool root that the
-//! environment variable `HERMETIC_TOOLS` names, directories below that root's /tmp, the kernel of the tree that
-//! `HERMETIC_APPLIANCE` names, and a small kernel tree made up for refusals.
+//! The parts that the integration tests share: the tools of Debian that they compare with, which run in the tool root
+//! that the environment variable `HERMETIC_TOOLS` names, directories below that root's /tmp, the kernel of the tree
+//! that `HERMETIC_APPLIANCE` names, and a small kernel tree made up for refusals.
 #![allow(dead_code)]
 
 use std::{
@@ -28,13 +28,13 @@ pub fn tool(name: &str) -> Option<Command> {
     Some(command)
 }
 
-/// Says that a test needs something that is not here, or fails if `HERMETIC_NO_SKIP=1`.
+/// Reports that a test needs something that is missing, or fails if `HERMETIC_NO_SKIP=1`.
 pub fn skip(needs: &str) {
     assert!(env::var_os("HERMETIC_NO_SKIP").is_none_or(|no| no != "1"), "needs {needs}");
     eprintln!("SKIPPED: needs {needs}");
 }
 
-/// A directory of its own, removed when dropped.
+/// A private directory, removed when dropped.
 pub struct Scratch {
     root: PathBuf,
     name: String,
@@ -47,7 +47,7 @@ impl Scratch {
         Some(Self::below(PathBuf::from(env::var_os("HERMETIC_TOOLS")?), test))
     }
 
-    /// Makes the directory below our own /tmp, for tests that need no tool.
+    /// Makes the directory below /tmp of the host, for tests that need no tool.
     pub fn here(test: &str) -> Self {
         Self::below(PathBuf::from("/"), test)
     }
@@ -59,12 +59,12 @@ impl Scratch {
         Self { root, name }
     }
 
-    /// Where a file of this directory is for us.
+    /// The path of a file of this directory on the host.
     pub fn host(&self, name: &str) -> PathBuf {
         self.root.join(Path::new("tmp")).join(&self.name).join(name)
     }
 
-    /// Where the same file is for a tool.
+    /// The path of the same file for a tool.
     pub fn inside(&self, name: &str) -> String {
         format!("/tmp/{}/{name}", self.name)
     }
@@ -72,7 +72,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What cannot be removed is below /tmp of a tree made for tests.
+        // A remainder that cannot be removed is below /tmp of a tree made for tests.
         let _ = fs::remove_dir_all(self.host(""));
     }
 }

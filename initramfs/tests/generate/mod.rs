@@ -55,7 +55,7 @@ pub struct Case {
     pub grown: u64,
     /// Bytes in a block.
     pub block: u32,
-    /// What sfdisk is told; None for a disk without table.
+    /// The script for sfdisk; None for a disk without a table.
     pub table: Option<String>,
     /// Files below the directory of definitions.
     pub definitions: Vec<(String, String)>,
@@ -91,7 +91,7 @@ impl Case {
             1 => case.words.push(format!("--empty={}", random.pick(&["allow", "require", "refuse"]))),
             _ => case.table = Some(table(random, size, block)),
         }
-        // A disk with a table where none may be, and one that starts over.
+        // A disk with a table that may not be there, and one that starts over.
         if random.once_in(20) {
             case.table = Some(table(random, size, block));
         }
@@ -203,7 +203,7 @@ fn definitions(random: &mut Random) -> Vec<(String, String)> {
     files
 }
 
-/// A definition. One of a pair that may be merged says both least sizes: 257 takes one that is not said for the larger.
+/// A definition. One of a pair that may be merged has both least sizes: 257 takes a missing one for the larger.
 fn definition(random: &mut Random, of_a_pair: bool) -> String {
     let (kind, _) = random.pick(&TYPES);
     let mut text = format!("Type={kind}\n");

@@ -1,12 +1,13 @@
-//! `hermetic sysusers` against systemd-sysusers 257: the same root twice, once for the tool and once for us, then all four databases
-//! and their backups must be equal (every byte, mode and owner), and so must be what both said and how they ended.
+//! `hermetic sysusers` against systemd-sysusers 257: the same root twice, once for the tool and once for us, then all
+//! four databases and their backups must be equal (every byte, mode and owner), and so must be the messages and exit
+//! statuses.
 //!
-//! | file | what belongs there |
+//! | file | content |
 //! |---|---|
 //! | [`bench`] | the two roots, and comparing them |
 //! | [`cases`] | one root for every feature |
-//! | [`random`] | a thousand roots that nobody thought of |
-//! | [`packages`] | what Debian's packages ship |
+//! | [`random`] | a thousand random roots |
+//! | [`packages`] | the definitions of Debian's packages |
 //! | [`words`] | the command line |
 //! | [`suite`] | systemd's own test suite |
 
