@@ -1,4 +1,4 @@
-//! PID 1: start, panic and failure policy, nothing else. The story is told in [`hermetic_init::boot`].
+//! PID 1: start, panic and failure policy, nothing else. The stages are in [`hermetic_init::boot`].
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use hermetic_init::boot;

@@ -25,7 +25,8 @@ const FW_CFG: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/io.systemd.credentia
 /// The directories in which sd-stub unpacks the credentials that lie beside the UKI, and those of the whole ESP. They are encrypted, and the ESP is
 /// anybody's: only who can decrypt and authenticate them may use them.
 const SEALED: [&str; 2] = ["/.extra/credentials", "/.extra/global_credentials"];
-/// The largest table that is read: SMBIOS 2.1 counts it with 16 bits, SMBIOS 3 has no limit that matters.
+/// The size of the largest table that is read, in bytes: SMBIOS 2.1 counts it with 16 bits, SMBIOS 3 has no limit that
+/// matters.
 const LARGEST_TABLE: usize = 4 * LARGEST;
 /// Flags of a processor that encrypts a guest's memory (/proc/cpuinfo). In such a guest the host's word counts for nothing. AMD shows its
 /// flag also to the guests of a host that could, which are distrusted without need.
@@ -165,7 +166,7 @@ impl Imported {
     }
 }
 
-/// Writes each as a file that nobody but root reads.
+/// Writes each as a file that only root can read.
 fn leave(place: &Path, credentials: &Credentials) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o755).create(place.parent().unwrap_or(place))?;
     DirBuilder::new().mode(0o700).create(place)?;

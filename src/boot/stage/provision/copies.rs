@@ -36,12 +36,12 @@ pub struct Source {
 }
 
 impl Copies {
-    /// Opens the source of every definition whose partition does not exist, and tells the definition how long it is. Paths
-    /// below /usr are those of the mounted one, whose tree is `above`; others are the initramfs's. A partition that copies
-    /// the booted one keeps its identity, as systemd does, so that the root hash finds the copy too.
+    /// Opens the source of every definition whose partition does not exist, and gives the definition its length. Paths
+    /// below /usr are those of the mounted one, whose tree is `above`; others are the initramfs's. A partition that
+    /// copies the booted one keeps its identity, as in systemd, so that the root hash finds the copy too.
     ///
     /// # Errors
-    /// A source that is not there or cannot be copied, a type that nothing is booted from.
+    /// A source that is missing or cannot be copied, a type that is never booted from.
     pub fn open(
         definitions: &mut [Definition],
         layout: &Layout,
@@ -77,7 +77,7 @@ impl Source {
     /// Copies all of it to the start of a partition or mapping of this size. Nothing is flushed.
     ///
     /// # Errors
-    /// There is less room than it needs; what the first read or write that failed says.
+    /// There is less room than it needs; the error of the first read or write that failed.
     pub fn copy(&self, to: &Node, size: Bytes) -> Result<(), Failure> {
         let Self { file, name, length } = self;
         let target = to.path().display();

@@ -34,7 +34,7 @@ pub struct Lock<'a> {
     pub secret: &'a Secret,
     /// The function that derives its key from that.
     pub kdf: NewKdf,
-    /// The token that says who has the passphrase.
+    /// The token that names the holder of the passphrase.
     pub token: Option<Value>,
 }
 
@@ -59,8 +59,8 @@ impl Locks {
     /// Makes the locks of these partitions.
     ///
     /// # Errors
-    /// No key file, no TPM and no other policy for that, a TPM that refuses or that would not open what it sealed, no console
-    /// to show a recovery key on.
+    /// No key file, no TPM and no other policy for that, a TPM that refuses or that would not release the secret that
+    /// it sealed, no console to show a recovery key on.
     pub fn make(
         config: &Config,
         creations: &[Creation<'_>],
@@ -147,8 +147,8 @@ impl Locks {
         [key_file, sealed, recovery].into_iter().flatten().collect()
     }
 
-    /// Shows the recovery key, if there is one, on the consoles and nowhere else. To be done before the table is written: a key
-    /// that was shown and opens nothing does less harm than a volume whose key nobody has seen.
+    /// Shows the recovery key, if there is one, on the consoles and nowhere else. It is shown before the table is
+    /// written: a key that was shown and opens nothing does less harm than a volume whose key was not seen.
     pub fn show_recovery_key(&self) {
         let Some(key) = &self.recovery else { return };
         // Letters and dashes.

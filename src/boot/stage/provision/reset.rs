@@ -88,7 +88,7 @@ pub fn reset(
     if !numbers.is_empty() {
         let transaction = Transaction::reset(&disk.gpt, &numbers).or_fail(|| name.clone())?;
         let begun = |number: &PartitionNumber| disk.gpt.partition(*number).is_some_and(|p| p.label == RESET);
-        // What has begun is finished in any case: what it erases cannot be opened any more.
+        // A reset that has begun is finished in any case: an erased partition cannot be opened any more.
         if !numbers.iter().all(begun) && !means.config.root_is_new() {
             let mut definitions = definitions.to_vec();
             let after = &transaction.after;
@@ -168,8 +168,9 @@ fn os_release(usr: BorrowedFd<'_>) -> io::Result<OsRelease> {
     Ok(OsRelease::parse(&text_of(File::from(file))?))
 }
 
-/// The partitions that go, with what lets them: those that an earlier boot gave up, and with a request all that a definition
-/// lets go. A label alone does not decide: without a definition of its type the disk would say what is erased.
+/// The partitions that are given up, with the definitions that allow it: those that an earlier boot gave up, and on
+/// request all that a definition gives up. A label alone does not decide: without a definition of its type the disk
+/// would decide what is erased.
 fn given_up<'a>(
     definitions: &'a [Definition],
     disk: &'a Disk,

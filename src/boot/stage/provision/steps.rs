@@ -19,11 +19,12 @@ use crate::{
     writes::Writes,
 };
 
-/// Carries a transaction out. `fill` gets the device of each new partition and leaves it unmounted, unmapped and flushed.
+/// Carries out a transaction. `fill` gets the device of each new partition and leaves it unmounted, unmapped and
+/// flushed.
 ///
 /// # Errors
-/// Any step that fails. The kernel then forgets the partitions that were to be made; the table on the disk is the one that
-/// the last step left.
+/// Any step that fails. The kernel then forgets the partitions that were to be made; the table on the disk is the one
+/// that the last step left.
 pub fn carry_out(
     disk: &mut Disk,
     transaction: Transaction,
@@ -108,7 +109,7 @@ impl Drop for Walk<'_> {
     }
 }
 
-/// Makes the content of a partition unrecognisable, and what was encrypted unreadable.
+/// Makes the content of a partition unrecognisable, and encrypted content unreadable.
 fn erase(device: &BlockDevice) -> Result<(), Failure> {
     let name = &device.name;
     let node = Node::open_exclusive(device.node())
