@@ -106,12 +106,12 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    /// Makes `new` partitions, each at its number, and changes others: all by one write of the table. The identity of a new
-    /// one is what it was told, also nil or that of another.
+    /// Makes `new` partitions, each at its number, and changes others: all by one write of the table. A new one gets
+    /// exactly the given identity, also nil or that of another.
     ///
     /// Until then the table is the old one, and both copies of it are: a backup that differs could name the ranges that
-    /// are about to be written. Grown partitions have their new length with the same write; what is in them grows later, or
-    /// never: a file system that is smaller than its partition is whole.
+    /// are about to be written. Grown partitions have their new length with the same write; their file systems grow
+    /// later, or never: a file system that is smaller than its partition is whole.
     ///
     /// # Errors
     /// An entry or a range that is not free, a partition that would shrink, no room for a copy of the table.
@@ -193,8 +193,8 @@ impl Transaction {
         })
     }
 
-    /// Gives partitions up: one write of the table gives all of them the label [`RESET`], then their content is erased, then
-    /// one write frees their entries. Those that have the label already stay as they are until then.
+    /// Gives up partitions: one write of the table gives all of them the label [`RESET`], then their content is erased,
+    /// then one write frees their entries. Those that have the label already stay as they are until then.
     ///
     /// # Errors
     /// There is no such partition, or no room for a copy of the table.

@@ -55,11 +55,11 @@ pub fn size(mut source: &File) -> io::Result<Bytes> {
     source.seek(SeekFrom::End(0)).map(Bytes)
 }
 
-/// Copies `length` bytes from the start of `source` to the start of `target`. Nothing is left out, zeroes neither: what
-/// stood there before is a stranger's. Nothing is flushed.
+/// Copies `length` bytes from the start of `source` to the start of `target`. Nothing is left out, not even zeroes: the
+/// old content is a stranger's. Nothing is flushed.
 ///
 /// # Errors
-/// What the first read or write that failed says; a source that is shorter.
+/// The error of the first read or write that failed; a source that is shorter.
 pub fn copy(source: &File, target: &File, length: Bytes) -> io::Result<()> {
     let mut buffer = vec![0; CHUNK.min(length.0) as usize];
     let mut at = 0;

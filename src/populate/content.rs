@@ -2,7 +2,7 @@
 
 use crate::repart::{CopyFiles, Definition, Symlink};
 
-/// What a definition puts into its file system. Paths are absolute and simplified.
+/// The content that a definition puts into its file system. Paths are absolute and simplified.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Content<'a> {
     /// `CopyFiles=`.
@@ -15,9 +15,9 @@ pub struct Content<'a> {
     pub make_directories: &'a [String],
     /// `MakeSymlinks=`.
     pub make_symlinks: &'a [Symlink],
-    /// For a root: where the other partitions of the plan will be mounted
-    /// ([`mount_points`](crate::disk::types::mount_points)). What a source for `/` has there does not come along. None for any
-    /// other partition.
+    /// For a root: the mount points of the other partitions of the plan
+    /// ([`mount_points`](crate::disk::types::mount_points)). Entries there of a source for `/` are not copied. None for
+    /// any other partition.
     pub root_of: Option<&'a [&'a str]>,
 }
 
@@ -43,7 +43,7 @@ impl Content<'_> {
     }
 }
 
-/// What was done.
+/// The result.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Report {
     /// Regular files copied, hard links not counted.
@@ -60,7 +60,7 @@ pub struct Report {
     pub hard_links: u64,
     /// Directories that stayed where a file was to go.
     pub kept: u64,
-    /// What the new file system cannot hold, as paths: links and nodes on FAT.
+    /// The paths that the new file system cannot hold: links and nodes on FAT.
     pub skipped: Vec<String>,
     /// Sources that are not there.
     pub missing: Vec<String>,

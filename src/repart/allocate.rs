@@ -1,5 +1,5 @@
-//! Which gap each new partition goes into: the smallest that fits, in the order of the definitions. When not all fit, first
-//! supplements are no longer merged, then what may be left out is left out.
+//! The gap that each new partition goes into: the smallest that fits, in the order of the definitions. When not all
+//! fit, first supplements are no longer merged, then partitions that may be left out are left out.
 //!
 //! Source: the behaviour of systemd-repart 257, which the tests compare with.
 
@@ -18,18 +18,18 @@ use crate::sort;
 pub(super) struct Area {
     /// The element before it; None at the beginning of the disk.
     pub after: Option<usize>,
-    /// Where the gap at the beginning of the disk begins.
+    /// The start of the gap at the beginning of the disk.
     pub start: u64,
     pub size: u64,
     pub allocated: u64,
 }
 
-/// What does not fit.
+/// The definition that does not fit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Lack {
     /// The element.
     pub element: usize,
-    /// What it needs at least.
+    /// The least size that it needs.
     pub needed: u64,
     /// The most that there is for it.
     pub largest: u64,
@@ -43,7 +43,7 @@ pub(super) struct Areas {
 }
 
 impl Areas {
-    /// The gaps of a disk; tells each element of the gap behind it.
+    /// The gaps of a disk; each element gets the gap behind it.
     pub fn new(elements: &mut Elements<'_>, layout: &Layout) -> Self {
         let (grain, block) = (elements.grain, u64::from(layout.block_size));
         let mut list = Vec::new();
@@ -74,8 +74,8 @@ impl Areas {
         Self { list, order }
     }
 
-    /// What is left of a gap for new partitions when the one before it gets what it needs: where the gap ends less where
-    /// that one ends at least.
+    /// The part of a gap for new partitions when the one before it gets its least size: the end of the gap less the
+    /// least end of that partition.
     fn available(&self, elements: &Elements<'_>, area: &Area) -> Result<u64, Lack> {
         let left = area.size.saturating_sub(area.allocated);
         let Some((index, element)) = area.after.and_then(|index| Some((index, elements.list.get(index)?)))
@@ -94,7 +94,7 @@ impl Areas {
         })
     }
 
-    /// Allots a gap to every new partition, or says what does not fit.
+    /// Allots a gap to every new partition, or returns the one that does not fit.
     fn allocate(&mut self, elements: &mut Elements<'_>) -> Result<(), Lack> {
         for area in &mut self.list {
             area.allocated = 0;
@@ -208,8 +208,8 @@ fn combinations(from: &[usize], count: usize) -> Vec<Vec<usize>> {
     all
 }
 
-/// Leaves out everything that has the highest priority number, and its dm-verity siblings; what exists stays as it is.
-/// False when there is nothing that may be left out.
+/// Leaves out the definitions with the highest priority number, and their dm-verity siblings; existing partitions stay.
+/// Returns false when none may be left out.
 fn drop_one_priority(elements: &mut Elements<'_>) -> bool {
     let highest =
         elements.list.iter().filter(|element| !element.dropped).map(Element::priority).max().unwrap_or(0);

@@ -203,7 +203,7 @@ impl Filling<'_> {
     }
 }
 
-/// What is going to be made. Nothing that is known to be in its way is there.
+/// The partitions that are going to be made. Every known obstacle has been excluded.
 #[cfg(feature = "std")]
 #[derive(Clone, Debug)]
 pub struct Decision<'a> {

@@ -1,11 +1,11 @@
-//! Why nothing is partitioned.
+//! The reasons why nothing is partitioned.
 
 use core::fmt;
 use std::prelude::v1::*;
 
 use crate::{mkfs::MkfsError, units::Bytes};
 
-/// Why definitions are refused or cannot be carried out. Nothing was written.
+/// The reason why definitions are refused or cannot be carried out. Nothing was written.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RepartError {
     /// A file says something that is not understood or cannot be done.
@@ -14,23 +14,23 @@ pub enum RepartError {
         file: String,
         /// The line, from 1; 0 for the file as a whole.
         line: u32,
-        /// What it says.
+        /// The text.
         what: String,
-        /// What to do.
+        /// The advice.
         advice: &'static str,
     },
     /// A directory or a file cannot be read.
     Unreadable {
         /// Its path.
         path: String,
-        /// What the kernel said.
+        /// The error of the kernel.
         reason: String,
     },
     /// No gap is large enough.
     NoSpace {
         /// The definition's file.
         file: String,
-        /// What its partition needs at least.
+        /// The least size that its partition needs.
         needed: Bytes,
         /// The largest gap that is left for it.
         largest: Bytes,
@@ -39,7 +39,7 @@ pub enum RepartError {
     TableFull {
         /// The file of the definition that finds none.
         file: String,
-        /// How many there are.
+        /// The number of entries.
         entries: u32,
     },
     /// After all that is asked for a boot would find no root.

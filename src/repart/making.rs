@@ -96,8 +96,8 @@ pub fn has_roots(definitions: &[Definition], partitions: &[Partition]) -> bool {
     definitions.iter().filter(|one| one.is_root()).all(|one| exists(one, partitions))
 }
 
-/// Plans as [`plan`](super::plan()) does, for one who carries it out. Where there is too little room and a definition that lacks
-/// its partition could not be made at all, whatever room it has, that is the reason that is told.
+/// Plans as [`plan`](super::plan()) does, for the maker that carries it out. When there is too little room, and a
+/// missing partition could not be made in any room, that is the error that is returned.
 ///
 /// # Errors
 /// As `plan` and [`refuse`](super::refuse).
@@ -169,10 +169,10 @@ impl Plan {
     }
 }
 
-/// Refuses what leaves a disk without a root that a boot would find.
+/// Checks that a disk has a root that a boot would find.
 ///
 /// # Errors
-/// There is none.
+/// There is no such root.
 #[cfg(feature = "std")]
 pub fn demand_root(partitions: &[Partition]) -> Result<(), RepartError> {
     select_root(partitions).map(drop).ok_or(RepartError::NoRoot)

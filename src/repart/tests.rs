@@ -139,8 +139,8 @@ fn a_supplement_is_merged_where_it_fits() {
 #[test]
 fn a_file_system_says_where_it_belongs() {
     use crate::disk::validatefs::{Constraint, Place};
-    // As systemd-repart 258 has it: label and type of the partition, MountPoint= or else where the type is mounted, with NULs
-    // between alternatives and none at the end; not on FAT, swap or what is copied.
+    // As in systemd-repart 258: label and type of the partition, MountPoint= or else the mount points of the type, with
+    // NULs between alternatives and none at the end; not on FAT, swap or copied partitions.
     const HOME: &str = "933ac7e1-2eb4-4f13-b844-0e14e2aef915";
     const LINUX: &str = "0fc63daf-8483-4772-8e79-3d69d8477de4";
     for (text, expected) in [
@@ -162,7 +162,7 @@ fn a_file_system_says_where_it_belongs() {
         assert_eq!(said.iter().map(|(_, value)| value.as_str()).collect::<Vec<_>>(), expected, "{text}");
         let kinds = [Constraint::Label, Constraint::Type, Constraint::MountPoint];
         assert!(said.iter().map(|(kind, _)| kind).eq(&kinds[..said.len()]), "{text}");
-        // What is written is what the check of the boot reads.
+        // The check of the boot reads the attributes that are written.
         let partition = partition(1, 2048, 4095, plan.new[0].type_guid, &plan.new[0].label);
         let mount_point = expected.get(2).map_or("/", |places| places.split('\0').next().unwrap());
         let place = Place { mount_point, partition: Some(&partition) };
@@ -184,8 +184,8 @@ fn lack_of_space_names_the_definition_and_a_full_table_says_so() {
 const TYPES: [&str; 4] = ["root", "home", "esp", "linux-generic"];
 
 proptest! {
-    /// Whatever the disk and the definitions: everything is aligned, within bounds, in gaps, and apart from each other;
-    /// nothing that exists shrinks or moves.
+    /// For any disk and any definitions, new partitions are aligned, within bounds, in gaps, and apart from each other;
+    /// no existing partition shrinks or moves.
     #[test]
     fn places_are_free_and_as_wished(
         rows in proptest::collection::vec((0_u64..5000, 1_u64..5000, 0_usize..4), 0..6),

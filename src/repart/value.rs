@@ -19,14 +19,14 @@ const LABEL_UNITS: usize = 36;
 const MAX_WEIGHT: u32 = 1_000_000;
 /// Sizes in definition files have this granularity.
 const GRANULARITY: u64 = 4096;
-/// Nobody lists this many paths in one definition.
+/// The largest number of paths that is accepted in one definition.
 const MOST_PATHS: usize = 10_000;
 
 /// The text of an assignment, with what it is read by.
 pub(super) struct Word<'a> {
     /// The text.
     pub text: &'a str,
-    /// What specifiers stand for.
+    /// The values of specifiers.
     pub facts: &'a Facts,
     /// The architecture whose types are meant; None for what is said.
     pub architecture: Option<&'a str>,
@@ -74,7 +74,7 @@ pub(super) enum Unread {
 }
 
 impl From<&'static str> for Unread {
-    /// What makes no sense is read over.
+    /// An invalid value is ignored.
     fn from(why: &'static str) -> Self {
         Self::Value(why)
     }

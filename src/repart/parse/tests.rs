@@ -22,7 +22,7 @@ fn parse(text: &str) -> Result<Definitions, RepartError> {
     Definitions::parse(&[source], Reading::new(&facts()))
 }
 
-/// What was read, without where it stood.
+/// The definition that was read, without its place.
 fn one(text: &str) -> Definition {
     let mut found = parse(text).unwrap();
     assert_eq!(found.warnings, [], "{text}");
