@@ -1,16 +1,16 @@
-//! The plan of an update: what the factory gave before × what the root has × what the factory gives now → steps.
+//! The plan of an update: the factory's old entries × the root's entries × the factory's new entries → steps.
 //!
-//! | root, against what the factory gave before | what happens |
+//! | root, against the factory's old entry | result |
 //! |---|---|
 //! | pristine | it follows: replaced, adjusted, or removed when the factory dropped it |
 //! | changed | it stays, and is reported |
-//! | removed | it stays removed, and so does what is new below it |
-//! | never given, and nothing is there | it is made |
-//! | never given, and something is there | that stays, and is reported |
-//! | a directory against a file, where the factory's is not what it was | the root's stays, the factory's is put beside it as `NAME.hermetic-new` |
+//! | removed | it stays removed, and so do new entries below it |
+//! | never given, and the path is free | it is made |
+//! | never given, and the path is taken | that stays, and is reported |
+//! | a directory against a file, where the factory's has changed | the root's stays, the factory's is put beside it as `NAME.hermetic-new` |
 //!
-//! Every state that a path can have while the steps are carried out is in the [`Journal`], so that whoever finds an
-//! interrupted update can tell what it left from what somebody did, and may go on to any /usr.
+//! Every state that a path can have while the steps are carried out is in the [`Journal`], so that a boot after an
+//! interrupted update can tell the update's changes from those of people, and may go on to any /usr.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,22 +26,22 @@ use super::{
 use crate::sort;
 use crate::sysusers::database::DatabaseError;
 
-/// What a plan is made from.
+/// The input of a plan.
 #[derive(Clone, Copy)]
 pub struct Input<'a> {
-    /// Which /usr is followed, and how.
+    /// The /usr that is followed, and the strategy.
     pub head: &'a Head,
-    /// What was followed last; None: nothing is known.
+    /// The manifest that was followed last; None when there is none.
     pub base: Option<&'a Manifest>,
-    /// What an interrupted update left.
+    /// The journal of an interrupted update.
     pub journal: &'a Journal,
     /// The root's /etc. Content is read where `base` or `factory` have the path.
     pub root: &'a Snapshot,
     /// The factory's tree.
     pub factory: &'a Snapshot,
-    /// What is done with which path.
+    /// The strategy for each path.
     pub rules: &'a Rules,
-    /// Where the factory's tree is in the running system, for links into it: `/usr/share/factory/etc`.
+    /// The path of the factory's tree in the running system, for links into it: `/usr/share/factory/etc`.
     pub place: &'a str,
     /// The user databases of the root.
     pub root_users: &'a Contents,
@@ -54,58 +54,58 @@ pub struct Input<'a> {
 pub enum Step {
     /// The file, or the directory, which is empty by then, goes.
     Remove {
-        /// Which.
+        /// The path.
         path: Vec<u8>,
-        /// Whether it is a directory.
+        /// True for a directory.
         directory: bool,
     },
     /// The directory gets the factory's mode, owner and attributes.
     Adjust {
-        /// Which.
+        /// The path.
         path: Vec<u8>,
         /// The factory's.
         from: Vec<u8>,
-        /// What it will be.
+        /// The new entry.
         entry: Entry,
     },
     /// The factory's file or directory, the latter empty, appears at once in place of nothing or of a pristine file.
     Put {
-        /// Where.
+        /// The path.
         path: Vec<u8>,
         /// The factory's.
         from: Vec<u8>,
-        /// What it will be.
+        /// The new entry.
         entry: Entry,
-        /// Whether something is there.
+        /// True when the path is taken.
         replaces: bool,
     },
     /// A user database gets this content at once, and keeps its mode and owner.
     Write {
-        /// Which.
+        /// The path.
         path: Vec<u8>,
         /// All of it.
         content: Vec<u8>,
     },
 }
 
-/// Why something of the root does not follow the factory.
+/// The reason why an entry of the root does not follow the factory.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Deviation {
-    /// Somebody changed it.
+    /// It was changed.
     Changed,
-    /// Somebody changed it, and the factory has another one now.
+    /// It was changed, and the factory has another one now.
     ChangedOnBothSides,
-    /// Somebody changed it, and the factory has none any more.
+    /// It was changed, and the factory has dropped it.
     ChangedAndDropped,
-    /// Somebody removed it.
+    /// It was removed.
     Removed,
-    /// It is new in the factory, and somebody has one already.
+    /// It is new in the factory, and the path is taken.
     Occupied,
-    /// One is a directory and the other is none; the factory's is at this path.
+    /// One is a directory and the other is not; the factory's is at this path.
     Beside(Vec<u8>),
 }
 
-/// What is to be done, and what is to be remembered when it is done.
+/// The steps, and the record to keep when they are done.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Plan {
     /// In this order.
@@ -114,7 +114,7 @@ pub struct Plan {
     pub journal: Journal,
     /// To be kept after the last.
     pub manifest: Manifest,
-    /// What does not follow, by path.
+    /// The entries that do not follow, by path.
     pub deviations: BTreeMap<Vec<u8>, Deviation>,
     /// Entries of the user databases that do not follow.
     pub kept_users: Vec<Kept>,
@@ -143,8 +143,8 @@ pub fn plan(input: &Input<'_>) -> Result<Plan, DatabaseError> {
         },
     };
     let desired = desired(input.factory, input.rules, input.place);
-    // Directories that become files must be empty by then, so what goes, goes first; what stands beside something of the
-    // root's can only be told when all else is.
+    // Directories that become files must be empty by then, so removals come first; entries that stand beside the root's
+    // are only known when all others are.
     planner.drop_from_root(|path| !is_beside(path) && !desired.contains_key(path));
     for (path, wish) in &desired {
         planner.follow(path, wish);
@@ -157,7 +157,7 @@ pub fn plan(input: &Input<'_>) -> Result<Plan, DatabaseError> {
     Ok(plan)
 }
 
-/// What the root should have at a path.
+/// The entry that the root should have at a path.
 struct Wish {
     entry: Entry,
     strategy: Strategy,
@@ -172,7 +172,7 @@ pub fn wished(factory: &Snapshot, rules: &Rules, place: &str) -> Snapshot {
 fn desired(factory: &Snapshot, rules: &Rules, place: &str) -> BTreeMap<Vec<u8>, Wish> {
     let mut desired: BTreeMap<Vec<u8>, Wish> = BTreeMap::new();
     for (path, entry) in factory {
-        // What is below a link or below nothing has no place.
+        // An entry below a link or below a missing directory cannot be made.
         if parent(path).is_some_and(|above| !desired.get(above).is_some_and(|wish| wish.entry.is_directory()))
         {
             continue;
@@ -193,7 +193,7 @@ fn link(place: &str, path: &[u8]) -> Entry {
     Entry { kind: Kind::Link(target), mode: 0o777, uid: 0, gid: 0, xattrs: None }
 }
 
-/// How many entries each directory has.
+/// The number of entries of each directory.
 fn children(tree: &Snapshot) -> BTreeMap<Vec<u8>, usize> {
     let mut children = BTreeMap::new();
     for above in tree.keys().filter_map(|path| parent(path)) {
@@ -204,11 +204,11 @@ fn children(tree: &Snapshot) -> BTreeMap<Vec<u8>, usize> {
 
 struct Planner<'a> {
     input: &'a Input<'a>,
-    /// What will be there, and whether it is a directory.
+    /// The paths that will exist; true for a directory.
     after: BTreeMap<Vec<u8>, bool>,
-    /// How many entries each directory will still have.
+    /// The number of entries that each directory will still have.
     children: BTreeMap<Vec<u8>, usize>,
-    /// Where paths of the factory are here, when under another name.
+    /// The paths that entries of the factory get here, when under another name.
     moved: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Paths that were looked at: they are not dropped.
     wanted: BTreeSet<Vec<u8>>,
@@ -224,7 +224,7 @@ impl Planner<'_> {
         self.input.base.and_then(|base| base.tree.get(path))
     }
 
-    /// Whether nobody changed this since the factory gave it.
+    /// Returns true when the entry is unchanged since the factory gave it.
     fn is_pristine(&self, path: &[u8], now: &Entry) -> bool {
         self.base(path) == Some(now) || self.input.journal.explains(path, Some(now))
     }
@@ -244,7 +244,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Plans what becomes of one of the factory's paths.
+    /// Plans the change for one of the factory's paths.
     fn follow(&mut self, from: &[u8], wish: &Wish) {
         let moved = parent(from).and_then(|above| self.moved.get(above));
         let path = match moved {
@@ -255,7 +255,7 @@ impl Planner<'_> {
         if self.settle(from, &path, wish) {
             let beside = [&path, BESIDE].concat();
             self.deviates(&path, Deviation::Beside(beside.clone()));
-            // What is in the way there as well stays, and nothing is put anywhere.
+            // An entry that is in the way there as well stays, and nothing is put anywhere.
             self.settle(from, &beside, wish);
             self.moved.insert(from.to_vec(), beside);
         } else if is_moved {
@@ -263,7 +263,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Plans what the root will have at `path`. True: it must have it elsewhere, a directory stands against a file.
+    /// Plans the root's entry at `path`. Returns true when it must be put elsewhere: a directory stands against a file.
     fn settle(&mut self, from: &[u8], path: &[u8], wish: &Wish) -> bool {
         self.wanted.insert(path.to_vec());
         let now = self.input.root.get(path);
@@ -308,7 +308,7 @@ impl Planner<'_> {
         false
     }
 
-    /// Whether this is a user database that both sides have, so that it is merged.
+    /// Returns true for a user database that both sides have: it is merged.
     fn is_database(&mut self, path: &[u8], wish: &Wish, now: Option<&Entry>) -> bool {
         let is_file = |entry: &Entry| matches!(entry.kind, Kind::File(_));
         let Some((file, _)) = DATABASES.iter().find(|(file, _)| file.as_bytes() == path) else {
@@ -382,12 +382,12 @@ impl Planner<'_> {
         self.made.push(Step::Adjust { path: path.to_vec(), from: from.to_vec(), entry: entry.clone() });
     }
 
-    /// Whether the directory will have no entries.
+    /// Returns true when the directory will have no entries.
     fn is_empty(&self, path: &[u8]) -> bool {
         self.children.get(path).is_none_or(|count| *count == 0)
     }
 
-    /// Whether there will be a directory to put the path into.
+    /// Returns true when there will be a directory to put the path into.
     fn has_parent(&self, path: &[u8]) -> bool {
         parent(path).is_none_or(|above| self.after.get(above) == Some(&true))
     }

@@ -97,7 +97,7 @@ impl Lines {
         users.iter().for_each(|(name, digest)| self.user(file, name, digest));
     }
 
-    /// The whole, behind what comes first.
+    /// The whole text, behind the first lines.
     pub(super) fn finish(self, first: &[&[u8]]) -> Text {
         let mut lines = Vec::with_capacity(self.count);
         lines.extend(self.tree.split_inclusive(|&byte| byte == b'\n'));
