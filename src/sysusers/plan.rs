@@ -20,7 +20,7 @@ const LOCKED: &[u8] = b"!*";
 /// The root password that systemd-firstboot may still set.
 const UNPROVISIONED: &[u8] = b"!unprovisioned";
 
-/// The whole new content of each database that changes, and what it is made of.
+/// The whole new content of each database that changes, and its parts.
 #[derive(Default)]
 pub struct Plan {
     /// /etc/group
@@ -31,14 +31,14 @@ pub struct Plan {
     pub passwd: Option<Vec<u8>>,
     /// /etc/shadow
     pub shadow: Option<Vec<u8>>,
-    /// Who is added, and what could not be.
+    /// The added entries, and those that could not be made.
     pub allocation: Allocation,
-    /// What could not be had of what the new lines take from the machine.
+    /// The messages about missing facts of the machine.
     pub messages: Vec<Message>,
 }
 
 impl Plan {
-    /// Plans what is added when ids have been given.
+    /// Plans the lines to add when ids have been assigned.
     ///
     /// # Errors
     /// As [`plan`].
@@ -73,11 +73,11 @@ impl Plan {
     }
 }
 
-/// Plans what is added to the databases so that all is there that `definitions` ask for. Existing entries stay as
-/// they are and where they are, but for members that are added; NIS entries and what is behind them stay last.
+/// Plans the lines to add to the databases, so that all entries exist that `definitions` ask for. Existing entries stay
+/// as they are and where they are, but for members that are added; NIS entries and lines behind them stay last.
 ///
 /// # Errors
-/// A database with a line that is no entry, or with a gshadow entry for a group that group lacks.
+/// A database with a line that is not an entry, or with a gshadow entry for a group that group lacks.
 pub fn plan(
     definitions: &Definitions,
     databases: &Databases,
@@ -127,7 +127,7 @@ fn groups(
                 push(&mut content, &text);
                 changed = true;
             }
-            // libc writes the colon before members that there are none of, and so does the tool.
+            // libc writes the colon before an empty list of members, and so does the tool.
             None if kind == Kind::Group && count_colons(line.text) == 2 => {
                 push(&mut content, &[line.text, b":"].concat());
             }
@@ -183,7 +183,7 @@ fn passwd(
     first.iter().for_each(|line| push(&mut content, line.text));
     for NewUser { user, uid, gid } in &allocation.users {
         let credential = surroundings.credential(&format!("passwd.shell.{}", user.name), messages);
-        // Who got root's id gets root's shell, also by chance: systemd has set the item's id by now.
+        // A user with root's id gets root's shell, also by chance: systemd has set the item's id by now.
         let wanted = shell_of(&User { uid: Some(*uid), shell: user.shell.clone(), ..User::default() });
         let shell = credential
             .and_then(|shell| core::str::from_utf8(shell).ok())
@@ -273,7 +273,7 @@ mod tests {
         content.as_deref().map_or("unchanged", |content| core::str::from_utf8(content).unwrap())
     }
 
-    /// What systemd-sysusers 257 wrote for these lines, recorded.
+    /// The lines that systemd-sysusers 257 wrote for these definitions, recorded.
     #[test]
     fn an_empty_root_as_the_tool_fills_it() {
         let lines = "g abcg -\nu ax41b - 'ge'\nu! lk -\nu lk3 5:lk\nu root 0\nm lk abcg\nu d1 -:abcg\n";
@@ -340,8 +340,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is asked for, every line that was there is still there, in its order; what is added has names and ids that
-        /// nobody had.
+        /// For any definitions, every old line is still there, in its order; added entries have unused names and ids.
         #[test]
         fn nothing_existing_is_lost(
             lines in prop::collection::vec("(u|u!|g) [a-f] (-|[1-9]|[1-9]:[1-9]|[1-9]:[a-f])|m [a-f] [a-f]|r - [1-9]", 0..12),

@@ -19,7 +19,7 @@ impl IdRanges {
         Self(vec![DEFAULT])
     }
 
-    /// Whether nothing was added.
+    /// Returns true when nothing was added.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -52,7 +52,7 @@ impl IdRanges {
         });
     }
 
-    /// Whether the pool has this id.
+    /// Returns true when the pool has this id.
     pub fn contains(&self, id: u32) -> bool {
         self.0.iter().any(|&(low, high)| (low..=high).contains(&id))
     }
