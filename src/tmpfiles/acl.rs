@@ -58,12 +58,12 @@ impl Tag {
     }
 }
 
-/// One entry: whom it is about, and the bits 4 (read), 2 (write), 1 (execute).
+/// One entry: its user or group, and the bits 4 (read), 2 (write), 1 (execute).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Entry {
     /// Whom.
     pub tag: Tag,
-    /// What they may.
+    /// The permissions.
     pub permissions: u16,
 }
 
@@ -71,18 +71,19 @@ pub struct Entry {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Acl(pub Vec<Entry>);
 
-/// What one line asks for.
+/// The lists that one line asks for.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Acls {
     /// Entries of the access list.
     pub access: Option<Acl>,
-    /// Further ones, with `X`: execute is given only to directories, and to files that somebody may execute already.
+    /// Further ones, with `X`: execute is given only to directories, and to files that are executable for some user
+    /// already.
     pub conditional: Option<Acl>,
     /// Entries of the default list; only for directories.
     pub default: Option<Acl>,
 }
 
-/// Who has which id, for names in a list.
+/// The ids of names in a list.
 pub trait Names {
     /// The id of a user.
     fn user(&self, name: &[u8]) -> Option<u32>;
@@ -156,7 +157,7 @@ impl Acl {
         Self(vec![entry(Tag::Owner, 6), entry(Tag::OwningGroup, 3), entry(Tag::Other, 0)])
     }
 
-    /// Reads what the kernel keeps. None when it is no list of version 2.
+    /// Reads the kernel's format. None when it is not a list of version 2.
     pub fn decode(value: &[u8]) -> Option<Self> {
         let (version, entries) = value.split_first_chunk::<4>()?;
         let (entries, rest) = entries.as_chunks::<8>();
@@ -170,7 +171,7 @@ impl Acl {
         entries.iter().map(decode).collect::<Option<_>>().map(Self)
     }
 
-    /// What the kernel takes: entries in its order.
+    /// The list in the kernel's format: entries in its order.
     pub fn encode(&self) -> Vec<u8> {
         let mut entries = self.0.clone();
         sort::by_key(&mut entries, |entry| entry.tag);
@@ -197,7 +198,8 @@ impl Acl {
         merged
     }
 
-    /// Adds the mask that a list with users or groups needs, unless it has one: what they and the owning group get together.
+    /// Adds the mask that a list with users or groups needs, unless it has one: the union of their permissions and
+    /// those of the owning group.
     fn add_mask(&mut self) {
         let named = |entry: &Entry| matches!(entry.tag, Tag::User(_) | Tag::Group(_));
         if self.0.iter().any(|entry| entry.tag == Tag::Mask) || !self.0.iter().any(named) {
@@ -235,7 +237,7 @@ fn parse_tag(tag: &[u8], qualifier: &[u8], names: &dyn Names) -> Option<Tag> {
     })
 }
 
-/// One to three of `rwxX-`, none of the letters twice.
+/// One to three of `rwxX-`, no letter twice.
 fn parse_permissions(text: &[u8]) -> Option<u16> {
     let text = text.trim_ascii();
     if text.is_empty() || text.len() > 3 {

@@ -26,7 +26,7 @@ struct Group {
     items: Vec<Item>,
 }
 
-/// What is done with an item.
+/// The operation of an item.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Operation {
     /// `--create`
@@ -35,12 +35,12 @@ pub enum Operation {
     Remove,
 }
 
-/// What all files ask for.
+/// The requests of all files.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Definitions {
     /// Plain paths, then patterns; each in the order in which they were first named.
     groups: [Vec<Group>; 2],
-    /// Where in `groups` a path is.
+    /// The index of a path in `groups`.
     places: [BTreeMap<Vec<u8>, usize>; 2],
     /// Lines that are wrong.
     pub invalid: Vec<LineError>,
@@ -54,7 +54,7 @@ impl Definitions {
         Self::default()
     }
 
-    /// Reads one more file. A line that is wrong is said, kept in [`Definitions::invalid`] and passed over.
+    /// Reads one more file. A wrong line is logged, kept in [`Definitions::invalid`] and passed over.
     pub fn parse(&mut self, file: &str, content: &[u8], context: &Context<'_>, log: &mut dyn Log) {
         for (index, line) in lines(content).enumerate() {
             let (line, number) = (line.trim_ascii(), index + 1);
@@ -104,18 +104,18 @@ impl Definitions {
         self.groups.iter().flatten().flat_map(|group| &group.items)
     }
 
-    /// Whether a line has exactly this path, and takes it as it is.
+    /// Returns true when a line has exactly this path, and takes it as it is.
     pub fn names(&self, path: &[u8]) -> bool {
         self.places[0].contains_key(path)
     }
 
-    /// Whether the pattern of a line matches this path.
+    /// Returns true when the pattern of a line matches this path.
     pub fn matches(&self, path: &[u8]) -> bool {
         self.groups[1].iter().any(|group| glob::path_matches(&group.path, path))
     }
 
-    /// The items in the order in which one operation is carried out: when things are made, plain paths before patterns and
-    /// what holds a path before the path; when things are removed, what lies below a path first.
+    /// The items in the order in which one operation is carried out: when entries are made, plain paths before patterns
+    /// and directories before their entries; when entries are removed, those below a path first.
     pub fn order(&self, operation: Operation) -> Vec<&Item> {
         let all: Vec<&Group> = self.groups.iter().flatten().collect();
         let parents: Vec<Option<usize>> = all.iter().map(|group| self.parent(&group.path)).collect();
@@ -128,7 +128,7 @@ impl Definitions {
         let mut done = vec![false; all.len()];
         let mut order = Vec::new();
         for index in 0..all.len() {
-            // What has to come before it, the last first.
+            // The operations that have to come before it, the last first.
             let mut chain = Vec::new();
             match operation {
                 Operation::Create => {

@@ -1,23 +1,24 @@
 //! Files and directories by tmpfiles.d: definitions → order → apply.
 //!
-//! Does what systemd-tmpfiles 257 does with `--create` and `--remove` (tmpfiles.d(5), systemd-tmpfiles(8)), with its words. The tests
-//! run both over the same trees and compare. Nothing is cleaned up by age and nothing is purged; such fields are checked only.
+//! Does what systemd-tmpfiles 257 does with `--create` and `--remove` (tmpfiles.d(5), systemd-tmpfiles(8)), with its
+//! words. The tests run both over the same trees and compare. Nothing is cleaned up by age and nothing is purged; such
+//! fields are checked only.
 //!
-//! Where we differ on purpose: every path is looked up inside the root, link by link, and never through a directory that
-//! somebody else than root could have put there (the tool makes missing parents, globs and removes through whatever links
-//! lead to, out of `--root=` too); names in access control lists are those of the root, not of the host; `%S %C %L %t` are
-//! paths of the root (the tool puts the root before them twice); and there is no NSS: users and groups are those of /etc and
+//! Intended differences: every path is looked up inside the root, link by link, and never through a directory that a
+//! user other than root could have put there (the tool makes missing parents, globs and removes through any links, out
+//! of `--root=` too); names in access control lists are those of the root, not of the host; `%S %C %L %t` are paths of
+//! the root (the tool puts the root before them twice); and there is no NSS: users and groups are those of /etc and
 //! /usr/lib.
 //!
-//! | module | what belongs there |
+//! | module | content |
 //! |---|---|
 //! | [`kind`] | types of lines |
 //! | [`line`](mod@line) | one line → [`Item`] |
-//! | [`item`] | what shall be at a path |
-//! | [`specifier`], [`age`], [`acl`], [`attribute`], [`path`] | what stands in its columns |
-//! | [`definition`] | all lines → what is done in which order |
-//! | [`log`] | what is said |
-//! | [`root`] | what lines ask about the root: users, groups, sources, credentials (std) |
+//! | [`item`] | the entry at a path |
+//! | [`specifier`], [`age`], [`acl`], [`attribute`], [`path`] | the columns of a line |
+//! | [`definition`] | all lines → operations in order |
+//! | [`log`] | messages |
+//! | [`root`] | facts of the root: users, groups, sources, credentials (std) |
 //! | [`mod@run`] | reads the files that count and carries them out (std) |
 //! | [`apply`] | carries one item out (std) |
 

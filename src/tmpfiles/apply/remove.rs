@@ -1,4 +1,4 @@
-//! Removing: `r`, `R`, the contents of `D`, and what stands in the way of `+` and `=`.
+//! Removing: `r`, `R`, the contents of `D`, and the entries in the way of `+` and `=`.
 
 use std::{
     collections::BTreeSet,
@@ -23,15 +23,15 @@ use crate::tree::{
     remove::{is_mount_point, names},
 };
 
-/// How deep a tree is descended into.
+/// The depth to which a tree is descended into.
 const MAX_DEPTH: usize = 256;
 /// The sticky bit, which keeps a file from being removed.
 const STICKY: u32 = 0o1000;
-/// What a file system keeps for itself at its root.
+/// The files that a file system keeps for itself at its root.
 const OF_THE_FILE_SYSTEM: [&[u8]; 3] = [b".journal", b"aquota.user", b"aquota.group"];
 
 impl Applier<'_> {
-    /// Carries out what the line removes.
+    /// Carries out a removing line.
     pub(super) fn remove(&mut self, item: &Item) -> Done {
         match item.kind {
             Kind::Remove => self.each(item, Self::remove_one),
@@ -69,10 +69,10 @@ impl Applier<'_> {
         }
     }
 
-    /// What lies in a directory, and the directory itself if asked. What other lines are about stays.
+    /// Removes the entries of a directory, and the directory itself on request. Paths of other lines stay.
     fn remove_below(&mut self, path: &[u8], with_it: bool) -> Done {
         let shown = show(path);
-        // The way there must be safe; whose the thing itself is does not matter, for it is not followed.
+        // The way there must be safe; the owner of the entry itself does not matter, for it is not followed.
         let opened = match path::split(path) {
             None => self.open(path, Last::Kept),
             Some((holder, name)) => {
@@ -112,8 +112,8 @@ impl Applier<'_> {
         }
     }
 
-    /// Removes what lies in a directory (systemd's `dir_cleanup` without an age): not what other lines are about, is mounted,
-    /// locked, sticky, a device or a socket in use.
+    /// Removes the entries of a directory (systemd's `dir_cleanup` without an age), except paths of other lines, mount
+    /// points, locked and sticky files, devices and sockets in use.
     fn clean(&mut self, directory: &OwnedFd, path: &[u8], is_mounted: bool, depth: usize) -> Done {
         let entries = names(directory)
             .map_err(|errno| self.fail(format_args!("Failed to open directory {}", show(path)), errno))?;
@@ -173,7 +173,7 @@ impl Applier<'_> {
         }
         match fs::unlinkat(holder, name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => {}
-            // Something in it stays; then it shall not look as if somebody had used it now.
+            // An entry stays; then the directory must not look as if it had been used now.
             Err(Errno::NOTEMPTY) => {
                 if let Err(errno) = fs::futimens(&directory, &inode::times(stat)) {
                     let what = format_args!("Failed to revert timestamps of '{shown}', ignoring");
@@ -202,7 +202,7 @@ impl Applier<'_> {
         if !reason.is_empty() {
             return self.debug(format!("Skipping \"{shown}\": {reason}."));
         }
-        // Held until the file is gone. What cannot be opened cannot be locked by anybody either.
+        // Held until the file is gone. A file that cannot be opened cannot be locked by another program either.
         let file = (!self.is_dry_run).then(|| open::file(holder, name).ok()).flatten();
         if let Some(file) = &file
             && fs::flock(file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::AGAIN)
@@ -222,7 +222,7 @@ impl Applier<'_> {
     }
 }
 
-/// The paths of sockets that somebody has bound. Asked anew for each socket: there are few.
+/// The paths of bound sockets. They are read again for each socket: there are few.
 fn sockets_in_use() -> BTreeSet<Vec<u8>> {
     let table = read_to_string("/proc/net/unix").unwrap_or_default();
     // Num RefCount Protocol Flags Type St Inode Path
