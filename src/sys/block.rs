@@ -1,4 +1,4 @@
-//! Block devices: what sysfs says of them, and the ioctls on their nodes.
+//! Block devices: their facts in sysfs, and the ioctls on their nodes.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -63,7 +63,7 @@ pub struct BlockDevice {
     pub name: String,
     /// Its number.
     pub number: DeviceNumber,
-    /// What it is.
+    /// The kind.
     pub kind: Kind,
 }
 
@@ -78,9 +78,9 @@ pub enum Kind {
         disk: String,
         /// Its number in the table.
         number: PartitionNumber,
-        /// Where it begins.
+        /// The start.
         start: Sector512,
-        /// How long it is.
+        /// The length.
         length: Sector512,
     },
 }
@@ -135,7 +135,7 @@ impl Node {
     /// Opens a node for reading.
     ///
     /// # Errors
-    /// What open(2) says.
+    /// The error of open(2).
     pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
         Ok(Self { file: OpenOptions::new().read(true).open(&path)?, path })
@@ -144,7 +144,7 @@ impl Node {
     /// Opens a node for reading and writing, exclusively: fails with EBUSY when it is mounted or mapped.
     ///
     /// # Errors
-    /// What open(2) says.
+    /// The error of open(2).
     pub fn open_exclusive(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
         let file =
@@ -155,16 +155,16 @@ impl Node {
     /// Opens a node for reading and writing although partitions of it are in use: a disk whose table is to be written.
     ///
     /// # Errors
-    /// What open(2) says.
+    /// The error of open(2).
     pub fn open_shared(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
         Ok(Self { file: OpenOptions::new().read(true).write(true).open(&path)?, path })
     }
 
-    /// Turns read-ahead off: what is read is what was asked for.
+    /// Turns read-ahead off: only the requested blocks are read.
     ///
     /// # Errors
-    /// What posix_fadvise(2) says.
+    /// The error of posix_fadvise(2).
     pub fn expect_random_reads(&self) -> io::Result<()> {
         Ok(rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::Random)?)
     }
@@ -179,38 +179,38 @@ impl Node {
         &self.file
     }
 
-    /// Its size.
+    /// The size of the device.
     ///
     /// # Errors
-    /// What the ioctl says.
+    /// The error of the ioctl.
     pub fn size(&self) -> io::Result<Bytes> {
         // SAFETY: BLKGETSIZE64 writes one u64 (despite the size_t in its number).
         Ok(Bytes(unsafe { ioctl(&self.file, Getter::<BLKGETSIZE64, u64>::new()) }?))
     }
 
-    /// Its logical block, in bytes.
+    /// The size of a logical block, in bytes.
     ///
     /// # Errors
-    /// What the ioctl says.
+    /// The error of the ioctl.
     pub fn block_size(&self) -> io::Result<u32> {
         // SAFETY: BLKSSZGET writes one int.
         let size = unsafe { ioctl(&self.file, Getter::<BLKSSZGET, i32>::new()) }?;
         u32::try_from(size).map_err(|_| io::ErrorKind::InvalidData.into())
     }
 
-    /// Writes what is dirty and forgets what is cached, so that the next read comes from the medium.
+    /// Writes dirty pages and drops cached ones, so that the next read comes from the medium.
     ///
     /// # Errors
-    /// What the ioctl says.
+    /// The error of the ioctl.
     pub fn flush_cache(&self) -> io::Result<()> {
         // SAFETY: BLKFLSBUF takes no argument.
         Ok(unsafe { ioctl(&self.file, NoArg::<BLKFLSBUF>::new()) }?)
     }
 
-    /// Tells the drive that nothing of a range is needed any more. Whether it forgets it is the drive's affair.
+    /// Tells the drive that a range is not needed any more. The drive may keep its content all the same.
     ///
     /// # Errors
-    /// EOPNOTSUPP: it does not do that; what the ioctl says.
+    /// EOPNOTSUPP: it does not support that; the error of the ioctl.
     pub fn discard(&self, offset: Bytes, length: Bytes) -> io::Result<()> {
         // SAFETY: BLKDISCARD reads two u64.
         Ok(unsafe { ioctl(&self.file, Setter::<BLKDISCARD, [u64; 2]>::new([offset.0, length.0])) }?)
@@ -224,7 +224,7 @@ impl Node {
         self.file.sync_all()
     }
 
-    /// Tells the kernel of a partition of this disk, whether a table on the disk names it or not.
+    /// Tells the kernel of a partition of this disk, with or without an entry in a table on the disk.
     ///
     /// # Errors
     /// EBUSY: it overlaps one that the kernel knows; EINVAL: beyond the disk or not a multiple of its block.
@@ -235,7 +235,8 @@ impl Node {
     /// Tells the kernel of a partition's new length; it may be in use meanwhile.
     ///
     /// # Errors
-    /// EBUSY: it would overlap another one; ENXIO: there is none; EINVAL: another start, or beyond the disk.
+    /// EBUSY: it would overlap another one; ENXIO: there is no such partition; EINVAL: another start, or beyond the
+    /// disk.
     pub fn resize_partition(&self, number: PartitionNumber, start: Bytes, length: Bytes) -> io::Result<()> {
         self.blkpg(BLKPG_RESIZE_PARTITION, number, start, length)
     }
@@ -243,7 +244,7 @@ impl Node {
     /// Makes the kernel forget a partition; the disk's content stays.
     ///
     /// # Errors
-    /// EBUSY: it is in use; ENXIO: there is none.
+    /// EBUSY: it is in use; ENXIO: there is no such partition.
     pub fn delete_partition(&self, number: PartitionNumber) -> io::Result<()> {
         self.blkpg(BLKPG_DEL_PARTITION, number, Bytes(0), Bytes(0))
     }
