@@ -1,16 +1,16 @@
-//! What filling /etc costs: the engine of PID 1, built as PID 1 is, side by side with systemd-sysusers and systemd-tmpfiles,
-//! which have one C line for each name at the top of the same factory. On an empty root, and again on the one that was made,
-//! as later boots look at it.
+//! The cost of filling /etc: the engine of PID 1, built as PID 1 is, side by side with systemd-sysusers and
+//! systemd-tmpfiles, which have one C line for each name at the top of the same factory. On an empty root, and again on
+//! the one that was made, as later boots look at it.
 //!
-//! System calls are counted by strace; time is what whole processes, their start included, take of a processor (the
-//! scheduler's own account), the shortest of interleaved runs: it hardly depends on what else the host does. The roots are on a
-//! tmpfs, as with `root=tmpfs` at each boot, where making a file costs next to nothing and the programs are what is compared. On a
-//! file system of a disk the kernel takes longer to make 190 inodes, the longer the more others write, for either of them; that is told,
-//! not judged: five times at best, one and a half on a busy disk.
+//! System calls are counted by strace; time is the processor time of whole processes, their start included (the
+//! scheduler's own account), the shortest of interleaved runs: it hardly depends on the load of the host. The roots are
+//! on a tmpfs, as with `root=tmpfs` at each boot, where making a file costs next to nothing and only the programs are
+//! compared. On a file system of a disk the kernel takes longer to make 190 inodes, the longer the more others write,
+//! for either of them; that is printed, not judged: five times at best, one and a half on a busy disk.
 //!
 //! System calls are held exactly, times are a [`Claim`].
 //!
-//! What file systems cost is compared in [`mkfs`].
+//! The cost of file systems is compared in [`mkfs`].
 
 pub mod mkfs;
 pub mod unlock;
@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How often each is timed: the shortest of fewer still differ by some hundredths.
+/// The number of runs of each: the shortest of fewer still differ by some hundredths.
 const ROUNDS: usize = 31;
 
 /// systemd's tools make at least so many times the system calls.
@@ -37,10 +37,10 @@ const CALLS: u64 = 5;
 /// They take so many times the time. From 4.8 on machines where starting a process is dear; see README.md for the range.
 const TIMES: Claim = Claim::AtLeast(5.0, 3.5);
 
-/// Where a tmpfs is.
+/// The mount point of a tmpfs.
 const MEMORY: &str = "/dev/shm";
 
-/// How long a process that closed its outputs may take to end.
+/// The longest time that a process that closed its outputs may take to end.
 const END: Duration = Duration::from_secs(30);
 
 /// A directory that goes with its owner.
@@ -65,7 +65,7 @@ impl Drop for Scratch {
     }
 }
 
-/// What both do with one root each.
+/// The commands of both programs, with one root each.
 struct Pair<'a> {
     bench: &'a Bench,
     products: &'a Products,
@@ -73,7 +73,7 @@ struct Pair<'a> {
     usr: &'a Path,
 }
 
-/// How long, first and later.
+/// The times, first and later.
 type Times = [[Vec<Duration>; 2]; 2];
 
 impl Pair<'_> {
@@ -112,7 +112,8 @@ impl Pair<'_> {
         command::run(Command::new("cp").arg("--archive").arg(self.usr).arg(self.theirs().join("usr")))
     }
 
-    /// Who comes first pays for what the kernel puts off of the old roots' removal: they take turns.
+    /// The first program pays for work that the kernel deferred from the removal of the old roots: the order
+    /// alternates.
     fn times(&self) -> Result<Times> {
         let mut all = Times::default();
         for round in 0..ROUNDS {
@@ -186,7 +187,7 @@ fn factory(appliance: &Path, usr: &Path) -> Result<()> {
     Ok(fs::write(usr.join("lib/tmpfiles.d/00-factory.conf"), lines)?)
 }
 
-/// How long these commands take.
+/// The time that these commands take.
 fn timed(commands: Vec<Command>) -> Result<Duration> {
     let start = Instant::now();
     for mut command in commands {
@@ -195,7 +196,7 @@ fn timed(commands: Vec<Command>) -> Result<Duration> {
     Ok(start.elapsed())
 }
 
-/// What these commands take of a processor.
+/// The processor time that these commands take.
 fn processor_time(commands: Vec<Command>) -> Result<Duration> {
     commands.into_iter().map(processor_time_of).sum()
 }
@@ -240,7 +241,7 @@ fn is_fine(command: &Command, status: Option<i32>, said: &str) -> Result<()> {
     }
 }
 
-/// How many system calls these commands make.
+/// The number of system calls that these commands make.
 fn calls(bench: &Bench, commands: Vec<Command>, trace: &Path) -> Result<u64> {
     let mut sum = 0;
     for command in commands {
@@ -256,7 +257,7 @@ fn calls(bench: &Bench, commands: Vec<Command>, trace: &Path) -> Result<u64> {
     Ok(sum)
 }
 
-/// What systemd's PID 1 makes, and none of its tools.
+/// The file that systemd's PID 1 makes, and none of its tools.
 const OF_PID_1: &str = "machine-id";
 
 /// Both filled /etc with the same names; what systemd's other lines add is its own.

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::sync::Mutex;
 
-/// What `cargo prove help` prints.
+/// The text of `cargo prove help`.
 pub const HELP: &str = "\
 cargo prove                     every check; at most 40 minutes on two cores
 cargo prove --quick             without the machines
@@ -23,7 +23,7 @@ cargo prove --long              with the series that are too long for CI
     [--times N]                 boots of each series of --long, power failures of the 200
     [--list]                    names the machine tests and the series";
 
-/// The most that hermetic-init may weigh, bytes: the boot itself, and what the engines added to it since.
+/// The largest size of hermetic-init in bytes: the boot itself, and the additions of the engines since.
 const LARGEST_INIT: u64 = 900_000 + PROVISIONING + KEYS + POPULATION;
 /// repart.d whole, FAT, swap and btrfs, factory reset.
 const PROVISIONING: u64 = 150_000;
@@ -32,7 +32,7 @@ const KEYS: u64 = 240_000;
 /// tmpfiles.d, sysusers.d with hashed passwords, an /etc that follows its factory.
 const POPULATION: u64 = 170_000;
 
-/// The fuzz targets whose input comes from strangers and decides what is written or opened: they get the most time.
+/// The fuzz targets whose input is not trusted and decides what is written or opened: they get the most time.
 const THOROUGH: [&str; 14] = [
     "gpt",
     "repart",
@@ -50,12 +50,12 @@ const THOROUGH: [&str; 14] = [
     "manifest",
 ];
 
-/// How much is proven.
+/// The extent of the proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// What needs no machine.
+    /// The checks that need no machine.
     Quick,
-    /// What CI runs.
+    /// The checks of CI.
     Normal,
     /// Series that take hours.
     Long,
@@ -132,7 +132,7 @@ impl Proof {
         self.only.as_ref().is_none_or(|only| only.split('|').any(|words| name.contains(words)))
     }
 
-    /// What the source alone decides.
+    /// The checks of the source alone.
     fn source(&self, bench: &Bench, level: Level) {
         self.check("format of the source", format);
         self.check("clippy", || {
@@ -165,7 +165,7 @@ impl Proof {
         });
     }
 
-    /// What the release binaries decide, and the machines that run them.
+    /// The checks of the release binaries, and the machines that run them.
     fn binaries(&self, bench: &Bench, level: Level, jobs: usize, times: Option<u32>) {
         self.check("release build for aarch64", || {
             cargo::release("hermetic-init", "aarch64-unknown-linux-musl")?;
@@ -235,8 +235,8 @@ fn format() -> Result<Verdict> {
     passed()
 }
 
-/// Runs the driver of tests/fuzz, which is a workspace of its own, two targets at a time. A finding fails with the input in
-/// what it says.
+/// Runs the driver of tests/fuzz, which is a separate workspace, two targets at a time. A finding fails with the input
+/// in its message.
 fn fuzz(seconds: &str, words: &[&str]) -> Result<Verdict> {
     let mut driver =
         cargo(&["run", "--quiet", "--release", "--manifest-path", "tests/fuzz/Cargo.toml", "--"]);

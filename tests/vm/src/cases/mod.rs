@@ -1,5 +1,5 @@
-//! The machine tests: one behaviour or one attack per file, named after it. The head of a file says what is broken on
-//! purpose and what must come of it.
+//! The machine tests: one behaviour or one attack per file, named after it. The head of a file names the fault that is
+//! made on purpose and the expected result.
 
 mod context;
 mod first_boots;
@@ -125,7 +125,7 @@ cases! {
     systemd_runs_beside_init_word { run: Normal, "init=/hermetic-init beside an initramfs ends in systemd" }
 }
 
-/// What is repeated by `cargo prove --long`.
+/// The series that `cargo prove --long` repeats.
 pub const SERIES: &[Series] = &[
     Series { name: "first boots into the test init", times: 300, boot: first_boots::into_test_init },
     Series { name: "first boots into systemd", times: 20, boot: first_boots::into_systemd },
