@@ -23,8 +23,8 @@ const MIB: u64 = Bytes::MIB;
 const GIB: u64 = Bytes::GIB;
 const TIB: u64 = 1024 * GIB;
 
-/// The smallest, the borders of chunk sizes (320 MiB to 640 MiB, 2.5 GiB, 50 GiB), the borders of the superblock's second
-/// copy (256 GiB), sizes that are no whole sectors, and the largest.
+/// The smallest, the borders of chunk sizes (320 MiB to 640 MiB, 2.5 GiB, 50 GiB), the borders of the superblock's
+/// second copy (256 GiB), sizes that are not whole sectors, and the largest.
 const SIZES: [u64; 34] = [
     256 * MIB,
     256 * MIB + 4095,
@@ -87,7 +87,7 @@ fn ours(scratch: &Scratch, params: &Params) -> File {
     file
 }
 
-/// mkfs.btrfs, told what can be told; `options` come first.
+/// mkfs.btrfs, with all parameters that it has; `options` come first.
 fn theirs(scratch: &Scratch, params: &Params, options: &[&str]) -> File {
     let file = sparse(scratch, "theirs", params.size.0);
     let profile = if params.choices.metadata == Profile::Dup { "dup" } else { "single" };
@@ -114,7 +114,7 @@ fn inspect(scratch: &Scratch, words: &[&str], name: &str) -> String {
     succeed(btrfs.arg("inspect-internal").args(words).arg(scratch.inside(name))).0
 }
 
-/// `btrfs check` says nothing but what it does and what it counted.
+/// `btrfs check` prints only its progress and its counts.
 fn check(scratch: &Scratch, what: &str) {
     let mut check = btrfs_tool("btrfs");
     let (said, steps) =
@@ -162,9 +162,9 @@ fn superblocks(scratch: &Scratch, name: &str) -> Vec<String> {
     lines
 }
 
-/// The items of each tree as dump-tree prints them, without what must differ: addresses of blocks, generations, random
-/// UUIDs, times. The free-space tree is left to `btrfs check`: it tells of the places of blocks, and mkfs.btrfs leaves
-/// records of its temporary chunks in it.
+/// The items of each tree as dump-tree prints them, without the parts that must differ: addresses of blocks,
+/// generations, random UUIDs, times. The free-space tree is left to `btrfs check`: it has the places of blocks, and
+/// mkfs.btrfs leaves records of its temporary chunks in it.
 fn trees(scratch: &Scratch, name: &str) -> BTreeMap<String, Vec<String>> {
     const TITLES: [&str; 8] = [
         "root tree",
@@ -347,7 +347,7 @@ fn any_time_and_any_label_are_kept_as_far_as_they_fit() {
     }
 }
 
-/// mkfs.btrfs writes at least what its file has in blocks afterwards.
+/// mkfs.btrfs writes at least the blocks of its file afterwards.
 #[test]
 fn never_more_is_written_than_by_mkfs_btrfs() {
     let Some(scratch) = Scratch::new() else { return };

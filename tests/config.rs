@@ -8,7 +8,7 @@ use common::{Scratch, tool};
 use hermetic_init::config::device_spec::{DeviceSpec, Source};
 use hermetic_init::config::{Config, ImagePolicy, Mount, PartitionPolicy, RootSource, Uses, UsrSource};
 
-/// What the generator wrote into a mount unit: What=, Type= and the words of Options=.
+/// The words that the generator wrote into a mount unit: What=, Type= and the words of Options=.
 #[derive(PartialEq, Eq, Debug)]
 struct Unit {
     what: String,
@@ -19,7 +19,8 @@ struct Unit {
 /// Runs systemd's fstab-generator for the initramfs on this command line; None without the tool root.
 fn generate(cmdline: &str) -> Option<BTreeMap<String, Unit>> {
     let scratch = Scratch::new()?;
-    // It is no program on the search path, so `env` calls it, which has to set its environment inside the root anyway.
+    // It is not a program on the search path, so `env` calls it, which has to set its environment inside the root
+    // anyway.
     let mut command: Command = tool("env")?;
     let directory = scratch.inside("units");
     fs::create_dir(scratch.host("units")).unwrap();
@@ -126,7 +127,7 @@ fn root_and_usr_are_what_the_fstab_generator_mounts() {
     assert_eq!(compared, lines.len());
 }
 
-/// What the generator leaves to the network is what we refuse.
+/// The requests that the generator leaves to the network are those that are refused here.
 #[test]
 fn what_systemd_leaves_to_others_is_refused() {
     for root in [

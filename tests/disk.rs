@@ -24,7 +24,7 @@ fn image(path: &Path, size: u64) {
     file.set_len(size).unwrap();
 }
 
-/// Runs sfdisk with a script. Sector size 4096 is an argument of ours, which sfdisk has too.
+/// Runs sfdisk with a script. A sector size of 4096 is an argument, which sfdisk has too.
 fn sfdisk(scratch: &Scratch, name: &str, block: u32, script: &str) {
     let mut child = tool("sfdisk")
         .unwrap()
@@ -91,7 +91,7 @@ fn theirs(table: &Value) -> Vec<Row> {
     table["partitions"].as_array().map(|rows| rows.iter().map(row).collect()).unwrap_or_default()
 }
 
-/// A disk with partitions 1, 3 and 7, a gap between them, an unknown type, attributes and a name that is no ASCII.
+/// A disk with partitions 1, 3 and 7, a gap between them, an unknown type, attributes and a name that is not ASCII.
 const SCRIPT: &str = "label: gpt\n\
     label-id: 11111111-2222-4333-8444-555555555555\n\
     1 : start=1MiB, size=2MiB, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B, name=\"esp\"\n\
@@ -304,7 +304,7 @@ fn what_is_no_usable_gpt_is_refused_by_name() {
     assert_eq!(gpt.add(None, NewPartition { guid: own, ..new_root(8192, 9000) }), Err(GptError::Guid(own)));
 }
 
-/// Flips bits and writes noise into both copies: whatever comes out, nothing panics, and what is accepted is sound.
+/// Flips bits and writes noise into both copies: with any result, nothing panics, and an accepted table is sound.
 #[test]
 fn damaged_tables_are_refused_or_sound() {
     let Some(scratch) = Scratch::new() else { return };
@@ -324,8 +324,8 @@ fn damaged_tables_are_refused_or_sound() {
     let (mut accepted, mut refused) = (0, 0);
     for _ in 0..2000 {
         let mut image = whole.clone();
-        // Fields of the header and of the first entries, with both checksums put right again, so that what is behind
-        // them is reached.
+        // Fields of the header and of the first entries, with both checksums corrected, so that the checks behind them
+        // are reached.
         let values = [0, 1, 2, 33, 34, 2048, 3071, 3072, 6110, 6143, u64::MAX, next(), next() & 0xffff];
         let (header, entries) = (512, 1024);
         for _ in 0..=next() % 2 {
@@ -407,7 +407,7 @@ fn what_a_change_does_not_name_survives_byte_for_byte() {
         );
         let mut start = std::fs::read(&path).unwrap();
         let size = block as usize;
-        // A name that is no UTF-16, and bytes behind the end of another one; attribute bits that nobody defined.
+        // A name that is invalid UTF-16, and bytes behind the end of another one; attribute bits that are not defined.
         for backup in [false, true] {
             let (_, mut entries, _) = raw(&start, size, backup);
             assert_eq!(entries.len(), length * 128);
@@ -476,7 +476,7 @@ fn a_full_table_takes_no_more() {
         let new = new_root(14000, 15000);
         assert_eq!(gpt.add(None, new.clone()), Err(GptError::Full { entries: count as u32 }));
         assert_eq!(gpt.partitions(), before.partitions());
-        // One goes, and its entry is the one that is free.
+        // One partition goes, and its entry is the free one.
         gpt.remove(PartitionNumber(count as u32 - 1)).unwrap();
         assert_eq!(gpt.add(None, new), Ok(PartitionNumber(count as u32 - 1)));
         apply(&path, &gpt.commit().unwrap());

@@ -1,5 +1,5 @@
-//! A Rust panic takes the road of every failure. The test runs itself in a process of its own, with the policy that waits
-//! for ever: nothing on this machine is ended but that process.
+//! A Rust panic takes the road of every failure. The test runs itself in a separate process, with the policy that waits
+//! for ever: only that process is ended.
 
 use std::{
     io::{BufRead as _, BufReader},

@@ -23,7 +23,7 @@ const MIB: u64 = Bytes::MIB;
 const GIB: u64 = Bytes::GIB;
 const TIB: u64 = 1024 * GIB;
 
-/// Sizes in bytes, with the block size: the borders of mke2fs's tables, sizes that are no multiple of a block, last
+/// Sizes in bytes, with the block size: the borders of mke2fs's tables, sizes that are not a multiple of a block, last
 /// groups that are left out (128 MiB and a little), short ones, and ones that carry backups.
 const SIZES: [(u64, BlockSize); 25] = [
     (8 * MIB, BlockSize::B4096),
@@ -53,11 +53,11 @@ const SIZES: [(u64, BlockSize); 25] = [
     (500 * GIB + 12345, BlockSize::B1024),
 ];
 
-/// Fields of the superblock and its copies in which the two may differ, as byte ranges: `s_kbytes_written`, because each
-/// counts what it wrote in its own way, and `s_checksum`, which covers it. Everything else is equal, with one exception:
-/// when the journal's extents have moved from its inode to a block of their own, mke2fs leaves the second to fourth of
-/// them behind in the unused slots of `i_block`; we leave zeroes. This shows in the inode, in its checksum and in the
-/// superblock's copy of `i_block` ([`LEFT_BEHIND`]).
+/// Fields of the superblock and its copies in which the two may differ, as byte ranges: `s_kbytes_written`, because
+/// each counts its writes in its own way, and `s_checksum`, which covers it. Everything else is equal, with one
+/// exception: when the journal's extents have moved from its inode to a block of their own, mke2fs leaves the second to
+/// fourth of them behind in the unused slots of `i_block`; we leave zeroes. This shows in the inode, in its checksum
+/// and in the superblock's copy of `i_block` ([`LEFT_BEHIND`]).
 const MAY_DIFFER: [(u64, u64); 2] = [(0x178, 0x180), (0x3fc, 0x400)];
 /// The unused slots of `i_block`, behind header and one entry.
 const LEFT_BEHIND: (u64, u64) = (24, 60);
@@ -153,7 +153,7 @@ fn blocks_after(dump: &str, what: &str) -> Vec<u64> {
     places.map(|(_, rest)| rest.split([',', '-', ' ']).next().unwrap().parse().unwrap()).collect()
 }
 
-/// The bytes that may differ, by what dumpe2fs says of mke2fs's file system and by what that has in its journal's inode.
+/// The bytes that may differ, by dumpe2fs's report of mke2fs's file system and by its journal's inode.
 fn may_differ(dump: &str, file: &File, block: u64) -> Vec<(u64, u64)> {
     let backups = blocks_after(dump, "Backup superblock at ");
     let superblocks: Vec<u64> = std::iter::once(1024).chain(backups.iter().map(|at| at * block)).collect();
@@ -227,7 +227,7 @@ fn ext4_is_byte_for_byte_what_mke2fs_makes() {
     }
 }
 
-/// 8 MiB to 256 GiB by doubling, each with sizes around it that are no powers of two, and two very large ones.
+/// 8 MiB to 256 GiB by doubling, each with sizes around it that are not powers of two, and two very large ones.
 fn every_magnitude() -> Vec<u64> {
     let powers = (0..16).map(|doubled| (8 * MIB) << doubled);
     let around =
@@ -235,7 +235,8 @@ fn every_magnitude() -> Vec<u64> {
     around.chain([TIB, 8 * TIB]).collect()
 }
 
-/// What people look at: features, inode size and count, journal, reserved blocks, and all else that `dumpe2fs -h` knows.
+/// The fields that people look at: features, inode size and count, journal, reserved blocks, and all others of
+/// `dumpe2fs -h`.
 #[test]
 fn every_magnitude_has_mke2fs_s_superblock_and_no_fault() {
     let Some(scratch) = Scratch::new() else { return };
@@ -271,7 +272,7 @@ fn e2fsck_has_nothing_to_say() {
 }
 
 /// A disk is never empty: everything that is not written holds garbage, as do the inode tables that the kernel zeroes
-/// later. Where the whole file would take too long, its first 192 MiB are filled: all tables of the first 16 groups.
+/// later. When the whole file would take too long, its first 192 MiB are filled: all tables of the first 16 groups.
 #[test]
 fn garbage_that_was_there_before_does_no_harm() {
     let Some(scratch) = Scratch::new() else { return };
@@ -375,7 +376,7 @@ fn any_time_is_kept_as_far_as_it_fits() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Any size up to some 20 GiB, not only the ones somebody thought of.
+    /// Any size up to some 20 GiB, not only selected ones.
     #[test]
     fn any_size_is_what_mke2fs_makes(size in 8 * MIB..20 * GIB, shift in 0u32..10, small in any::<bool>()) {
         if let Some(scratch) = Scratch::new() {

@@ -22,7 +22,7 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
-/// What `mkfs.vfat --invariant` takes for the time.
+/// The time that `mkfs.vfat --invariant` uses.
 const INVARIANT: u64 = 1_426_325_213;
 
 /// The borders of mkfs.vfat's tables, and sizes that fill neither a sector, a track nor a cluster.
@@ -204,7 +204,7 @@ fn swap_is_byte_for_byte_what_mkswap_makes() {
     }
 }
 
-/// Swap over any other format: nobody takes it for what it was.
+/// Swap over any other format: it is never taken for the old format.
 #[test]
 fn swap_hides_what_was_there_before() {
     let Some(scratch) = Scratch::new() else { return };

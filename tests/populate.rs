@@ -106,7 +106,7 @@ fn make_source(top: &Path) {
     file("second/second-only/left-out/x", b"x", 0o644);
     file("second/second-only/stays", b"x", 0o644);
     file("second/deep/1/2/3/4/5/file", &[7; 300_000], 0o444);
-    // A name that is no UTF-8, as tar archives have them.
+    // A name that is invalid UTF-8, as tar archives have them.
     let odd = std::ffi::OsStr::from_bytes(b"first/n\xe4me");
     fs::write(top.join(odd), "odd").unwrap();
 
@@ -164,7 +164,7 @@ fn list(top: &Path, path: &Path, all: &mut BTreeMap<PathBuf, String>, names: &mu
     let real = top.join(path.strip_prefix("/").unwrap());
     let stat = real.symlink_metadata().unwrap();
     let kind = FileType::from_raw_mode(stat.mode());
-    // What was made a moment ago has whatever time it was.
+    // A file that was made a moment ago has an unpredictable time.
     let time = if stat.mtime() == OLD { stat.mtime_nsec().to_string() } else { "now".to_owned() };
     let mut said = format!("{kind:?} {:o} {}:{} {time}", stat.mode() & 0o7777, stat.uid(), stat.gid());
     match kind {
@@ -228,7 +228,7 @@ impl Drop for Mounted {
     }
 }
 
-/// systemd-repart, with a /proc of its own in the tool root.
+/// systemd-repart, with its own /proc in the tool root.
 fn repart(scratch: &Scratch) -> serde_json::Value {
     let root = std::env::var("HERMETIC_TOOLS").unwrap();
     let mut command = Command::new("unshare");
@@ -270,8 +270,8 @@ fn a_tree_is_what_systemd_repart_makes_of_it() {
     assert!(report.bytes < 1 << 20, "holes were copied: {report:?}");
 
     let (mut ours, mut theirs) = (listed(&scratch.host("ours")), listed(&theirs.0));
-    // Here systemd-repart fills the file system by mke2fs, which makes the top directory itself; where it mounts, it does
-    // what we do (src/repart/repart.c, do_copy_files).
+    // Here systemd-repart fills the file system by mke2fs, which makes the top directory itself; where it mounts, it
+    // does the same as here (src/repart/repart.c, do_copy_files).
     theirs.remove(Path::new("/"));
     assert_eq!(ours.remove(Path::new("/")).unwrap(), "Directory 751 0:0 now");
     let only = |a: &BTreeMap<PathBuf, String>, b: &BTreeMap<PathBuf, String>| -> Vec<String> {
@@ -283,7 +283,7 @@ fn a_tree_is_what_systemd_repart_makes_of_it() {
     assert!(ours.len() > 40, "{ours:?}");
 }
 
-/// A place to work in that needs no tools.
+/// A directory for a test that needs no tools.
 struct Place(PathBuf);
 
 impl Place {

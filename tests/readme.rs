@@ -1,4 +1,4 @@
-//! What the README prints of the code is what the code has.
+//! The parts of the README that come from the code equal the code.
 
 use hermetic_init::config::options;
 

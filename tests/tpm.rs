@@ -20,10 +20,10 @@ use hermetic_init::{
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-/// How long a simulator may take to listen.
+/// The time that a simulator may take to listen.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// swtpm with a state of its own.
+/// swtpm with its own state.
 struct Simulator {
     child: Child,
     port: u16,
@@ -46,7 +46,7 @@ impl Simulator {
         self.child.wait().unwrap();
     }
 
-    /// Starts it on two ports in a row that nobody has: tpm2-tss looks for the control channel behind the other.
+    /// Starts it on two free ports in a row: tpm2-tss looks for the control channel behind the other.
     fn restart(&mut self) {
         let begin = Instant::now();
         loop {
@@ -68,7 +68,7 @@ impl Simulator {
         }
     }
 
-    /// Switches it off and on: PCRs are as after a reset, what is persistent stays.
+    /// Switches it off and on: PCRs are as after a reset, persistent objects stay.
     fn reset(&mut self) {
         self.kill();
         self.restart();
@@ -186,7 +186,7 @@ fn a_pin_is_asked_for_and_a_wrong_one_locks() {
         assert!(errors.any(|error| error.is_lockout()), "the TPM never locks");
         let error = tpm.open(&token, &pin, None).err().unwrap();
         assert!(error.is_lockout(), "{error}");
-        // What libtpms gives a TPM to begin with (DAPreInstall_Init).
+        // The values that libtpms gives to a new TPM (DAPreInstall_Init).
         let lockout = tpm.lockout().unwrap();
         assert_eq!((lockout.locked, lockout.wrong, lockout.allowed, lockout.interval), (true, 3, 3, 1000));
     });
@@ -233,14 +233,14 @@ const ELLIPTIC: [u8; 26] = [
     0, 6, 0, 0x80, 0, 0x43, 0, 0x10, 0, 3, 0, 0x10, 0, 0, 0, 0,
 ];
 
-/// Has the TPM make a key by this template and keep it there; its `TPM2B_PUBLIC`.
+/// Makes the TPM create a key by this template and keep it there; returns its `TPM2B_PUBLIC`.
 fn keep(simulator: &Simulator, template: &[u8], place: u32) -> Vec<u8> {
     let public = [&[0, template.len() as u8], template].concat();
     let params = [&[0, 4, 0, 0, 0, 0], &public[..], &[0, 0, 0, 0, 0, 0]].concat();
     let made = raw(simulator, 0x131, &[0x4000_0001], &params);
     let handle = u32::from_be_bytes(made[10..14].try_into().unwrap());
     raw(simulator, 0x120, &[0x4000_0001, handle], &place.to_be_bytes());
-    // No resource manager makes room for what comes: TPM2_FlushContext.
+    // There is no resource manager to make room: TPM2_FlushContext.
     let flush = [&[0x80, 1, 0, 0, 0, 14, 0, 0, 1, 0x65][..], &handle.to_be_bytes()].concat();
     assert_eq!(Wire(simulator.port).transmit(&flush).unwrap()[6..], [0; 4]);
     let size = usize::from(u16::from_be_bytes(made[18..20].try_into().unwrap()));
@@ -275,7 +275,7 @@ fn whoever_changes_a_response_on_the_bus_is_found_out() {
     let Some(simulator) = Simulator::new() else { return };
     let (token, passphrase) = simulator.with(|tpm| tpm.enrol(&policy("7", false), None, None).unwrap());
 
-    /// Somebody on the bus, who turns a bit of every response to TPM2_Unseal over and keeps what crosses.
+    /// An attacker on the bus, who turns over a bit of every response to TPM2_Unseal and keeps the traffic.
     struct Bus<'a>(Wire, &'a mut Vec<u8>, bool);
     impl Transport for Bus<'_> {
         fn transmit(&mut self, command: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
@@ -322,7 +322,7 @@ fn a_pcr_that_changes_meanwhile_is_looked_at_again() {
     let (token, passphrase) = simulator.with(|tpm| tpm.enrol(&policy("7", false), None, None).unwrap());
     for changes in [3, 100] {
         let mut unseals = 0;
-        // Between what the policy looks at and the secret somebody extends a PCR, not one of the policy's.
+        // Between the check of the policy and the release of the secret, a PCR that is not the policy's is extended.
         let mut meddle = |command: &[u8]| {
             if command[6..10] == UNSEAL {
                 unseals += 1;
@@ -368,7 +368,7 @@ fn a_tpm_that_is_busy_is_asked_again() {
     }
 }
 
-/// What openssl of the tool root says, with its files in the scratch directory.
+/// The output of openssl of the tool root, with its files in the scratch directory.
 fn openssl(scratch: &Scratch, words: &[&str]) -> Vec<u8> {
     let words = words.iter().map(|word| match word.strip_prefix('@') {
         Some(file) => scratch.inside(file),
@@ -445,7 +445,7 @@ fn sign(scratch: &Scratch, phase: &str) -> signature::Signatures {
     parsed(&signed(scratch, phase))
 }
 
-/// systemd-cryptenroll of the tool root on a volume there, with a /proc of its own.
+/// systemd-cryptenroll of the tool root on a volume there, with its own /proc.
 fn enroll(simulator: &Simulator, words: &[&str]) -> std::process::Output {
     let root = std::env::var("HERMETIC_TOOLS").unwrap();
     let script = "mount -t proc proc \"$0/proc\" && exec chroot \"$0\" \"$@\"";
@@ -480,7 +480,7 @@ fn tokens(simulator: &Simulator) -> Vec<Value> {
     metadata["tokens"].as_object().unwrap().values().cloned().collect()
 }
 
-/// What systemd-cryptenroll enrols opens its keyslot, whatever it is bound to.
+/// Tokens of systemd-cryptenroll open their keyslots, with any binding.
 #[test]
 fn tokens_of_systemd_cryptenroll_open_their_keyslots() {
     let Some(simulator) = Simulator::new() else { return };
@@ -521,7 +521,7 @@ fn tokens_of_other_keys_open_their_keyslots() {
     opens_what_it_enrols(&simulator, &["--tpm2-pcrs=7", "--tpm2-seal-key-handle=0x81000002"], None);
 }
 
-/// Enrols by these words, in place of what was there, and opens the keyslot.
+/// Enrols by these words, in place of the old token, and opens the keyslot.
 fn opens_what_it_enrols(simulator: &Simulator, words: &[&str], pin: Option<&str>) {
     let scratch = &simulator.scratch;
     volume(simulator);
@@ -547,7 +547,7 @@ fn opens_what_it_enrols(simulator: &Simulator, words: &[&str], pin: Option<&str>
     let header = Header::read(&disk).unwrap();
     let key = header.unlock(&disk, &passphrase, Limits::with_memory(128 << 10)).unwrap();
     assert_eq!(key.keyslot, 1, "{words:?}");
-    // What we would write for the same key has the same members.
+    // The token that would be written for the same key has the same members.
     let ours = token.to_json(1);
     let members = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     let theirs = &tokens[0];

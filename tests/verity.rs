@@ -1,4 +1,4 @@
-//! Our reading of hash trees against veritysetup, which makes them and says what it made.
+//! Our reading of hash trees against veritysetup, which makes them and prints their parameters.
 
 mod common;
 

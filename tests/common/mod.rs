@@ -1,4 +1,5 @@
-//! What integration tests share: the real tools, run from the tool root, and a place for files that both sides see.
+//! The parts that integration tests share: the real tools, run from the tool root, and a directory for files that both
+//! sides see.
 #![allow(dead_code)]
 
 pub mod power;
@@ -34,7 +35,7 @@ pub fn tool(name: &str) -> Option<Command> {
     Some(command)
 }
 
-/// The same command for a tool that wants to see the list of mounts: it gets a /proc, in a mount namespace of its own.
+/// The same command for a tool that reads the list of mounts: it gets a /proc, in its own mount namespace.
 pub fn with_proc(tool: &Command) -> Command {
     let script = r#"mount -t proc proc "$HERMETIC_TOOLS/proc" && exec "$@""#;
     let mut command = Command::new("unshare");
@@ -50,7 +51,7 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Makes a new one; None when there is no tool root.
+    /// Makes a new one; None without a tool root.
     pub fn new() -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);

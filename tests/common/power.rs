@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use hermetic_init::writes::{Write, Writes};
 
-/// What a drive writes at once or not at all, if it keeps its promise.
+/// The number of bytes that a drive writes at once or not at all, if it keeps its promise.
 const SECTOR: usize = 512;
 /// Up to so many sectors between two barriers the power fails after every one; of more it is about so many, evenly spread,
 /// and the end of every write.
@@ -17,7 +17,7 @@ const FEW_SUBSETS: usize = 8;
 
 /// A disk, and what may be written on it.
 pub struct Power {
-    /// What is on it now.
+    /// The content now.
     pub image: Vec<u8>,
     /// The only bytes that may ever change.
     pub writable: Vec<Range<usize>>,
@@ -46,7 +46,7 @@ impl Power {
         self.random
     }
 
-    /// Fills a range with noise: what an opaque step leaves until it is over.
+    /// Fills a range with noise: the state that an opaque step leaves until it is over.
     pub fn noise(&mut self, range: Range<usize>) {
         self.permitted(range.start, range.len());
         for at in range.step_by(8) {
@@ -64,7 +64,7 @@ impl Power {
             for sector in &sectors {
                 self.permitted(sector.at, SECTOR);
             }
-            // What stood there before, to undo by: a copy of the image for every state would take minutes.
+            // The old content, to undo by: a copy of the image for every state would take minutes.
             let old: Vec<Vec<u8>> =
                 sectors.iter().map(|sector| self.image[sector.bytes()].to_vec()).collect();
             self.look(check, &format!("before group {index}"));

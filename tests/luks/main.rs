@@ -1,4 +1,4 @@
-//! LUKS2 against cryptsetup, in both directions: what it makes we open, what we make it opens.
+//! LUKS2 against cryptsetup, in both directions: its volumes are opened here, and volumes made here by it.
 
 #[path = "../common/mod.rs"]
 mod common;
