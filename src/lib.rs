@@ -24,7 +24,7 @@
 //! | [`etc`] | base directories, the machine id, and how /etc follows the factory |
 //! | [`furnish`] | a root that systemd can start on: the order of all that, and its crash safety |
 //! | `sys` | the kernel, thinly; all the unsafe code there is |
-//! | `boot` | the story: early, devices, usr, provision, root, handover, failure |
+//! | `boot` | the boot: early, devices, usr, provision, root, etc, handover; and the end of one that cannot go on |
 //!
 //! Formats and plans build without std, on core and alloc (`--no-default-features`). The feature `std` adds what
 //! reads and writes files, the feature `boot` what only PID 1 does.

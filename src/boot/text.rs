@@ -1,19 +1,17 @@
 //! Small files of text.
 
-use std::{
-    fs::File,
-    io::{self, Read as _},
-};
+use std::{fs::File, io};
 
-/// The text of a small file, at most 1 MiB of it.
+use crate::tree::read::{self, Limit};
+
+/// The most that such a file may have.
+const LIMIT: Limit = Limit::mebibytes(1);
+
+/// The text of a small file.
 ///
 /// # Errors
-/// It cannot be read, is larger, or is not UTF-8.
+/// It cannot be read, is too large, or is not UTF-8.
 pub fn text_of(file: File) -> io::Result<String> {
-    const LIMIT: u64 = 1 << 20;
-    let mut text = String::new();
-    if file.take(LIMIT).read_to_string(&mut text)? as u64 == LIMIT {
-        return Err(io::Error::other("it has more than 1 MiB"));
-    }
-    Ok(text)
+    String::from_utf8(read::whole(file, LIMIT)?)
+        .map_err(|error| io::Error::other(error.utf8_error().to_string()))
 }

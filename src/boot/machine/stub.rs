@@ -3,12 +3,16 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read as _},
+    io,
     os::unix::fs::PermissionsExt as _,
     path::Path,
 };
 
-use crate::{debug, warning};
+use crate::{
+    debug,
+    tree::read::{self, Limit},
+    warning,
+};
 
 /// The directory in which sd-stub lays them.
 const EXTRA: &str = "/.extra";
@@ -32,7 +36,7 @@ const PLACES: [&str; 5] =
     ["/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd", EXTRA];
 
 /// None of these files is larger.
-const LARGEST: u64 = 1 << 20;
+const LARGEST: Limit = Limit::mebibytes(1);
 
 /// Copies the files that the real system wants. A file that exists at its place stays.
 pub fn hand_over() {
@@ -83,10 +87,5 @@ pub fn named(path: &str) -> Result<(Vec<u8>, String), String> {
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut content = Vec::new();
-    File::open(path)?.take(LARGEST + 1).read_to_end(&mut content)?;
-    if content.len() as u64 > LARGEST {
-        return Err(io::Error::other("is larger than 1 MiB"));
-    }
-    Ok(content)
+    Ok(read::whole(File::open(path)?, LARGEST)?)
 }
