@@ -6,6 +6,7 @@
 //! | `stage` | the seven stages; one takes what those before it made, and imports no other |
 //! | `means` | what every stage goes by |
 //! | `policy` | the demands of /usr's definitions on the root |
+//! | `furnished` | roots, furnished for this machine |
 //! | `volume` | encrypted volumes: where the key comes from, and the mapping |
 //! | `disks` | disks with their tables, and what they hold |
 //! | `machine` | the machine around them: drivers, credentials, TPM, what systemd is told |
@@ -13,6 +14,7 @@
 
 mod disks;
 pub mod failure;
+mod furnished;
 mod machine;
 mod means;
 mod policy;

@@ -3,6 +3,7 @@
 
 pub mod credentials;
 pub mod devices;
+pub mod facts;
 pub mod id;
 pub mod measure;
 pub mod next_init;

@@ -1,10 +1,7 @@
 //! Stage "etc": what must be there before systemd starts. This room decides what a root needs and tells what was done;
 //! [`crate::furnish`] does it.
 
-mod facts;
 mod tell;
-
-pub use facts::{facts_of, identity};
 
 use std::{
     fs::{self, File},
@@ -17,7 +14,12 @@ use std::{
 use crate::{
     boot::{
         failure::{Failure, OrFail as _},
-        machine::{credentials::Imported, id},
+        furnished::{self, Way, failed, populate},
+        machine::{
+            credentials::Imported,
+            facts::{head, identity},
+            id,
+        },
         means::Means,
         stage::{root::Root, usr::Usr},
     },
@@ -25,33 +27,13 @@ use crate::{
         machine_id::{self, MachineId, State},
         store,
     },
-    furnish::{self, FurnishError, Identity, Report, Request},
+    furnish::{self, Identity, Report},
     info, notice,
-    sys::clock,
     tree::watch::Unwatched,
 };
 
 /// The file in which systemd looks for an id that was chosen for it (systemd: src/shared/machine-id-setup.c).
 const OFFERED: &str = "/run/machine-id";
-
-/// Makes an empty root one that systemd can start on. Nothing is flushed: the root counts only when the caller has flushed
-/// all of it.
-///
-/// # Errors
-/// Anything that could not be written, a user database that cannot be read.
-pub fn populate(
-    root: BorrowedFd<'_>,
-    usr: BorrowedFd<'_>,
-    identity: &Identity,
-    credentials: &Imported,
-) -> Result<(), Failure> {
-    let Report { copied, users, .. } = told(root, usr, identity, credentials, &furnish::populate)?;
-    info!(
-        "/etc: {} files, {} directories, {} links from the factory; {users} users and groups added",
-        copied.files, copied.directories, copied.symlinks,
-    );
-    Ok(())
-}
 
 /// Looks after the root that was mounted. /etc follows a /usr that is another one than last time; as long as systemd has not
 /// committed its machine id, every boot offers the same one again. A root that lasts for one boot is populated.
@@ -75,7 +57,7 @@ pub fn prepare(means: &Means, usr: &Usr, root: &Root) -> Result<(), Failure> {
             tell::relabel_all(tree)?;
             return offer(machine);
         }
-        let head = facts::head(config, usr);
+        let head = head(config, usr);
         let followed = store::followed(tree).or_fail(|| "cannot tell which /usr /etc follows".into())?;
         if followed.as_ref() == Some(&head) {
             furnish::complete(tree, usr).map_err(failed)?;
@@ -113,7 +95,7 @@ fn follow(
     credentials: &Imported,
 ) -> Result<Report, Failure> {
     let way: &Way<'_> = &|request, report| furnish::follow(request, &Unwatched, report);
-    let report = told(root, usr, identity, credentials, way)?;
+    let report = furnished::by(way, root, usr, identity, credentials)?;
     tell::deviations(&report.deviations)?;
     info!(
         "/etc: {} changes, {} deviations; {} users and groups added",
@@ -122,30 +104,6 @@ fn follow(
         report.users,
     );
     Ok(report)
-}
-
-/// One of the ways in which a root is furnished.
-type Way<'a> = dyn Fn(&Request<'_>, &mut Report) -> Result<(), FurnishError> + 'a;
-
-/// Furnishes a root in this way, and logs what there is to say about it.
-fn told(
-    root: BorrowedFd<'_>,
-    usr: BorrowedFd<'_>,
-    identity: &Identity,
-    credentials: &Imported,
-    way: &Way<'_>,
-) -> Result<Report, Failure> {
-    let (credentials, facts) = (credentials.all(), &facts_of(usr));
-    let request = Request { root, usr, identity, credentials, facts, now: clock::unix_seconds() };
-    let mut report = Report::default();
-    let done = way(&request, &mut report);
-    tell::messages(&report.messages);
-    done.map_err(failed).map(|()| report)
-}
-
-/// The failure of a root that cannot be furnished.
-fn failed(error: FurnishError) -> Failure {
-    Failure::new(error.to_string())
 }
 
 /// Leaves the id where systemd takes it from.

@@ -15,9 +15,7 @@ use crate::{
         machine::run::OURS,
     },
     furnish::Deviation,
-    level::Level,
     notice,
-    sys::kmsg,
 };
 
 /// So many deviations go to the log; all of them are in the list.
@@ -26,13 +24,6 @@ const LOGGED: usize = 20;
 /// Lists of paths that systemd relabels when it has loaded the policy, each with all that is below it (systemd:
 /// src/shared/mount-setup.c).
 const RELABEL: &str = "/run/systemd/relabel-extra.d";
-
-/// Logs what there is to say about the work.
-pub(super) fn messages(messages: &[(Level, String)]) {
-    for (level, message) in messages {
-        kmsg::log(*level, format_args!("{message}"));
-    }
-}
 
 /// Leaves the list of what does not follow the factory in /run/hermetic-init/etc, and the first of it in the log.
 pub(super) fn deviations(deviations: &[Deviation]) -> Result<(), Failure> {

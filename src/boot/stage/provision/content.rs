@@ -13,8 +13,8 @@ use crate::{
     boot::{
         disks::apply,
         failure::{Failure, OrFail as _},
+        furnished,
         machine::{credentials::Imported, devices::Devices, run::OURS},
-        stage::etc,
     },
     debug,
     disk::transaction::wipe,
@@ -160,7 +160,7 @@ fn put_in(
     // What is mounted later without further words.
     let mounted_later = default.as_ref().map_or(top, |default| default.as_fd());
     if filling.is_furnished {
-        etc::populate(mounted_later, image.usr, image.identity, image.credentials)?;
+        furnished::populate(mounted_later, image.usr, image.identity, image.credentials)?;
     }
     for top in [top, mounted_later] {
         populate::constrain(top, &filling.constraints)

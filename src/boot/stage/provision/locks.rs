@@ -44,7 +44,7 @@ pub struct Locks {
     key_file: Option<Secret>,
     sealed: Vec<Sealed>,
     recovery: Option<RecoveryKey>,
-    /// What opens which partition.
+    /// The partitions, each with what opens it.
     openers: Vec<(PartitionNumber, Openers)>,
 }
 

@@ -18,10 +18,10 @@ use crate::{
     boot::{
         disks::range,
         failure::{Failure, OrFail as _},
-        machine::id,
+        machine::{facts, id},
         means::Means,
         policy::Expectation,
-        stage::{etc, usr::Usr},
+        stage::usr::Usr,
     },
     info, notice,
     populate::mount_points,
@@ -41,7 +41,7 @@ use decision::decide;
 pub fn provision(means: &mut Means, usr: &mut Usr) -> Result<Expectation, Failure> {
     let above = File::open(usr.tree()).or_fail(|| format!("cannot open {}", usr.tree().display()))?;
     let tree = usr.open()?;
-    let facts = etc::facts_of(tree.as_fd());
+    let facts = facts::facts_of(tree.as_fd());
     let definitions = Definitions::read(above.as_fd(), &Search::standard(), Reading::new(&facts))
         .or_fail(|| "/usr's repart.d is refused".into())?;
     for warning in &definitions.warnings {
@@ -95,7 +95,7 @@ pub fn provision(means: &mut Means, usr: &mut Usr) -> Result<Expectation, Failur
         Err(error) => return Err(Failure::new(format!("{name}: {error}"))),
     };
     let (decision, locks) = decide(means, &name, &disk.gpt, &plan)?;
-    let identity = etc::identity(&means.config, tree.as_fd(), id);
+    let identity = facts::identity(&means.config, tree.as_fd(), id);
     let Means { credentials, devices, .. } = means;
     let image = Image {
         above: above.as_fd(),

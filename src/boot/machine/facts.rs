@@ -20,7 +20,7 @@ pub fn identity(config: &Config, usr: BorrowedFd<'_>, machine: MachineId) -> Ide
 }
 
 /// The name of this /usr, and the use of its factory.
-pub(super) fn head(config: &Config, usr: BorrowedFd<'_>) -> Head {
+pub fn head(config: &Config, usr: BorrowedFd<'_>) -> Head {
     let root_hash = config.usr.verity.as_ref().map(|verity| &verity.root_hash);
     Head { usr: follow::identity(root_hash, os_release(usr).as_deref()), strategy: config.hermetic.etc }
 }
