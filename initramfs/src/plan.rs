@@ -242,7 +242,7 @@ fn story(plan: &Plan, decided: Option<&Decision<'_>>) -> String {
     lines.join("\n") + "\n"
 }
 
-/// What else a new partition gets, behind commas.
+/// The further properties of a new partition, behind commas.
 fn further(creation: &Creation<'_>) -> String {
     let mut text = String::new();
     if let Content::Blocks = creation.content {

@@ -411,7 +411,8 @@ fn a_first_boot_is_shown_and_nothing_is_changed() {
     assert!(String::from_utf8_lossy(&shown.stderr).contains("60-home.conf: the partition needs 1 GiB"));
 }
 
-/// What the first boot copies, it opens and measures before it plans: what it would miss, no plan passes over.
+/// The first boot opens and measures the sources of copies before it plans: the plan reports every source that it would
+/// miss.
 #[test]
 fn a_plan_says_no_less_than_the_boot() {
     let scratch = common::Scratch::here("plan-says");
@@ -462,7 +463,7 @@ fn a_plan_says_no_less_than_the_boot() {
         let (success, said) = plan(text, &[]);
         assert!(success && said.is_empty(), "{text}: {said}");
     }
-    // What the command line of that boot says counts.
+    // The words of that boot's command line count.
     let refused = plan("Format=ext4\n", &["--cmdline", "systemd.image_policy=root=encrypted+absent"]);
     assert!(!refused.0 && refused.1.contains("does not allow root to be unprotected"), "{}", refused.1);
     assert!(plan("Format=xfs\n", &["--cmdline", "rd.systemd.mask=systemd-repart.service"]).0);

@@ -115,7 +115,7 @@ fn definitions(texts: &[&str]) -> Vec<Definition> {
     Definitions::parse(&files, Reading::new(&Facts::default())).unwrap().list
 }
 
-/// What is on a disk.
+/// The content of a disk.
 #[derive(PartialEq, Eq, Debug)]
 enum Found {
     Old,
