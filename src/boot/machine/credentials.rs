@@ -144,9 +144,10 @@ fn sealed() -> Credentials {
 }
 
 impl Imported {
-    /// Leaves the encrypted credentials where the services of the real system take them from. Returns what the environment of its
-    /// systemd must say: nothing when there are none. Whoever says where encrypted ones are says also where the others are, because
-    /// systemd imports nothing by itself then (systemd: src/core/import-creds.c).
+    /// Leaves the encrypted credentials where the services of the real system take them from. Returns the variables for
+    /// the environment of its systemd: none without encrypted credentials. The directory of encrypted credentials is
+    /// named together with that of the others, because systemd then imports nothing by itself (systemd:
+    /// src/core/import-creds.c).
     ///
     /// # Errors
     /// /run cannot be written.

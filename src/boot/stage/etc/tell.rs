@@ -25,7 +25,8 @@ const LOGGED: usize = 20;
 /// src/shared/mount-setup.c).
 const RELABEL: &str = "/run/systemd/relabel-extra.d";
 
-/// Leaves the list of what does not follow the factory in /run/hermetic-init/etc, and the first of it in the log.
+/// Writes the list of entries that do not follow the factory to /run/hermetic-init/etc, and the first of them to the
+/// log.
 pub(super) fn deviations(deviations: &[Deviation]) -> Result<(), Failure> {
     for deviation in deviations.iter().take(LOGGED) {
         notice!("{deviation}");
@@ -69,7 +70,8 @@ pub(super) fn relabel(root: BorrowedFd<'_>, paths: &[String]) -> Result<(), Fail
     list(paths.iter().fold(String::new(), |text, path| text + path + "\n"))
 }
 
-/// True when systemd will load a policy from this root. What cannot be looked at, systemd will look at.
+/// True when systemd will load a policy from this root. A configuration that cannot be read counts as one: systemd will
+/// read it.
 fn has_selinux(root: BorrowedFd<'_>) -> bool {
     !matches!(
         statat(root, "etc/selinux/config", AtFlags::SYMLINK_NOFOLLOW),

@@ -32,12 +32,11 @@ use content::Image;
 use copies::Copies;
 use decision::decide;
 
-/// Carries out a factory reset when one is asked for, makes the partitions that are missing, and returns what is to be
-/// expected of the root.
+/// Carries out a factory reset on request, makes the missing partitions, and returns the expectations for the root.
 ///
 /// # Errors
-/// A definition that we do not understand, too little space for a first root, a missing key file, any write that fails. The disk's table
-/// is then as it was.
+/// A definition that is not understood, too little space for a first root, a missing key file, any write that fails.
+/// The disk's table is then as it was.
 pub fn provision(means: &mut Means, usr: &mut Usr) -> Result<Expectation, Failure> {
     let above = File::open(usr.tree()).or_fail(|| format!("cannot open {}", usr.tree().display()))?;
     let tree = usr.open()?;
@@ -87,7 +86,7 @@ pub fn provision(means: &mut Means, usr: &mut Usr) -> Result<Expectation, Failur
     expectation.admit_existing(&means.config, disk)?;
     let plan = match repart::plan_for(Maker::Boot, &definitions, &disk.gpt.layout(), seed) {
         Ok(plan) => plan,
-        // What booted yesterday boots today: like systemd's initrd, which goes on when systemd-repart fails.
+        // A machine that booted before boots again: like systemd's initrd, which goes on when systemd-repart fails.
         Err(error) if error.is_lack() && repart::has_roots(&definitions, disk.gpt.partitions()) => {
             warning!("{name}: repart.d is not applied, the disk stays as it is: {error}");
             return Ok(expectation);
