@@ -34,19 +34,19 @@ pub enum Step {
 
 /// A disk that the steps are carried out on. Each of them ends on the medium.
 pub trait Medium {
-    /// Why a step failed.
+    /// The error of a failed step.
     type Error;
 
     /// Writes a part of the partition table.
     ///
     /// # Errors
-    /// What the disk says.
+    /// The error of the disk.
     fn write_table(&mut self, writes: &Writes) -> Result<(), Self::Error>;
 
-    /// Makes the disk forget what it held; nothing of it is to be kept, and the space may be given back first.
+    /// Makes the disk drop its content; no part of it is kept, and the space may be given back first.
     ///
     /// # Errors
-    /// What the disk says.
+    /// The error of the disk.
     fn forget(&mut self, writes: &Writes) -> Result<(), Self::Error>;
 
     /// Formats and fills a new partition.

@@ -1,4 +1,4 @@
-//! What is asked for, as values.
+//! The requested content, as values.
 
 use crate::repart::{CopyFiles, Definition, Symlink};
 
@@ -22,7 +22,8 @@ pub struct Content<'a> {
 }
 
 impl<'a> Content<'a> {
-    /// What a definition puts into its file system. `mounted` are the places where the partitions of the plan will be mounted.
+    /// The content that a definition puts into its file system. `mounted` are the mount points of the partitions of the
+    /// plan.
     #[must_use]
     pub fn of(definition: &'a Definition, mounted: &'a [&'a str]) -> Self {
         Self {

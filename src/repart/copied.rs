@@ -16,12 +16,12 @@ pub struct Copied {
     pub guid: Option<Uuid>,
 }
 
-/// Has `look` measure the source of every definition that copies one and whose partition does not exist, and tells the
-/// definition. It gets the place of the definition among all.
+/// Measures with `look` the source of every definition that copies one and whose partition does not exist, and gives
+/// the definition the size. It gets the place of the definition among all.
 ///
 /// # Errors
-/// What `look` says, and what a boot could not make or copy. The host tool refuses later, when it carries the plan out: it shows
-/// what it cannot make.
+/// The error of `look`, and a source that a boot could not make or copy. The host tool refuses later, when it carries
+/// out the plan: it also shows partitions that it cannot make.
 pub fn measure<E>(
     maker: Maker,
     definitions: &mut [Definition],

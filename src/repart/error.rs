@@ -48,19 +48,19 @@ pub enum RepartError {
     FileSystem {
         /// The definition's file.
         file: String,
-        /// Why not.
+        /// The reason.
         error: MkfsError,
     },
     /// The image policy allows no such root.
     Forbidden {
         /// The definition's file.
         file: String,
-        /// What the root would be, in the policy's word.
+        /// The kind of root, in the policy's word.
         word: &'static str,
     },
     /// The kernel lacks what it takes, and the initramfs has no module for it.
     Lacking {
-        /// What is refused.
+        /// The refusal.
         refused: Box<RepartError>,
         /// The module.
         module: &'static str,
@@ -71,7 +71,7 @@ pub enum RepartError {
         file: String,
         /// The word of `Encrypt=`.
         encrypt: &'static str,
-        /// Why there is none.
+        /// The reason.
         why: &'static str,
     },
     /// The partition table cannot be changed so.

@@ -14,7 +14,7 @@ use super::{
     value::{self, Unread, Word},
 };
 
-/// The weight of a partition that says nothing, and of one that nobody defined.
+/// The weight of a partition without a word for it, and of one without a definition.
 pub(super) const DEFAULT_WEIGHT: u32 = 1000;
 
 /// The maker of partitions.
@@ -26,7 +26,7 @@ pub enum Maker {
     Tool,
 }
 
-/// Who can make what a key asks for.
+/// The makers that can carry out a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum MadeBy {
     /// The first boot and the host tool, or it depends on other keys.
@@ -109,7 +109,7 @@ macro_rules! keys {
 }
 
 impl MadeBy {
-    /// What somebody is told to do who cannot make it; None for one who can.
+    /// The advice for a maker that cannot carry it out; None for one that can.
     const fn advice(self, maker: Maker) -> Option<&'static str> {
         match (self, maker) {
             (Self::Both, _)
@@ -145,7 +145,7 @@ keys! {
     padding_max: Option<u64> = None, "PaddingMaxBytes", value::most_bytes, lesser, Both;
     /// `CopyBlocks=`.
     copy_blocks: Option<CopyBlocks> = None, "CopyBlocks", CopyBlocks::read, kept, Both;
-    /// `Format=`, or what follows from the type and from what is to be put into the partition.
+    /// `Format=`, or the format that follows from the type and the content of the partition.
     format: Option<Format> = None, "Format", Format::read, kept, Both;
     /// `CopyFiles=`.
     copy_files: Vec<CopyFiles> = Vec::new(), "CopyFiles", CopyFiles::read, joined, Both;
@@ -165,7 +165,7 @@ keys! {
     encrypt: Encrypt = Encrypt::Off, "Encrypt", Encrypt::read, kept, Both;
     /// `Verity=`.
     verity: Verity = Verity::Off, "Verity", Verity::read, kept, BUILDER;
-    /// `VerityMatchKey=`: what the partitions of one dm-verity image have in common.
+    /// `VerityMatchKey=`: the common key of the partitions of one dm-verity image.
     verity_match_key: Option<String> = None, "VerityMatchKey", value::text, kept, Both;
     /// `VerityDataBlockSizeBytes=`: 512 to 4096.
     verity_data_block_size: Option<u32> = None, "VerityDataBlockSizeBytes", value::block_size, kept, Both;

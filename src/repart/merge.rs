@@ -1,4 +1,4 @@
-//! What a supplement does to a key of the definition that it is merged into (repart.d(5), `SupplementFor=`).
+//! Merges a key of a supplement into that of its definition (repart.d(5), `SupplementFor=`).
 
 use std::prelude::v1::*;
 

@@ -1,13 +1,13 @@
-//! What repart.d asks for, and where it goes: definitions and a partition table in, new partitions out.
+//! The partitions that repart.d asks for, and their places: definitions and a partition table in, new partitions out.
 //!
-//! Same files, same meaning, same result as systemd-repart 257. A word of policy that is not understood refuses before
-//! anything is written, as does one that cannot be done; an unknown key only warns. Partitions that exist never shrink,
-//! move or go; those that a definition means may grow.
+//! Same files, same meaning, same result as systemd-repart 257. A word of policy that is not understood is refused
+//! before anything is written, as is one that cannot be carried out; an unknown key only warns. Partitions that exist
+//! never shrink, move or go; those that a definition means may grow.
 //!
-//! The way of a definition: `read` (which files) → `ini`, `fields`, `size`, `parse` (lines), `keys` (a row each), `value` (what is said) → `check` (what follows,
-//! what contradicts) → `element` (beside the partitions of a disk) → `allocate` (which gap) → `grow` (how large, where) →
-//! `plan` → `decide` (what each new partition gets, and in which steps). `support` says which of all that can be carried out, `making`
-//! what it leads to.
+//! The way of a definition: `read` (files) → `ini`, `fields`, `size`, `parse` (lines), `keys` (a row each), `value`
+//! (values) → `check` (implications, contradictions) → `element` (beside the partitions of a disk) → `allocate` (gaps)
+//! → `grow` (sizes, places) → `plan` → `decide` (the content of each new partition, and the steps). `support` says
+//! which of these can be carried out, `making` has the results.
 //!
 //! Source: repart.d(5); for sizes, places and UUIDs the behaviour of systemd-repart, which the tests compare with.
 

@@ -20,7 +20,7 @@ use crate::{fragments::Facts, sort};
 pub struct Reading<'a> {
     /// The values of specifiers.
     pub facts: &'a Facts,
-    /// The architecture whose types are meant where a definition names types that depend on it; None for what it says.
+    /// The architecture for types of a definition that depend on it; None leaves the types as they are.
     pub architecture: Option<&'a str>,
     /// The types that are read over.
     pub filter: Filter<'a>,
@@ -57,7 +57,7 @@ impl Filter<'_> {
 }
 
 impl Definitions {
-    /// Parses files, whatever their order. An empty file is a mask: it defines nothing.
+    /// Parses files, in any order. An empty file is a mask: it defines nothing.
     ///
     /// # Errors
     /// The first word of policy that is not understood or contradicts another one, with its file and line.
