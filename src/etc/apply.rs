@@ -26,7 +26,7 @@ use super::{
 };
 use crate::tree::{attributes::Attributes, inode::Inode, open, remove, replace, watch::Watch, xattr::Xattrs};
 
-/// Where a plan is carried out.
+/// The directories in which a plan is carried out.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'fd> {
     /// The root.
@@ -37,10 +37,10 @@ pub(super) struct Place<'fd> {
     pub(super) factory: BorrowedFd<'fd>,
 }
 
-/// Removes what an interrupted update had staged.
+/// Removes the staged files of an interrupted update.
 ///
 /// # Errors
-/// What the file system says.
+/// The error of the file system.
 pub(super) fn clear(etc: BorrowedFd<'_>) -> Result<(), EtcError> {
     let path = format_args!("/etc/{STAGED}");
     // On a file system that is read-only there is none, and nothing may be removed.
@@ -53,7 +53,7 @@ pub(super) fn clear(etc: BorrowedFd<'_>) -> Result<(), EtcError> {
 /// Carries out all steps of a plan.
 ///
 /// # Errors
-/// The first step that failed. The journal then tells what the others may have done.
+/// The first step that failed. The journal then has the possible results of the others.
 pub(super) fn apply(
     place: Place<'_>,
     plan: &Plan,
@@ -64,7 +64,7 @@ pub(super) fn apply(
         return Ok(());
     }
     let kept = store::make(place.root)?;
-    // First of all, so that the next boot looks at what is left here whichever /usr it has.
+    // First of all, so that the next boot looks for its leftovers with any /usr.
     store::begin(kept.as_fd(), &plan.journal, durable, watch)?;
     watch
         .before("stage", STAGED.as_bytes())
@@ -92,11 +92,11 @@ pub(super) fn apply(
 
 /// The name under which the new file of a step is staged.
 fn staged_name(number: usize) -> CString {
-    // A number holds no NUL.
+    // A number does not contain a NUL.
     CString::new(number.to_string()).unwrap_or_default()
 }
 
-/// Makes what a step needs.
+/// Makes the staged file of a step.
 fn stage(
     place: Place<'_>,
     staged: BorrowedFd<'_>,
@@ -161,7 +161,7 @@ fn perform(
                 .map_err(EtcError::call("remove", shown(path)))
         }
         Step::Put { path, replaces, .. } => {
-            // Where nothing was, nothing may have come since.
+            // A name that was free may not have been taken meanwhile.
             let flags = if *replaces { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
             let (above, name) = directories.of(path)?;
             watch
@@ -180,7 +180,7 @@ fn perform(
     }
 }
 
-/// `renameat2`; a file system that does not know the flag gets a plain rename, of what the plan saw to be free.
+/// `renameat2`; on a file system that does not support the flag a plain rename, to a name that the plan saw to be free.
 fn rename(
     from: BorrowedFd<'_>,
     name: &CStr,
@@ -253,7 +253,7 @@ impl Directories<'_> {
 }
 
 fn cstring(name: &[u8]) -> CString {
-    // Names of a tree hold no NUL.
+    // Names of a tree do not contain a NUL.
     CString::new(name).unwrap_or_default()
 }
 

@@ -1,9 +1,9 @@
-//! The factory's /etc: where an image carries the /etc that it was built with, and the complete copy of it.
+//! The factory's /etc: the /etc that an image was built with, and the complete copy of it.
 //!
 //! The source is `/usr/share/factory/etc`, and where that does not exist, `/usr/etc`. A copy overwrites nothing that
 //! exists in the target, file by file. A power cut in the middle of a file leaves it cut short and existing: the copy
-//! is for a root that is adopted only when all of it is flushed (the first boot's transaction), or for one that a power cut
-//! does away with. Every other root is [`super::follow`]'s.
+//! is for a root that is adopted only when all of it is flushed (the first boot's transaction), or for one that a power
+//! cut removes. Every other root is [`super::follow`]'s.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
@@ -26,7 +26,7 @@ use crate::tree::{
 
 pub use super::copy::Report;
 
-/// Where an image keeps the /etc it was built with, as seen from its /usr; the first that exists is taken.
+/// The places of the /etc that an image was built with, as seen from its /usr; the first that exists is taken.
 const SOURCES: [&str; 2] = ["share/factory/etc", "etc"];
 /// The largest etc.conf and the largest user database that are read.
 const LARGEST: Limit = Limit::mebibytes(64);
@@ -35,16 +35,16 @@ const LARGEST: Limit = Limit::mebibytes(64);
 pub struct Factory {
     /// The tree.
     pub(super) tree: OwnedFd,
-    /// Where it is, as seen from /usr.
+    /// The path, as seen from /usr.
     pub(super) source: &'static str,
 }
 
 impl Factory {
-    /// Finds it; None when the image has none. A link on the way is as good as none: the tree must be part of the image
+    /// Finds it; None when the image has none. A link on the way counts as missing: the tree must be part of the image
     /// itself.
     ///
     /// # Errors
-    /// What the file system says.
+    /// The error of the file system.
     pub fn find(usr: BorrowedFd<'_>) -> Result<Option<Self>, EtcError> {
         for source in SOURCES {
             match open::below(usr, source) {
@@ -56,7 +56,7 @@ impl Factory {
         Ok(None)
     }
 
-    /// Where it is in the running system.
+    /// The path in the running system.
     pub(super) fn place(&self) -> String {
         format!("/usr/{}", self.source)
     }
@@ -67,7 +67,7 @@ impl Factory {
     }
 }
 
-/// The contents of the user databases in a directory; one that is missing or no regular file is left out.
+/// The contents of the user databases in a directory; one that is missing or not a regular file is left out.
 pub(super) fn contents(etc: BorrowedFd<'_>) -> Result<Contents, Errno> {
     let mut contents = Contents::new();
     for (name, _) in DATABASES {
@@ -98,11 +98,11 @@ fn read(at: BorrowedFd<'_>, path: &str) -> Result<Option<Vec<u8>>, Errno> {
     }
 }
 
-/// Copies the image's factory tree to `/etc` of the root: modes, owners, times, extended attributes, links as they are. Makes
-/// /etc when it is missing. Returns what was done, and the manifest of it.
+/// Copies the image's factory tree to `/etc` of the root: modes, owners, times, extended attributes, links as they are.
+/// Makes /etc when it is missing. Returns the counts and the manifest of the copy.
 ///
 /// # Errors
-/// `/etc` that is no directory, and the first entry that could not be copied whole; what came before it stays.
+/// `/etc` that is not a directory, and the first entry that could not be copied whole; entries before it stay.
 pub fn copy(
     root: BorrowedFd<'_>,
     usr: BorrowedFd<'_>,

@@ -1,7 +1,7 @@
-//! /etc of a root that exists follows the factory of another /usr.
+//! /etc of an existing root follows the factory of another /usr.
 //!
-//! [`store::followed`] is the one comparison of a boot on which nothing changed. [`update`] does the rest, crash-safe, and
-//! [`store::commit`] ends it, after whatever else belongs to it.
+//! [`store::followed`] is the one comparison of a boot on which nothing changed. [`update`] does the rest, crash-safe,
+//! and [`store::commit`] ends it, after everything else that belongs to it.
 
 use std::os::fd::{AsFd as _, BorrowedFd};
 
@@ -32,8 +32,8 @@ use crate::{
 /// The stamps of systemd-update-done: without them, units with `ConditionNeedsUpdate=` run.
 const STAMPS: [&str; 2] = ["etc/.updated", "var/.updated"];
 
-/// What tells a /usr from others: its root hash, else what its os-release says of the image, else the os-release as it
-/// is. Times say nothing: builds that can be repeated give them all the same one.
+/// The identity of a /usr: its root hash, else the image's fields of its os-release, else the os-release as it is.
+/// Times are of no use: reproducible builds give all files the same one.
 pub fn identity(root_hash: Option<&RootHash>, os_release: Option<&str>) -> String {
     if let Some(hash) = root_hash {
         return format!("roothash:{hash}");
@@ -48,11 +48,11 @@ pub fn identity(root_hash: Option<&RootHash>, os_release: Option<&str>) -> Strin
     }
 }
 
-/// Brings /etc of the root from what it followed last to the factory of `usr`. Returns the plan that was carried out, whose
-/// manifest is to be committed, and what was found that counts for nothing.
+/// Brings /etc of the root from the factory that it followed last to the factory of `usr`. Returns the plan that was
+/// carried out, whose manifest is to be committed, and the faults of ignored files.
 ///
 /// # Errors
-/// Anything that cannot be read or written, a user database that cannot be understood. Running again goes on from there.
+/// An entry that cannot be read or written, a user database that cannot be understood. A second run goes on from there.
 pub fn update(
     root: BorrowedFd<'_>,
     usr: BorrowedFd<'_>,
@@ -72,7 +72,7 @@ pub fn update(
     Ok((plan, problems))
 }
 
-/// What [`update`] would do.
+/// The changes that [`update`] would make.
 ///
 /// # Errors
 /// As [`update`].
@@ -87,10 +87,10 @@ pub fn look_ahead(
     Ok((look(root, factory.as_ref(), head, rules, manifest.as_ref(), &journal)?, problems))
 }
 
-/// How /etc of the root deviates from the factory of `usr`.
+/// The deviations of the root's /etc from the factory of `usr`.
 ///
 /// # Errors
-/// What cannot be read.
+/// An entry that cannot be read.
 pub fn differences(
     root: BorrowedFd<'_>,
     usr: BorrowedFd<'_>,
@@ -125,7 +125,7 @@ fn look(
         }
         None => (Snapshot::new(), String::new(), super::users::Contents::new()),
     };
-    // What stands beside something of the root's is in the manifest, under its name here.
+    // A file that was put beside one of the root's is in the manifest, under its name here.
     let wanted = |path: &[u8]| {
         given.contains_key(path)
             || base.is_some_and(|base| base.tree.contains_key(path))
@@ -153,7 +153,7 @@ fn look(
     })?)
 }
 
-/// Makes systemd see that /usr was updated, whatever the times of /usr say.
+/// Makes systemd see that /usr was updated, with any times of /usr.
 ///
 /// # Errors
 /// A stamp that cannot be removed.

@@ -22,9 +22,9 @@ use crate::tree::{
     watch::Watch,
 };
 
-/// Where the chosen id is kept on the root, as seen from it. One line, 32 hexadecimal digits, mode 0444.
+/// The file on the root that keeps the chosen id, as seen from the root. One line, 32 hexadecimal digits, mode 0444.
 pub const KEPT: &str = "var/lib/hermetic-init/machine-id";
-/// What /etc/machine-id says before the first boot is over (machine-id(5)).
+/// The content of /etc/machine-id before the first boot is over (machine-id(5)).
 const UNINITIALIZED: &[u8] = b"uninitialized\n";
 /// The mode of both files.
 const MODE: u32 = 0o444;
@@ -44,7 +44,7 @@ impl MachineId {
         Self(bytes)
     }
 
-    /// From bytes that are an id already; None for all zeros, which is no id.
+    /// From bytes that are an id already; None for all zeros, which is not an id.
     pub fn from_bytes(bytes: [u8; 16]) -> Option<Self> {
         (bytes != [0; 16]).then_some(Self(bytes))
     }
@@ -61,8 +61,8 @@ impl MachineId {
         Self::from_bytes(bytes)
     }
 
-    /// Parses what DMI says in /sys/class/dmi/id/product_uuid: digits with or without dashes, a newline behind. None for
-    /// all zeros and all ones, which firmware without an id of its own says.
+    /// Parses the UUID of /sys/class/dmi/id/product_uuid: digits with or without dashes, a newline behind. None for all
+    /// zeros and all ones, which firmware without an id returns.
     pub fn from_dmi(text: &str) -> Option<Self> {
         let digits: String = text.trim_end().chars().filter(|&digit| digit != '-').take(33).collect();
         Self::parse(&digits).filter(|id| id.0 != [0xff; 16])
@@ -89,7 +89,7 @@ fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
-/// What /etc/machine-id says (machine-id(5)).
+/// The states of /etc/machine-id (machine-id(5)).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
     /// No such file: systemd sees a first boot.
@@ -105,7 +105,7 @@ pub enum State {
 }
 
 impl State {
-    /// Whether systemd will ask for an id that we may offer.
+    /// Returns true when systemd will ask for an id, which may then be offered.
     pub fn first_boot(self) -> bool {
         matches!(self, Self::Missing | Self::Uninitialized)
     }
@@ -125,7 +125,7 @@ impl State {
 /// Reads the state of /etc/machine-id below `root`.
 ///
 /// # Errors
-/// /etc that is no directory, a machine-id that is no regular file or cannot be read.
+/// /etc that is not a directory, a machine-id that is not a regular file or cannot be read.
 pub fn state(root: BorrowedFd<'_>) -> Result<State, EtcError> {
     let etc = match open::directory(root, "etc") {
         Err(Errno::NOENT) => return Ok(State::Missing),
@@ -134,10 +134,11 @@ pub fn state(root: BorrowedFd<'_>) -> Result<State, EtcError> {
     Ok(read(etc.as_fd(), "/etc/machine-id")?.map_or(State::Missing, |content| State::parse(&content)))
 }
 
-/// Writes `uninitialized` into /etc/machine-id when the file is missing, and returns the state from then on. Whatever exists stays.
+/// Writes `uninitialized` into /etc/machine-id when the file is missing, and returns the state from then on. An
+/// existing file stays.
 ///
 /// # Errors
-/// As [`state`], and what the file system says.
+/// As [`state`], and the error of the file system.
 pub fn initialize(root: BorrowedFd<'_>, durable: Durable, watch: &dyn Watch) -> Result<State, EtcError> {
     let found = state(root)?;
     if found == State::Missing {
@@ -152,7 +153,7 @@ pub fn initialize(root: BorrowedFd<'_>, durable: Durable, watch: &dyn Watch) -> 
 /// The id that an earlier boot kept on this root, if it is one.
 ///
 /// # Errors
-/// What the file system says; a file that holds no id is as good as none.
+/// The error of the file system; a file without an id counts as missing.
 pub fn kept(root: BorrowedFd<'_>) -> Result<Option<MachineId>, EtcError> {
     let Some(directory) = store::find(root)? else { return Ok(None) };
     Ok(read(directory.as_fd(), "/var/lib/hermetic-init/machine-id")?.and_then(|content| {
@@ -166,7 +167,7 @@ pub fn kept(root: BorrowedFd<'_>) -> Result<Option<MachineId>, EtcError> {
 /// Keeps the chosen id on the root, in place of one that was kept before.
 ///
 /// # Errors
-/// What the file system says, and a directory of the path that is none.
+/// The error of the file system, and a component of the path that is not a directory.
 pub fn keep(
     root: BorrowedFd<'_>,
     id: MachineId,

@@ -1,5 +1,5 @@
-//! What hermetic-init keeps on the root, in `/var/lib/hermetic-init`: the machine id, the manifest of /etc and the journal
-//! of its update.
+//! The files that hermetic-init keeps on the root, in `/var/lib/hermetic-init`: the machine id, the manifest of /etc
+//! and the journal of its update.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -25,10 +25,10 @@ pub const DIRECTORY: &str = "var/lib/hermetic-init";
 const MANIFEST: &str = "/var/lib/hermetic-init/etc.manifest";
 /// The journal, likewise.
 const JOURNAL: &str = "/var/lib/hermetic-init/etc.journal";
-/// Only root may know what is in /etc/shadow, not even its digest.
+/// Only root may read /etc/shadow, and so its digest.
 const MODE: u32 = 0o600;
 
-/// Opens the directory; None when there is none, or something else in its place.
+/// Opens the directory; None when it is missing, or not a directory.
 pub(super) fn find(root: BorrowedFd<'_>) -> Result<Option<OwnedFd>, EtcError> {
     match open::below(root, DIRECTORY) {
         Ok(directory) => Ok(Some(directory)),
@@ -56,22 +56,22 @@ pub(super) fn make(root: BorrowedFd<'_>) -> Result<OwnedFd, EtcError> {
     Ok(at)
 }
 
-/// What an earlier boot kept.
+/// The records that an earlier boot kept.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Kept {
-    /// The manifest; None: there is none that counts.
+    /// The manifest; None when there is no valid one.
     pub manifest: Option<Manifest>,
     /// The journal of an update that was interrupted, empty when there was none.
     pub journal: Journal,
-    /// What was found and counts for nothing; one sentence each.
+    /// The faults of files that are ignored; one sentence each.
     pub problems: Vec<String>,
 }
 
-/// Which /usr this root's /etc follows, by the first lines of the manifest alone. None: unknown, or an update was
+/// The /usr that this root's /etc follows, by the first lines of the manifest alone. None: unknown, or an update was
 /// interrupted.
 ///
 /// # Errors
-/// What the file system says.
+/// The error of the file system.
 pub fn followed(root: BorrowedFd<'_>) -> Result<Option<Head>, EtcError> {
     let Some(directory) = find(root)? else { return Ok(None) };
     match fs::statat(&directory, name(JOURNAL), AtFlags::SYMLINK_NOFOLLOW) {
@@ -83,11 +83,11 @@ pub fn followed(root: BorrowedFd<'_>) -> Result<Option<Head>, EtcError> {
     Ok(head.and_then(|text| Head::parse(&text)))
 }
 
-/// Reads manifest and journal whole. What is damaged counts for nothing: then nothing is known of what the factory gave,
-/// and nothing of the root is taken for pristine.
+/// Reads manifest and journal whole. A damaged one is ignored: then the factory's old entries are unknown, and no entry
+/// of the root counts as unchanged.
 ///
 /// # Errors
-/// What the file system says.
+/// The error of the file system.
 pub fn kept(root: BorrowedFd<'_>) -> Result<Kept, EtcError> {
     let mut kept = Kept::default();
     let Some(directory) = find(root)? else { return Ok(kept) };
@@ -106,7 +106,7 @@ pub fn kept(root: BorrowedFd<'_>) -> Result<Kept, EtcError> {
     Ok(kept)
 }
 
-/// Keeps a journal before the first change that it tells of.
+/// Keeps a journal before the first change that it records.
 pub(super) fn begin(
     directory: BorrowedFd<'_>,
     journal: &Journal,
@@ -116,10 +116,10 @@ pub(super) fn begin(
     atomic::write(directory, JOURNAL, &journal.text(), MODE, durable, watch)
 }
 
-/// Keeps a manifest, which ends an update: everything that it tells of must be on the disk already.
+/// Keeps a manifest, which ends an update: all its entries must be on the disk already.
 ///
 /// # Errors
-/// What the file system says.
+/// The error of the file system.
 pub fn commit(
     root: BorrowedFd<'_>,
     manifest: &Text,
@@ -127,7 +127,7 @@ pub fn commit(
     watch: &dyn Watch,
 ) -> Result<(), EtcError> {
     let directory = make(root)?;
-    // This flushes what the manifest tells of as well.
+    // This also flushes the entries of the manifest.
     atomic::write(directory.as_fd(), MANIFEST, manifest, MODE, durable, watch)?;
     if durable == Durable::Here {
         atomic::flush(directory.as_fd(), watch)?;
@@ -148,7 +148,7 @@ fn name(path: &str) -> &str {
 /// Reads up to `most` bytes of a regular file; None when it does not exist.
 fn read(directory: BorrowedFd<'_>, path: &str, most: usize) -> Result<Option<Vec<u8>>, EtcError> {
     let file = match open::file(directory, name(path)) {
-        // A link is nobody's manifest.
+        // A link is not a manifest.
         Err(Errno::NOENT | Errno::LOOP) => return Ok(None),
         file => file.map_err(EtcError::call("open", path))?,
     };
