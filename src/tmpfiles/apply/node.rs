@@ -1,4 +1,4 @@
-//! What is made by one call and replaced as a whole: `L`, `p`, `c`, `b`.
+//! Entries that are made by one call and replaced as a whole: `L`, `p`, `c`, `b`.
 
 use std::os::fd::BorrowedFd;
 
@@ -15,7 +15,7 @@ use super::{
 use crate::tree::{Last, remove, replace, watch::Watch};
 
 impl Item {
-    /// What kind of file the line makes.
+    /// The kind of file that the line makes.
     fn file_type(&self) -> FileType {
         match self.kind {
             Kind::Symlink => FileType::Symlink,
@@ -25,7 +25,7 @@ impl Item {
         }
     }
 
-    /// What messages call it.
+    /// The word for it in messages.
     fn noun(&self) -> &'static str {
         match self.kind {
             Kind::Symlink => "symlink",
@@ -51,7 +51,7 @@ impl Item {
         }
     }
 
-    /// Puts it in the place of what is there, at once if that is no directory.
+    /// Puts it in the place of an existing entry, atomically if that is not a directory.
     fn replace(&self, parent: &Parent<'_>, watch: &dyn Watch) -> Result<(), Errno> {
         let hidden = replace::hidden(parent.name);
         let directory = std::os::fd::AsFd::as_fd(&parent.fd);
@@ -71,7 +71,7 @@ impl Item {
 }
 
 impl Applier<'_> {
-    /// Makes a link, a FIFO or a device. What is there already stays, unless the line has `+`.
+    /// Makes a link, a FIFO or a device. An existing entry stays, unless the line has `+`.
     pub(super) fn node(&mut self, item: &Item) -> Done {
         let (shown, noun) = (show(&item.path), item.noun());
         if item.ignore_if_target_missing && !self.target_exists(item)? {
@@ -123,7 +123,7 @@ impl Applier<'_> {
         self.set_permissions(item, &fd, &stat, &shown, creation)
     }
 
-    /// Whoever may make no devices, as in a container, needs none.
+    /// A process that may make no devices, as in a container, needs none.
     fn not_made(&mut self, item: &Item, errno: Errno) -> Done {
         let shown = show(&item.path);
         if item.kind.is_device() && matches!(errno, Errno::PERM | Errno::ACCESS) {
@@ -133,7 +133,7 @@ impl Applier<'_> {
         Err(self.fail(format_args!("Failed to create {} '{shown}'", item.noun()), errno))
     }
 
-    /// `L?`: whether what the link shall lead to is there.
+    /// `L?`: returns true when the target of the link exists.
     fn target_exists(&mut self, item: &Item) -> Result<bool, Failed> {
         let target = item.target();
         match self.open(&join(b"/", target), Last::Kept) {
@@ -155,7 +155,8 @@ impl Applier<'_> {
     }
 }
 
-/// Whether what is there is what the line would make. Of devices only the kind counts, as with systemd.
+/// Returns true when the existing entry equals the one that the line would make. Of devices only the kind counts, as in
+/// systemd.
 fn is_right(item: &Item, fd: &std::os::fd::OwnedFd, stat: &Stat) -> bool {
     if FileType::from_raw_mode(stat.st_mode) != item.file_type() {
         return false;
