@@ -50,7 +50,7 @@ fn machine(strategy: Strategy) -> Machine {
     machine
 }
 
-/// Cuts an update at its `cut`th change; None when it has no so many.
+/// Cuts an update at its `cut`th change; None when it has fewer changes.
 fn cut(strategy: Strategy, cut: usize) -> Option<Machine> {
     let machine = machine(strategy);
     let power = Power::new(&machine, cut);

@@ -126,13 +126,13 @@ fn populate(root: &Path, usr: &Path) -> Result<Report, EtcError> {
     Ok(report)
 }
 
-/// What a copy remembers is what a look at the factory finds.
+/// Checks that the record of a copy equals a look at the factory.
 fn agrees(manifest: &Manifest, usr: std::os::fd::BorrowedFd<'_>, report: &Report) {
     let Some(source) = &report.source else { return assert!(manifest.tree.is_empty()) };
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY;
     let tree = rustix::fs::openat(usr, source.as_str(), flags, Mode::empty()).unwrap();
     let mut there = scan::scan(tree.as_fd(), hermetic_init::etc::Side::Factory, &|_| true).unwrap();
-    // What lies below something that is in the way was not looked at.
+    // Entries below something that is in the way were not looked at.
     there.retain(|path, _| report.kept == 0 || manifest.tree.contains_key(path));
     assert_eq!(manifest.tree, there);
 }
@@ -281,7 +281,7 @@ fn what_exists_is_not_touched() {
         let like = Entry { modified: now.modified, first_name: now.first_name.clone(), ..entry.clone() };
         assert_eq!(now, &like, "{}", path.display());
     }
-    // The set-group-id directory of the target did not give its group to what the factory owns.
+    // The set-group-id directory of the target did not give its group to entries of the factory.
     assert_eq!(after[Path::new("private/unreadable")].owner, (0, 0));
     assert!(!after.contains_key(Path::new("empty/x")));
 }

@@ -97,7 +97,7 @@ fn walk(top: &Path, at: &str, tree: &mut Tree) {
     }
 }
 
-/// Makes a directory like this; what is like it already stays untouched.
+/// Makes a directory like this; entries that are like it already stay untouched.
 pub fn make(top: &Path, tree: &Tree) {
     fs::create_dir_all(top).unwrap();
     let there = read(top);
