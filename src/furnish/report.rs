@@ -17,11 +17,11 @@ pub struct Report {
     pub changes: usize,
     /// Users and groups that were added.
     pub users: usize,
-    /// What does not follow the factory, by path.
+    /// The entries that do not follow the factory, by path.
     pub deviations: Vec<Deviation>,
     /// Paths that an update may have made, each with all that is below it: they have no SELinux label yet.
     pub unlabelled: Vec<String>,
-    /// What there is to say, in order.
+    /// The messages, in order.
     pub messages: Vec<(Level, String)>,
 }
 
@@ -103,7 +103,7 @@ fn printable(path: &[u8]) -> String {
 fn unlabelled(plan: &Plan, strategy: Strategy) -> Vec<String> {
     let ours = format!("/{}", store::DIRECTORY);
     if strategy == Strategy::Symlink {
-        // What tmpfiles.d made there is in no plan.
+        // Entries that tmpfiles.d made there are in no plan.
         return vec!["/etc".to_owned(), ours];
     }
     let mut paths = vec![ours];

@@ -15,7 +15,7 @@ pub trait Watch {
     fn before(&self, call: &'static str, path: &[u8]) -> Result<(), Errno>;
 }
 
-/// Nobody watches.
+/// A watch that does nothing.
 pub struct Unwatched;
 
 impl Watch for Unwatched {
