@@ -6,6 +6,8 @@
 //! | [`sort`] | sorting, compiled once |
 //! | [`writes`] | what is to be written to a disk, as a value: writes, zeroes, barriers |
 //! | [`secret`] | keys and passphrases: wiped on drop, never printed |
+//! | [`strerror`] | errors in the words of the C library (std) |
+//! | [`durable`] | the order in which changes reach the disk |
 //! | [`level`] | levels of messages |
 //! | [`glob`] | patterns of a shell |
 //! | [`os_release`] | who a /usr says it is |
@@ -38,6 +40,7 @@ extern crate no_std_compat as std;
 
 pub mod config;
 pub mod disk;
+pub mod durable;
 pub mod etc;
 pub mod fragments;
 #[cfg(feature = "std")]
@@ -52,6 +55,8 @@ pub mod populate;
 pub mod repart;
 pub mod secret;
 pub mod sort;
+#[cfg(feature = "std")]
+pub mod strerror;
 pub mod sysusers;
 pub mod tmpfiles;
 pub mod tpm;

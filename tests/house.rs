@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// The rooms of hermetic-init, from the ground up. A room takes only from lines before its own; rooms on one line know nothing of
 /// each other.
 const ROOMS: [&[&str]; 15] = [
-    &["units", "sort", "secret", "level", "glob", "os_release"],
+    &["units", "sort", "secret", "level", "durable", "strerror", "glob", "os_release"],
     &["writes", "verity", "tpm", "tree"],
     &["disk"],
     &["sys"],

@@ -7,16 +7,21 @@ use std::{
     collections::BTreeMap,
     fs,
     os::{
-        fd::AsFd,
+        fd::{AsFd, OwnedFd},
         unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
     },
     path::Path,
+    process::{Child, Command, Stdio},
+    sync::mpsc::{Receiver, channel},
+    thread,
+    time::Duration,
 };
 
 use common::Scratch;
 use hermetic_init::{
+    durable::Durable,
     etc::base,
-    sysusers::{Facts, Flush, Options, Report, SysusersError, add},
+    sysusers::{Facts, Options, Report, SysusersError, Waiting, add},
     tree::{Tree, watch::Unwatched},
 };
 
@@ -24,7 +29,8 @@ const OPTIONS: Options<'_> = Options {
     credentials: &(),
     service: &(),
     today: 20_000,
-    flush: Flush::Here,
+    durable: Durable::Here,
+    waiting: Waiting::UntilFree,
     watch: &Unwatched,
     dry_run: false,
 };
@@ -141,4 +147,97 @@ fn definitions_and_owners_come_from_the_other_usr() {
     let passwd = fs::read_to_string(scratch.host("r/etc/passwd")).unwrap();
     assert_eq!(passwd, "root:x:0:0::/:/bin/bash\na:x:600:999::/:/usr/sbin/nologin\n");
     assert_eq!(fs::read_to_string(scratch.host("r/etc/group")).unwrap(), "b:x:700:\nroot:x:0:\na:x:999:\n");
+}
+
+/// The variable that names the file that [`held_by_another_process`] locks.
+const HELD: &str = "HERMETIC_TEST_HELD";
+
+/// No test by itself: the other program that has the lock, until its stdin ends.
+#[test]
+fn held_by_another_process() {
+    let Some(path) = std::env::var_os(HELD) else { return };
+    let file = fs::File::options().write(true).create(true).truncate(false).open(path).unwrap();
+    rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    fs::write(std::env::var_os("HERMETIC_TEST_TELL").unwrap(), "").unwrap();
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+}
+
+/// Starts that program, and returns once it has the lock of `root`.
+fn holder(root: &Path) -> Child {
+    let fifo = root.join("tell");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "held_by_another_process"]).stdin(Stdio::piped()).stdout(Stdio::null());
+    child.env(HELD, root.join("etc/.pwd.lock")).env("HERMETIC_TEST_TELL", &fifo);
+    let child = child.spawn().unwrap();
+    // Ends when the other side has written and closed it.
+    fs::read(&fifo).unwrap();
+    fs::remove_file(&fifo).unwrap();
+    child
+}
+
+/// Adds the users of `root` in a thread of its own, so that a call that waits for ever is seen.
+fn beside(root: &Path, waiting: Waiting) -> Receiver<Result<Report, SysusersError>> {
+    let directory: OwnedFd = base::open(root).unwrap();
+    let (done, report) = channel();
+    thread::spawn(move || {
+        let options = Options { waiting, ..OPTIONS };
+        let result = add(Tree::whole(directory.as_fd()), &Facts::default(), options);
+        // Nobody listens when the test has failed meanwhile.
+        let _ = done.send(result);
+    });
+    report
+}
+
+/// Far longer than the work takes.
+const SOON: Duration = Duration::from_secs(30);
+
+fn added(report: &Report) -> Vec<&str> {
+    report.users.iter().map(|(name, ..)| name.as_str()).collect()
+}
+
+#[test]
+fn pid_1_does_not_wait_for_the_lock_and_the_tools_do() {
+    let Some(scratch) = Scratch::new() else { return };
+    let root = scratch.host("root");
+    lay(&root, &[("usr/lib/sysusers.d/a.conf", "u a -\n")]);
+    let mut other = holder(&root);
+    let tool = beside(&root, Waiting::UntilFree);
+    // The premise: somebody who waits gets nowhere.
+    tool.recv_timeout(Duration::from_millis(300)).unwrap_err();
+    let report = beside(&root, Waiting::Never).recv_timeout(SOON).expect("waits for the lock").unwrap();
+    assert_eq!(added(&report), ["a"]);
+    let messages: Vec<String> = report.messages.iter().map(ToString::to_string).collect();
+    let warned = |message: &String| message.contains("another program changes users right now");
+    assert!(messages.iter().any(warned), "{messages:?}");
+    drop(other.stdin.take());
+    assert!(other.wait().unwrap().success());
+    let report = tool.recv_timeout(SOON).expect("waits for a lock that is free").unwrap();
+    assert_eq!(added(&report), [""; 0]);
+}
+
+#[test]
+fn something_else_in_the_place_of_the_lock_stops_nobody() {
+    let Some(scratch) = Scratch::new() else { return };
+    type Lay = fn(&Path);
+    let fifo: Lay = |path| {
+        rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    };
+    let there: [(&str, Lay); 3] = [
+        ("fifo", fifo),
+        ("directory", |path| fs::create_dir(path).unwrap()),
+        ("link", |path| symlink("passwd", path).unwrap()),
+    ];
+    for (name, put) in there {
+        let root = scratch.host(name);
+        lay(&root, &[("usr/lib/sysusers.d/a.conf", "u a -\n")]);
+        put(&root.join("etc/.pwd.lock"));
+        let tool = beside(&root, Waiting::UntilFree).recv_timeout(SOON).expect(name);
+        let error = tool.unwrap_err().to_string();
+        assert!(error.contains("/etc/.pwd.lock"), "{name}: {error}");
+        let report = beside(&root, Waiting::Never).recv_timeout(SOON).expect(name).unwrap();
+        assert_eq!(added(&report), ["a"], "{name}");
+        let warned = report.messages.iter().any(|message| message.to_string().contains("/etc/.pwd.lock"));
+        assert!(warned, "{name}: {:?}", report.messages);
+    }
 }

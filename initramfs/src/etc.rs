@@ -15,6 +15,7 @@ use hermetic_init::{
     furnish::{self, Identity, Report, Request},
     level::Level,
     os_release::OsRelease,
+    sysusers::Waiting,
     tree::watch::Unwatched,
     verity::RootHash,
 };
@@ -161,7 +162,15 @@ fn follow_usr(open: &Open) -> Result<String, String> {
         ..Facts::default()
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    let request = Request { root, usr, identity: &identity, credentials: &(), facts: &facts, now };
+    let request = Request {
+        root,
+        usr,
+        identity: &identity,
+        credentials: &(),
+        facts: &facts,
+        now,
+        waiting: Waiting::UntilFree,
+    };
     let mut report = Report::default();
     let done = match is_new(root) {
         // Nothing to be careful with: who is interrupted here begins with another empty directory.

@@ -11,6 +11,7 @@ use crate::{
     furnish::{self, FurnishError, Identity, Report, Request},
     info,
     sys::{clock, kmsg},
+    sysusers::Waiting,
 };
 
 /// Makes an empty root one that systemd can start on. Nothing is flushed: the root counts only when the caller has flushed
@@ -47,7 +48,15 @@ pub fn by(
     credentials: &Imported,
 ) -> Result<Report, Failure> {
     let (credentials, facts) = (credentials.all(), &facts_of(usr));
-    let request = Request { root, usr, identity, credentials, facts, now: clock::unix_seconds() };
+    let request = Request {
+        root,
+        usr,
+        identity,
+        credentials,
+        facts,
+        now: clock::unix_seconds(),
+        waiting: Waiting::Never,
+    };
     let mut report = Report::default();
     let done = way(&request, &mut report);
     for (level, message) in &report.messages {

@@ -5,20 +5,12 @@ use std::os::fd::BorrowedFd;
 use rustix::fs;
 
 use super::EtcError;
+pub use crate::durable::Durable;
 use crate::tree::{
     attributes::Attributes,
     replace,
     watch::{FLUSH, Watch},
 };
-
-/// Whether a change reaches the disk before the next one.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Durable {
-    /// Yes, in order.
-    Here,
-    /// The caller flushes the whole file system before anything counts on it, as the first boot's commit does.
-    Caller,
-}
 
 /// Puts everything that was written to the file system of `fd` on its disk.
 pub(super) fn flush(fd: BorrowedFd<'_>, watch: &dyn Watch) -> Result<(), EtcError> {

@@ -2,7 +2,7 @@
 
 use super::{FurnishError, Report, Request};
 use crate::{
-    etc::atomic::Durable,
+    durable::Durable,
     level::Level,
     tmpfiles::{self, Kind, Log, Operation, Selection, Specifiers},
     tree::{Tree, watch::Watch},
@@ -29,7 +29,7 @@ pub(super) fn make(
         selection: &selection,
         operations: &[Operation::Create],
         is_dry_run: false,
-        is_durable: durable == Durable::Here,
+        durable,
         watch,
     };
     let outcome =

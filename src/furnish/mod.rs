@@ -32,17 +32,16 @@ use std::os::fd::BorrowedFd;
 use rustix::{fs::Mode, process::umask};
 
 use crate::{
+    durable::Durable,
     etc::{
-        Strategy,
-        atomic::Durable,
-        base, factory, follow,
+        Strategy, base, factory, follow,
         machine_id::{self, MachineId, State},
         manifest::Head,
         store,
     },
     fragments::Facts,
     level::Level,
-    sysusers::Credentials,
+    sysusers::{Credentials, Waiting},
     tree::watch::{Unwatched, Watch},
 };
 
@@ -75,6 +74,8 @@ pub struct Request<'a> {
     pub facts: &'a Facts,
     /// The time, in seconds since 1970.
     pub now: u64,
+    /// Other programs that change the root's users right now.
+    pub waiting: Waiting,
 }
 
 impl Request<'_> {

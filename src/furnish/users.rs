@@ -2,9 +2,9 @@
 
 use super::{FurnishError, Report, Request};
 use crate::{
-    etc::atomic::Durable,
+    durable::Durable,
     level::Level,
-    sysusers::{self, Flush},
+    sysusers,
     tree::{Tree, watch::Watch},
 };
 
@@ -15,12 +15,13 @@ pub(super) fn add(
     watch: &dyn Watch,
     report: &mut Report,
 ) -> Result<(), FurnishError> {
-    let Request { root, usr, credentials, now, .. } = *request;
+    let Request { root, usr, credentials, now, waiting, .. } = *request;
     let options = sysusers::Options {
         credentials,
         service: &(),
         today: u32::try_from(now / 86_400).unwrap_or(u32::MAX),
-        flush: if durable == Durable::Here { Flush::Here } else { Flush::Caller },
+        durable,
+        waiting,
         watch,
         dry_run: false,
     };

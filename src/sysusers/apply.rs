@@ -7,25 +7,27 @@
 //! may stay without its line in gshadow, which means the same as the line: gshadow cannot come first, a line there without
 //! a group is an error.
 
-use core::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::{
-    fs::{self, FlockOperation, Mode, OFlags, Stat},
+    fs::{self, Mode, Stat},
     io::Errno,
 };
 
 use super::{
     Credentials, Databases, Definitions, Facts, Message, Plan, SysusersError,
     allocate::{NameService, Owner, allocate},
+    lock::{self, Waiting},
     password::Salt,
     search,
     surroundings::Surroundings,
 };
-use crate::sort;
 use crate::{
+    durable::Durable,
     fragments::search::Found,
     level::Level,
+    sort,
+    strerror::strerror,
     tree::{
         Tree,
         attributes::Attributes,
@@ -38,19 +40,7 @@ use crate::{
 
 /// The largest database that is read.
 const LARGEST: Limit = Limit::mebibytes(64);
-/// What lckpwdf(3) locks, in /etc.
-const LOCK: &str = ".pwd.lock";
-
-/// Who sees to it that the files reach the disk.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Flush {
-    /// Every file before it takes its place, and the directory in the end.
-    Here,
-    /// The caller flushes the whole file system before anything counts on it, as the first boot's commit does.
-    Caller,
-}
-
-/// How the work is to be done.
+/// The choices of a run.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
     /// Passwords and shells.
@@ -59,8 +49,10 @@ pub struct Options<'a> {
     pub service: &'a dyn NameService,
     /// The date of new entries in shadow, in days since 1970.
     pub today: u32,
-    /// Who sees to it that the files reach the disk.
-    pub flush: Flush,
+    /// The order in which files reach the disk: each before it takes its place, and the directory in the end.
+    pub durable: Durable,
+    /// Other programs that change users right now.
+    pub waiting: Waiting,
     /// Sees every change of /etc ahead of it.
     pub watch: &'a dyn Watch,
     /// Only say what would be done.
@@ -104,7 +96,7 @@ pub fn read_found(tree: &Tree<'_>, definitions: &mut Definitions, found: &Found,
             definitions.parse(label, &content, facts);
         }
         Ok(None) => {}
-        Err(errno) => definitions.complain(format!("Failed to read '{label}': {}", Sentence(errno))),
+        Err(errno) => definitions.complain(format!("Failed to read '{label}': {}", strerror(&errno.into()))),
     }
 }
 
@@ -125,7 +117,13 @@ pub fn add_defined(
     let mut databases = Databases::default();
     if !options.dry_run {
         let etc = etc(tree.root)?;
-        let lock = lock(etc.as_fd(), options.flush)?;
+        let lock = match lock::take(etc.as_fd(), options.waiting) {
+            Err(error) if options.waiting == Waiting::Never => {
+                report.messages.push(Message::new(Level::Warning, format!("{error}; going on without")));
+                None
+            }
+            lock => Some(lock?),
+        };
         databases = read(etc.as_fd())?;
         held = Some((etc, lock));
     } else if open::exists(tree.root, "etc").map_err(SysusersError::call("look at", "/etc"))? {
@@ -136,7 +134,7 @@ pub fn add_defined(
     let plan = Plan::new(&definitions, &databases, &surroundings, allocation)?;
     report.messages.extend_from_slice(&plan.messages);
     match held {
-        Some((etc, _lock)) => apply(etc.as_fd(), &plan, options.flush, options.watch)?,
+        Some((etc, _lock)) => apply(etc.as_fd(), &plan, options.durable, options.watch)?,
         None => report.messages.extend(
             plan.concerned(&definitions)
                 .map(|kind| Message::new(Level::Info, format!("Would write {}…", kind.file()))),
@@ -169,16 +167,6 @@ fn random_salt() -> Option<Salt> {
     (filled == salt.len()).then_some(salt)
 }
 
-/// What the C library says of an error number, without the number that std adds.
-pub struct Sentence(pub Errno);
-
-impl fmt::Display for Sentence {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = std::io::Error::from(self.0).to_string();
-        f.write_str(text.split(" (os error").next().unwrap_or_default())
-    }
-}
-
 /// Opens /etc, and makes it when it is missing.
 fn etc(root: BorrowedFd<'_>) -> Result<OwnedFd, SysusersError> {
     match fs::mkdirat(root, "etc", Mode::from_raw_mode(0o755)) {
@@ -190,20 +178,6 @@ fn etc(root: BorrowedFd<'_>) -> Result<OwnedFd, SysusersError> {
 
 fn open_etc(root: BorrowedFd<'_>) -> Result<OwnedFd, SysusersError> {
     open::directory(root, "etc").map_err(SysusersError::call("open", "/etc"))
-}
-
-/// Takes the lock that all programs take that change these files. It is held until it is dropped. In the initramfs nobody else can hold
-/// it, so that to wait would be to hang; elsewhere whoever holds it is waited for, as systemd-sysusers does.
-fn lock(etc: BorrowedFd<'_>, flush: Flush) -> Result<OwnedFd, SysusersError> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = fs::openat(etc, LOCK, flags, Mode::from_raw_mode(0o600))
-        .map_err(SysusersError::call("open", "/etc/.pwd.lock"))?;
-    let operation = match flush {
-        Flush::Here => FlockOperation::LockExclusive,
-        Flush::Caller => FlockOperation::NonBlockingLockExclusive,
-    };
-    fs::fcntl_lock(&file, operation).map_err(SysusersError::call("lock", "/etc/.pwd.lock"))?;
-    Ok(file)
 }
 
 /// Reads the four databases. One that does not exist is None; one that cannot be read is an error.
@@ -246,7 +220,12 @@ fn content(file: &OwnedFd, stat: &Stat, name: &str) -> Result<Vec<u8>, SysusersE
 ///
 /// # Errors
 /// The first thing that failed; no file is then half new.
-pub fn apply(etc: BorrowedFd<'_>, plan: &Plan, flush: Flush, watch: &dyn Watch) -> Result<(), SysusersError> {
+pub fn apply(
+    etc: BorrowedFd<'_>,
+    plan: &Plan,
+    durable: Durable,
+    watch: &dyn Watch,
+) -> Result<(), SysusersError> {
     let databases = [
         ("group", &plan.group, 0o644),
         ("gshadow", &plan.gshadow, 0o000),
@@ -257,7 +236,7 @@ pub fn apply(etc: BorrowedFd<'_>, plan: &Plan, flush: Flush, watch: &dyn Watch) 
         .into_iter()
         .filter_map(|(name, content, mode)| Some((name, content.as_ref()?, mode)))
         .collect();
-    let done = replace(etc, &changed, flush, watch);
+    let done = replace(etc, &changed, durable, watch);
     if done.is_err() {
         for (name, ..) in &changed {
             for name in [name.as_bytes(), format!("{name}-").as_bytes()] {
@@ -274,7 +253,7 @@ pub fn apply(etc: BorrowedFd<'_>, plan: &Plan, flush: Flush, watch: &dyn Watch) 
 fn replace(
     etc: BorrowedFd<'_>,
     changed: &[(&str, &Vec<u8>, u32)],
-    flush: Flush,
+    durable: Durable,
     watch: &dyn Watch,
 ) -> Result<(), SysusersError> {
     let mut olds = Vec::new();
@@ -284,20 +263,20 @@ fn replace(
             Some((_, stat)) => rights(stat),
             None => Attributes { mode: Some(*mode), ..Attributes::default() },
         };
-        write(etc, name, new, &attributes, flush, watch)?;
+        write(etc, name, new, &attributes, durable, watch)?;
         olds.push(old);
     }
     for ((name, ..), old) in changed.iter().zip(olds) {
         let Some((file, stat)) = old else { continue };
         let backup = format!("{name}-");
         let attributes = Attributes { times: Some(inode::times(&stat)), ..rights(&stat) };
-        write(etc, &backup, &content(&file, &stat, name)?, &attributes, flush, watch)?;
+        write(etc, &backup, &content(&file, &stat, name)?, &attributes, durable, watch)?;
         rename(etc, &backup, watch)?;
     }
     for (name, ..) in changed {
         rename(etc, name, watch)?;
     }
-    if flush == Flush::Here && !changed.is_empty() {
+    if durable == Durable::Here && !changed.is_empty() {
         fs::fsync(etc).map_err(SysusersError::call("flush", "/etc"))?;
     }
     Ok(())
@@ -324,7 +303,7 @@ fn write(
     name: &str,
     content: &[u8],
     attributes: &Attributes<'_>,
-    flush: Flush,
+    durable: Durable,
     watch: &dyn Watch,
 ) -> Result<(), SysusersError> {
     let hidden = replace::hidden(name.as_bytes());
@@ -332,7 +311,7 @@ fn write(
     watch.before("write", path().as_bytes()).map_err(SysusersError::call("write", path()))?;
     let file = replace::beside(etc, &hidden, content, attributes)
         .map_err(|failed| SysusersError::call(failed.step, path())(failed.errno))?;
-    if flush == Flush::Here {
+    if durable == Durable::Here {
         watch
             .before(FLUSH, path().as_bytes())
             .and_then(|()| fs::fsync(&file))

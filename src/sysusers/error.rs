@@ -44,6 +44,9 @@ impl fmt::Display for SysusersError {
                     "cannot {step} {path} of the root: another program changes users right now ({errno})"
                 )
             }
+            Self::Call { step: "lock", path, errno: Errno::INVAL } => {
+                write!(f, "cannot lock {path} of the root: it is not a regular file, remove it")
+            }
             Self::Call { step, path, errno } => write!(f, "cannot {step} {path} of the root: {errno}"),
             Self::Database(error) => error.fmt(f),
         }

@@ -19,6 +19,7 @@
 //! | [`surroundings`], [`password`] | what new entries take from the machine: credentials, owners, shells |
 //! | [`mod@plan`] | the new content of the four files |
 //! | [`search`] | which files of sysusers.d count (std) |
+//! | `lock` | the lock of lckpwdf(3), and waiting for it (std) |
 //! | [`apply`] | reading and replacing the four files (std) |
 
 pub mod allocate;
@@ -38,14 +39,18 @@ pub mod apply;
 #[cfg(feature = "std")]
 mod error;
 #[cfg(feature = "std")]
+mod lock;
+#[cfg(feature = "std")]
 pub mod search;
 
 #[cfg(feature = "std")]
-pub use apply::{Flush, Options, Report, add, add_defined};
+pub use apply::{Options, Report, add, add_defined};
 pub use database::{DatabaseError, Databases};
 pub use definition::Definitions;
 #[cfg(feature = "std")]
 pub use error::SysusersError;
+#[cfg(feature = "std")]
+pub use lock::Waiting;
 pub use message::Message;
 pub use plan::{Plan, plan};
 pub use surroundings::{Credentials, Surroundings};

@@ -1,7 +1,7 @@
 //! The request that a run carries out.
 
 use super::{Operation, Selection, Specifiers};
-use crate::{sysusers::Credentials, tree::watch::Watch};
+use crate::{durable::Durable, sysusers::Credentials, tree::watch::Watch};
 
 /// The work, and how it is to be done.
 pub struct Request<'a> {
@@ -15,8 +15,8 @@ pub struct Request<'a> {
     pub operations: &'a [Operation],
     /// Nothing is changed; what would be is said.
     pub is_dry_run: bool,
-    /// A copy is on the disk before it takes its place, so that a power cut finds it whole or not at all.
-    pub is_durable: bool,
+    /// With `Here` a copy is on the disk before it takes its place, so that a power cut finds it whole or not at all.
+    pub durable: Durable,
     /// Sees links and copies ahead of their making.
     pub watch: &'a dyn Watch,
 }

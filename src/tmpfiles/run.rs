@@ -4,6 +4,7 @@ use super::{Definitions, Log, Request, apply::Applier, line::Context, root::Root
 use crate::{
     fragments::search::{SearchError, find},
     level::Level,
+    strerror::strerror,
     tree::Tree,
 };
 
@@ -30,7 +31,9 @@ pub fn run(tree: Tree<'_>, request: &Request<'_>, log: &mut dyn Log) -> Result<O
         match file.read(&tree) {
             Ok(Some(content)) => definitions.parse(&file.path, &content, &context, log),
             Ok(None) => {}
-            Err(errno) => log.say(Level::Error, format!("Failed to read '{}': {errno}", file.path)),
+            Err(errno) => {
+                log.say(Level::Error, format!("Failed to read '{}': {}", file.path, strerror(&errno.into())))
+            }
         }
     }
     if let Some(extra) = request.credentials.get("tmpfiles.extra") {

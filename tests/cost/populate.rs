@@ -17,6 +17,7 @@ use hermetic_init::{
     furnish::{self, Identity, Report, Request},
     os_release::OsRelease,
     sys::clock,
+    sysusers::Waiting,
 };
 
 fn main() -> ExitCode {
@@ -47,7 +48,15 @@ fn populate(root: &Path, usr: &Path) -> Result<(), Box<dyn Error>> {
     let identity = Identity { machine: Some(MachineId::from_random([7; 16])), head };
     let facts = Facts { os_release: Some(OsRelease::parse(&os_release)), ..Facts::default() };
     let now = clock::unix_seconds();
-    let request = Request { root, usr, identity: &identity, credentials: &(), facts: &facts, now };
+    let request = Request {
+        root,
+        usr,
+        identity: &identity,
+        credentials: &(),
+        facts: &facts,
+        now,
+        waiting: Waiting::Never,
+    };
     furnish::populate(&request, &mut Report::default())?;
     Ok(())
 }

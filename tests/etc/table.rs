@@ -160,6 +160,7 @@ impl Machine {
             credentials: &(),
             facts: &Facts::default(),
             now: 1_700_000_000,
+            waiting: hermetic_init::sysusers::Waiting::Never,
         };
         work(&request, &mut Report::default())
     }

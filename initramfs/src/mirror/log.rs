@@ -48,11 +48,6 @@ impl Log {
     }
 }
 
-/// What the C library says of an error, without the number that std adds.
-pub fn sentence(error: &std::io::Error) -> String {
-    error.to_string().split(" (os error").next().unwrap_or_default().to_owned()
-}
-
 /// Whether a locale has more letters than ASCII. As systemd decides it: all have but those that are asked for by these names.
 fn is_utf8(locale: Option<&str>) -> bool {
     !matches!(locale, Some("C" | "POSIX"))

@@ -6,9 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use hermetic_init::{etc::base, tree::Tree};
-
-use super::log;
+use hermetic_init::{etc::base, strerror::strerror, tree::Tree};
 
 /// The root that is worked on.
 pub struct Root {
@@ -31,7 +29,7 @@ impl Root {
         let made = if make { fs::create_dir_all(place) } else { Ok(()) };
         made.and_then(|()| base::open(place).map_err(io::Error::from))
             .map(|directory| Self { path: path.to_string_lossy().into_owned(), directory })
-            .map_err(|error| format!("Failed to open {}: {}", place.display(), log::sentence(&error)))
+            .map_err(|error| format!("Failed to open {}: {}", place.display(), strerror(&error)))
     }
 
     /// It as a tree.
@@ -61,6 +59,6 @@ impl Root {
 /// One line that says what is wrong with it.
 pub fn absolute(path: &Path) -> Result<PathBuf, String> {
     std::path::absolute(path).map_err(|error| {
-        format!("Failed to parse path \"{}\" and make it absolute: {}", path.display(), log::sentence(&error))
+        format!("Failed to parse path \"{}\" and make it absolute: {}", path.display(), strerror(&error))
     })
 }

@@ -8,10 +8,13 @@ use std::{
     os::unix::ffi::OsStrExt as _,
 };
 
-use hermetic_init::fragments::search::{DIRECTORIES, Found, SearchError, find_in};
+use hermetic_init::{
+    fragments::search::{DIRECTORIES, Found, SearchError, find_in},
+    strerror::strerror,
+};
 
 use super::{
-    cat, log,
+    cat,
     root::{Root, absolute},
 };
 
@@ -105,16 +108,16 @@ impl Source<'_> {
             let label = self.root.label(&found.path);
             match found.read(&self.root.tree()) {
                 Ok(content) => files.push((label, content.unwrap_or_default())),
-                Err(errno) => return Err(format!("Failed to cat {label}: {}", log::sentence(&errno.into()))),
+                Err(errno) => return Err(format!("Failed to cat {label}: {}", strerror(&errno.into()))),
             }
         }
         let files = files.iter().map(|(label, content)| (label.as_str(), content.as_slice()));
-        cat::print(files, tldr).map_err(|error| format!("Failed to write: {}", log::sentence(&error)))
+        cat::print(files, tldr).map_err(|error| format!("Failed to write: {}", strerror(&error)))
     }
 }
 
 fn unreadable(label: &(impl Display + ?Sized)) -> impl FnOnce(io::Error) -> String {
-    move |error| format!("Failed to read '{label}': {}", log::sentence(&error))
+    move |error| format!("Failed to read '{label}': {}", strerror(&error))
 }
 
 fn read(file: impl io::Read) -> io::Result<Vec<u8>> {

@@ -22,7 +22,9 @@ use std::{
 use clap::Parser;
 use hermetic_init::{
     config::ImagePolicy,
-    sysusers::{Definitions, Flush, Options, Report, SysusersError, add_defined, apply::Sentence},
+    durable::Durable,
+    strerror::strerror,
+    sysusers::{Definitions, Options, Report, SysusersError, Waiting, add_defined},
     tree::watch::Unwatched,
 };
 
@@ -152,7 +154,8 @@ fn act(args: &Args, log: Log) -> Result<(), String> {
         credentials: &credentials,
         service: if root.is_named() { &() } else { &machine::NameService },
         today: today(),
-        flush: Flush::Here,
+        durable: Durable::Here,
+        waiting: Waiting::UntilFree,
         watch: &Unwatched,
         dry_run: args.dry_run,
     };
@@ -174,10 +177,10 @@ fn check_credentials() -> Result<(), String> {
 fn failure(root: &Root, error: SysusersError) -> String {
     match error {
         SysusersError::Call { step: "lock", errno, .. } => {
-            format!("Failed to take /etc/passwd lock: {}", Sentence(errno))
+            format!("Failed to take /etc/passwd lock: {}", strerror(&errno.into()))
         }
         SysusersError::Call { step, path, errno } => {
-            format!("Failed to {step} {}: {}", root.label(&path), Sentence(errno))
+            format!("Failed to {step} {}: {}", root.label(&path), strerror(&errno.into()))
         }
         SysusersError::Database(error) => format!("{}{error}", root.path),
     }

@@ -22,6 +22,7 @@ use std::{
 use clap::Parser;
 use hermetic_init::tree::watch::Unwatched;
 use hermetic_init::{
+    durable::Durable,
     level::Level,
     tmpfiles::{
         Definitions, Operation, Request, Selection, line::Context, root::Root as Surroundings, run::apply,
@@ -219,7 +220,7 @@ fn act(args: &Args, log: log::Log) -> Result<ExitCode, String> {
         operations: &operations,
         is_dry_run: args.dry_run,
         // As the original.
-        is_durable: false,
+        durable: Durable::Caller,
         watch: &Unwatched,
     };
     let outcome = apply(root.tree(), &definitions, &request, &mut log);

@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, env};
 use hermetic_init::{
     fragments::search::SearchError,
     level::Level,
+    strerror::strerror,
     tmpfiles::{Definitions, Log as _, line::Context},
 };
 
 use super::{Stderr, machine};
 use crate::mirror::{
-    log,
     machine::label,
     root::Root,
     source::{self, Piece},
@@ -71,7 +71,7 @@ impl Source<'_> {
                 Ok(Some(content)) => definitions.parse(&label, &content, context, log),
                 Ok(None) => {}
                 Err(errno) => {
-                    let reason = log::sentence(&errno.into());
+                    let reason = strerror(&errno.into());
                     log.say(Level::Error, format!("Failed to read '{label}': {reason}"));
                 }
             }

@@ -19,16 +19,19 @@ use super::{
     super::path::{self, join, show},
     Applier, Creation, Done, Failed, Item, Level,
 };
-use crate::tree::{
-    Last,
-    attributes::Attributes,
-    flags,
-    inode::{self, Inode},
-    open,
-    remove::{self, names},
-    replace,
-    watch::{FLUSH, Watch},
-    xattr::Xattrs,
+use crate::{
+    durable::Durable,
+    tree::{
+        Last,
+        attributes::Attributes,
+        flags,
+        inode::{self, Inode},
+        open,
+        remove::{self, names},
+        replace,
+        watch::{FLUSH, Watch},
+        xattr::Xattrs,
+    },
 };
 
 /// How deep a tree is descended into.
@@ -52,7 +55,7 @@ impl Applier<'_> {
                 uid: item.user.map(|owner| owner.id),
                 gid: item.group.map(|owner| owner.id),
                 merges: item.append_or_force,
-                is_durable: self.is_durable,
+                durable: self.durable,
                 watch: self.watch,
                 top: parent.fd.as_fd(),
                 linked: BTreeMap::new(),
@@ -93,8 +96,8 @@ struct Copier<'fd> {
     gid: Option<u32>,
     /// Directories that exist and hold something are copied into.
     merges: bool,
-    /// The power may be cut.
-    is_durable: bool,
+    /// `Here` where the power may be cut.
+    durable: Durable,
     watch: &'fd dyn Watch,
     /// The directory in which the copy is made.
     top: BorrowedFd<'fd>,
@@ -139,7 +142,7 @@ impl Copier<'_> {
         };
         let is_directory = |stat: &Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         match &there {
-            _ if !self.is_durable => return self.entry(from, name, stat, to, depth),
+            _ if self.durable == Durable::Caller => return self.entry(from, name, stat, to, depth),
             None => {}
             Some(there) if is_directory(there) && is_directory(stat) => {
                 let directory = open::directory(to.directory, to.name)?;
@@ -321,7 +324,7 @@ mod tests {
     use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 
     use super::super::super::{Log, Operation, Request, Selection, Specifiers, run};
-    use crate::{fragments::Facts, level::Level, tree::Tree};
+    use crate::{durable::Durable, fragments::Facts, level::Level, tree::Tree};
 
     struct Silent;
 
@@ -339,7 +342,7 @@ mod tests {
             selection: &Selection { boot: true, ..Selection::default() },
             operations: &[Operation::Create],
             is_dry_run: false,
-            is_durable: true,
+            durable: Durable::Here,
             watch: &crate::tree::watch::Unwatched,
         };
         let tree = Tree::whole(std::os::fd::AsFd::as_fd(&directory));

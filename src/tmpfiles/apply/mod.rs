@@ -16,7 +16,9 @@ use rustix::{fs::Mode, io::Errno, process::umask};
 
 use super::{Definitions, Item, Kind, Log, Operation, Request, path::show};
 use crate::{
+    durable::Durable,
     level::Level,
+    strerror::strerror,
     tree::{Tree, watch::Watch},
 };
 
@@ -43,7 +45,7 @@ pub struct Applier<'a> {
     tree: Tree<'a>,
     definitions: &'a Definitions,
     is_dry_run: bool,
-    is_durable: bool,
+    durable: Durable,
     watch: &'a dyn Watch,
     log: &'a mut dyn Log,
     /// Whether the kernel keeps users from linking what is not theirs (`fs.protected_hardlinks`), once it was asked.
@@ -58,8 +60,8 @@ impl<'a> Applier<'a> {
         request: &Request<'a>,
         log: &'a mut dyn Log,
     ) -> Self {
-        let Request { is_dry_run, is_durable, watch, .. } = *request;
-        Self { tree, definitions, is_dry_run, is_durable, watch, log, protects_hardlinks: None }
+        let Request { is_dry_run, durable, watch, .. } = *request;
+        Self { tree, definitions, is_dry_run, durable, watch, log, protects_hardlinks: None }
     }
 
     /// Carries out all items. Returns how many failed.
@@ -133,17 +135,8 @@ impl<'a> Applier<'a> {
 
     fn fail_at(&mut self, level: Level, what: std::fmt::Arguments<'_>, errno: Errno) -> Failed {
         if errno != Errno::REMOTE {
-            self.log.say(level, format!("{what}: {}", reason(errno)));
+            self.log.say(level, format!("{what}: {}", strerror(&errno.into())));
         }
         Failed(errno)
-    }
-}
-
-/// The error in words, without the number that std adds.
-fn reason(errno: Errno) -> String {
-    let text = errno.to_string();
-    match text.split_once(" (os error") {
-        Some((words, _)) => words.to_owned(),
-        None => text,
     }
 }
