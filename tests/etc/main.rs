@@ -3,11 +3,6 @@
 
 #[path = "../common/mod.rs"]
 mod common;
-mod cuts;
-mod furnished;
-mod table;
-mod track;
-mod tree;
 
 use std::{
     collections::BTreeMap,

@@ -5,7 +5,10 @@ use std::{
     fs,
     os::fd::AsFd,
     path::PathBuf,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        RwLock,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use hermetic_init::{
@@ -17,6 +20,9 @@ use hermetic_init::{
 };
 
 use super::tree::{self, Tree};
+
+/// A first boot takes the umask away, which is that of all threads: nobody else makes a file meanwhile.
+static UMASK: RwLock<()> = RwLock::new(());
 
 /// A case of the table.
 pub struct Case {
@@ -131,6 +137,7 @@ impl Machine {
 
     /// Boots a version for the first time.
     pub fn populate(&self, version: &str) {
+        let _alone = UMASK.write().unwrap();
         self.with(version, |request, report| {
             furnish::populate(request, report).unwrap();
             well(report);
@@ -139,6 +146,7 @@ impl Machine {
 
     /// Boots a version: nothing happens when it is the one that was followed last.
     pub fn boot(&self, version: &str, watch: &dyn Watch) -> Result<Option<Report>, String> {
+        let _with_the_mask = UMASK.read().unwrap();
         self.with(version, |request, report| {
             if store::followed(request.root).unwrap().as_ref() == Some(&request.identity.head) {
                 return Ok(None);

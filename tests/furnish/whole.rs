@@ -1,7 +1,11 @@
 //! A root that is furnished whole: /etc, links, users, stamps, machine id and manifest. The power is cut before every change of an
 //! update of all of it.
 
-use std::{fs, path::Path};
+use std::{
+    fs::{self, DirBuilder},
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::Path,
+};
 
 use hermetic_init::{etc::Strategy, tree::watch::Unwatched};
 
@@ -10,8 +14,9 @@ use super::{cuts::Power, table::Machine, tree};
 fn write(top: &Path, files: &[(&str, &str)]) {
     for (name, content) in files {
         let path = top.join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
+        DirBuilder::new().recursive(true).mode(0o755).create(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
     }
 }
 
