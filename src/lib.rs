@@ -1,31 +1,33 @@
 //! The engines of hermetic-init: what stands between the kernel and systemd, as a library.
 //!
-//! | room | what belongs there |
+//! From the ground up; `tests/house.rs` holds the order, and that each takes only from those before it.
+//!
+//! | room | content |
 //! |---|---|
 //! | [`units`] | bytes, sectors, LBAs, partition and device numbers |
 //! | [`sort`] | sorting, compiled once |
-//! | [`writes`] | what is to be written to a disk, as a value: writes, zeroes, barriers |
 //! | [`secret`] | keys and passphrases: wiped on drop, never printed |
 //! | [`strerror`] | errors in the words of the C library (std) |
 //! | [`durable`] | the order in which changes reach the disk |
 //! | [`level`] | levels of messages |
 //! | [`glob`] | patterns of a shell |
-//! | [`os_release`] | who a /usr says it is |
-//! | [`config`] | kernel command line and credentials → one checked `Config` |
-//! | [`disk`] | GPT, discoverable partition types, superblock probing |
+//! | [`os_release`] | the name and the version of a /usr |
+//! | [`writes`] | writes to a disk as a value: writes, zeroes, barriers |
 //! | [`verity`] | dm-verity superblock and table |
-//! | [`luks`] | LUKS2 header, keyslots, anti-forensic splitter |
 //! | [`tpm`] | TPM 2.0: sealing, unsealing, measuring |
-//! | [`mkfs`] | empty file systems as plans of writes |
-//! | [`populate`] | what a definition puts into a new file system |
-//! | [`repart`] | repart.d definitions → placement |
 //! | [`tree`] | trees of files that a stranger may have written: lookup, opening, bounded reads, attributes, replacing, removing |
-//! | [`fragments`] | what sysusers.d and tmpfiles.d share: search path, lines, words, specifiers |
-//! | [`sysusers`] | sysusers.d definitions → passwd, group, shadow, gshadow |
-//! | [`tmpfiles`] | tmpfiles.d definitions → files, directories, links, modes, owners, attributes |
-//! | [`etc`] | base directories, the machine id, and how /etc follows the factory |
-//! | [`furnish`] | a root that systemd can start on: the order of all that, and its crash safety |
+//! | [`disk`] | GPT, discoverable partition types, superblock probing |
 //! | `sys` | the kernel, thinly; all the unsafe code there is |
+//! | [`mkfs`] | empty file systems as plans of writes |
+//! | [`luks`] | LUKS2 header, keyslots, anti-forensic splitter |
+//! | [`config`] | kernel command line and credentials → one checked `Config` |
+//! | [`fragments`] | the common part of sysusers.d, tmpfiles.d and repart.d: search path, lines, words, specifiers |
+//! | [`sysusers`] | sysusers.d definitions → passwd, group, shadow, gshadow |
+//! | [`etc`] | base directories, the machine id, and how /etc follows the factory |
+//! | [`tmpfiles`] | tmpfiles.d definitions → files, directories, links, modes, owners, attributes |
+//! | [`furnish`] | a root that systemd can start on: the order of users, rules, factory and machine id, and its crash safety |
+//! | [`repart`] | repart.d definitions → a decision of what is made on a disk |
+//! | [`populate`] | the files that a definition puts into a new file system |
 //! | `boot` | the boot: early, devices, usr, provision, root, etc, handover; and the end of one that cannot go on |
 //!
 //! Formats and plans build without std, on core and alloc (`--no-default-features`). The feature `std` adds what

@@ -1,6 +1,6 @@
-//! Fragments of configuration: the common part of sysusers.d and tmpfiles.d.
+//! Fragments of configuration: the common part of sysusers.d and tmpfiles.d; repart.d shares words and escapes.
 //!
-//! Both are directories of `*.conf` files that are searched in /etc, /run, /usr/local/lib and /usr/lib and read in the
+//! They are directories of `*.conf` files that are searched in /etc, /run, /usr/local/lib and /usr/lib and read in the
 //! order of their names, line by line; the columns of a line may be quoted, and specifiers stand for facts of the
 //! machine.
 //!

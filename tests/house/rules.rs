@@ -10,7 +10,46 @@ use std::collections::BTreeSet;
 /// Two files, and why the first may take from the second although it breaks a rule.
 pub type Exception = (&'static str, &'static str, &'static str);
 
-/// Checks the files of a crate: its rooms from the ground up, those on one line beside each other.
+/// The rooms within a room (or within the crate), from the ground up; those on one line stand beside each other.
+#[derive(Clone, Copy)]
+pub struct Rooms<'a> {
+    pub within: &'a [&'a str],
+    pub lines: &'a [&'a [&'a str]],
+}
+
+impl Rooms<'_> {
+    /// The room that a file stands in. The head of what is divided stands in none: it only names the rooms.
+    fn room<'f>(&self, found: &'f Crate<'_>, file: usize) -> Option<&'f str> {
+        let module = &found.files[file].module;
+        let within = module.len() > self.within.len() && module.iter().zip(self.within).all(|(a, b)| a == b);
+        within.then(|| module[self.within.len()].as_str())
+    }
+
+    fn line(&self, room: &str) -> Option<usize> {
+        self.lines.iter().position(|line| line.contains(&room))
+    }
+
+    /// True when an arrow leads to another room, on the same line or on one above it.
+    fn points_up(&self, found: &Crate<'_>, arrow: &Arrow) -> bool {
+        match (self.room(found, arrow.from), self.room(found, arrow.to)) {
+            (Some(from), Some(to)) if from != to => {
+                self.line(from).zip(self.line(to)).is_some_and(|(from, to)| from <= to)
+            }
+            _ => false,
+        }
+    }
+
+    /// Rooms that are not on the list, and names on the list that are no rooms.
+    fn unknown(&self, found: &Crate<'_>) -> Vec<String> {
+        let are: BTreeSet<&str> = (0..found.files.len()).filter_map(|file| self.room(found, file)).collect();
+        let named: BTreeSet<&str> = self.lines.iter().copied().flatten().copied().collect();
+        let missing = are.difference(&named).map(|room| format!("the room {room} is not on the list"));
+        let invented = named.difference(&are).map(|room| format!("the list names {room}, which is no room"));
+        missing.chain(invented).collect()
+    }
+}
+
+/// Checks the files of a crate.
 ///
 /// # Errors
 /// The faults, a line each.
@@ -18,16 +57,17 @@ pub fn check(
     name: &str,
     source: &str,
     texts: &[(String, String)],
-    rooms: &[&[&str]],
+    rooms: &[Rooms<'_>],
     exceptions: &[Exception],
 ) -> Result<(), String> {
     let files = source::files(source, texts);
     let found = Crate::new(name, &files);
-    let mut wrong = unknown(&found, rooms);
+    let mut wrong: Vec<String> = rooms.iter().flat_map(|rooms| rooms.unknown(&found)).collect();
     let is_excepted = |arrow: &Arrow, exception: &Exception| {
         found.files[arrow.from].path == exception.0 && found.files[arrow.to].path == exception.1
     };
-    let upward: Vec<&Arrow> = found.arrows.iter().filter(|arrow| points_up(&found, rooms, arrow)).collect();
+    let points_up = |arrow: &&Arrow| rooms.iter().any(|rooms| rooms.points_up(&found, arrow));
+    let upward: Vec<&Arrow> = found.arrows.iter().filter(points_up).collect();
     let excepted = |arrow: &Arrow| exceptions.iter().any(|exception| is_excepted(arrow, exception));
     for arrow in upward.iter().filter(|arrow| !excepted(arrow)) {
         wrong.push(format!("points up: {}", found.describe(arrow)));
@@ -55,32 +95,6 @@ pub fn check(
         }
     }
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
-}
-
-/// The line of the room that a file stands in. The root of the crate stands in none: it only names the rooms.
-fn floor(found: &Crate<'_>, rooms: &[&[&str]], file: usize) -> Option<usize> {
-    let room = found.files[file].module.first()?;
-    rooms.iter().position(|line| line.contains(&room.as_str()))
-}
-
-/// Rooms that are not on the list, and names on the list that are no rooms.
-fn unknown(found: &Crate<'_>, rooms: &[&[&str]]) -> Vec<String> {
-    let are: BTreeSet<&str> =
-        found.files.iter().filter_map(|file| file.module.first()).map(String::as_str).collect();
-    let named: BTreeSet<&str> = rooms.iter().copied().flatten().copied().collect();
-    let missing = are.difference(&named).map(|room| format!("the room {room} is not on the list"));
-    missing
-        .chain(named.difference(&are).map(|room| format!("the list names {room}, which is no room")))
-        .collect()
-}
-
-/// True when an arrow leads to a room on the same line or on one above it.
-fn points_up(found: &Crate<'_>, rooms: &[&[&str]], arrow: &Arrow) -> bool {
-    let room = |file: usize| found.files[file].module.first();
-    match (floor(found, rooms, arrow.from), floor(found, rooms, arrow.to)) {
-        (Some(from), Some(to)) => room(arrow.from) != room(arrow.to) && from <= to,
-        _ => false,
-    }
 }
 
 /// True when an arrow counts in a circle: it stays in its room. The head of a folder names its files and holds what they all go
@@ -119,6 +133,9 @@ mod tests {
     /// A house of three rooms on two floors.
     const ROOMS: [&[&str]; 3] = [&["ground", "beside"], &["first"], &["main"]];
 
+    /// Two rooms within one of them.
+    const GROUND: [&[&str]; 2] = [&["stone"], &["wood"]];
+
     fn house(changes: &[(&str, &str)]) -> Vec<(String, String)> {
         let mut texts = vec![
             ("lib.rs", "pub mod beside; pub mod first; pub mod ground;"),
@@ -141,7 +158,8 @@ mod tests {
     }
 
     fn checked(changes: &[(&str, &str)], exceptions: &[Exception]) -> Result<(), String> {
-        check("crate_name", "src", &house(changes), &ROOMS, exceptions)
+        let rooms = [Rooms { within: &[], lines: &ROOMS }, Rooms { within: &["ground"], lines: &GROUND }];
+        check("crate_name", "src", &house(changes), &rooms, exceptions)
     }
 
     #[test]
@@ -167,6 +185,14 @@ mod tests {
     }
 
     #[test]
+    fn an_arrow_that_points_up_within_a_room_is_found() {
+        let stone = ("ground/stone.rs", "use super::wood::Wood;\npub struct Stone;");
+        let wood = ("ground/wood.rs", "pub struct Wood;");
+        let wrong = "points up: src/ground/stone.rs:1 takes super::wood::Wood from src/ground/wood.rs";
+        assert_eq!(checked(&[stone, wood], &[]), Err(wrong.to_owned()));
+    }
+
+    #[test]
     fn an_arrow_of_a_macro_is_found() {
         let first = ("first/mod.rs", "#[macro_export]\nmacro_rules! say { () => {} }\nmod stairs;");
         let below = ("beside.rs", "fn f() { crate::say!() }");
@@ -176,12 +202,13 @@ mod tests {
 
     #[test]
     fn a_circle_is_found_also_through_a_name_that_is_passed_on() {
-        let wood = ("ground/wood.rs", "use super::Stone;\npub struct Wood;");
-        let stone = ("ground/stone.rs", "\npub struct Stone;\nfn f(wood: super::wood::Wood) {}");
+        let first = ("first/mod.rs", "mod door; mod stairs;\npub use stairs::Stairs;");
+        let door = ("first/door.rs", "use super::Stairs;\npub struct Door;");
+        let stairs = ("first/stairs.rs", "\npub struct Stairs;\nfn f(door: super::door::Door) {}");
         let wrong = "a circle of files:\n  \
-                     src/ground/stone.rs:3 takes super::wood::Wood from src/ground/wood.rs\n  \
-                     src/ground/wood.rs:1 takes super::Stone from src/ground/stone.rs";
-        assert_eq!(checked(&[wood, stone], &[]), Err(wrong.to_owned()));
+                     src/first/door.rs:1 takes super::Stairs from src/first/stairs.rs\n  \
+                     src/first/stairs.rs:3 takes super::door::Door from src/first/door.rs";
+        assert_eq!(checked(&[first, door, stairs], &[]), Err(wrong.to_owned()));
     }
 
     #[test]
