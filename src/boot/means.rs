@@ -12,7 +12,7 @@ use crate::config::Config;
 pub struct Early {
     /// The command line.
     pub config: Config,
-    /// The wishes for the program that comes next.
+    /// The choices for the program that comes next.
     pub next: NextInit,
     /// The credentials of this boot.
     pub credentials: Imported,
@@ -24,7 +24,7 @@ pub struct Early {
 pub struct Means {
     /// The command line.
     pub config: Config,
-    /// The wishes for the program that comes next.
+    /// The choices for the program that comes next.
     pub next: NextInit,
     /// The credentials of this boot, read when somebody first asks.
     pub credentials: Imported,

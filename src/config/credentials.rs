@@ -15,7 +15,7 @@ use super::cmdline::{Word, boolean, words};
 use crate::secret::Secret;
 
 /// The largest credential, and the largest sum of all (`CREDENTIAL_SIZE_MAX`, `CREDENTIALS_TOTAL_SIZE_MAX`), in bytes.
-pub const LARGEST: usize = 1 << 20;
+pub const MAX_SIZE: usize = 1 << 20;
 /// The most credentials that are kept; each has at least a name, which the sum does not count.
 const MOST: usize = 4096;
 /// The longest name: that of a file and of a descriptor (`NAME_MAX`, `FDNAME_MAX`).
@@ -55,7 +55,7 @@ impl Credentials {
         let size = value.expose().len();
         if !is_name(name) {
             self.problem("a credential's name is not valid", name);
-        } else if size > LARGEST.saturating_sub(self.total) || self.entries.len() >= MOST {
+        } else if size > MAX_SIZE.saturating_sub(self.total) || self.entries.len() >= MOST {
             self.problem("credentials are larger than 1 MiB", name);
         } else if !self.entries.contains_key(name) {
             self.total += size;
@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn there_is_a_limit() {
         let mut credentials = Credentials::new();
-        credentials.add("a", Secret::zeroed(LARGEST - 1));
+        credentials.add("a", Secret::zeroed(MAX_SIZE - 1));
         credentials.add("b", Secret::zeroed(2));
         credentials.add("c", Secret::zeroed(1));
         assert_eq!(credentials.names().collect::<Vec<_>>(), ["a", "c"]);
@@ -234,7 +234,7 @@ mod tests {
             let mut credentials = Credentials::new();
             credentials.add_smbios(&table);
             credentials.add_command_line(&text);
-            prop_assert!(credentials.total <= LARGEST);
+            prop_assert!(credentials.total <= MAX_SIZE);
             prop_assert!(credentials.names().all(is_name));
         }
     }

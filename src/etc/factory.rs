@@ -29,7 +29,7 @@ pub use super::copy::Report;
 /// The places of the /etc that an image was built with, as seen from its /usr; the first that exists is taken.
 const SOURCES: [&str; 2] = ["share/factory/etc", "etc"];
 /// The largest etc.conf and the largest user database that are read.
-const LARGEST: Limit = Limit::mebibytes(64);
+const MAX_SIZE: Limit = Limit::mebibytes(64);
 
 /// An image's factory tree.
 pub struct Factory {
@@ -91,7 +91,7 @@ pub fn rules(usr: BorrowedFd<'_>, head: &Head) -> Result<(Rules, Vec<RuleError>)
 
 /// Reads a regular file, links not followed; None when it is missing.
 fn read(at: BorrowedFd<'_>, path: &str) -> Result<Option<Vec<u8>>, Errno> {
-    match read::named(at, path, LARGEST) {
+    match read::named(at, path, MAX_SIZE) {
         Ok(content) => Ok(Some(content)),
         Err(ReadError::NotAFile | ReadError::Call(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)) => Ok(None),
         Err(error) => Err(error.errno()),

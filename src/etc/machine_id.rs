@@ -29,7 +29,7 @@ const UNINITIALIZED: &[u8] = b"uninitialized\n";
 /// The mode of both files.
 const MODE: u32 = 0o444;
 /// No valid file of this kind is longer.
-const LONGEST: Limit = Limit::bytes(64);
+const MAX_LENGTH: Limit = Limit::bytes(64);
 
 /// A machine id: 128 bits, not all zero, printed as 32 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -192,7 +192,7 @@ fn read(directory: BorrowedFd<'_>, path: &'static str) -> Result<Option<Vec<u8>>
         Err(Errno::NOENT) => return Ok(None),
         file => file.map_err(EtcError::call("open", path))?,
     };
-    read::start(file, LONGEST).map(Some).map_err(|error| EtcError::call("read", path)(error.errno()))
+    read::start(file, MAX_LENGTH).map(Some).map_err(|error| EtcError::call("read", path)(error.errno()))
 }
 
 #[cfg(test)]

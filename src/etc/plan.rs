@@ -146,8 +146,8 @@ pub fn plan(input: &Input<'_>) -> Result<Plan, DatabaseError> {
     // Directories that become files must be empty by then, so removals come first; entries that stand beside the root's
     // are only known when all others are.
     planner.drop_from_root(|path| !is_beside(path) && !desired.contains_key(path));
-    for (path, wish) in &desired {
-        planner.follow(path, wish);
+    for (path, goal) in &desired {
+        planner.follow(path, goal);
     }
     let wanted = core::mem::take(&mut planner.wanted);
     planner.drop_from_root(|path| is_beside(path) && !wanted.contains(path));
@@ -158,22 +158,22 @@ pub fn plan(input: &Input<'_>) -> Result<Plan, DatabaseError> {
 }
 
 /// The entry that the root should have at a path.
-struct Wish {
+struct Goal {
     entry: Entry,
     strategy: Strategy,
 }
 
 /// The tree that a root has in which everything follows the factory.
 pub fn wished(factory: &Snapshot, rules: &Rules, place: &str) -> Snapshot {
-    sort::map(desired(factory, rules, place).into_iter().map(|(path, wish)| (path, wish.entry)))
+    sort::map(desired(factory, rules, place).into_iter().map(|(path, goal)| (path, goal.entry)))
 }
 
 /// The factory's tree as the rules want it.
-fn desired(factory: &Snapshot, rules: &Rules, place: &str) -> BTreeMap<Vec<u8>, Wish> {
-    let mut desired: BTreeMap<Vec<u8>, Wish> = BTreeMap::new();
+fn desired(factory: &Snapshot, rules: &Rules, place: &str) -> BTreeMap<Vec<u8>, Goal> {
+    let mut desired: BTreeMap<Vec<u8>, Goal> = BTreeMap::new();
     for (path, entry) in factory {
         // An entry below a link or below a missing directory cannot be made.
-        if parent(path).is_some_and(|above| !desired.get(above).is_some_and(|wish| wish.entry.is_directory()))
+        if parent(path).is_some_and(|above| !desired.get(above).is_some_and(|goal| goal.entry.is_directory()))
         {
             continue;
         }
@@ -183,7 +183,7 @@ fn desired(factory: &Snapshot, rules: &Rules, place: &str) -> BTreeMap<Vec<u8>, 
             Strategy::Symlink => link(place, path),
             Strategy::Track | Strategy::Copy => entry.clone(),
         };
-        desired.insert(path.clone(), Wish { entry, strategy });
+        desired.insert(path.clone(), Goal { entry, strategy });
     }
     desired
 }
@@ -245,18 +245,18 @@ impl Planner<'_> {
     }
 
     /// Plans the change for one of the factory's paths.
-    fn follow(&mut self, from: &[u8], wish: &Wish) {
+    fn follow(&mut self, from: &[u8], goal: &Goal) {
         let moved = parent(from).and_then(|above| self.moved.get(above));
         let path = match moved {
             Some(above) => [above, name(from)].join(&b'/'),
             None => from.to_vec(),
         };
         let is_moved = moved.is_some();
-        if self.settle(from, &path, wish) {
+        if self.settle(from, &path, goal) {
             let beside = [&path, BESIDE].concat();
             self.deviates(&path, Deviation::Beside(beside.clone()));
             // An entry that is in the way there as well stays, and nothing is put anywhere.
-            self.settle(from, &beside, wish);
+            self.settle(from, &beside, goal);
             self.moved.insert(from.to_vec(), beside);
         } else if is_moved {
             self.moved.insert(from.to_vec(), path);
@@ -264,26 +264,26 @@ impl Planner<'_> {
     }
 
     /// Plans the root's entry at `path`. Returns true when it must be put elsewhere: a directory stands against a file.
-    fn settle(&mut self, from: &[u8], path: &[u8], wish: &Wish) -> bool {
+    fn settle(&mut self, from: &[u8], path: &[u8], goal: &Goal) -> bool {
         self.wanted.insert(path.to_vec());
         let now = self.input.root.get(path);
         let base = self.base(path).cloned();
-        let is_copied = wish.strategy == Strategy::Copy;
-        let is_database = !is_copied && self.is_database(path, wish, now);
+        let is_copied = goal.strategy == Strategy::Copy;
+        let is_database = !is_copied && self.is_database(path, goal, now);
         match now {
             None if !self.has_parent(path) => {}
             None if !is_copied && base.is_some() && !self.input.journal.explains(path, None) => {
                 self.deviates(path, Deviation::Removed);
             }
-            None => self.put(from, path, wish, None),
-            Some(now) if is_copied || is_database || *now == wish.entry => {}
+            None => self.put(from, path, goal, None),
+            Some(now) if is_copied || is_database || *now == goal.entry => {}
             Some(now) => {
                 let pristine = self.is_pristine(path, now);
-                if now.is_directory() != wish.entry.is_directory() {
+                if now.is_directory() != goal.entry.is_directory() {
                     if pristine && (!now.is_directory() || self.is_empty(path)) {
                         self.remove(path, now);
-                        self.put(from, path, wish, None);
-                    } else if base.as_ref() == Some(&wish.entry) {
+                        self.put(from, path, goal, None);
+                    } else if base.as_ref() == Some(&goal.entry) {
                         self.deviates(path, Deviation::Changed);
                     } else {
                         return true;
@@ -291,30 +291,30 @@ impl Planner<'_> {
                 } else if !pristine {
                     let deviation = match &base {
                         None => Deviation::Occupied,
-                        Some(base) if *base == wish.entry => Deviation::Changed,
+                        Some(base) if *base == goal.entry => Deviation::Changed,
                         Some(_) => Deviation::ChangedOnBothSides,
                     };
                     self.deviates(path, deviation);
                 } else if now.is_directory() {
-                    self.adjust(from, path, now, &wish.entry);
+                    self.adjust(from, path, now, &goal.entry);
                 } else {
-                    self.put(from, path, wish, Some(now));
+                    self.put(from, path, goal, Some(now));
                 }
             }
         }
         if !is_copied {
-            self.plan.manifest.tree.insert(path.to_vec(), wish.entry.clone());
+            self.plan.manifest.tree.insert(path.to_vec(), goal.entry.clone());
         }
         false
     }
 
     /// Returns true for a user database that both sides have: it is merged.
-    fn is_database(&mut self, path: &[u8], wish: &Wish, now: Option<&Entry>) -> bool {
+    fn is_database(&mut self, path: &[u8], goal: &Goal, now: Option<&Entry>) -> bool {
         let is_file = |entry: &Entry| matches!(entry.kind, Kind::File(_));
         let Some((file, _)) = DATABASES.iter().find(|(file, _)| file.as_bytes() == path) else {
             return false;
         };
-        if !is_file(&wish.entry) {
+        if !is_file(&goal.entry) {
             return false;
         }
         self.databases.push(file);
@@ -357,17 +357,17 @@ impl Planner<'_> {
         self.removed.push(Step::Remove { path: path.to_vec(), directory: now.is_directory() });
     }
 
-    fn put(&mut self, from: &[u8], path: &[u8], wish: &Wish, now: Option<&Entry>) {
+    fn put(&mut self, from: &[u8], path: &[u8], goal: &Goal, now: Option<&Entry>) {
         self.may_be(path, now.cloned());
-        self.may_be(path, Some(wish.entry.clone()));
-        self.after.insert(path.to_vec(), wish.entry.is_directory());
+        self.may_be(path, Some(goal.entry.clone()));
+        self.after.insert(path.to_vec(), goal.entry.is_directory());
         if let (Some(above), None) = (parent(path), now) {
             *self.children.entry(above.to_vec()).or_default() += 1;
         }
         self.made.push(Step::Put {
             path: path.to_vec(),
             from: from.to_vec(),
-            entry: wish.entry.clone(),
+            entry: goal.entry.clone(),
             replaces: now.is_some(),
         });
     }

@@ -11,7 +11,7 @@ use rustix::{
 use super::{
     EtcError,
     atomic::{self, Durable},
-    manifest::{HEAD, Head, Journal, LARGEST, Manifest, Text},
+    manifest::{HEAD, Head, Journal, MAX_SIZE, Manifest, Text},
 };
 use crate::tree::{
     open,
@@ -91,13 +91,13 @@ pub fn followed(root: BorrowedFd<'_>) -> Result<Option<Head>, EtcError> {
 pub fn kept(root: BorrowedFd<'_>) -> Result<Kept, EtcError> {
     let mut kept = Kept::default();
     let Some(directory) = find(root)? else { return Ok(kept) };
-    if let Some(text) = read(directory.as_fd(), MANIFEST, LARGEST)? {
+    if let Some(text) = read(directory.as_fd(), MANIFEST, MAX_SIZE)? {
         match Manifest::parse(&text) {
             Ok(manifest) => kept.manifest = Some(manifest),
             Err(error) => kept.problems.push(format!("{MANIFEST} counts for nothing: {error}")),
         }
     }
-    if let Some(text) = read(directory.as_fd(), JOURNAL, LARGEST)? {
+    if let Some(text) = read(directory.as_fd(), JOURNAL, MAX_SIZE)? {
         match Journal::parse(&text) {
             Ok(journal) => kept.journal = journal,
             Err(error) => kept.problems.push(format!("{JOURNAL} counts for nothing: {error}")),

@@ -15,7 +15,7 @@ use crate::tree::{
 /// The directories of fragments, the strongest first: a file hides those of its name in the directories after it.
 pub const DIRECTORIES: [&str; 4] = ["/etc", "/run", "/usr/local/lib", "/usr/lib"];
 /// The largest file that is read.
-const LARGEST: Limit = Limit::mebibytes(4);
+const MAX_SIZE: Limit = Limit::mebibytes(4);
 /// Directories are read in pieces of this size.
 const ENTRIES: usize = 4 << 10;
 /// The most files that are read.
@@ -111,6 +111,6 @@ impl Found {
             None | Some(Err(Errno::LOOP)) => tree.open_read(&self.path)?,
             Some(file) => file?,
         };
-        read::whole(file, LARGEST).map_err(ReadError::errno)
+        read::whole(file, MAX_SIZE).map_err(ReadError::errno)
     }
 }

@@ -32,7 +32,7 @@ impl Search {
 }
 
 /// No definition file is anywhere near this long.
-const LARGEST: Limit = Limit::mebibytes(1);
+const MAX_SIZE: Limit = Limit::mebibytes(1);
 /// The largest number of files that is accepted in one directory.
 const MOST_FILES: usize = 10_000;
 
@@ -101,7 +101,7 @@ fn texts(root: BorrowedFd<'_>, directory: &str) -> Result<BTreeMap<String, Strin
 fn read(root: BorrowedFd<'_>, path: &str) -> Result<String, String> {
     // A FIFO would wait for a writer.
     let file = open(root, path, OFlags::NONBLOCK).map_err(|errno| errno.to_string())?;
-    let content = read::whole(file, LARGEST).map_err(|error| error.to_string())?;
+    let content = read::whole(file, MAX_SIZE).map_err(|error| error.to_string())?;
     String::from_utf8(content).map_err(|error| error.utf8_error().to_string())
 }
 

@@ -46,13 +46,13 @@ pub fn log(level: Level, text: fmt::Arguments<'_>) {
 }
 
 /// The kernel refuses a record of more than 1024 bytes (PRINTKRB_RECORD_MAX, kernel/printk/printk.c), prefix and end included.
-const LONGEST: usize = 1000;
+const MAX_LENGTH: usize = 1000;
 
 fn record(level: Level, text: &str) -> String {
     let mut line = format!("<{}>hermetic-init[{}]: {text}", DAEMON | level as u8, std::process::id());
     line = line.replace('\n', " | ");
-    if line.len() > LONGEST {
-        line.truncate(line.floor_char_boundary(LONGEST));
+    if line.len() > MAX_LENGTH {
+        line.truncate(line.floor_char_boundary(MAX_LENGTH));
         line.push('…');
     }
     line.push('\n');

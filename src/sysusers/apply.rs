@@ -39,7 +39,7 @@ use crate::{
 };
 
 /// The largest database that is read.
-const LARGEST: Limit = Limit::mebibytes(64);
+const MAX_SIZE: Limit = Limit::mebibytes(64);
 /// The choices of a run.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
@@ -212,7 +212,7 @@ fn existing(etc: BorrowedFd<'_>, name: &str) -> Result<Option<(OwnedFd, Stat)>, 
 }
 
 fn content(file: &OwnedFd, stat: &Stat, name: &str) -> Result<Vec<u8>, SysusersError> {
-    read::known(file, stat, LARGEST)
+    read::known(file, stat, MAX_SIZE)
         .map_err(|error| SysusersError::call("read", format_args!("/etc/{name}"))(error.errno()))
 }
 

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The largest user database that is read.
-const LARGEST: Limit = Limit::mebibytes(4);
+const MAX_SIZE: Limit = Limit::mebibytes(4);
 
 /// Names and their ids.
 type Ids = BTreeMap<Vec<u8>, u32>;
@@ -38,7 +38,7 @@ impl<'a> Root<'a> {
             let path = format!("{directory}/{file}");
             // A root without users is not a mistake; a line that needs one will say so.
             let Ok(file) = self.tree.open_read(&path) else { continue };
-            let Ok(content) = read::whole(file, LARGEST) else { continue };
+            let Ok(content) = read::whole(file, MAX_SIZE) else { continue };
             for line in content.split(|&byte| byte == b'\n') {
                 let mut fields = line.trim_ascii_start().split(|&byte| byte == b':');
                 let (Some(name), Some(id)) = (fields.next(), fields.nth(1)) else { continue };

@@ -8,14 +8,14 @@ use super::inode::Inode;
 use crate::sort;
 
 /// The kernel's limit for a list of names and for a value (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`), in bytes.
-pub const LARGEST: usize = 64 << 10;
+pub const MAX_SIZE: usize = 64 << 10;
 
 /// Extended attributes, by name. Access control lists are attributes as well (linux/posix_acl_xattr.h).
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Xattrs(Vec<(CString, Vec<u8>)>);
 
 impl Xattrs {
-    /// Reads all attributes of an inode; a file system without attributes has none. `space` grows to [`LARGEST`] bytes when there is one.
+    /// Reads all attributes of an inode; a file system without attributes has none. `space` grows to [`MAX_SIZE`] bytes when there is one.
     ///
     /// # Errors
     /// An attribute that cannot be read.
@@ -36,7 +36,7 @@ impl Xattrs {
             Err(Errno::NOENT) if matches!(inode, Inode::Named(..)) => return Ok(xattrs),
             length => length?,
         };
-        space.resize(LARGEST, 0);
+        space.resize(MAX_SIZE, 0);
         let length = inode.xattrs(space)?;
         let list = space.get(..length).unwrap_or_default().to_vec();
         for name in list.split_inclusive(|&byte| byte == 0) {

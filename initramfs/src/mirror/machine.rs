@@ -10,7 +10,7 @@ use hermetic_init::{
 use super::root::Root;
 
 /// The largest file of the root that is read for it, in bytes.
-const LARGEST: u64 = 1 << 20;
+const MAX_SIZE: u64 = 1 << 20;
 
 /// The values of specifiers. As in the originals: identity and system come from the root, the rest from the machine.
 pub fn facts(root: &Root) -> Facts {
@@ -35,7 +35,7 @@ pub fn facts(root: &Root) -> Facts {
 pub fn text(root: &Root, path: &str) -> Option<String> {
     let mut text = String::new();
     let file = root.tree().open_read(path).ok()?;
-    fs::File::from(file).take(LARGEST).read_to_string(&mut text).ok()?;
+    fs::File::from(file).take(MAX_SIZE).read_to_string(&mut text).ok()?;
     Some(text)
 }
 

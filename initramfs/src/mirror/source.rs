@@ -19,7 +19,7 @@ use super::{
 };
 
 /// The largest file that is read, in bytes.
-const LARGEST: u64 = 4 << 20;
+const MAX_SIZE: u64 = 4 << 20;
 
 /// The source of lines.
 #[derive(Clone, Copy)]
@@ -122,8 +122,8 @@ fn unreadable(label: &(impl Display + ?Sized)) -> impl FnOnce(io::Error) -> Stri
 
 fn read(file: impl io::Read) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut content)?;
-    match content.len() as u64 > LARGEST {
+    file.take(MAX_SIZE + 1).read_to_end(&mut content)?;
+    match content.len() as u64 > MAX_SIZE {
         true => Err(io::ErrorKind::FileTooLarge.into()),
         false => Ok(content),
     }

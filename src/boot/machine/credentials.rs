@@ -11,7 +11,7 @@ use std::{
 
 use crate::sort;
 use crate::{
-    config::credentials::{Credentials, LARGEST, are_wanted},
+    config::credentials::{Credentials, MAX_SIZE, are_wanted},
     info, notice,
     secret::Secret,
     sys::attribute,
@@ -27,7 +27,7 @@ const FW_CFG: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/io.systemd.credentia
 const SEALED: [&str; 2] = ["/.extra/credentials", "/.extra/global_credentials"];
 /// The size of the largest table that is read, in bytes: SMBIOS 2.1 counts it with 16 bits, SMBIOS 3 has no limit that
 /// matters.
-const LARGEST_TABLE: usize = 4 * LARGEST;
+const MAX_TABLE_SIZE: usize = 4 * MAX_SIZE;
 /// Flags of a processor that encrypts a guest's memory (/proc/cpuinfo). In such a guest the host's word counts for nothing. AMD shows its
 /// flag also to the guests of a host that could, which are distrusted without need.
 const CONFIDENTIAL: [&str; 2] = ["sev", "tdx_guest"];
@@ -69,7 +69,7 @@ fn import(command_line: &str) -> Credentials {
         if let Err(error) = add_fw_cfg(&mut credentials) {
             warning!("cannot read credentials from {FW_CFG}: {error}");
         }
-        match read(Path::new(SMBIOS), LARGEST_TABLE) {
+        match read(Path::new(SMBIOS), MAX_TABLE_SIZE) {
             Ok(table) => credentials.add_smbios(table.expose()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => warning!("cannot read credentials from {SMBIOS}: {error}"),
@@ -93,7 +93,7 @@ fn add_fw_cfg(credentials: &mut Credentials) -> io::Result<()> {
     };
     sort::by_key(&mut entries, fs::DirEntry::file_name);
     for entry in entries {
-        match (entry.file_name().to_str(), read(&entry.path().join("raw"), LARGEST)) {
+        match (entry.file_name().to_str(), read(&entry.path().join("raw"), MAX_SIZE)) {
             (Some(name), Ok(value)) => credentials.add(name, value),
             (name, Err(error)) => warning!("cannot read the credential {}: {error}", name.unwrap_or("?")),
             (None, Ok(_)) => warning!("a credential of {FW_CFG} has no valid name"),
@@ -130,7 +130,7 @@ fn sealed() -> Credentials {
         sort::slice(&mut paths);
         for path in paths {
             let name = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".cred"));
-            match (name, read(&path, LARGEST)) {
+            match (name, read(&path, MAX_SIZE)) {
                 (None, _) => {}
                 (Some(name), Ok(value)) => credentials.add(name, value),
                 (Some(_), Err(error)) => warning!("cannot read the credential {}: {error}", path.display()),

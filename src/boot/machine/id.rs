@@ -7,7 +7,7 @@ use crate::{
         failure::{Failure, OrFail as _},
         random::random,
     },
-    config::MachineId as Wish,
+    config::MachineId as Source,
     etc::machine_id::MachineId,
     info,
     sys::attribute,
@@ -25,10 +25,10 @@ const CREDENTIAL: &str = "system.machine_id";
 ///
 /// # Errors
 /// The kernel gives no random bytes.
-pub fn choose(wish: Option<&Wish>, credentials: &Imported) -> Result<MachineId, Failure> {
-    let (id, origin) = match wish {
-        Some(Wish::Id(id)) => (MachineId::from_bytes(id.into_bytes()), "systemd.machine_id="),
-        Some(Wish::Firmware) => (product_uuid(), "firmware"),
+pub fn choose(source: Option<&Source>, credentials: &Imported) -> Result<MachineId, Failure> {
+    let (id, origin) = match source {
+        Some(Source::Id(id)) => (MachineId::from_bytes(id.into_bytes()), "systemd.machine_id="),
+        Some(Source::Firmware) => (product_uuid(), "firmware"),
         None => match credential(credentials) {
             Some(id) => (Some(id), "the credential system.machine_id"),
             None if is_virtual() => (product_uuid(), "the hypervisor's product UUID"),

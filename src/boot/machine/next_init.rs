@@ -20,7 +20,7 @@ use crate::{boot::failure::Failure, config::options, info, sys::console};
 /// The paths of systemd, in the order in which systemd's own switch-root looks.
 const SYSTEMD: [&str; 3] = [options::SYSTEMD, "/lib/systemd/systemd", "/sbin/init"];
 
-/// The command line's wishes for it.
+/// The command line's choices for it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct NextInit {
     /// `hermetic.init=`: this one or none.

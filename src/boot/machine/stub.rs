@@ -36,7 +36,7 @@ const PLACES: [&str; 5] =
     ["/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd", EXTRA];
 
 /// None of these files is larger.
-const LARGEST: Limit = Limit::mebibytes(1);
+const MAX_SIZE: Limit = Limit::mebibytes(1);
 
 /// Copies the files that the real system wants. A file that exists at its place stays.
 pub fn hand_over() {
@@ -87,5 +87,5 @@ pub fn named(path: &str) -> Result<(Vec<u8>, String), String> {
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    Ok(read::whole(File::open(path)?, LARGEST)?)
+    Ok(read::whole(File::open(path)?, MAX_SIZE)?)
 }

@@ -76,7 +76,7 @@ fn read(words: &str) -> Result<Config, Failure> {
     Ok(config)
 }
 
-/// Sets the failure policy that the command line wishes for.
+/// Sets the failure policy of the command line.
 fn follow(wish: config::Failure) {
     failure::set_policy(Policy {
         action: match wish.action {

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The longest key file that cryptsetup takes by default (8 MiB, DEFAULT_KEYFILE_SIZE_MAXKB).
-const LONGEST: u64 = 8 << 20;
+const MAX_LENGTH: u64 = 8 << 20;
 
 /// The directory of the initramfs for key files that are found by the name of a volume (systemd-cryptsetup-generator(8)).
 const BY_NAME: &str = "/etc/cryptsetup-keys.d";
@@ -127,7 +127,7 @@ pub fn read(path: &Path, offset: u64, size: Option<u64>) -> io::Result<Secret> {
     let length = size.map_or(length, |size| size.min(length));
     match length {
         0 => return Err(io::Error::other("is empty; build the initramfs with another")),
-        1..=LONGEST => {}
+        1..=MAX_LENGTH => {}
         _ => return Err(io::Error::other("is longer than 8 MiB; build the initramfs with another")),
     }
     file.seek(SeekFrom::Start(offset))?;

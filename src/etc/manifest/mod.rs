@@ -53,7 +53,7 @@ const END: &[u8] = b"end ";
 /// The number of bytes of a file that are enough to hold the first three lines: see [`Head::parse`].
 pub const HEAD: usize = 1024;
 /// The largest manifest or journal that is read, in bytes.
-pub const LARGEST: usize = 32 << 20;
+pub const MAX_SIZE: usize = 32 << 20;
 
 /// The digests of the entries of one user database, by their names.
 pub type Users = BTreeMap<Vec<u8>, Digest>;

@@ -3,7 +3,7 @@
 use hermetic_init::{
     config::{
         Config, cmdline,
-        credentials::{Credentials, LARGEST, are_wanted, is_name},
+        credentials::{Credentials, MAX_SIZE, are_wanted, is_name},
         device_spec::Source,
         factory_reset::{Asked, FLAG, REQUEST, Reset},
         image_policy::ImagePolicy,
@@ -61,7 +61,7 @@ pub fn credentials(data: &[u8]) {
     // The first of a name counts, before any later one.
     assert!(firmware.iter().all(|credential| now.contains(credential)));
     assert!(now.iter().all(|(name, _)| is_name(name)));
-    assert!(now.iter().map(|(_, value)| value.len()).sum::<usize>() <= LARGEST);
+    assert!(now.iter().map(|(_, value)| value.len()).sum::<usize>() <= MAX_SIZE);
     assert!(all.problems().iter().all(|problem| !problem.contains(char::is_control)));
     let _ = are_wanted(&line);
 }

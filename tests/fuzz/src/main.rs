@@ -20,7 +20,7 @@ use std::{
 use fuzz::{TARGETS, Target, mutate::Mutator};
 
 /// The longest time that one input may take.
-const LONGEST: Duration = Duration::from_secs(1);
+const MAX_TIME: Duration = Duration::from_secs(1);
 /// After this an input counts as endless.
 const ENDLESS: Duration = Duration::from_secs(20);
 /// The most memory that one input may take, in KiB.
@@ -175,14 +175,14 @@ fn run(target: &'static Target, input: &[u8]) -> Duration {
     if ended.is_err() {
         report("it panics");
     }
-    if taken > LONGEST {
+    if taken > MAX_TIME {
         // The machine may have been busy with other work: a slow input is slow every time.
         let again = (0..3).map(|_| {
             let start = Instant::now();
             (target.run)(input);
             start.elapsed()
         });
-        if let Some(least) = again.min().filter(|least| *least > LONGEST) {
+        if let Some(least) = again.min().filter(|least| *least > MAX_TIME) {
             report(&format!("it takes {least:?}"));
         }
     }
@@ -211,7 +211,7 @@ fn high_water() -> Option<u64> {
 /// Ends the program when an input does not end.
 fn watch() {
     loop {
-        thread::sleep(LONGEST);
+        thread::sleep(MAX_TIME);
         if running().since.is_some_and(|since| since.elapsed() > ENDLESS) {
             report("it does not end");
         }

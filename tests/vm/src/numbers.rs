@@ -20,7 +20,7 @@ use std::time::Duration;
 
 /// The most that the `virtio` initramfs may weigh, bytes. A third of it is modules, which are signed and so must stay as
 /// they are.
-const LARGEST_INITRAMFS: u64 = 1_000_000;
+const MAX_INITRAMFS_SIZE: u64 = 1_000_000;
 
 /// A processor that waits for a disk goes on counting. One that slept would, with instructions as its clock, wake at
 /// its next timer at any later time: waits of a millisecond would count as seconds.
@@ -275,8 +275,8 @@ impl Numbers {
     /// It is.
     pub fn check_sizes(&self) -> Result<()> {
         let [_, initramfs, _] = self.sizes;
-        if initramfs > LARGEST_INITRAMFS {
-            bail!("the virtio initramfs has {initramfs} bytes, more than {LARGEST_INITRAMFS}");
+        if initramfs > MAX_INITRAMFS_SIZE {
+            bail!("the virtio initramfs has {initramfs} bytes, more than {MAX_INITRAMFS_SIZE}");
         }
         Ok(())
     }
@@ -359,7 +359,7 @@ mod tests {
         };
         let numbers = Numbers {
             ways: vec![way(Way::Floor, &[90, 100, 500]), way(Way::PlainLater, &[1, 190, 191])],
-            sizes: [1, LARGEST_INITRAMFS + 1, 3],
+            sizes: [1, MAX_INITRAMFS_SIZE + 1, 3],
         };
         assert!((numbers.ratio(&numbers.ways[1]).unwrap() - 1.9).abs() < 1e-9);
         assert!(

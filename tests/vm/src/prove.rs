@@ -24,7 +24,7 @@ cargo prove --long              with the series that are too long for CI
     [--list]                    names the machine tests and the series";
 
 /// The largest size of hermetic-init in bytes: the boot itself, and the additions of the engines since.
-const LARGEST_INIT: u64 = 900_000 + PROVISIONING + KEYS + POPULATION;
+const MAX_INIT_SIZE: u64 = 900_000 + PROVISIONING + KEYS + POPULATION;
 /// repart.d whole, FAT, swap and btrfs, factory reset.
 const PROVISIONING: u64 = 150_000;
 /// The whole of LUKS2, the console (115,000); TPM 2.0 with its elliptic curve, sealing and unsealing (125,000).
@@ -246,10 +246,10 @@ fn fuzz(seconds: &str, words: &[&str]) -> Result<Verdict> {
 
 fn size(products: &Products) -> Result<Verdict> {
     let bytes = fs::metadata(&products.init)?.len();
-    if bytes > LARGEST_INIT {
-        bail!("hermetic-init has {bytes} bytes, more than {LARGEST_INIT}");
+    if bytes > MAX_INIT_SIZE {
+        bail!("hermetic-init has {bytes} bytes, more than {MAX_INIT_SIZE}");
     }
-    Ok(Verdict::Passed(format!("{bytes} of {LARGEST_INIT} bytes")))
+    Ok(Verdict::Passed(format!("{bytes} of {MAX_INIT_SIZE} bytes")))
 }
 
 fn reproducible(bench: &Bench, products: &Products) -> Result<Verdict> {
