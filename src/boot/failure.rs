@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// The reason why the boot stopped. The stage that it stopped in is the one that is running (see [`super::story`]).
+/// The reason why the boot stopped. The stage that it stopped in is the one that is running (see `boot::story`).
 pub struct Failure {
     /// One line that says what was tried, on what, what came back and what to do.
     pub reason: String,

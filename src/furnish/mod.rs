@@ -1,6 +1,6 @@
 //! Furnishing a root: all that must lie in it before systemd starts, in the order that a power cut cannot harm.
 //!
-//! | step | an empty root ([`populate`]) | a root that counts already ([`follow`]) |
+//! | step | an empty root ([`populate`]) | a root that counts already ([`follow()`]) |
 //! |---|---|---|
 //! | 1 | base directories | likewise, those that are missing |
 //! | 2 | the rules of etc.conf are read | likewise |

@@ -8,7 +8,7 @@ use crate::{
     level::Level,
 };
 
-/// The report of [`super::populate`] or [`super::follow`]. After an error it says what came before.
+/// The report of [`super::populate`] or [`super::follow()`]. After an error it says what came before.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Report {
     /// The copy of the factory.
