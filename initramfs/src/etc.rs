@@ -1,4 +1,4 @@
-//! `hermetic etc`: what the boot does with /etc, seen and done on a build machine.
+//! `hermetic etc`: the work of the boot on /etc, shown and done on a build machine.
 
 use std::{
     fmt::Write as _,
@@ -33,7 +33,7 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum What {
-    /// Print what a root has otherwise than the factory: M modified, D deleted, A added.
+    /// Print the differences between a root and its factory: M modified, D deleted, A added.
     Diff(Place),
     /// Print which /usr a root follows, and what following this one would change.
     Status(Place),
@@ -50,7 +50,7 @@ struct Place {
     /// The root hash by which this /usr is booted (usrhash=).
     #[arg(long, value_name = "HEX")]
     usrhash: Option<String>,
-    /// How /etc comes from the factory, as hermetic.etc= says it.
+    /// The strategy by which /etc comes from the factory, as hermetic.etc= names it.
     #[arg(long, value_name = "track|copy|none", default_value = "track")]
     strategy: String,
 }
@@ -63,7 +63,7 @@ struct Open {
     os_release: Option<String>,
 }
 
-/// Runs the subcommand; what it tells goes to standard output.
+/// Runs the subcommand; its messages go to standard output.
 pub fn run(args: &Args) -> Result<(), String> {
     let text = match &args.what {
         What::Diff(place) => diff(&open(place)?),
@@ -173,7 +173,7 @@ fn follow_usr(open: &Open) -> Result<String, String> {
     };
     let mut report = Report::default();
     let done = match is_new(root) {
-        // Nothing to be careful with: who is interrupted here begins with another empty directory.
+        // An interruption does no harm here: the next run begins with another empty directory.
         true => furnish::populate(&request, &mut report),
         false => furnish::follow(&request, &Unwatched, &mut report),
     };

@@ -1,7 +1,7 @@
-//! Messages as systemd's tools write them on a terminal or into a pipe: the bare line on stderr, if its level is wanted.
+//! Messages as systemd's tools write them on a terminal or into a pipe: the bare line on stderr, if its level is
+//! wanted.
 //!
-//! `SYSTEMD_LOG_LEVEL` chooses what is wanted, by name or number (syslog(3)); without it, or when it says something else, what is
-//! worth knowing is, and what is for debugging is not.
+//! `SYSTEMD_LOG_LEVEL` chooses the least level, by name or number (syslog(3)); without a valid one it is `info`.
 
 use std::{fmt, io::Write as _};
 
@@ -12,7 +12,7 @@ pub use hermetic_init::level::Level;
 pub struct Log {
     /// The largest number that is written.
     limit: u8,
-    /// Whether readers are taken to have more letters than ASCII.
+    /// True when readers are taken to have more letters than ASCII.
     utf8: bool,
 }
 
@@ -48,7 +48,8 @@ impl Log {
     }
 }
 
-/// Whether a locale has more letters than ASCII. As systemd decides it: all have but those that are asked for by these names.
+/// Returns true when a locale has more letters than ASCII. As systemd decides it: all have but those that are asked for
+/// by these names.
 fn is_utf8(locale: Option<&str>) -> bool {
     !matches!(locale, Some("C" | "POSIX"))
 }

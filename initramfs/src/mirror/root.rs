@@ -16,10 +16,11 @@ pub struct Root {
 }
 
 impl Root {
-    /// Opens the root that was named, or the machine's own; as the originals, `make` makes it with all that is above it.
+    /// Opens the root that was named, or the machine's own; as the originals, `make` makes it with all that is above
+    /// it.
     ///
     /// # Errors
-    /// One line that says what failed.
+    /// One line that names the step that failed.
     pub fn open(named: Option<&Path>, make: bool) -> Result<Self, String> {
         let path = match named.filter(|path| !path.as_os_str().is_empty()) {
             None => PathBuf::new(),
@@ -37,12 +38,12 @@ impl Root {
         Tree::whole(self.directory.as_fd())
     }
 
-    /// Whether it was named.
+    /// Returns true when the root was named on the command line.
     pub fn is_named(&self) -> bool {
         !self.path.is_empty()
     }
 
-    /// Whether it is that of the machine we run on.
+    /// Returns true when the root is that of the running machine.
     pub fn is_own(&self) -> bool {
         self.path.is_empty() || self.path == "/"
     }
@@ -56,7 +57,7 @@ impl Root {
 /// The path from /, without doubled slashes and dots.
 ///
 /// # Errors
-/// One line that says what is wrong with it.
+/// One line that names the fault.
 pub fn absolute(path: &Path) -> Result<PathBuf, String> {
     std::path::absolute(path).map_err(|error| {
         format!("Failed to parse path \"{}\" and make it absolute: {}", path.display(), strerror(&error))

@@ -2,11 +2,11 @@
 //!
 //! | file | what belongs there |
 //! |---|---|
-//! | [`source`] | which lines count, and what is told of them |
-//! | [`machine`] | what name services say on this machine |
+//! | [`source`] | the lines that count, and the messages about them |
+//! | [`machine`] | the name services of this machine |
 //!
-//! Where it differs from the original: no pager, `--image=` is refused as in the original's stand-alone build, and what the
-//! [engine](hermetic_init::sysusers) does differently.
+//! Differences from the original: no pager, `--image=` is refused as in the original's stand-alone build, and those of
+//! the [engine](hermetic_init::sysusers).
 
 mod machine;
 mod source;
@@ -60,7 +60,7 @@ struct Args {
     configuration: Vec<OsString>,
 }
 
-/// What `--help` prints behind the program's name.
+/// The text that `--help` prints behind the program's name.
 const HELP: &str = "[OPTIONS...] [CONFIGURATION FILE...]
 
 Creates system user accounts.
@@ -98,7 +98,7 @@ pub fn run(words: Vec<OsString>) -> ExitCode {
     match check(&args).and_then(|()| act(&args, log)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // What concerns a line has been said already.
+            // The message about a line has been printed already.
             if !error.is_empty() {
                 log.error(error);
             }
@@ -107,7 +107,7 @@ pub fn run(words: Vec<OsString>) -> ExitCode {
     }
 }
 
-/// What cannot be asked for.
+/// Refuses options that are not supported.
 fn check(args: &Args) -> Result<(), String> {
     if args.image.is_some() {
         return Err("This systemd-sysusers version is compiled without support for --image=.".to_owned());

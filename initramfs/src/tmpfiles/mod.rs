@@ -2,12 +2,12 @@
 //!
 //! | file | what belongs there |
 //! |---|---|
-//! | [`source`] | which lines count, and what is told of them |
-//! | [`machine`] | what specifiers stand for on this machine |
+//! | [`source`] | the lines that count, and the messages about them |
+//! | [`machine`] | the values of specifiers on this machine |
 //!
-//! Where it differs from the original: no pager, `--image=` is refused as in the original's stand-alone build, `--clean` and
-//! `--purge` are refused because the engine removes nothing by age or by `$`, and what the [engine](hermetic_init::tmpfiles)
-//! does differently.
+//! Differences from the original: no pager, `--image=` is refused as in the original's stand-alone build, `--clean` and
+//! `--purge` are refused because the engine removes nothing by age or by `$`, and those of the
+//! [engine](hermetic_init::tmpfiles).
 
 mod machine;
 mod source;
@@ -37,7 +37,7 @@ const DATA_ERROR: u8 = 65;
 /// Something could not be made or removed (`EX_CANTCREAT`).
 const CANNOT_CREATE: u8 = 73;
 
-/// What `-E` excludes: what is mounted over when the root is used.
+/// The directories that `-E` excludes: they are mounted over when the root is used.
 const MOUNTED: [&str; 4] = ["/dev", "/proc", "/run", "/sys"];
 
 /// The words of systemd-tmpfiles.
@@ -87,7 +87,7 @@ struct Args {
     configuration: Vec<OsString>,
 }
 
-/// What `--help` prints behind the program's name.
+/// The text that `--help` prints behind the program's name.
 const HELP: &str = "COMMAND [OPTIONS...] [CONFIGURATION FILE...]
 
 Create, delete, and clean up files and directories.
@@ -146,7 +146,7 @@ pub fn run(words: Vec<OsString>) -> ExitCode {
     match check(&args).and_then(|()| act(&args, log)) {
         Ok(status) => status,
         Err(error) => {
-            // What concerns a line has been said already.
+            // The message about a line has been printed already.
             if !error.is_empty() {
                 log.error(error);
             }
@@ -155,7 +155,7 @@ pub fn run(words: Vec<OsString>) -> ExitCode {
     }
 }
 
-/// What cannot be asked for.
+/// Refuses options that are not supported.
 fn check(args: &Args) -> Result<(), String> {
     let has_command = args.create || args.clean || args.remove || args.purge;
     let shows = args.cat_config || args.tldr;

@@ -1,4 +1,4 @@
-//! Which lines count, and what is told of them.
+//! The lines that count, and the messages about them.
 
 use std::{collections::BTreeMap, env};
 
@@ -16,7 +16,7 @@ use crate::mirror::{
     source::{self, Piece},
 };
 
-/// Where definitions come from.
+/// The source of definitions.
 pub(super) struct Source<'a> {
     pub files: source::Source<'a>,
     pub credentials: &'a BTreeMap<String, Vec<u8>>,
@@ -44,16 +44,17 @@ pub(super) fn directories(is_user: bool) -> Vec<String> {
     directories.into_iter().map(|directory| format!("{directory}/user-tmpfiles.d")).collect()
 }
 
-/// What a directory of the search path that cannot be read means.
+/// The message about a directory of the search path that cannot be read.
 pub(super) fn failure(root: &Root, error: SearchError) -> String {
     format!("Failed to enumerate config files: {}: {}", root.label(&error.path), error.errno)
 }
 
 impl Source<'_> {
-    /// Reads all that counts. What cannot be read of the search path is passed over, of the words it is the end.
+    /// Reads all lines that count. A file of the search path that cannot be read is passed over, one of the command
+    /// line is an error.
     ///
     /// # Errors
-    /// Why nothing is done; empty if that has been said.
+    /// The reason why nothing is done; empty if a message has said it.
     pub fn read(
         &self,
         definitions: &mut Definitions,
