@@ -14,11 +14,11 @@ use crate::{
     sysusers::Waiting,
 };
 
-/// Makes an empty root one that systemd can start on. Nothing is flushed: the root counts only when the caller has flushed
-/// all of it.
+/// Makes a root that systemd can start on out of an empty one. Nothing is flushed: the root counts only when the caller
+/// has flushed all of it.
 ///
 /// # Errors
-/// Anything that could not be written, a user database that cannot be read.
+/// An entry that could not be written, a user database that cannot be read.
 pub fn populate(
     root: BorrowedFd<'_>,
     usr: BorrowedFd<'_>,
