@@ -1,7 +1,7 @@
 //! One file of repart.d, as types: a partition that should exist. Its fields are those of [`super::keys`].
 //!
-//! Source: repart.d(5) of systemd 257, with `AddValidateFS=` and `Format=empty` of 258. What only an image builder needs
-//! (`SplitName=`, `Compression=`, `CompressionLevel=`) is no field: it is read over with a warning.
+//! Source: repart.d(5) of systemd 257, with `AddValidateFS=` and `Format=empty` of 258. Keys that only an image builder
+//! needs (`SplitName=`, `Compression=`, `CompressionLevel=`) are not fields: they are ignored with a warning.
 
 use core::fmt;
 use std::prelude::v1::*;
@@ -36,8 +36,8 @@ impl Definition {
         !self.copy_files.is_empty() || !self.make_directories.is_empty() || !self.make_symlinks.is_empty()
     }
 
-    /// The subvolumes as mkfs is to make them. What is filled afterwards is made writable, and read-only in the end:
-    /// [`Definition::read_only_subvolumes`].
+    /// The subvolumes as mkfs is to make them. One that is filled afterwards is made writable, and read-only in the
+    /// end: [`Definition::read_only_subvolumes`].
     pub fn new_subvolumes(&self, is_filled: bool) -> Vec<btrfs::Subvolume<'_>> {
         self.subvolumes
             .iter()
