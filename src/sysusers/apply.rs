@@ -45,7 +45,7 @@ const MAX_SIZE: Limit = Limit::mebibytes(64);
 pub struct Options<'a> {
     /// Passwords and shells.
     pub credentials: &'a dyn Credentials,
-    /// What else knows users and groups; `&()` for any root but the machine's own.
+    /// Another source of users and groups; `&()` for any root but the machine's own.
     pub service: &'a dyn NameService,
     /// The date of new entries in shadow, in days since 1970.
     pub today: u32,
@@ -59,19 +59,19 @@ pub struct Options<'a> {
     pub dry_run: bool,
 }
 
-/// What was done.
+/// The result.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Report {
     /// Users that were added: name, user id, group id.
     pub users: Vec<(String, u32, u32)>,
     /// Groups that were added: name, id.
     pub groups: Vec<(String, u32)>,
-    /// What there is to say about it, in order.
+    /// The messages about it, in order.
     pub messages: Vec<Message>,
 }
 
-/// Adds to the root's databases all users and groups that its sysusers.d asks for. What could not be had is in the report, in warnings
-/// and errors; the rest is done all the same.
+/// Adds to the root's databases all users and groups that its sysusers.d asks for. Entries that could not be made are
+/// in the report, as warnings and errors; the rest is done all the same.
 ///
 /// # Errors
 /// A database that cannot be read, understood or replaced. Databases are then as before, or newer ones stand beside
@@ -146,7 +146,7 @@ pub fn add_defined(
     Ok(())
 }
 
-/// Looks up in the root what the plan depends on.
+/// Looks up the facts of the root that the plan depends on.
 fn look_around<'a>(tree: &Tree<'_>, definitions: &Definitions, options: Options<'a>) -> Surroundings<'a> {
     let owner = |path: &str| tree.stat(path).ok().map(|stat| Owner { uid: stat.st_uid, gid: stat.st_gid });
     Surroundings {
@@ -219,7 +219,7 @@ fn content(file: &OwnedFd, stat: &Stat, name: &str) -> Result<Vec<u8>, SysusersE
 /// Replaces the databases that the plan changes, in the open /etc.
 ///
 /// # Errors
-/// The first thing that failed; no file is then half new.
+/// The first error; no file is then half new.
 pub fn apply(
     etc: BorrowedFd<'_>,
     plan: &Plan,
@@ -240,7 +240,7 @@ pub fn apply(
     if done.is_err() {
         for (name, ..) in &changed {
             for name in [name.as_bytes(), format!("{name}-").as_bytes()] {
-                // Tidying up only: the next run removes what stays, and the first failure is the one to report.
+                // Tidying up only: the next run removes leftovers, and the first failure is the one to report.
                 let hidden = replace::hidden(name);
                 let _ = watch.before("remove", &hidden).and_then(|()| remove::file(etc, &hidden));
             }
