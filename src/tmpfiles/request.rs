@@ -13,7 +13,7 @@ pub struct Request<'a> {
     pub selection: &'a Selection,
     /// The operations, in their order.
     pub operations: &'a [Operation],
-    /// Nothing is changed; what would be is said.
+    /// Nothing is changed; the changes are only logged.
     pub is_dry_run: bool,
     /// With `Here` a copy is on the disk before it takes its place, so that a power cut finds it whole or not at all.
     pub durable: Durable,

@@ -8,7 +8,7 @@ use crate::{
     tree::Tree,
 };
 
-/// How it went; why has been said.
+/// The outcome; reasons have been logged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Outcome {
     /// Lines that were passed over because they are wrong.
@@ -17,7 +17,7 @@ pub struct Outcome {
     pub failed: usize,
 }
 
-/// Carries out what the root's tmpfiles.d asks for.
+/// Carries out the root's tmpfiles.d.
 ///
 /// # Errors
 /// A directory of the search path that exists and cannot be read; then nothing was done.

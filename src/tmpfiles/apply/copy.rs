@@ -1,8 +1,9 @@
-//! `C`: a file or a tree copied (systemd's src/shared/copy.c with `COPY_MERGE_EMPTY` or `COPY_MERGE`, `COPY_HARDLINKS`): modes,
-//! times, owners unless the line names others, and attributes of users; never over what exists.
+//! `C`: a file or a tree copied (systemd's src/shared/copy.c with `COPY_MERGE_EMPTY` or `COPY_MERGE`,
+//! `COPY_HARDLINKS`): modes, times, owners unless the line names others, and attributes of users; never over an
+//! existing entry.
 //!
-//! Half a copy would exist, and so stay half a copy. Where that matters, a copy is made beside its place, flushed, and put there by
-//! one rename.
+//! Half a copy would exist, and so stay half a copy. When that matters, a copy is made beside its place, flushed, and
+//! put there by one rename.
 
 use std::{
     collections::BTreeMap,
@@ -34,12 +35,13 @@ use crate::{
     },
 };
 
-/// How deep a tree is descended into.
+/// The depth to which a tree is descended into.
 const MAX_DEPTH: usize = 256;
 const PERMISSIONS: u32 = 0o7777;
 
 impl Applier<'_> {
-    /// Copies what the argument names to the item's path, if nothing is there yet or an empty directory; with `+` into what is there.
+    /// Copies the source that the argument names to the item's path, if that is free or an empty directory; with `+`
+    /// into an existing directory.
     pub(super) fn copy(&mut self, item: &Item) -> Done {
         let shown = show(&item.path);
         let from = item.argument.as_deref().unwrap_or_default();
@@ -85,7 +87,7 @@ impl Applier<'_> {
             self.debug(format!("Can't copy to {shown}, file exists already and is of different type"));
             return Ok(());
         }
-        // The owner that the line names belongs to what is copied, so its `:` does not hold it back.
+        // The owner that the line names belongs to the copied file, so its `:` does not hold it back.
         self.set_permissions(item, &fd, &stat, &shown, Creation::New)
     }
 }
@@ -101,11 +103,11 @@ struct Copier<'fd> {
     watch: &'fd dyn Watch,
     /// The directory in which the copy is made.
     top: BorrowedFd<'fd>,
-    /// Where a source file with several names was written first: its path from `top`.
+    /// The first copy of a source file with several names: its path from `top`.
     linked: BTreeMap<(u64, u64), Vec<u8>>,
 }
 
-/// Where something goes: directory, name there, path from the top.
+/// A target: directory, name there, path from the top.
 #[derive(Clone, Copy)]
 struct Place<'p> {
     directory: BorrowedFd<'p>,
@@ -114,7 +116,7 @@ struct Place<'p> {
 }
 
 impl<'p> Place<'p> {
-    /// What was made there a moment ago.
+    /// The entry that was just made there.
     fn inode(self) -> Inode<'p> {
         Inode::Named(self.directory, self.name)
     }
@@ -155,7 +157,7 @@ impl Copier<'_> {
         }
         let hidden = replace::hidden(to.name);
         let beside = [to.path.strip_suffix(to.name).unwrap_or_default(), &hidden].concat();
-        // What a cut left behind.
+        // A copy that a power cut left behind.
         self.watch.before("remove", &beside)?;
         remove::tree(to.directory, &hidden)?;
         let beside = Place { name: &hidden, path: &beside, ..to };
@@ -200,7 +202,7 @@ impl Copier<'_> {
         Ok(())
     }
 
-    /// Gives a file that was copied already one more name. Whether that worked; else it is copied again.
+    /// Gives a file that was copied already one more name. Returns true when that worked; else it is copied again.
     fn link(&self, stat: &Stat, to: Place<'_>) -> bool {
         let Some(first) = self.linked.get(&(stat.st_dev, stat.st_ino)) else { return false };
         open::inside(self.top, first.as_slice(), flags::PATH)
@@ -365,7 +367,7 @@ mod tests {
         root
     }
 
-    /// What happened to the names in a directory.
+    /// The events on the names in a directory.
     fn events(of: &Path, meanwhile: impl FnOnce()) -> Vec<(String, &'static str)> {
         let watch = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).unwrap();
         inotify::add_watch(&watch, of, WatchFlags::CREATE | WatchFlags::MOVED_TO).unwrap();
@@ -418,7 +420,7 @@ mod tests {
         assert_eq!(fs::metadata(etc.join("tree")).unwrap().permissions().mode() & 0o7777, 0o700);
         let left: Vec<_> = fs::read_dir(&etc).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left.len(), 3, "{left:?}");
-        // A second time there is nothing to do.
+        // A second run has nothing to do.
         assert_eq!(events(&etc, || copy(&root)), []);
         fs::remove_dir_all(root).unwrap();
     }

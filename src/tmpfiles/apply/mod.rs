@@ -1,6 +1,6 @@
 //! Carrying items out, on descriptors of the root.
 //!
-//! What fails is said at once, in systemd's words, and the next item is carried out all the same.
+//! A failure is logged at once, in systemd's words, and the next item is carried out all the same.
 
 mod copy;
 mod directory;
@@ -22,7 +22,7 @@ use crate::{
     tree::{Tree, watch::Watch},
 };
 
-/// How something came to be there.
+/// The way in which an entry came to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Creation {
     /// We made it.
@@ -31,13 +31,13 @@ enum Creation {
     Existing,
 }
 
-/// An item could not be carried out; why has been said already.
+/// An item could not be carried out; the reason has been logged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Failed(Errno);
 
 type Done = Result<(), Failed>;
 
-/// Why something is only said as an aside: the line has `-`.
+/// The end of a message about a failure that does not count: the line has `-`.
 const IGNORING: &str = ", ignoring";
 
 /// Carries items out.
@@ -48,12 +48,12 @@ pub struct Applier<'a> {
     durable: Durable,
     watch: &'a dyn Watch,
     log: &'a mut dyn Log,
-    /// Whether the kernel keeps users from linking what is not theirs (`fs.protected_hardlinks`), once it was asked.
+    /// The kernel's protection of hard links (`fs.protected_hardlinks`), once it was read.
     protects_hardlinks: Option<bool>,
 }
 
 impl<'a> Applier<'a> {
-    /// Carries out items of `definitions` in a root. In a dry run it only says what it would do.
+    /// Carries out items of `definitions` in a root. In a dry run it only logs the actions.
     pub fn new(
         tree: Tree<'a>,
         definitions: &'a Definitions,
@@ -84,7 +84,7 @@ impl<'a> Applier<'a> {
                 self.log.say(Level::Notice, format!("Skipping {}", show(&item.path)));
                 Ok(())
             }
-            // Only what is made may fail.
+            // Only the creation of an entry may fail.
             Err(_) if operation == Operation::Create && item.allow_failure => Ok(()),
             done => done,
         }
@@ -115,7 +115,7 @@ impl<'a> Applier<'a> {
         }
     }
 
-    /// Says what is done, or would be: `words` are the two ways of saying it.
+    /// Logs an action that is done, or would be: `words` are the two verbs for it.
     fn act(&mut self, words: [&str; 2], what: std::fmt::Arguments<'_>) {
         let [would, doing] = words;
         match self.is_dry_run {
@@ -128,7 +128,7 @@ impl<'a> Applier<'a> {
         self.log.say(Level::Debug, message);
     }
 
-    /// Says why something failed. An automounter's directory is no failure but skipped, so nothing is said.
+    /// Logs the reason of a failure. An automounter's directory is skipped without a message.
     fn fail(&mut self, what: std::fmt::Arguments<'_>, errno: Errno) -> Failed {
         self.fail_at(Level::Error, what, errno)
     }
