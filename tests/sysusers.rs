@@ -1,5 +1,6 @@
-//! What the engine does beyond the tool that it mirrors (`initramfs/tests/sysusers` compares both): links lead nowhere, nothing that is not
-//! understood is touched, comments survive, and /usr may be mounted elsewhere.
+//! The behaviour of the engine beyond the tool that it mirrors (`initramfs/tests/sysusers` compares both): links are
+//! not followed out of the root, a line that is not understood stays, comments survive, and /usr may be mounted
+//! elsewhere.
 
 mod common;
 

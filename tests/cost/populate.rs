@@ -1,5 +1,6 @@
-//! Fills /etc of a root as PID 1 does, as a process of its own: `populate ROOT USR`. What it costs is compared with systemd's
-//! tools by `cargo prove` (tests/vm/src/cost.rs); built as PID 1 is, it costs what a boot pays, and a process.
+//! Fills /etc of a root as PID 1 does, as a process of its own: `populate ROOT USR`. Its cost is compared with
+//! systemd's tools by `cargo prove` (tests/vm/src/cost.rs); built as PID 1 is, it costs what a boot pays, and a
+//! process.
 
 use std::{
     env,

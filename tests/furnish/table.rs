@@ -89,7 +89,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A root that the first boot of version 1 populated and somebody then changed.
+    /// A root that the first boot of version 1 populated and a person then changed.
     pub fn new(case: &Case, name: &str) -> Self {
         let machine = Self::empty(name, Strategy::Track);
         let conf = case.lines.get("conf").cloned().unwrap_or_default().replace("\\n", "\n");
@@ -111,7 +111,7 @@ impl Machine {
     pub fn empty(name: &str, strategy: Strategy) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        // Flushing a disk thousands of times takes minutes; what it would do is in the tests.
+        // Flushing a disk thousands of times takes minutes; its effect is simulated in the tests.
         let memory = PathBuf::from("/dev/shm");
         let place = if memory.is_dir() { memory } else { std::env::temp_dir() };
         let place = place.join(format!("hermetic-{name}-{}-{count}", std::process::id()));
@@ -144,7 +144,7 @@ impl Machine {
         });
     }
 
-    /// Boots a version: nothing happens when it is the one that was followed last.
+    /// Boots a version: nothing happens when it was followed last.
     pub fn boot(&self, version: &str, watch: &dyn Watch) -> Result<Option<Report>, String> {
         let _with_the_mask = UMASK.read().unwrap();
         self.with(version, |request, report| {
