@@ -1,4 +1,4 @@
-//! `hermetic.etc=symlink`: what tmpfiles.d links and copies into /etc, before systemd starts and needs it.
+//! `hermetic.etc=symlink`: makes the links and copies of tmpfiles.d in /etc, before systemd starts and needs them.
 
 use super::{FurnishError, Report, Request};
 use crate::{
@@ -8,8 +8,8 @@ use crate::{
     tree::{Tree, watch::Watch},
 };
 
-/// Carries out the L and C lines for /etc. A line that is wrong or cannot be carried out costs what it asks for, not the boot. On a root
-/// that counts already, what the power cut short is made whole the next time.
+/// Carries out the L and C lines for /etc. A line that is wrong or cannot be carried out loses its entry, not the boot.
+/// On a root in use, an entry that a power cut left incomplete is made whole by the next boot.
 pub(super) fn make(
     request: &Request<'_>,
     durable: Durable,

@@ -143,10 +143,10 @@ pub fn follow(request: &Request<'_>, watch: &dyn Watch, report: &mut Report) -> 
     store::commit(root, &plan.manifest.text(), durable, watch).at(Step::Manifest)
 }
 
-/// Makes what is missing of the base directories in a root that follows its /usr.
+/// Makes the missing base directories in a root that follows its /usr.
 ///
 /// # Errors
-/// What could not be made.
+/// A directory that could not be made.
 pub fn complete(root: BorrowedFd<'_>, usr: BorrowedFd<'_>) -> Result<(), FurnishError> {
     base::create(root, usr).at(Step::Base).map(drop)
 }
