@@ -67,7 +67,7 @@ const STAYS: &[Exception] = &[(
 const KNOWN: &[Exception] = &[];
 
 /// Doc comments that begin with What, Who, Whether, Where, How or Why: at most so many, and the number follows the house down.
-const BEGINNINGS: usize = 111;
+const BEGINNINGS: usize = 58;
 
 /// Comments that cite a paper that is not in the repository, likewise.
 const CITATIONS: usize = 0;
@@ -111,8 +111,10 @@ fn the_front_page_shows_the_rooms_from_the_ground_up() {
     let text = std::fs::read_to_string(repository().join("src/lib.rs")).unwrap();
     let rows = text.lines().filter_map(|line| line.strip_prefix("//! | ")?.split_once(" |"));
     let shown: Vec<&str> = rows.map(|(room, _)| room.trim_matches(['[', ']', '`'])).skip(1).collect();
-    let rooms: Vec<&str> = ROOMS.iter().copied().flatten().copied().filter(|room| *room != "main").collect();
-    assert_eq!(shown, rooms);
+    let line = |room: &&str| ROOMS.iter().position(|line| line.contains(room));
+    assert!(shown.is_sorted_by_key(line), "another order than that of the list: {shown:?}");
+    let missing = ROOMS.iter().copied().flatten().filter(|room| **room != "main" && !shown.contains(room));
+    assert_eq!(missing.collect::<Vec<_>>(), Vec::<&&str>::new());
 }
 
 #[test]

@@ -42,7 +42,8 @@ mod tests {
 
     #[test]
     fn citations_are_those_of_comments() {
-        let text = format!("//! See {} §1.\n// ({}law 3)\nlet text = \"{0} 2\";", "contract", "design, ");
+        let [one, two] = UNKNOWN_PAPERS;
+        let text = format!("//! See {one} §1.\n// ({two}law 3)\nlet text = \"{one} 2\";");
         assert_eq!(citations(&text), [1, 2]);
     }
 }
