@@ -13,7 +13,7 @@ use crate::{
 
 /// The reason why the boot stopped. The stage that it stopped in is the one that is running (see `boot::story`).
 pub struct Failure {
-    /// One line that says what was tried, on what, what came back and what to do.
+    /// One line: the step, its object, the result, and the remedy.
     pub reason: String,
     /// The first words on the screen.
     headline: &'static str,

@@ -1,5 +1,5 @@
-//! A root, furnished by [`crate::furnish`] with what this machine knows, and the log of it: for the stage that makes a root, and
-//! for the one that looks after it.
+//! A root, furnished by [`crate::furnish`] for this machine, and the log of it: for the stage that makes a root, and
+//! for the one that updates it.
 
 use std::os::fd::BorrowedFd;
 

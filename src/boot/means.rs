@@ -26,7 +26,7 @@ pub struct Means {
     pub config: Config,
     /// The choices for the program that comes next.
     pub next: NextInit,
-    /// The credentials of this boot, read when somebody first asks.
+    /// The credentials of this boot, read on first use.
     pub credentials: Imported,
     /// The key file.
     pub key: KeyFile,

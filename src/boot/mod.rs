@@ -1,15 +1,15 @@
 //! The boot: from the kernel to systemd, stage by stage. Only this room and `sys` touch the machine; this room knows no
 //! format.
 //!
-//! | room | what belongs there |
+//! | room | content |
 //! |---|---|
-//! | `stage` | the seven stages; one takes what those before it made, and imports no other |
-//! | `means` | what every stage goes by |
+//! | `stage` | the seven stages; one takes the results of those before it, and imports no other |
+//! | `means` | the means of every stage |
 //! | `policy` | the demands of /usr's definitions on the root |
 //! | `furnished` | roots, furnished for this machine |
-//! | `volume` | encrypted volumes: where the key comes from, and the mapping |
-//! | `disks` | disks with their tables, and what they hold |
-//! | `machine` | the machine around them: drivers, credentials, TPM, what systemd is told |
+//! | `volume` | encrypted volumes: the sources of the key, and the mapping |
+//! | `disks` | disks with their tables and their content |
+//! | `machine` | the machine around them: drivers, credentials, TPM, the state for systemd |
 //! | `random`, `text`, [`failure`], `story` | randomness; small files; the end of a boot that cannot go on; the stage that is running |
 
 mod disks;

@@ -16,8 +16,8 @@ pub fn random(bytes: &mut [u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// The kernel's generator for engines that take randomness as a function which cannot fail. Its failure is asked for
-/// afterwards, before what was made with it is used.
+/// The kernel's generator for engines that take randomness as a function which cannot fail. Its failure is checked
+/// afterwards, before the results are used.
 pub struct Random(io::Result<()>);
 
 impl Default for Random {

@@ -1,5 +1,5 @@
-//! The stages as they are passed: which one is running, for whatever stops the boot, and the time that each took, for one
-//! line at the hand-over and a file below /run/hermetic-init.
+//! The stages as they are passed: the one that is running, for every failure, and the time that each took, for one line
+//! at the hand-over and a file below /run/hermetic-init.
 
 use std::{fmt, sync::Mutex, time::Duration};
 
@@ -11,8 +11,8 @@ pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("HERMETI
 /// The stages that have begun, each with the time at which it did.
 static BEGUN: Mutex<Vec<(&'static str, Duration)>> = Mutex::new(Vec::new());
 
-/// Does the work of the stage `name`. Until the next stage begins, whatever stops the boot is a failure of this one: also in
-/// what stages share, and also a panic.
+/// Does the work of the stage `name`. Until the next stage begins, every failure belongs to this one: also in code that
+/// stages share, and also a panic.
 pub fn stage<T>(name: &'static str, work: impl FnOnce() -> T) -> T {
     begin(name);
     work()

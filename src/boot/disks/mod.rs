@@ -1,4 +1,4 @@
-//! The disks: tables, names, and what is on a partition.
+//! The disks: tables, names, and the content of partitions.
 
 mod apply;
 mod content;

@@ -22,8 +22,8 @@ use crate::{
 const SMBIOS: &str = "/sys/firmware/dmi/tables/DMI";
 /// The directory of what QEMU passes with `-fw_cfg`; needs the module qemu_fw_cfg.
 const FW_CFG: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/io.systemd.credentials";
-/// The directories in which sd-stub unpacks the credentials that lie beside the UKI, and those of the whole ESP. They are encrypted, and the ESP is
-/// anybody's: only who can decrypt and authenticate them may use them.
+/// The directories in which sd-stub unpacks the credentials that lie beside the UKI, and those of the whole ESP. They
+/// are encrypted, and anybody can write the ESP: only a program that can decrypt and authenticate them may use them.
 const SEALED: [&str; 2] = ["/.extra/credentials", "/.extra/global_credentials"];
 /// The size of the largest table that is read, in bytes: SMBIOS 2.1 counts it with 16 bits, SMBIOS 3 has no limit that
 /// matters.
@@ -32,7 +32,7 @@ const MAX_TABLE_SIZE: usize = 4 * MAX_SIZE;
 /// flag also to the guests of a host that could, which are distrusted without need.
 const CONFIDENTIAL: [&str; 2] = ["sev", "tdx_guest"];
 
-/// The credentials of this boot, read once: when somebody first asks for one.
+/// The credentials of this boot, read once: on first use.
 pub struct Imported {
     /// The word `systemd.import_credentials=no` is not there.
     are_wanted: bool,

@@ -74,7 +74,7 @@ impl Devices {
         Ok(())
     }
 
-    /// True when the kernel mounts this file system, once what the initramfs has for it is loaded.
+    /// True when the kernel mounts this file system, after its modules of the initramfs are loaded.
     ///
     /// # Errors
     /// As [`Devices::demand`].
@@ -85,11 +85,11 @@ impl Devices {
         Ok(known.lines().any(|line| line.split_ascii_whitespace().last() == Some(file_system)))
     }
 
-    /// Waits until `look` finds `subject` among the block devices. It is asked once for what is there, then again
-    /// after every change; nothing polls. While it finds nothing, drivers are loaded for what appears. Drivers probe side
-    /// by side: what was announced during a look that finds something may be a second device that qualifies, and then it
-    /// looks again. Every subject has the whole time that the command line gives a device: one that came late takes
-    /// nothing from the next.
+    /// Waits until `look` finds `subject` among the block devices. It is called once for the present devices, then
+    /// again after every change, without polling. While it finds nothing, drivers are loaded for new devices. Drivers
+    /// probe side by side: a device that was announced during a successful look may qualify as well, and then it looks
+    /// again. Every subject has the whole time that the command line gives a device: one that came late does not
+    /// shorten the time of the next.
     ///
     /// # Errors
     /// `look` refuses at once; the deadline passed.
@@ -126,7 +126,7 @@ impl Devices {
         }
     }
 
-    /// Waits for a node that is no block device, as long as a disk may take. True when it is there.
+    /// Waits for a node that is not a block device, as long as a disk may take. Returns true when it exists.
     ///
     /// # Errors
     /// The announcements cannot be read.

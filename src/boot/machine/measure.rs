@@ -1,5 +1,5 @@
-//! Measurements: the TPM learns that the initrd begins, which key root has, that the initrd is over; each with its record in
-//! systemd's log. The order is the point: what is sealed to the initrd's phase can be had only in it
+//! Measurements into the TPM: the start of the initrd, the key of root, the end of the initrd; each with its record in
+//! systemd's log. The order matters: a secret that is sealed to the initrd's phase can be unsealed only in it
 //! (systemd-pcrphase.service(8)).
 
 use std::{
@@ -25,7 +25,7 @@ use crate::{
 /// The variable in which sd-stub says into which PCR it measured the kernel (systemd-stub(7)).
 const MEASURED_KERNEL: &str = "StubPcrKernelImage";
 const DIRECTORY: &str = "/run/log/systemd";
-/// The log in which systemd keeps what it measured (systemd: src/shared/tpm2-util.c).
+/// The log in which systemd keeps its measurements (systemd: src/shared/tpm2-util.c).
 const LOG: &str = "/run/log/systemd/tpm2-measure.log";
 const MODE: u32 = 0o600;
 /// The sticky bit says that a record is missing: it is set while the TPM knows more than the log.
@@ -38,7 +38,7 @@ impl Measurements {
     /// Opens the TPM when this boot is to be measured.
     ///
     /// # Errors
-    /// It is, and there is no TPM 2.0, or it does not answer.
+    /// It is, but there is no TPM 2.0, or the TPM does not answer.
     pub fn begin(config: &Config, devices: &mut Devices) -> Result<Self, Failure> {
         let wanted = match config.hermetic.measure {
             Measure::No => false,

@@ -1,5 +1,5 @@
-//! The machine around the disks: its drivers, its TPM, what it was given and what it is called, and what the systemd that
-//! comes after us finds.
+//! The machine around the disks: its drivers, its TPM, its credentials and its name, and the state for the systemd that
+//! follows.
 
 pub mod credentials;
 pub mod devices;

@@ -45,11 +45,11 @@ impl NextInit {
         self.world(root, |path| !is_ourselves(root, path))
     }
 
-    /// As [`NextInit::find`], for a start after the hand-over: whatever is ourselves, by whichever word, would start us again for
-    /// ever.
+    /// As [`NextInit::find`], for a start after the hand-over: this program, by any of its names, would start itself
+    /// again for ever.
     ///
     /// # Errors
-    /// One line that says what is missing.
+    /// One line that names the missing program.
     pub fn find_another(&self, root: BorrowedFd<'_>) -> Result<PathBuf, String> {
         let another = |path: &str| !is_ourselves(root, path);
         match self.ours.as_deref().filter(|path| another(path) && is_program(root, path).unwrap_or(false)) {
@@ -86,9 +86,9 @@ impl NextInit {
     }
 }
 
-/// Becomes the next init: the kernel's arguments and environment are passed on as they came, with what is to be added, signals
-/// are as the kernel gives them to PID 1 (`exec` of std restores SIGPIPE and the mask), and every descriptor above 2 closes
-/// itself. Returns only the failure.
+/// Becomes the next init: the kernel's arguments and environment are passed on unchanged, with the additions, signals
+/// are as the kernel gives them to PID 1 (`exec` of std restores SIGPIPE and the mask), and every descriptor above 2
+/// closes itself. Returns only the failure.
 pub fn execute(path: &Path, environment: &[(&'static str, &'static str)]) -> Failure {
     if let Err(error) = console::open() {
         info!("no console: {error}");

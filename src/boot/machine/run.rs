@@ -4,7 +4,7 @@ use std::{fs, io, path::Path};
 
 use crate::boot::story::VERSION;
 
-/// The directory: the stages' mount points while they last, and what the real system may read.
+/// The directory: the stages' mount points while they last, and the files for the real system.
 pub const OURS: &str = "/run/hermetic-init";
 
 /// A file that is there once we have handed over. Found at our start, it says that the real root's `init=` named us again.

@@ -1,5 +1,6 @@
-//! Files that sd-stub lays beside the initramfs, in /.extra (systemd-stub(7)): what the sections of the UKI say about PCRs and
-//! about the system. The real system looks for it below /run, as systemd's tmpfiles.d/20-systemd-stub.conf puts it there.
+//! Files that sd-stub puts beside the initramfs, in /.extra (systemd-stub(7)): the sections of the UKI about PCRs and
+//! about the system. The real system looks for them below /run, where systemd's tmpfiles.d/20-systemd-stub.conf puts
+//! them.
 
 use std::{
     fs::{self, File},

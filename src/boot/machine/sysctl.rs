@@ -4,11 +4,11 @@ use std::fs;
 
 use crate::warning;
 
-/// The borrowed settings, with what they were before.
+/// The borrowed settings, with their old values.
 pub struct Borrowed(Vec<(&'static str, String)>);
 
-/// The settings: every line of ours reaches the log, and a module that is missing fails at once instead of making the kernel
-/// look for a program that is not there.
+/// The settings: every line of this program reaches the log, and a missing module fails at once instead of making the
+/// kernel look for a program that does not exist.
 const SYSCTLS: [(&str, &str); 2] =
     [("/proc/sys/kernel/printk_devkmsg", "on\n"), ("/proc/sys/kernel/modprobe", "\n")];
 

@@ -26,7 +26,7 @@ pub fn open(devices: &mut Devices) -> Result<Option<Device>, Failure> {
     Device::open().or_fail(|| format!("cannot open the TPM {DEVICE}"))
 }
 
-/// The reason why there is none, in words.
+/// The reason why there is no TPM, in words.
 pub fn missing() -> &'static str {
     if Path::new(ANNOUNCED).exists() {
         "the firmware announces a TPM 2.0, but no driver makes /dev/tpmrm0 of it; is it in the initramfs?"

@@ -1,4 +1,5 @@
-//! Stage "handover": what the real systemd finds (<https://systemd.io/INITRD_INTERFACE>), and the step into it.
+//! Stage "handover": the state that the real systemd expects (<https://systemd.io/INITRD_INTERFACE>), and the step into
+//! it.
 
 use std::{
     convert::Infallible,
@@ -35,7 +36,7 @@ pub fn hand_over(means: Means, usr: Usr, root: Root) -> Result<Infallible, Failu
     Err(next_init::execute(&init, &environment))
 }
 
-/// The program that comes next, and what it is told besides what the kernel said.
+/// The next program, and its environment beside that of the kernel.
 type Next = (PathBuf, Vec<(&'static str, &'static str)>);
 
 fn prepare(means: Means, usr: &Usr, root: &Root) -> Result<Next, Failure> {

@@ -39,13 +39,13 @@ impl Volume<'_> {
         format!("{} on {}{label}", self.name, self.device.name)
     }
 
-    /// Says why a source is of no use, and notes it.
+    /// Logs the reason why a source is of no use, and notes it.
     pub fn failed(&self, name: &str, why: &dyn core::fmt::Display, tried: &mut Vec<String>) {
         notice!("{}: {name}: {why}", self.device.name);
         tried.push(format!("{name}: {why}"));
     }
 
-    /// Tries what a token gave on its keyslots, and on no other.
+    /// Tries the secret of a token on its keyslots, and on no other.
     ///
     /// # Errors
     /// The header refuses to be opened.

@@ -1,4 +1,4 @@
-//! Passphrases and recovery keys, from a credential and from somebody at a console.
+//! Passphrases and recovery keys, from a credential and from a person at a console.
 
 use super::source::{Outcome, Source, Trial};
 use crate::{boot::failure::Failure, luks::RecoveryKey};
@@ -20,7 +20,8 @@ impl Source for Credential {
     }
 }
 
-/// Source of keys: somebody at a console, asked for a passphrase or a recovery key as often and as long as the options say.
+/// Source of keys: a person at a console, asked for a passphrase or a recovery key as often and as long as the options
+/// say.
 pub struct Typed;
 
 impl Source for Typed {

@@ -1,4 +1,4 @@
-//! A source of a volume's key, and what it is tried on.
+//! A source of a volume's key, and the attempt to open the volume.
 
 use super::{
     ask::{Answer, ask},
@@ -24,7 +24,7 @@ pub trait Source: Sync {
     /// Its name, for people.
     fn name(&self) -> &'static str;
 
-    /// Tries what it has.
+    /// Tries its keys.
     ///
     /// # Errors
     /// The header refuses to be opened; waiting fails; no randomness.
@@ -37,7 +37,7 @@ pub enum Outcome {
     Opened(VolumeKey),
     /// Nothing that opens the volume.
     InVain,
-    /// There is nobody to ask for anything: neither for what comes after this.
+    /// No answer can come, neither for the sources after this.
     Nobody,
 }
 
@@ -47,7 +47,7 @@ impl From<Option<VolumeKey>> for Outcome {
     }
 }
 
-/// The attempt to open a volume: what every source may use, and what came of those before.
+/// The attempt to open a volume: the means of every source, and the results of those before.
 pub struct Trial<'a> {
     /// The volume.
     pub volume: &'a Volume<'a>,
@@ -57,7 +57,7 @@ pub struct Trial<'a> {
     pub devices: &'a mut Devices,
     /// The TPM2 tokens that may still open it.
     pub sealed: Sealed,
-    /// One line for each source that was tried in vain.
+    /// One line for each source that did not open the volume.
     pub tried: Vec<String>,
 }
 
@@ -67,7 +67,7 @@ impl<'a> Trial<'a> {
         Self { volume, credentials, devices, sealed: Sealed::default(), tried: Vec::new() }
     }
 
-    /// Tries one key. None: it opens nothing, which is said and noted in `tried`.
+    /// Tries one key. None when it opens nothing, which is logged and noted in `tried`.
     ///
     /// # Errors
     /// The header refuses to be opened.

@@ -1,5 +1,5 @@
-//! The TPM2, without a PIN, with that of a credential, and with that of somebody at a console. A PIN is shown to the TPM alone:
-//! a wrong one is never tried as a passphrase.
+//! The TPM2, without a PIN, with that of a credential, and with that of a person at a console. A PIN is shown to the
+//! TPM alone: a wrong one is never tried as a passphrase.
 
 use super::{
     sealed::Sealed,
@@ -51,7 +51,7 @@ impl Source for PinOfCredential {
     }
 }
 
-/// Source of keys: somebody at a console, asked for the PIN.
+/// Source of keys: a person at a console, asked for the PIN.
 pub struct TypedPin;
 
 impl Source for TypedPin {

@@ -1,7 +1,7 @@
 //! The way to a volume's key: one source after the other, each with a line in the log.
 //!
-//! A source that opens nothing is no reason to stop before all were tried; a header that may not be opened is, before anybody
-//! is asked.
+//! A source that does not open the volume does not end the attempts before all were tried; a header that may not be
+//! opened does, before a question is asked.
 
 use super::{
     key_file::KeyFiles,
@@ -19,14 +19,14 @@ use crate::{
     luks::VolumeKey,
 };
 
-/// The sources of a key, in the order in which they are tried: first those that need nobody, and among them the TPM, which
-/// tells one machine from another; then somebody at a console.
+/// The sources of a key, in the order in which they are tried: first those that need no person, and among them the TPM,
+/// which identifies the machine; then a person at a console.
 const SOURCES: [&dyn Source; 6] = [&WithoutPin, &KeyFiles, &Credential, &PinOfCredential, &TypedPin, &Typed];
 
 /// Finds the key of a volume.
 ///
 /// # Errors
-/// The header refuses to be opened; no source has a key that opens it. The line says what was tried.
+/// The header refuses to be opened; no source has a key that opens it. The message names the keys that were tried.
 pub fn unlock(
     volume: &Volume<'_>,
     credentials: &Imported,

@@ -1,5 +1,5 @@
-//! Stage "etc": what must be there before systemd starts. This room decides what a root needs and tells what was done;
-//! [`crate::furnish`] does it.
+//! Stage "etc": the files that a root needs before systemd starts. This room decides what a root needs and reports the
+//! changes; [`crate::furnish`] does it.
 
 mod tell;
 

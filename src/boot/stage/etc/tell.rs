@@ -1,5 +1,5 @@
-//! The news of what was done to /etc: for people in the log and in a list below /run, for SELinux in a list of what is not
-//! labelled yet.
+//! The report of changes to /etc: for people in the log and in a list below /run, for SELinux in a list of the files
+//! without a label.
 
 use std::{fs, os::fd::BorrowedFd};
 
@@ -62,7 +62,7 @@ fn all(mut names: Vec<Vec<u8>>) -> String {
     lines.map(|name| format!("/{name}\n")).collect()
 }
 
-/// Leaves a list of what an update made: it is without a label.
+/// Writes a list of the files that an update made: they have no label.
 pub(super) fn relabel(root: BorrowedFd<'_>, paths: &[String]) -> Result<(), Failure> {
     if !has_selinux(root) {
         return Ok(());

@@ -16,7 +16,8 @@ use crate::{
     sys::{clock, dm::Mapper, tpm::Device},
 };
 
-/// Decides to carry `plan` out on the disk `name` with this table, and makes what opens the partitions that are encrypted.
+/// Decides to carry out `plan` on the disk `name` with this table, and makes the keys of the partitions that are
+/// encrypted.
 ///
 /// # Errors
 /// As [`Decision::make`] and [`Locks::make`].
@@ -34,7 +35,7 @@ pub fn decide<'p>(
     Ok((decision, locks))
 }
 
-/// The machine while it is asked, and what it had.
+/// The machine while it is asked, and its answers.
 struct Machine<'a> {
     means: &'a mut Means,
     name: &'a str,

@@ -1,5 +1,5 @@
-//! Locks of the new encrypted partitions, by what opens them: the key file, the TPM2, a recovery key. All of it is made, and the TPM's
-//! part tried, before the first write: what could not be opened again is not made.
+//! Locks of the new encrypted partitions: the key file, the TPM2, a recovery key. All of them are made, and the TPM's
+//! part is tried, before the first write: a partition that could not be opened again is not made.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ pub struct Locks {
     key_file: Option<Secret>,
     sealed: Vec<Sealed>,
     recovery: Option<RecoveryKey>,
-    /// The partitions, each with what opens it.
+    /// The keys of each partition.
     openers: Vec<(PartitionNumber, Openers)>,
 }
 

@@ -1,8 +1,8 @@
-//! Stage "provision": what /usr's repart.d asks for and the disk lacks. Nothing, on most boots.
+//! Stage "provision": makes the partitions that /usr's repart.d asks for and the disk lacks. Most boots make none.
 //!
-//! The first boot is a transaction: the kernel is told of partitions that no table names yet; they are
-//! formatted and filled through their own nodes, unmounted, unmapped and flushed; only then is the table written, once for
-//! all of them. Cut the power anywhere: the next boot starts over, or finds everything.
+//! The first boot is a transaction: the kernel is told of partitions that no table names yet; they are formatted and
+//! filled through their own nodes, unmounted, unmapped and flushed; only then is the table written, once for all of
+//! them. Cut the power anywhere: the next boot starts over, or finds everything.
 
 mod content;
 mod copies;

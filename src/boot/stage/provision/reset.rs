@@ -43,13 +43,13 @@ use crate::{
 /// The file that the system's own units and udev rules look for once a reset is over (systemd-factory-reset(8)).
 const COMPLETE: &str = "/run/systemd/factory-reset-complete";
 
-/// Gives partitions up when that is asked for, or when an earlier boot began to. Afterwards the disk lacks them, and the
-/// boot goes on as a first boot; when it was the command line that asked, the boot ends instead, because the word would
-/// erase everything again the next time. `above` is the directory whose `usr` is /usr, and `tree` is /usr.
+/// Gives up partitions on request, or when an earlier boot began to. Afterwards the disk lacks them, and the boot goes
+/// on as a first boot; when the request was on the command line, the boot ends instead, because the word would erase
+/// everything again the next time. `above` is the directory whose `usr` is /usr, and `tree` is /usr.
 ///
 /// # Errors
-/// A partition that is given up could not be made anew, or is what /usr is booted from: then nothing was erased. Any step that fails; the
-/// next boot finishes what has begun. A firmware that keeps the request.
+/// A partition that is given up could not be made anew, or /usr is booted from it: then nothing was erased. Any step
+/// that fails; the next boot finishes what has begun. A firmware that keeps the request.
 pub fn reset(
     means: &mut Means,
     definitions: &[Definition],
@@ -133,7 +133,7 @@ fn is_booted(usr: &Usr, disk: &Disk, partition: &Partition) -> bool {
     signs || is(usr.data()) || usr.hash().is_some_and(is)
 }
 
-/// The one who asks, if anybody does.
+/// The source of a request, if there is one.
 fn asked(config: &Config, usr: BorrowedFd<'_>) -> Result<Reset, Failure> {
     let variable = |name| match efi::is_available() {
         true => efi::text(name, efi::SYSTEMD).unwrap_or_else(|error| {
