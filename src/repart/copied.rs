@@ -10,7 +10,7 @@ use crate::disk::{partition::Layout, types::Identifier};
 /// A source, measured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Copied {
-    /// Its length in bytes; None where nobody can tell.
+    /// Its length in bytes; None when it is not known.
     pub length: Option<u64>,
     /// The identity that the new partition keeps, so that the root hash finds the copy too.
     pub guid: Option<Uuid>,

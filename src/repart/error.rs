@@ -58,7 +58,7 @@ pub enum RepartError {
         /// The kind of root, in the policy's word.
         word: &'static str,
     },
-    /// The kernel lacks what it takes, and the initramfs has no module for it.
+    /// The kernel lacks a feature, and the initramfs has no module for it.
     Lacking {
         /// The refusal.
         refused: Box<RepartError>,

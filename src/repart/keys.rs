@@ -1,8 +1,9 @@
-//! The keys of repart.d(5), a row for each: the field of a [`Definition`], its value where nothing is said, its name, what reads
-//! it, what a supplement does to it, and who can make what it asks for. A new key is one more row; where it needs a type of its
-//! own, that type reads itself ([`value`]).
+//! The keys of repart.d(5), a row for each: the field of a [`Definition`], its default, its name, its reader, its merge
+//! with a supplement, and the makers that can carry it out. A new key is one more row; when it needs a type of its own,
+//! that type reads itself ([`value`]).
 //!
-//! [`super::check`] says what follows from several keys together, [`super::support`] what cannot be made of them together.
+//! [`super::check`] has the implications of several keys together, [`super::support`] the combinations that cannot be
+//! made.
 
 use std::prelude::v1::*;
 
@@ -40,7 +41,7 @@ pub(super) enum MadeBy {
 
 use MadeBy::{Both, Nobody};
 
-/// Makes [`Definition`] of the rows, and what is done to every field of it.
+/// Makes [`Definition`] of the rows, and the code for every field of it.
 macro_rules! keys {
     ($($(#[$doc:meta])* $field:ident: $type:ty = $default:expr, $key:literal, $read:path, $merge:path, $made:expr;)*) => {
         /// A partition that should exist. Paths are absolute and simplified, specifiers are expanded.
@@ -54,7 +55,8 @@ macro_rules! keys {
             pub drop_ins: Vec<String>,
             /// The lines that say something; the last one for a key counts.
             pub places: Vec<Place>,
-            /// The bytes that `CopyBlocks=` copies. Not in the file: who opened the source sets it before planning.
+            /// The number of bytes that `CopyBlocks=` copies. Not in the file: the code that opens the source sets it
+            /// before planning.
             pub copy_size: Option<u64>,
             $($(#[$doc])* pub $field: $type,)*
         }
@@ -94,7 +96,7 @@ macro_rules! keys {
                 merged
             }
 
-            /// The first key that asks for what this maker cannot do, and what to do instead.
+            /// The first key whose request this maker cannot carry out, and the advice.
             pub(super) fn beyond(&self, maker: Maker) -> Option<(&'static str, &'static str)> {
                 $(if let Some(advice) = $made.advice(maker) {
                     let unsaid: $type = $default;

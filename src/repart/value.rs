@@ -22,13 +22,13 @@ const GRANULARITY: u64 = 4096;
 /// The largest number of paths that is accepted in one definition.
 const MOST_PATHS: usize = 10_000;
 
-/// The text of an assignment, with what it is read by.
+/// The text of an assignment, with the context of its reading.
 pub(super) struct Word<'a> {
     /// The text.
     pub text: &'a str,
     /// The values of specifiers.
     pub facts: &'a Facts,
-    /// The architecture whose types are meant; None for what is said.
+    /// The architecture of the types; None leaves the types as they are.
     pub architecture: Option<&'a str>,
     /// Parts of the text that make no sense, and why: systemd goes on with the next part, and so do we.
     pub bad: &'a mut Vec<(String, &'static str)>,
