@@ -1,8 +1,8 @@
-//! os-release(5): who a /usr says it is. machine-info(5) is written the same way.
+//! os-release(5): the identity of a /usr. machine-info(5) is written the same way.
 //!
-//! The file is a subset of shell, read by systemd's rules where the two differ (systemd: src/basic/env-file.c): a quote counts at the
-//! beginning of a value or behind another quoted piece, and one that is not closed takes the rest of the file.
-//! Lines that assign nothing are passed over, as os-release(5) asks of readers.
+//! The file is a subset of shell, read by systemd's rules where the two differ (systemd: src/basic/env-file.c): a quote
+//! counts at the beginning of a value or behind another quoted piece, and one that is not closed takes the rest of the
+//! file. Lines that assign nothing are passed over, as os-release(5) asks of readers.
 
 use core::str::Chars;
 use std::{collections::BTreeMap, prelude::v1::*};
@@ -176,8 +176,8 @@ mod tests {
         }
     }
 
-    /// As above, each a whole file. That `1BUILD_ID` is no name is what 30-systemd-environment-d-generator 257 says (`invalid variable name
-    /// "1BUILD_ID", ignoring.`), which reads with the same code; os-release(5) has no other names.
+    /// As above, each a whole file. `1BUILD_ID` is not a name for 30-systemd-environment-d-generator 257 (`invalid
+    /// variable name "1BUILD_ID", ignoring.`), which has the same code; os-release(5) has no other names.
     #[test]
     fn keys_are_found_as_by_systemd() {
         for (text, expected) in [

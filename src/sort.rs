@@ -7,7 +7,7 @@ use std::{
     prelude::v1::*,
 };
 
-/// Sorts by the items' own order. As the other two it is stable: what compares equal keeps its order.
+/// Sorts by the items' own order. Like the other two it is stable: equal items keep their order.
 pub fn slice<T: Ord>(items: &mut [T]) {
     by(items, T::cmp);
 }

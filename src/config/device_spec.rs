@@ -1,7 +1,8 @@
 //! The names of devices in `root=`, `mount.usr=` and `systemd.verity_usr_{data,hash}=`.
 //!
 //! References: kernel-command-line(7), systemd-gpt-auto-generator(8), systemd-fstab-generator(8), fstab(5). The names
-//! below /dev/disk are udev's; there is no udev here, so they are taken apart and compared with what the disk says.
+//! below /dev/disk are udev's; there is no udev here, so they are taken apart and compared with the content of the
+//! disk.
 
 use core::fmt;
 use std::prelude::v1::*;

@@ -8,7 +8,7 @@ use super::cmdline::Word;
 /// A configuration that cannot be carried out. It ends the boot before anything was touched.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ConfigError {
-    /// A word whose name begins with `hermetic.` and that is no option.
+    /// A word whose name begins with `hermetic.` and that is not an option.
     Unknown {
         /// The word as it was written.
         word: String,

@@ -1,8 +1,8 @@
-//! The request to reset the machine to what its image holds: the command line's word, or the firmware's.
+//! The request to reset the machine to the content of its image: a word of the command line, or of the firmware.
 //!
-//! Source: systemd-repart(8) for the variable `FactoryReset` of systemd up to 257, systemd-factory-reset(8) and systemd's
-//! docs/FACTORY_RESET.md for the variable `FactoryResetRequest` from 258 on. Both are of systemd's vendor GUID, hold
-//! UTF-16 and can be set by the system that is to be reset.
+//! Source: systemd-repart(8) for the variable `FactoryReset` of systemd up to 257, systemd-factory-reset(8) and
+//! systemd's docs/FACTORY_RESET.md for the variable `FactoryResetRequest` from 258 on. Both are of systemd's vendor
+//! GUID, hold UTF-16 and can be set by the system that is to be reset.
 
 use std::prelude::v1::*;
 

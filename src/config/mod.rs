@@ -183,7 +183,7 @@ impl Config {
         Ok((config, warnings))
     }
 
-    /// True when root is a tmpfs of this boot, whatever the disk holds.
+    /// Returns true when root is a tmpfs of this boot, with any content of the disk.
     pub fn root_is_new(&self) -> bool {
         self.root.source == RootSource::Tmpfs || self.volatile == Volatile::Yes
     }
@@ -200,8 +200,8 @@ impl Config {
 }
 
 impl Failure {
-    /// The failure policy of a command line that [`Config::from_cmdline`] refuses, as far as it is understood: the refusal
-    /// must end as somebody wished it to.
+    /// The failure policy of a command line that [`Config::from_cmdline`] refuses, as far as it is understood: the
+    /// refusal must end as requested.
     pub fn from_refused_cmdline(text: &str) -> Self {
         decide::failure_as_understood(&raw::Raw::read(&[text], &mut Vec::new()))
     }

@@ -1,8 +1,8 @@
-//! The words that are ours alone, each declared once: its name, the kind of its value, its default, and its help. The
-//! reading of the command line, the decided value and the README's table come from the row.
+//! The options of hermetic-init alone, each declared once: its name, the kind of its value, its default, and its help.
+//! The reading of the command line, the decided value and the README's table come from the row.
 //!
-//! An option of our own exists only where the world has none. Words that begin with `hermetic.test.` belong to the
-//! init of the tests and are nobody's business here.
+//! Such an option exists only where systemd and the kernel have none. Words that begin with `hermetic.test.` belong to
+//! the init of the tests and are ignored here.
 //!
 //! A new option is a row here, and is used as `config.hermetic.NAME`.
 
@@ -104,7 +104,7 @@ options! {
     pub no_tpm: NoTpm = "hermetic.no-tpm", NoTpm::Fail;
 }
 
-/// The program of the real root that becomes PID 1 unless something else is said.
+/// The program of the real root that becomes PID 1 by default.
 pub const SYSTEMD: &str = "/usr/lib/systemd/systemd";
 
 choice! {

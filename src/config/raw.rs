@@ -48,7 +48,7 @@ pub(super) struct Raw {
     pub verbosity: Option<Word>,
     /// The last word for every option of our own, in the order of [`options::NAMES`].
     pub hermetic: [Option<Word>; options::NAMES.len()],
-    /// The first word of ours that is no option.
+    /// The first word with our prefix that is not an option.
     pub unknown: Option<Word>,
 }
 

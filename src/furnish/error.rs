@@ -24,7 +24,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// The step's object, and what is the matter with it.
+    /// The step's object, and the fault.
     fn text(self) -> &'static str {
         match self {
             Self::Base => "the base directories of the root are not complete",

@@ -42,13 +42,13 @@ pub(super) fn make(
     Ok(())
 }
 
-/// Takes down what is said; the work on each path is not worth a message.
+/// Records the messages; the work on each path is not worth a message.
 struct Told<'a>(&'a mut Report);
 
 impl Log for Told<'_> {
     fn say(&mut self, level: Level, message: String) {
         let level = match level {
-            // One line is no reason to end a boot.
+            // One line does not end a boot.
             Level::Error => Level::Warning,
             Level::Info | Level::Debug => return,
             level => level,

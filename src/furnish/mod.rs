@@ -1,24 +1,24 @@
-//! Furnishing a root: all that must lie in it before systemd starts, in the order that a power cut cannot harm.
+//! Furnishes a root with all files that it needs before systemd starts, in an order that is safe against a power cut.
 //!
-//! | step | an empty root ([`populate`]) | a root that counts already ([`follow()`]) |
+//! | step | an empty root ([`populate`]) | a root in use ([`follow()`]) |
 //! |---|---|---|
 //! | 1 | base directories | likewise, those that are missing |
 //! | 2 | the rules of etc.conf are read | likewise |
 //! | 3 | the factory's /etc is copied | /etc is brought from the old factory to the new one |
-//! | 4 | the lines of tmpfiles.d for /etc, where it holds links | likewise |
+//! | 4 | the lines of tmpfiles.d for /etc, when it holds links | likewise |
 //! | 5 | users and groups of sysusers.d | likewise, those that are missing |
 //! | 6 | | systemd's stamps of the old /usr are removed |
-//! | 7 | the machine id is kept, and /etc/machine-id says `uninitialized` | likewise, where there is no /etc/machine-id |
+//! | 7 | the machine id is kept, and /etc/machine-id says `uninitialized` | likewise, without /etc/machine-id |
 //! | 8 | the manifest is written | likewise |
 //!
-//! Links and users come after the factory's /etc because a file that exists is never replaced: the ids in the factory's passwd own
-//! files of /usr. The manifest comes last: as long as it does not name this /usr, the next boot goes on from wherever the
-//! power was cut, to this /usr or to another one. Each step finds what it did before and does the rest.
+//! Links and users come after the factory's /etc because a file that exists is never replaced: the ids in the factory's
+//! passwd own files of /usr. The manifest comes last: as long as it does not name this /usr, the next boot goes on from
+//! the point of the power cut, to this /usr or to another one. Each step finds its earlier results and does the rest.
 //!
 //! | module | what belongs there |
 //! |---|---|
 //! | `error` | a step that failed, as one line |
-//! | `report` | what was done, what deviates, what there is to say |
+//! | `report` | counts, deviations, messages |
 //! | `links` | step 4 |
 //! | `users` | step 5 |
 
@@ -85,11 +85,11 @@ impl Request<'_> {
     }
 }
 
-/// Makes an empty root one that systemd can start on. Nothing is flushed: the root counts only when the caller has flushed all of
-/// it.
+/// Makes a root that systemd can start on out of an empty one. Nothing is flushed: the root counts only when the caller
+/// has flushed all of it.
 ///
 /// # Errors
-/// The step that failed. The report says what came before it.
+/// The step that failed. The report has the results before it.
 pub fn populate(request: &Request<'_>, report: &mut Report) -> Result<(), FurnishError> {
     // Files get the modes that they are created with; without a mask that takes no second call for each of them.
     let mask = umask(Mode::empty());
@@ -116,11 +116,11 @@ fn fill(request: &Request<'_>, report: &mut Report) -> Result<(), FurnishError> 
     store::commit(root, &manifest, durable, &Unwatched).at(Step::Manifest)
 }
 
-/// Brings a root that counts already to another /usr. Every step is crash-safe, and the manifest comes last: as long as it does not
+/// Brings a root in use to another /usr. Every step is crash-safe, and the manifest comes last: as long as it does not
 /// name this /usr the next boot goes on from here. `watch` sees every change before it is made.
 ///
 /// # Errors
-/// The step that failed. The report says what came before it.
+/// The step that failed. The report has the results before it.
 pub fn follow(request: &Request<'_>, watch: &dyn Watch, report: &mut Report) -> Result<(), FurnishError> {
     let Request { root, usr, identity: Identity { machine, head }, .. } = *request;
     let durable = Durable::Here;

@@ -1,4 +1,4 @@
-//! The report of what was done to a root: counts, what deviates from the factory, what there is to say.
+//! The report of the changes to a root: counts, deviations from the factory, messages.
 
 use core::fmt;
 use std::fmt::Write as _;
@@ -8,7 +8,7 @@ use crate::{
     level::Level,
 };
 
-/// The report of [`super::populate`] or [`super::follow()`]. After an error it says what came before.
+/// The report of [`super::populate`] or [`super::follow()`]. After an error it has the results before it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Report {
     /// The copy of the factory.
@@ -31,7 +31,7 @@ impl Report {
         self.messages.extend(messages.into_iter().map(|message| (level, message.to_string())));
     }
 
-    /// Adds what an update did.
+    /// Adds the changes of an update.
     pub(super) fn updated(&mut self, plan: &Plan, strategy: Strategy) {
         self.changes = plan.steps.len();
         let files = plan
@@ -59,9 +59,9 @@ pub struct Deviation {
 /// The reason why something does not follow the factory.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Why {
-    /// The file was changed by somebody, or is in the way.
+    /// The file was changed, or is in the way.
     Factory(etc::Deviation),
-    /// An entry of a user database was changed by somebody, or is in the way.
+    /// An entry of a user database was changed, or is in the way.
     User {
         /// The entry's name.
         name: Vec<u8>,

@@ -8,7 +8,7 @@ use crate::{
     tree::{Tree, watch::Watch},
 };
 
-/// Adds what sysusers.d asks for and the root lacks.
+/// Adds the users and groups of sysusers.d that the root lacks.
 pub(super) fn add(
     request: &Request<'_>,
     durable: Durable,

@@ -1,5 +1,5 @@
-//! Patterns of a shell: braces, and what a text must look like (glob(3) with `GLOB_BRACE`, fnmatch(3), as glibc does them in the C
-//! locale: bytes are characters).
+//! Patterns of a shell: braces, and the form of a text (glob(3) with `GLOB_BRACE`, fnmatch(3), as glibc does them in
+//! the C locale: bytes are characters).
 
 use std::prelude::v1::*;
 
@@ -123,7 +123,7 @@ fn one(pattern: &[u8], byte: u8, flags: Flags) -> Option<&[u8]> {
     }
 }
 
-/// Tells if a byte is in a bracket expression, and what is behind it; None when the expression has no end.
+/// Tells if a byte is in a bracket expression, and returns the text behind it; None when the expression has no end.
 fn bracket(class: &[u8], byte: u8) -> Option<(bool, &[u8])> {
     let (negated, mut rest) = match class {
         [b'!' | b'^', rest @ ..] => (true, rest),

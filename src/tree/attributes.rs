@@ -36,7 +36,7 @@ impl Failed {
     }
 }
 
-/// The attributes that an inode is given; what is None stays as it is.
+/// The attributes that an inode is given; one that is None stays unchanged.
 #[derive(Default)]
 pub struct Attributes<'a> {
     /// User id and group id.
@@ -47,7 +47,7 @@ pub struct Attributes<'a> {
     pub mode: Option<u32>,
     /// Access and modification time.
     pub times: Option<Timestamps>,
-    /// A file system without extended attributes is no failure.
+    /// A file system without extended attributes is not a failure.
     pub may_lack_xattrs: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Named sets of flags for opening what a stranger may have put under a name.
+//! Named sets of flags for opening names that a stranger may have made.
 //!
 //! None of them follows a link at the end of a path, and none leaves a descriptor to a program that is executed.
 
@@ -8,7 +8,7 @@ const KEPT: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
 /// Opening a FIFO waits for its other end, opening a terminal can make it ours: neither happens with these.
 const CALM: OFlags = OFlags::NONBLOCK.union(OFlags::NOCTTY);
 
-/// An inode itself, whatever it is; nothing can be read from it or written to it.
+/// An inode itself, of any kind; it cannot be read or written.
 pub const PATH: OFlags = OFlags::PATH.union(KEPT);
 /// A directory that is read.
 pub const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(KEPT);

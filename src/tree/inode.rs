@@ -1,4 +1,4 @@
-//! One inode, open or by its name in an open directory, and the calls that change what it has.
+//! One inode, open or by its name in an open directory, and the calls that change its attributes.
 
 use std::{
     ffi::CStr,
@@ -40,7 +40,7 @@ impl<'a> Inode<'a> {
         }
     }
 
-    /// Sets the mode. By its name only what was made a moment ago may get one: fchmodat(2) follows a link.
+    /// Sets the mode. By its name only an entry that was just made may get one: fchmodat(2) follows a link.
     ///
     /// # Errors
     /// Those of `fchmodat`.

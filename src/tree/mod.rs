@@ -1,16 +1,16 @@
 //! Trees of files that a stranger may have written: a root, an image, a half-made file system.
 //!
-//! Everything here goes by directory descriptors that the caller opened, follows no link out of the tree, waits for no FIFO and
-//! opens no device. It decides nothing: the engines above keep their policies and their words for what failed; what comes back
-//! from here is an errno, or a step of a copy with one.
+//! Everything here goes by directory descriptors that the caller opened, follows no link out of the tree, waits for no
+//! FIFO and opens no device. It decides nothing: the engines above keep their policies and their messages; the results
+//! here are an errno, or a step of a copy with one.
 //!
-//! | module | what belongs there |
+//! | module | content |
 //! |---|---|
 //! | [`lookup`] | paths beneath a root whose /usr may be mounted elsewhere |
 //! | [`flags`] | named sets of flags for opening |
 //! | [`open`] | opening by names that lead through no link |
 //! | [`read`] | small files read whole, within a limit |
-//! | [`inode`] | one inode, open or by its name, and the calls that change what it has; times |
+//! | [`inode`] | one inode, open or by its name, and the calls that change its attributes; times |
 //! | [`xattr`] | the extended attributes of an inode, access control lists among them |
 //! | [`attributes`] | one inode made like another one: owner, attributes, mode, times |
 //! | [`hole`] | the bytes of a file with its holes |

@@ -1,4 +1,4 @@
-//! Opening what lies in a directory, by names that lead through no link.
+//! Opens entries of a directory, by names that lead through no link.
 
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
@@ -26,7 +26,8 @@ pub fn inside(at: BorrowedFd<'_>, path: impl Arg, flags: OFlags) -> Result<Owned
     fs::openat2(at, path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
 }
 
-/// Opens a directory by its name in another one, never through a link. The name `.` opens for reading what is open as a path.
+/// Opens a directory by its name in another one, never through a link. The name `.` opens for reading a directory that
+/// is open as a path.
 ///
 /// # Errors
 /// `LOOP` or `NOTDIR` when it is not a directory.
@@ -42,7 +43,7 @@ pub fn file(at: impl AsFd, name: impl Arg) -> Result<OwnedFd, Errno> {
     fs::openat(at, name, flags::FILE, Mode::empty())
 }
 
-/// Opens the inode that has this name in a directory, whatever it is, with `O_PATH`.
+/// Opens the inode of this name in a directory, of any kind, with `O_PATH`.
 ///
 /// # Errors
 /// Those of `openat`.
@@ -58,7 +59,7 @@ pub fn new(at: impl AsFd, name: impl Arg, mode: u32) -> Result<OwnedFd, Errno> {
     fs::openat(at, name, flags::NEW, Mode::from_raw_mode(mode))
 }
 
-/// Opens again, with other flags, what is open as a path; it goes by /proc.
+/// Opens again, with other flags, an inode that is open as a path, by /proc.
 ///
 /// # Errors
 /// Those of `open`.
@@ -76,7 +77,7 @@ pub fn entry_by_proc(directory: impl AsFd, name: &[u8]) -> Vec<u8> {
     [by_proc(directory).as_bytes(), b"/", name].concat()
 }
 
-/// Checks that `name` exists in a directory, as whatever; links are not followed.
+/// Checks that `name` exists in a directory, as any kind of file; links are not followed.
 ///
 /// # Errors
 /// Those of `fstatat`, but for `NOENT`.

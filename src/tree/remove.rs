@@ -1,4 +1,4 @@
-//! Removing whatever has a name: a file, or a directory with everything in it.
+//! Removes an entry: a file, or a directory with everything in it.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
@@ -13,10 +13,10 @@ use crate::sort;
 /// The deepest nesting that is descended into; every level holds a descriptor.
 const MAX_DEPTH: usize = 256;
 
-/// Removes a file, or a directory with everything in it; nothing that is mounted, and so not the directory that holds it.
+/// Removes a file, or a directory with everything in it; no mount point, and so no directory above one.
 ///
 /// # Errors
-/// The first entry that cannot be removed; what came before it is gone. A name that is missing is no error.
+/// The first entry that cannot be removed; the entries before it are gone. A missing name is not an error.
 pub fn tree(directory: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
     let mut open: Vec<(Vec<u8>, OwnedFd, Vec<Vec<u8>>)> = Vec::new();
     let mut next = Some(name.to_vec());
@@ -57,7 +57,8 @@ pub fn file(directory: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
     }
 }
 
-/// Tells if something is mounted on a name; the empty name is the directory itself. On a name that cannot be looked at, nothing is.
+/// Tells if something is mounted on a name; the empty name is the directory itself. A name that cannot be read counts
+/// as false.
 pub fn is_mount_point(directory: BorrowedFd<'_>, name: &[u8]) -> bool {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::EMPTY_PATH;
     fs::statx(directory, name, flags, StatxFlags::TYPE)

@@ -22,7 +22,7 @@ pub fn hidden(name: &[u8]) -> Vec<u8> {
     hidden
 }
 
-/// As [`new`], under a hidden name, in place of what a crash left there.
+/// As [`new`], under a hidden name, in place of a file that a crash left there.
 ///
 /// # Errors
 /// The first step that failed; the file may then be there.
@@ -52,7 +52,7 @@ pub fn new(
     Ok(file)
 }
 
-/// Puts what has a hidden name in its place.
+/// Puts the file of a hidden name in its place.
 ///
 /// # Errors
 /// Those of `renameat`.

@@ -2,16 +2,16 @@
 
 use rustix::io::Errno;
 
-/// The word that [`Watch::before`] is told ahead of fsync(2) and syncfs(2).
+/// The call that [`Watch::before`] gets ahead of fsync(2) and syncfs(2).
 pub const FLUSH: &str = "flush";
 
 /// Sees every change of a root before the system call that makes it.
 pub trait Watch {
-    /// The next system call changes something at `path`, or with [`FLUSH`] as `call` puts on the disk what was changed: the file at
-    /// `path`, or everything when that is empty.
+    /// The next system call changes `path`, or with [`FLUSH`] as `call` writes changes to the disk: the file at `path`,
+    /// or everything when that is empty.
     ///
     /// # Errors
-    /// The call is not to be made.
+    /// The call must not be made.
     fn before(&self, call: &'static str, path: &[u8]) -> Result<(), Errno>;
 }
 

@@ -15,7 +15,8 @@ pub const MAX_SIZE: usize = 64 << 10;
 pub struct Xattrs(Vec<(CString, Vec<u8>)>);
 
 impl Xattrs {
-    /// Reads all attributes of an inode; a file system without attributes has none. `space` grows to [`MAX_SIZE`] bytes when there is one.
+    /// Reads all attributes of an inode; the result is empty on a file system without attributes. `space` grows to
+    /// [`MAX_SIZE`] bytes for a first attribute.
     ///
     /// # Errors
     /// An attribute that cannot be read.
@@ -55,7 +56,7 @@ impl Xattrs {
         self.0.iter().map(|(name, value)| (name.as_c_str(), value.as_slice()))
     }
 
-    /// True when there are none.
+    /// True when there are no attributes.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
