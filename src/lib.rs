@@ -13,6 +13,7 @@
 //! | [`glob`] | patterns of a shell |
 //! | [`os_release`] | the name and the version of a /usr |
 //! | [`writes`] | writes to a disk as a value: writes, zeroes, barriers |
+//! | [`file_system`] | the vocabulary of file systems, one row each |
 //! | [`verity`] | dm-verity superblock and table |
 //! | [`tpm`] | TPM 2.0: sealing, unsealing, measuring |
 //! | [`tree`] | trees of files that a stranger may have written: lookup, opening, bounded reads, attributes, replacing, removing |
@@ -44,6 +45,7 @@ pub mod config;
 pub mod disk;
 pub mod durable;
 pub mod etc;
+pub mod file_system;
 pub mod fragments;
 #[cfg(feature = "std")]
 pub mod furnish;

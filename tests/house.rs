@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// each other.
 const ROOMS: [&[&str]; 15] = [
     &["units", "sort", "secret", "level", "durable", "strerror", "glob", "os_release"],
-    &["writes", "verity", "tpm", "tree"],
+    &["writes", "file_system", "verity", "tpm", "tree"],
     &["disk"],
     &["sys"],
     &["mkfs", "luks"],

@@ -21,6 +21,7 @@ use hermetic_init::{
         transaction::{Change, RESET, Step, Transaction},
         types::{self, Role},
     },
+    file_system::FileSystem as Kind,
     luks::{self, FormatParams, Header, Limits, NewKdf},
     mkfs::{btrfs, ext4},
     secret::Secret,
@@ -45,8 +46,8 @@ struct FileSystem {
 }
 
 const FILE_SYSTEMS: &[FileSystem] = &[
-    FileSystem { format: Format::Ext4, plan: plan_ext4, least: 40 * MIB },
-    FileSystem { format: Format::Btrfs, plan: plan_btrfs, least: 256 * MIB },
+    FileSystem { format: Format::FileSystem(Kind::Ext4), plan: plan_ext4, least: 40 * MIB },
+    FileSystem { format: Format::FileSystem(Kind::Btrfs), plan: plan_btrfs, least: 256 * MIB },
 ];
 
 fn plan_btrfs(size: Bytes, uuid: Uuid) -> Writes {

@@ -115,7 +115,7 @@ fn superblocks_are_recognised_as_blkid_recognises_them() {
         assert_eq!(found.uuid, field("UUID"), "{maker}");
         assert_eq!(found.label, field("LABEL"), "{maker}");
         assert_eq!(
-            found.format == probe::Format::Luks2,
+            found.format == probe::Format::LUKS2,
             field("TYPE") == "crypto_LUKS" && field("VERSION") == "2"
         );
         recognised += 1;

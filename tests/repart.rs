@@ -315,7 +315,7 @@ fn an_encrypted_partition_has_the_uuid_that_we_plan() {
     let mut start = vec![0; probe::LENGTH];
     File::open(scratch.host("disk")).unwrap().read_exact_at(&mut start, new.offset.0).unwrap();
     let found = probe::probe(&start).unwrap();
-    assert_eq!(found.format, probe::Format::Luks2);
+    assert_eq!(found.format, probe::Format::LUKS2);
     assert_eq!(found.uuid, new.luks_uuid.to_string());
     assert_eq!(found.label, new.label);
 }

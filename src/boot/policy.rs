@@ -38,11 +38,11 @@ impl Expectation {
     pub fn admit(&self, config: &Config, device: &BlockDevice, found: Option<Format>) -> Result<(), Failure> {
         let refuse = |reason: &str| Err(Failure::new(format!("{}: {reason}", device.name)));
         match found {
-            Some(Format::Luks1) => refuse("a LUKS1 header; convert it with cryptsetup convert --type luks2"),
-            Some(Format::Luks2) if !config.image_policy.root.allows(Uses::ENCRYPTED) => {
+            Some(Format::LUKS1) => refuse("a LUKS1 header; convert it with cryptsetup convert --type luks2"),
+            Some(Format::LUKS2) if !config.image_policy.root.allows(Uses::ENCRYPTED) => {
                 refuse("encrypted, which systemd.image_policy= does not allow for root")
             }
-            Some(Format::Luks2) => Ok(()),
+            Some(Format::LUKS2) => Ok(()),
             _ if self.encrypted && config.hermetic.root_policy == RootPolicy::Strict => refuse(
                 "not encrypted, but /usr's repart.d says it is: this disk was tampered with, or set hermetic.root-policy=existing",
             ),

@@ -1,39 +1,31 @@
-//! What a block device holds, by its superblock: so that the kernel is told the file system and never tries them all
+//! The format on a block device, by its superblock: so that the kernel is told the file system and never tries them all
 //! on media from a stranger.
 //!
-//! Sources: the kernel's headers of each format (`fs/ext4/ext4.h`, `include/uapi/linux/btrfs_tree.h`,
-//! `fs/xfs/libxfs/xfs_format.h`, `fs/erofs/erofs_fs.h`, `fs/squashfs/squashfs_fs.h`, `include/linux/swap.h`),
-//! Microsoft's FAT specification, the LUKS1 and LUKS2 specifications, cryptsetup's verity format.
+//! Sources: the kernel's headers and the specifications that [`crate::file_system`] names, the LUKS1 and LUKS2
+//! specifications, cryptsetup's verity format.
 
 use core::fmt;
 use std::prelude::v1::*;
 
 use uuid::Uuid;
 
-/// How much of a device's beginning [`probe`] looks at: btrfs is the last, with its superblock at 64 KiB.
+use crate::file_system::FileSystem;
+
+/// The length of a device's beginning that [`probe`] looks at: btrfs is the last, with its superblock at 64 KiB.
 pub const LENGTH: usize = 68 << 10;
 
 /// The formats that are told apart.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Format {
-    /// Enhanced read-only file system.
-    Erofs,
-    /// SquashFS 4.
-    Squashfs,
-    /// ext2: no journal.
-    Ext2,
-    /// ext3: a journal and nothing newer.
-    Ext3,
-    /// ext4.
-    Ext4,
-    /// btrfs.
-    Btrfs,
-    /// XFS.
-    Xfs,
-    /// FAT12, FAT16 or FAT32.
-    Vfat,
-    /// Swap space.
-    Swap,
+    /// A file system, or swap space.
+    FileSystem(FileSystem),
+    /// A container of something else.
+    Container(Container),
+}
+
+/// A format that holds a file system, or a part of one, and is none.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Container {
     /// LUKS, version 1.
     Luks1,
     /// LUKS, version 2.
@@ -45,19 +37,18 @@ pub enum Format {
 }
 
 impl Format {
-    /// The kernel's name of the file system, as mount(2) wants it; None for what cannot be mounted.
-    pub fn mount_type(self) -> Option<&'static str> {
-        Some(match self {
-            Self::Erofs => "erofs",
-            Self::Squashfs => "squashfs",
-            Self::Ext2 => "ext2",
-            Self::Ext3 => "ext3",
-            Self::Ext4 => "ext4",
-            Self::Btrfs => "btrfs",
-            Self::Xfs => "xfs",
-            Self::Vfat => "vfat",
-            Self::Swap | Self::Luks1 | Self::Luks2 | Self::Verity | Self::Lvm2 => return None,
-        })
+    /// LUKS, version 1.
+    pub const LUKS1: Self = Self::Container(Container::Luks1);
+
+    /// LUKS, version 2.
+    pub const LUKS2: Self = Self::Container(Container::Luks2);
+
+    /// The file system; None for a container.
+    pub fn file_system(self) -> Option<FileSystem> {
+        match self {
+            Self::FileSystem(system) => Some(system),
+            Self::Container(_) => None,
+        }
     }
 }
 
@@ -65,16 +56,15 @@ impl fmt::Display for Format {
     /// As blkid calls it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Swap => "swap",
-            Self::Luks1 | Self::Luks2 => "crypto_LUKS",
-            Self::Verity => "DM_verity_hash",
-            Self::Lvm2 => "LVM2_member",
-            mountable => mountable.mount_type().unwrap_or_default(),
+            Self::FileSystem(system) => system.name(),
+            Self::Container(Container::Luks1 | Container::Luks2) => "crypto_LUKS",
+            Self::Container(Container::Verity) => "DM_verity_hash",
+            Self::Container(Container::Lvm2) => "LVM2_member",
         })
     }
 }
 
-/// What a superblock says.
+/// The identity in a superblock.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Superblock {
     /// The format.
@@ -83,6 +73,16 @@ pub struct Superblock {
     pub uuid: String,
     /// Its label; empty when the format or this superblock has none.
     pub label: String,
+}
+
+impl Superblock {
+    fn of(system: FileSystem, uuid: String, label: String) -> Self {
+        Self { format: Format::FileSystem(system), uuid, label }
+    }
+
+    fn container(container: Container, uuid: String, label: String) -> Self {
+        Self { format: Format::Container(container), uuid, label }
+    }
 }
 
 /// Looks at the first bytes of a device, [`LENGTH`] of them or fewer when it is smaller.
@@ -100,8 +100,8 @@ fn luks(start: &[u8]) -> Option<Superblock> {
     magic(start, 0, b"LUKS\xba\xbe")?;
     let uuid = text(start, 168, 40);
     match start.get(6..8)? {
-        [0, 1] => Some(Superblock { format: Format::Luks1, uuid, label: String::new() }),
-        [0, 2] => Some(Superblock { format: Format::Luks2, uuid, label: text(start, 24, 48) }),
+        [0, 1] => Some(Superblock::container(Container::Luks1, uuid, String::new())),
+        [0, 2] => Some(Superblock::container(Container::Luks2, uuid, text(start, 24, 48))),
         _ => None,
     }
 }
@@ -112,7 +112,7 @@ fn luks_secondary(start: &[u8]) -> Option<Superblock> {
         magic(start, at, b"SKUL\xba\xbe\0\x02")?;
         magic(start, at + 256, &(at as u64).to_be_bytes())?;
         let uuid = text(start, at + 168, 40);
-        Some(Superblock { format: Format::Luks2, uuid, label: text(start, at + 24, 48) })
+        Some(Superblock::container(Container::Luks2, uuid, text(start, at + 24, 48)))
     })
 }
 
@@ -130,35 +130,31 @@ fn lvm(start: &[u8]) -> Option<Superblock> {
             }
             uuid.push(character);
         }
-        Some(Superblock { format: Format::Lvm2, uuid, label: String::new() })
+        Some(Superblock::container(Container::Lvm2, uuid, String::new()))
     })
 }
 
 fn verity(start: &[u8]) -> Option<Superblock> {
     magic(start, 0, b"verity\0\0")?;
     (u32_at(start, 8)? == 1).then_some(())?;
-    Some(Superblock { format: Format::Verity, uuid: uuid_at(start, 16)?, label: String::new() })
+    Some(Superblock::container(Container::Verity, uuid_at(start, 16)?, String::new()))
 }
 
 fn squashfs(start: &[u8]) -> Option<Superblock> {
-    magic(start, 0, b"hsqs")?;
+    FileSystem::Squashfs.magic(start)?;
     // The major version; 3 and older had another layout and another magic order.
     (u16_at(start, 28)? == 4).then_some(())?;
-    Some(Superblock { format: Format::Squashfs, uuid: String::new(), label: String::new() })
+    Some(Superblock::of(FileSystem::Squashfs, String::new(), String::new()))
 }
 
 fn xfs(start: &[u8]) -> Option<Superblock> {
-    magic(start, 0, b"XFSB")?;
-    Some(Superblock { format: Format::Xfs, uuid: uuid_at(start, 32)?, label: text(start, 108, 12) })
+    FileSystem::Xfs.magic(start)?;
+    Some(Superblock::of(FileSystem::Xfs, uuid_at(start, 32)?, text(start, 108, 12)))
 }
 
 fn erofs(start: &[u8]) -> Option<Superblock> {
-    (u32_at(start, 1024)? == 0xe0f5_e1e2).then_some(())?;
-    Some(Superblock {
-        format: Format::Erofs,
-        uuid: uuid_at(start, 1024 + 48)?,
-        label: text(start, 1024 + 64, 16),
-    })
+    let at = FileSystem::Erofs.magic(start)?;
+    Some(Superblock::of(FileSystem::Erofs, uuid_at(start, at + 48)?, text(start, at + 64, 16)))
 }
 
 fn ext(start: &[u8]) -> Option<Superblock> {
@@ -169,24 +165,24 @@ fn ext(start: &[u8]) -> Option<Superblock> {
     const EXT3_INCOMPAT: u32 = 0x16;
     /// A device that holds only the journal of another file system.
     const JOURNAL_DEVICE: u32 = 0x8;
-    (u16_at(start, AT + 56)? == 0xef53).then_some(())?;
+    FileSystem::Ext4.magic(start)?;
     let (compat, incompat, ro_compat) =
         (u32_at(start, AT + 92)?, u32_at(start, AT + 96)?, u32_at(start, AT + 100)?);
     (incompat & JOURNAL_DEVICE == 0).then_some(())?;
-    let format = if ro_compat & !EXT3_RO_COMPAT != 0 || incompat & !EXT3_INCOMPAT != 0 {
-        Format::Ext4
+    let system = if ro_compat & !EXT3_RO_COMPAT != 0 || incompat & !EXT3_INCOMPAT != 0 {
+        FileSystem::Ext4
     } else if compat & HAS_JOURNAL != 0 {
-        Format::Ext3
+        FileSystem::Ext3
     } else {
-        Format::Ext2
+        FileSystem::Ext2
     };
-    Some(Superblock { format, uuid: uuid_at(start, AT + 104)?, label: text(start, AT + 120, 16) })
+    Some(Superblock::of(system, uuid_at(start, AT + 104)?, text(start, AT + 120, 16)))
 }
 
-/// How much of a device's beginning [`ext4_size`] looks at.
+/// The length of a device's beginning that [`ext4_size`] looks at.
 pub const EXT4_LENGTH: usize = 2048;
 
-/// How large a file system says it is.
+/// The size of a file system by its superblock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ext4Size {
     /// Blocks.
@@ -200,7 +196,7 @@ pub fn ext4_size(start: &[u8]) -> Option<Ext4Size> {
     const AT: usize = 1024;
     /// Block numbers have 64 bits.
     const LARGE: u32 = 0x80;
-    (ext(start)?.format == Format::Ext4).then_some(())?;
+    (ext(start)?.format == Format::FileSystem(FileSystem::Ext4)).then_some(())?;
     let low = u32_at(start, AT + 4)?;
     let high = if u32_at(start, AT + 96)? & LARGE != 0 { u32_at(start, AT + 0x150)? } else { 0 };
     let block = u32_at(start, AT + 24).filter(|log| *log <= 6).map(|log| 1024 << log)?;
@@ -209,36 +205,27 @@ pub fn ext4_size(start: &[u8]) -> Option<Ext4Size> {
 
 fn btrfs(start: &[u8]) -> Option<Superblock> {
     const AT: usize = 64 << 10;
-    magic(start, AT + 64, b"_BHRfS_M")?;
-    Some(Superblock {
-        format: Format::Btrfs,
-        uuid: uuid_at(start, AT + 32)?,
-        label: text(start, AT + 299, 256),
-    })
+    FileSystem::Btrfs.magic(start)?;
+    Some(Superblock::of(FileSystem::Btrfs, uuid_at(start, AT + 32)?, text(start, AT + 299, 256)))
 }
 
 fn swap(start: &[u8]) -> Option<Superblock> {
-    // The magic ends the first page, whose size is that of the machine that made it.
-    [4 << 10, 16 << 10, 64 << 10].iter().find_map(|page| magic(start, page - 10, b"SWAPSPACE2"))?;
-    Some(Superblock { format: Format::Swap, uuid: uuid_at(start, 1036)?, label: text(start, 1052, 16) })
+    FileSystem::Swap.magic(start)?;
+    Some(Superblock::of(FileSystem::Swap, uuid_at(start, 1036)?, text(start, 1052, 16)))
 }
 
 fn vfat(start: &[u8]) -> Option<Superblock> {
     magic(start, 510, &[0x55, 0xaa])?;
-    // FAT32 has its signature and identity further back, because its parameter block is longer.
-    let at = [(82, "FAT32   ", 67), (54, "FAT16   ", 39), (54, "FAT12   ", 39)]
-        .iter()
-        .find_map(|(at, name, identity)| magic(start, *at, name.as_bytes()).map(|()| *identity))?;
+    // The serial number and the label come before the name of the format.
+    let at = FileSystem::Vfat.magic(start)?.checked_sub(15)?;
     let serial = u32_at(start, at)?;
     let label = text(start, at + 4, 11);
-    Some(Superblock {
-        format: Format::Vfat,
-        uuid: format!("{:04X}-{:04X}", serial >> 16, serial & 0xffff),
-        label: match label.trim_end() {
-            "NO NAME" => String::new(),
-            label => label.into(),
-        },
-    })
+    let label = match label.trim_end() {
+        "NO NAME" => "",
+        label => label,
+    };
+    let uuid = format!("{:04X}-{:04X}", serial >> 16, serial & 0xffff);
+    Some(Superblock::of(FileSystem::Vfat, uuid, label.into()))
 }
 
 fn magic(start: &[u8], at: usize, expected: &[u8]) -> Option<()> {

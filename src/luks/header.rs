@@ -277,7 +277,7 @@ where
         read(device, 0, &mut start)?;
     }
     match probe::probe(&start).map(|found| found.format) {
-        None | Some(Format::Luks2) => Ok(()),
+        None | Some(Format::LUKS2) => Ok(()),
         Some(other) => Err(LuksError::Overwritten { by: other.to_string() }),
     }
 }

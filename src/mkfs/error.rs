@@ -29,6 +29,18 @@ pub enum MkfsError {
         /// The size that was requested.
         size: Bytes,
     },
+    /// A program makes it, and there is no way to run one.
+    Program {
+        /// The format.
+        format: &'static str,
+        /// The program.
+        program: &'static str,
+    },
+    /// Only who builds an image makes it.
+    NotMade {
+        /// The format.
+        format: &'static str,
+    },
     /// A sector of the device that the format does not know.
     Sector {
         /// The format.
@@ -49,6 +61,12 @@ impl fmt::Display for MkfsError {
             ),
             Self::TooLarge { format, size } => {
                 write!(f, "{format}: {size} is too large for the format; make the partition smaller")
+            }
+            Self::Program { format, program } => {
+                write!(f, "{format}: {program} makes it and cannot be run here; choose another file system")
+            }
+            Self::NotMade { format } => {
+                write!(f, "{format}: it is not made here; choose another file system")
             }
             Self::Sector { format, sector_size } => write!(
                 f,

@@ -11,9 +11,10 @@ pub mod vfat;
 
 mod crc32c;
 mod error;
-mod file_system;
 mod label;
+mod recipe;
 mod record;
 
+pub use crate::file_system::FileSystem;
 pub use error::MkfsError;
-pub use file_system::{FileSystem, Params};
+pub use recipe::{Params, Recipe};

@@ -73,7 +73,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{disk::probe::probe, writes::Write};
+    use crate::{
+        disk::probe::{self, probe},
+        file_system::FileSystem,
+        writes::Write,
+    };
 
     fn params(size: u64) -> Params<'static> {
         Params { size: Bytes(size), page_size: 4096, uuid: Uuid::from_u128(7), label: "swap" }
@@ -110,7 +114,7 @@ mod tests {
                 }
             }
             let found = probe(&start).unwrap();
-            prop_assert_eq!((found.format, found.label.as_str()), (probe::Format::Swap, "swap"));
+            prop_assert_eq!((found.format, found.label.as_str()), (probe::Format::FileSystem(FileSystem::Swap), "swap"));
         }
     }
 }

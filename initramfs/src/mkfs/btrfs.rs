@@ -31,7 +31,7 @@ impl Args {
             (self.default_subvol.is_some(), "--default-subvol"),
         ];
         match asked.into_iter().find(|(asked, _)| *asked) {
-            Some((_, option)) if system != FileSystem::Btrfs => Err(Error::OnlyBtrfs { option, system }),
+            Some((_, option)) if !system.has_subvolumes() => Err(Error::OnlyBtrfs { option, system }),
             _ => self.subvol.iter().map(|word| subvolume(word)).collect(),
         }
     }

@@ -67,7 +67,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Format(name) => {
-                let known = FileSystem::ALL.map(FileSystem::name).join(", ");
+                let known = FileSystem::written().map(FileSystem::name).collect::<Vec<_>>().join(", ");
                 write!(f, "`{name}` is not made here; choose one of {known}")
             }
             Self::OnlyBtrfs { option, system } => {

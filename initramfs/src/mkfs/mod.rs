@@ -63,7 +63,9 @@ pub struct Args {
 
 /// Makes the file system.
 pub fn run(args: &Args) -> Result<(), Error> {
-    let system = FileSystem::named(&args.format).ok_or_else(|| Error::Format(args.format.clone()))?;
+    let system = FileSystem::written()
+        .find(|system| system.name() == args.format)
+        .ok_or_else(|| Error::Format(args.format.clone()))?;
     let subvolumes = args.btrfs.subvolumes(system)?;
     let target = Target::look(&args.target, args.size)?;
     if let Some(found) = target.content()?.filter(|_| !args.force) {

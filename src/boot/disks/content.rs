@@ -4,7 +4,8 @@ use std::{io, path::Path};
 
 use crate::{
     boot::failure::{Failure, OrFail as _},
-    disk::probe::{self, Format, Superblock},
+    disk::probe::{self, Superblock},
+    file_system::FileSystem,
     sys::block::Node,
     units::Bytes,
     writes::ReadAt,
@@ -22,25 +23,30 @@ pub fn superblock(node: &Path) -> io::Result<Option<Superblock>> {
     Ok(probe::probe(&start))
 }
 
-/// The name of the file system on `node`, which must be one of `allowed`, and `wanted` if that is given.
+/// The file system on `node`, which must be one that is `allowed`, and `wanted` if that is given.
 ///
 /// # Errors
 /// It cannot be read, holds nothing known, or another file system.
-pub fn file_system(node: &Path, allowed: &[Format], wanted: Option<&str>) -> Result<&'static str, Failure> {
+pub fn file_system(
+    node: &Path,
+    allowed: fn(FileSystem) -> bool,
+    wanted: Option<&str>,
+) -> Result<FileSystem, Failure> {
     let found = superblock(node).or_fail(|| format!("cannot read {}", node.display()))?;
     let refuse = |reason: String| Err(Failure::new(format!("{}: {reason}", node.display())));
-    let names = allowed.iter().map(Format::to_string).collect::<Vec<_>>().join(", ");
+    let names = FileSystem::ALL.iter().filter(|system| allowed(**system)).map(|system| system.name());
+    let names = names.collect::<Vec<_>>().join(", ");
     let Some(found) = found else {
         return refuse(format!(
             "no file system that we know; it is damaged or was never written (wanted: {names})"
         ));
     };
-    match found.format.mount_type() {
-        Some(name) if allowed.contains(&found.format) => match wanted {
-            Some(wanted) if wanted != name => {
-                refuse(format!("holds {name}, but the command line says {wanted}; correct the command line"))
-            }
-            _ => Ok(name),
+    match found.format.file_system() {
+        Some(system) if allowed(system) => match wanted {
+            Some(wanted) if wanted != system.name() => refuse(format!(
+                "holds {system}, but the command line says {wanted}; correct the command line"
+            )),
+            _ => Ok(system),
         },
         _ => refuse(format!("{} cannot be mounted here; use one of {names}", found.format)),
     }

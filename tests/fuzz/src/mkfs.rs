@@ -53,7 +53,7 @@ pub fn ext4(data: &[u8]) {
     }
     assert!(written.windows(2).all(|pair| pair[0].1 <= pair[1].0), "writes overlap or go back");
     let found = probe(&start).expect("no superblock");
-    assert_eq!(found.format, Format::Ext4);
+    assert_eq!(found.format, Format::FileSystem(FileSystem::Ext4));
     assert!(label.starts_with(&found.label) || label.contains('\0'));
 }
 
@@ -119,7 +119,7 @@ pub fn btrfs(data: &[u8]) {
         }
     }
     let found = probe(&start).expect("no superblock");
-    assert_eq!(found.format, Format::Btrfs);
+    assert_eq!(found.format, Format::FileSystem(FileSystem::Btrfs));
     assert!(label.starts_with(&found.label) || label.contains('\0'));
 }
 

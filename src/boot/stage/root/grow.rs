@@ -9,6 +9,7 @@ use std::{fs::File, io, path::Path};
 use crate::{
     boot::{policy::Expectation, stage::usr::Usr},
     disk::{probe, types},
+    file_system::{FileSystem, Growth},
     notice,
     sys::{
         block::{BlockDevice, Kind, Node},
@@ -28,7 +29,7 @@ const LEAST: Bytes = Bytes(16 * Bytes::MIB);
 /// Grows the file system of this kind that is mounted at `path` from `node`, which lies on `device`. A root that stays as
 /// it is boots as well, so a failure is a warning.
 pub(super) fn root(
-    kind: &str,
+    system: FileSystem,
     expectation: &Expectation,
     usr: &Usr,
     device: &BlockDevice,
@@ -38,10 +39,10 @@ pub(super) fn root(
     if !expectation.grows || (usr.tree().join(GROWFS).exists() && is_marked(usr, device)) {
         return;
     }
-    let grown = match kind {
-        "ext4" => ext4(node, path),
-        "btrfs" => btrfs(node, path),
-        _ => return,
+    let grown = match system.grows_by() {
+        Some(Growth::Ext4) => ext4(node, path),
+        Some(Growth::Btrfs) => btrfs(node, path),
+        None => return,
     };
     match grown {
         Ok(None) => {}

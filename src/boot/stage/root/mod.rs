@@ -27,6 +27,7 @@ use crate::{
         slot::select_root,
         validatefs::{Constraint, Place},
     },
+    file_system::FileSystem,
     info,
     sys::{
         block::BlockDevice,
@@ -98,15 +99,15 @@ pub fn open(means: &mut Means, usr: &Usr, expectation: &Expectation) -> Result<R
     let outside = found.map(|superblock| superblock.format);
     expectation.admit(&means.config, &device, outside)?;
     let mapping = match outside {
-        Some(Format::Luks2) => Some(encrypted::unlock(means, &device)?),
+        Some(Format::LUKS2) => Some(encrypted::unlock(means, &device)?),
         _ => None,
     };
     let Means { config, devices, .. } = means;
     let (mapping, locked) = mapping.map_or((None, false), |(mapping, read_only)| (Some(mapping), read_only));
     let node = mapping.as_ref().map_or_else(|| device.node(), Mapping::node);
     let mount = &config.root.mount;
-    let name =
-        disks::file_system(&node, &[Format::Ext4, Format::Btrfs, Format::Xfs], mount.fstype.as_deref())?;
+    let system = disks::file_system(&node, FileSystem::mounts_as_root, mount.fstype.as_deref())?;
+    let name = system.name();
     devices.demand(&format!("fs-{name}"))?;
     let overlay = match config.volatile {
         Volatile::Overlay => Some(volatile::Overlay::new()?),
@@ -125,7 +126,7 @@ pub fn open(means: &mut Means, usr: &Usr, expectation: &Expectation) -> Result<R
         return Err(failure);
     }
     if !options.flags.contains(MountFlags::RDONLY) {
-        grow::root(name, expectation, usr, &device, &source, &path);
+        grow::root(system, expectation, usr, &device, &source, &path);
     }
     let how = if mapping.is_some() { "unlocked" } else { "plain" };
     let mut summary = format!("root {how} on {} ({name})", device.name);

@@ -22,7 +22,8 @@ use crate::{
         means::Means,
     },
     config::{Config, DeviceSpec, Uses, UsrSource},
-    disk::{probe::Format, slot::Slot},
+    disk::slot::Slot,
+    file_system::FileSystem,
     info,
     sys::{block::BlockDevice, dm::Mapping, mount},
     warning,
@@ -212,19 +213,16 @@ fn mount_at(
     mapping: Option<&Mapping>,
     target: &Path,
 ) -> Result<&'static str, Failure> {
-    let name = disks::file_system(
-        node,
-        &[Format::Erofs, Format::Squashfs, Format::Ext4, Format::Btrfs],
-        config.usr.mount.fstype.as_deref(),
-    )?;
+    let system = disks::file_system(node, FileSystem::mounts_as_usr, config.usr.mount.fstype.as_deref())?;
+    let name = system.name();
     devices.demand(&format!("fs-{name}"))?;
     let read_only = if config.usr.mount.read_write { MountFlags::empty() } else { MountFlags::RDONLY };
     let mut options = mount::Options::parse(MountFlags::NODEV | read_only, &config.usr.mount.options);
     // A journal cannot be replayed through dm-verity, and must not be on a partition that is read-only.
-    match name {
-        "ext4" if !config.usr.mount.read_write => options.add("noload"),
-        "btrfs" if !config.usr.mount.read_write => options.add("rescue=nologreplay"),
-        _ => {}
+    match system.options_unwritten() {
+        "" => {}
+        _ if config.usr.mount.read_write => {}
+        words => options.add(words),
     }
     fs::create_dir_all(target).or_fail(|| format!("cannot create {}", target.display()))?;
     // mountinfo shows the name that systemd's units bind to.
