@@ -45,6 +45,17 @@ pub enum Recipe {
 }
 
 impl Recipe {
+    /// As [`Recipe::writes`], borrowed.
+    ///
+    /// # Errors
+    /// A program makes it.
+    pub fn as_writes(&self) -> Result<&Writes, MkfsError> {
+        match self {
+            Self::Writes(writes) => Ok(writes),
+            Self::Program { system, program } => Err(MkfsError::Program { format: system.name(), program }),
+        }
+    }
+
     /// The writes, for one who runs no programs.
     ///
     /// # Errors
@@ -63,15 +74,7 @@ impl FileSystem {
     /// # Errors
     /// The size is out of the format's bounds, or it is not made by writes.
     pub fn plan(self, params: &Params) -> Result<Writes, MkfsError> {
-        self.plan_with(params, btrfs::Choices::default())
-    }
-
-    /// The same with the choices that only btrfs has.
-    ///
-    /// # Errors
-    /// As [`FileSystem::recipe`], or a program makes it.
-    pub fn plan_with(self, params: &Params, choices: btrfs::Choices) -> Result<Writes, MkfsError> {
-        self.recipe(params, choices)?.writes()
+        self.recipe(params, btrfs::Choices::default())?.writes()
     }
 
     /// The way to make an empty one, with the choices that only btrfs has. Other formats have no subvolumes, and read over

@@ -5,6 +5,7 @@ use std::prelude::v1::*;
 
 use super::{Definition, Encrypt, Format, RepartError, Verity, fields::is_file_name};
 use crate::disk::types::{self, Role};
+use crate::file_system::FileSystem;
 
 /// Fills in the implied values and refuses contradictions within one definition.
 pub(super) fn complete(definition: &mut Definition) -> Result<(), RepartError> {
@@ -29,14 +30,15 @@ pub(super) fn complete(definition: &mut Definition) -> Result<(), RepartError> {
     if copies && (d.format.is_some() || populates) {
         return Err(d.refuse("CopyBlocks", "CopyBlocks= beside Format= or files", "say one of them"));
     }
-    if populates && matches!(d.format, Some(Format::Swap | Format::Empty)) {
+    if populates && d.format.is_some_and(|format| !format.file_system().is_some_and(FileSystem::holds_files))
+    {
         return Err(d.refuse("Format", "files in a partition without a file system", "say another Format="));
     }
     let is_boot = [types::ESP, types::XBOOTLDR].contains(&d.type_guid);
     let implied = match d.type_guid {
-        types::SWAP => Some(Format::Swap),
+        types::SWAP => Some(Format::FileSystem(FileSystem::Swap)),
         _ if populates || (d.encrypt != Encrypt::Off && !copies) => {
-            Some(if is_boot { Format::Vfat } else { Format::Ext4 })
+            Some(Format::FileSystem(if is_boot { FileSystem::Vfat } else { FileSystem::Ext4 }))
         }
         _ => None,
     };
@@ -45,8 +47,10 @@ pub(super) fn complete(definition: &mut Definition) -> Result<(), RepartError> {
     if d.minimize && format.is_none() && d.verity != Verity::Hash {
         return Err(d.refuse("Minimize", "Minimize= without Format=", "say Format= or Verity=hash"));
     }
-    if let Some(format) = format.filter(|format| format.is_read_only() && !populates) {
-        let what = format!("Format={} without anything to put into it", format.word());
+    if let Some(system) =
+        format.and_then(Format::file_system).filter(|system| system.is_read_only() && !populates)
+    {
+        let what = format!("Format={system} without anything to put into it");
         return Err(d.refuse("Format", what, "say CopyFiles="));
     }
     if d.encrypt != Encrypt::Off && format == Some(Format::Empty) {

@@ -19,8 +19,8 @@ use super::{
 use crate::{
     config::{Config, NoTpm, Recovery, RootSource, Uses},
     disk::validatefs::Constraint,
-    mkfs::FileSystem,
-    writes::Writes,
+    file_system::FileSystem,
+    mkfs::Recipe,
 };
 #[cfg(feature = "std")]
 use crate::{
@@ -154,7 +154,7 @@ pub enum Content {
     /// The blocks of the definition's source.
     Blocks,
     /// An empty file system, or swap space.
-    FileSystem(FileSystem, Writes),
+    FileSystem(FileSystem, Recipe),
     /// Nothing that could be recognised.
     Nothing,
 }
@@ -191,13 +191,7 @@ impl Filling<'_> {
     /// Nothing but files: no attributes, no subvolumes.
     #[must_use]
     pub fn of(system: FileSystem) -> Self {
-        let options = match system {
-            // The kernel's lazy initialisation would write behind our back while the partition is not committed yet.
-            FileSystem::Ext4 => "noinit_itable",
-            // Paths of definitions begin at the top, whichever subvolume is mounted later.
-            FileSystem::Btrfs => "subvolid=5",
-            FileSystem::Vfat | FileSystem::Swap => "",
-        };
+        let options = system.options_while_filled();
         let (constraints, read_only) = (Vec::new(), Vec::new());
         Self { system, options, is_furnished: false, constraints, read_only, default: None }
     }
@@ -305,11 +299,11 @@ fn creation<'a, E>(
         Some(system) => {
             let random = around.random()?;
             let making = Making { page_size: terms.page_size, random, now: terms.now, is_filled };
-            let writes = new.empty_file_system(system, room, making);
+            let recipe = new.empty_file_system(system, room, making);
             let file = || definition.file.clone();
-            let writes =
-                writes.map_err(|error| around.refused(RepartError::FileSystem { file: file(), error }))?;
-            Content::FileSystem(system, writes)
+            let recipe =
+                recipe.map_err(|error| around.refused(RepartError::FileSystem { file: file(), error }))?;
+            Content::FileSystem(system, recipe)
         }
         None if definition.copy_blocks.is_some() => Content::Blocks,
         None => Content::Nothing,
@@ -330,8 +324,8 @@ fn creation<'a, E>(
     let filling = filled.map(|system| Filling {
         is_furnished,
         constraints,
-        read_only: definition.read_only_subvolumes().filter(|_| system == FileSystem::Btrfs).collect(),
-        default: definition.default_subvolume.as_deref().filter(|_| system == FileSystem::Btrfs),
+        read_only: definition.read_only_subvolumes().filter(|_| system.has_subvolumes()).collect(),
+        default: definition.default_subvolume.as_deref().filter(|_| system.has_subvolumes()),
         ..Filling::of(system)
     });
     Ok(Creation { new, room, content, opened_by: None, filling, unconstrained })

@@ -15,6 +15,7 @@ use crate::{
         partition::{Layout, Partition},
         types::{self, Role},
     },
+    file_system::FileSystem,
     units::{Bytes, PartitionNumber},
 };
 
@@ -162,8 +163,8 @@ impl<'a> Elements<'a> {
         };
         let supplement = self.supplement(element).and_then(|supplement| supplement.size_min);
         let wanted = definition.size_min.max(supplement).unwrap_or({
-            let fixed =
-                definition.format.is_some_and(Format::is_read_only) || definition.verity != Verity::Off;
+            let fixed = definition.format.and_then(Format::file_system).is_some_and(FileSystem::is_read_only)
+                || definition.verity != Verity::Off;
             if fixed { 1 } else { DEFAULT_MIN }
         });
         round_up(wanted, self.grain).max(least)
@@ -243,13 +244,7 @@ fn is_signature(definition: &Definition) -> bool {
 
 /// The least size at which systemd makes such a file system; a grain where it knows none.
 fn least_file_system(format: Format) -> u64 {
-    match format {
-        Format::Ext4 => 32 * Bytes::MIB,
-        Format::Btrfs => 256 * Bytes::MIB,
-        Format::Xfs => 300 * Bytes::MIB,
-        Format::Vfat | Format::F2fs | Format::Squashfs | Format::Erofs | Format::Swap => 1,
-        Format::Empty => 0,
-    }
+    format.file_system().map_or(0, |system| system.least().0)
 }
 
 /// The space between a partition and the next one (or the end of the usable range), its bounds rounded inwards.

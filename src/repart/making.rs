@@ -7,10 +7,10 @@ use uuid::Uuid;
 use super::{Definition, Encrypt, Format, Maker, NewPartition, Plan, RepartError};
 use crate::{
     disk::partition::{Layout, Partition},
+    file_system::FileSystem,
     luks,
-    mkfs::{FileSystem, MkfsError, Params, btrfs},
+    mkfs::{MkfsError, Params, Recipe, btrfs},
     units::Bytes,
-    writes::Writes,
 };
 #[cfg(feature = "std")]
 use crate::{
@@ -49,7 +49,7 @@ impl NewPartition {
     /// The file system that is made in it; None for a partition that stays empty, or whose blocks are copied.
     pub fn file_system(&self) -> Option<FileSystem> {
         let format = self.definition.format.filter(|_| self.definition.copy_blocks.is_none());
-        format.filter(|format| *format != Format::Empty).and_then(|format| FileSystem::named(format.word()))
+        format.and_then(Format::file_system)
     }
 
     /// The room for its content: behind a LUKS header there is less, in sectors of their own.
@@ -63,7 +63,7 @@ impl NewPartition {
         }
     }
 
-    /// The writes of an empty file system in this room.
+    /// The way to make an empty file system in this room.
     ///
     /// # Errors
     /// It cannot be made so large or so small.
@@ -72,7 +72,7 @@ impl NewPartition {
         system: FileSystem,
         room: Room,
         making: Making,
-    ) -> Result<Writes, MkfsError> {
+    ) -> Result<Recipe, MkfsError> {
         let Room { length: size, sector_size } = room;
         let Making { page_size, random, now, is_filled } = making;
         let (uuid, label) = (self.fs_uuid, self.label.as_str());
@@ -82,7 +82,7 @@ impl NewPartition {
             default_subvolume: self.definition.default_subvolume.as_deref(),
             ..btrfs::Choices::default()
         };
-        system.plan_with(&Params { size, sector_size, page_size, uuid, label, random, now }, choices)
+        system.recipe(&Params { size, sector_size, page_size, uuid, label, random, now }, choices)
     }
 }
 

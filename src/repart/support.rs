@@ -5,6 +5,17 @@ use std::prelude::v1::*;
 
 use super::{CopyBlocks, Definition, Encrypt, Format, Maker, RepartError};
 use crate::disk::types::{self, Role};
+use crate::file_system::{FileSystem, MadeBy};
+
+impl Maker {
+    /// True when it can make an empty file system of this kind. As yet neither runs a program.
+    fn makes(self, system: FileSystem) -> bool {
+        match (self, system.made_by()) {
+            (Self::Boot | Self::Tool, MadeBy::Writes) => true,
+            (Self::Boot | Self::Tool, MadeBy::Program(_) | MadeBy::Nothing) => false,
+        }
+    }
+}
 
 /// Refuses a new partition that cannot be made as its definition says. To be asked for every new partition of a plan
 /// before anything is written.
@@ -34,12 +45,20 @@ pub fn refuse(definition: &Definition, maker: Maker) -> Result<(), RepartError> 
         _ if definition.copy_blocks.is_some() => None,
         format => format,
     };
-    const FORMATS: [Format; 5] = [Format::Ext4, Format::Btrfs, Format::Vfat, Format::Swap, Format::Empty];
-    if let Some(format) = format.filter(|format| !FORMATS.contains(format)) {
-        return unsupported("Format", format.word(), "say Format=ext4, btrfs, vfat, swap or empty");
+    let system = format.and_then(Format::file_system);
+    if let Some(system) = system.filter(|system| !maker.makes(*system)) {
+        let what = match system.made_by() {
+            MadeBy::Program(program) => format!(" ({program} cannot be run)"),
+            MadeBy::Writes | MadeBy::Nothing => String::new(),
+        };
+        return Err(definition.refuse(
+            "Format",
+            format!("Format={system} is not supported{what}"),
+            "say Format=ext4, btrfs, vfat, swap or empty",
+        ));
     }
     let compresses = definition.places.iter().any(|place| place.key.starts_with("Compression"));
-    if format == Some(Format::Btrfs) && compresses {
+    if system == Some(FileSystem::Btrfs) && compresses {
         return Err(definition.refuse(
             "Compression",
             "Compression= beside Format=btrfs is not supported",
@@ -54,7 +73,7 @@ pub fn refuse(definition: &Definition, maker: Maker) -> Result<(), RepartError> 
             "name a path: the first boot has /usr and its hashes alone",
         );
     }
-    if !definition.subvolumes.is_empty() && format != Some(Format::Btrfs) {
+    if !definition.subvolumes.is_empty() && !system.is_some_and(FileSystem::has_subvolumes) {
         let what = "Subvolumes= without Format=btrfs";
         return Err(definition.refuse("Subvolumes", what, "say Format=btrfs, or remove it"));
     }
@@ -69,7 +88,7 @@ pub fn refuse(definition: &Definition, maker: Maker) -> Result<(), RepartError> 
     }
     if maker == Maker::Boot {
         let is_root = types::role(definition.type_guid) == Some(Role::Root);
-        if is_root && !format.is_some_and(Format::holds_a_root) {
+        if is_root && !system.is_some_and(FileSystem::mounts_as_root) {
             let what = match format {
                 None => "no Format= for the root partition".into(),
                 Some(format) => format!("Format={} for the root partition", format.word()),

@@ -305,8 +305,8 @@ fn decided(bench: &mut Bench, terms: &Terms<'_>, text: &str) -> Result<String, S
         creations.into_iter().next().unwrap();
     let content = match content {
         Content::Blocks => "blocks".into(),
-        Content::FileSystem(system, writes) => {
-            assert!(!writes.0.is_empty());
+        Content::FileSystem(system, recipe) => {
+            assert!(!recipe.as_writes().unwrap().0.is_empty());
             format!("{system} in sectors of {}", room.sector_size)
         }
         Content::Nothing => "nothing".into(),

@@ -8,6 +8,7 @@ use crate::disk::{
     types::{self, Role},
     validatefs::Constraint,
 };
+use crate::file_system::FileSystem;
 
 /// The attributes of the top directory of a new partition's file system: its label, its type, and where MountPoint= or else
 /// the type says that it is mounted; alternatives stand between NULs. Empty for a file system that keeps no attributes, for
@@ -15,7 +16,7 @@ use crate::disk::{
 pub fn constraints(new: &NewPartition) -> Vec<(Constraint, String)> {
     let definition = &new.definition;
     let format = definition.format.filter(|_| definition.add_validate_fs && definition.copy_blocks.is_none());
-    if !format.is_some_and(Format::holds_a_root) {
+    if !format.and_then(Format::file_system).is_some_and(FileSystem::mounts_as_root) {
         return Vec::new();
     }
     let said: Vec<&str> = definition.mount_points.iter().map(|point| point.path.as_str()).collect();

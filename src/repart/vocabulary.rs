@@ -4,6 +4,8 @@
 
 use std::prelude::v1::*;
 
+use crate::file_system::FileSystem;
+
 /// The encryption of a partition, and what opens it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Encrypt {
@@ -35,60 +37,37 @@ impl Encrypt {
     }
 }
 
-/// The file system that a new partition gets.
+/// The content that a new partition is formatted with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Format {
-    /// ext4.
-    Ext4,
-    /// btrfs.
-    Btrfs,
-    /// FAT with 32 bits.
-    Vfat,
-    /// XFS.
-    Xfs,
-    /// F2FS.
-    F2fs,
-    /// A read-only squashfs.
-    Squashfs,
-    /// A read-only EROFS.
-    Erofs,
-    /// Swap space.
-    Swap,
-    /// None: the label `_empty` and the bit no-auto mark a slot that an update will fill.
+    /// A file system, or swap space.
+    FileSystem(FileSystem),
+    /// Nothing: the label `_empty` and the bit no-auto mark a slot that an update will fill.
     Empty,
 }
 
 impl Format {
-    const WORDS: [(&'static str, Self); 9] = [
-        ("ext4", Self::Ext4),
-        ("btrfs", Self::Btrfs),
-        ("vfat", Self::Vfat),
-        ("xfs", Self::Xfs),
-        ("f2fs", Self::F2fs),
-        ("squashfs", Self::Squashfs),
-        ("erofs", Self::Erofs),
-        ("swap", Self::Swap),
-        ("empty", Self::Empty),
-    ];
+    const EMPTY: &'static str = "empty";
 
-    /// The format of this name.
+    /// The format that a definition calls so.
     pub(super) fn parse(word: &str) -> Option<Self> {
-        Self::WORDS.iter().find(|(name, _)| *name == word).map(|(_, format)| *format)
+        match word {
+            Self::EMPTY => Some(Self::Empty),
+            word => FileSystem::defined(word).map(Self::FileSystem),
+        }
     }
 
     /// The word for it in a definition.
     pub fn word(self) -> &'static str {
-        Self::WORDS.iter().find(|(_, format)| *format == self).map_or("", |(word, _)| word)
+        self.file_system().map_or(Self::EMPTY, FileSystem::name)
     }
 
-    /// True when a system can start on it.
-    pub fn holds_a_root(self) -> bool {
-        matches!(self, Self::Ext4 | Self::Btrfs | Self::Xfs | Self::F2fs)
-    }
-
-    /// True when it can never be written to, so that space beyond its content would be lost.
-    pub fn is_read_only(self) -> bool {
-        matches!(self, Self::Squashfs | Self::Erofs)
+    /// The file system, or swap space.
+    pub fn file_system(self) -> Option<FileSystem> {
+        match self {
+            Self::FileSystem(system) => Some(system),
+            Self::Empty => None,
+        }
     }
 }
 

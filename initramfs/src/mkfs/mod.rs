@@ -91,7 +91,8 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let new: Vec<_> = (subvolumes.iter())
         .map(|volume| Subvolume { read_only: volume.read_only && !is_filled, ..*volume })
         .collect();
-    let plan = system.plan_with(&params, args.btrfs.choices(&new)).map_err(Error::Mkfs)?;
+    let recipe = system.recipe(&params, args.btrfs.choices(&new)).map_err(Error::Mkfs)?;
+    let plan = recipe.writes().map_err(Error::Mkfs)?;
     // The source tree is opened before anything is written.
     let tree = args.root.as_deref().map(|root| open_tree(root, system)).transpose()?;
     target.write(&plan)?;

@@ -109,7 +109,9 @@ impl Work<'_> {
             return Ok(None);
         }
         let content = match &creation.content {
-            Content::FileSystem(_, writes) => writes.clone(),
+            Content::FileSystem(_, recipe) => {
+                recipe.as_writes().map_err(|error| self.failure(&error))?.clone()
+            }
             Content::Blocks | Content::Nothing => Writes::new(),
         };
         Volume::new(creation.new, self.key, content).map(Some)
@@ -223,7 +225,10 @@ impl Walk<'_> {
                 output.write(volume.header(), offset).map_err(failed)?;
                 volume.write_content(*output, offset).map_err(failed)?;
             }
-            (None, Content::FileSystem(_, writes)) => output.write(writes, offset).map_err(failed)?,
+            (None, Content::FileSystem(_, recipe)) => {
+                let writes = recipe.as_writes().map_err(|error| self.work.failure(&error))?;
+                output.write(writes, offset).map_err(failed)?;
+            }
             (None, Content::Blocks | Content::Nothing) => {}
         }
         if let Some(filling) = &creation.filling {

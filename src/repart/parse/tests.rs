@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     disk::types::{self, Role},
+    file_system::FileSystem,
     repart::{CopyBlocks, CopyFiles, Encrypt, EncryptedVolume, Format, MountPoint, Subvolume, Symlink},
 };
 use proptest::prelude::*;
@@ -53,7 +54,7 @@ fn every_key_is_read() {
         size_max: Some(3 << 29),
         padding_min: Some(4096),
         padding_max: Some(12288),
-        format: Some(Format::Btrfs),
+        format: Some(Format::FileSystem(FileSystem::Btrfs)),
         copy_files: vec![
             CopyFiles { source: "/a".into(), target: "/a".into() },
             CopyFiles { source: "/b".into(), target: "/c:".into() },
@@ -101,10 +102,14 @@ fn every_key_is_read() {
 fn formats_and_bits_follow_from_the_rest() {
     for (text, format, bits) in [
         ("Type=root", None, (None, None, Some(true))),
-        ("Type=root\nEncrypt=tpm2", Some(Format::Ext4), (None, None, Some(true))),
-        ("Type=root\nReadOnly=yes\nMakeDirectories=/a", Some(Format::Ext4), (None, Some(true), None)),
-        ("Type=esp\nCopyFiles=/a:/", Some(Format::Vfat), (None, None, None)),
-        ("Type=swap", Some(Format::Swap), (None, None, None)),
+        ("Type=root\nEncrypt=tpm2", Some(Format::FileSystem(FileSystem::Ext4)), (None, None, Some(true))),
+        (
+            "Type=root\nReadOnly=yes\nMakeDirectories=/a",
+            Some(Format::FileSystem(FileSystem::Ext4)),
+            (None, Some(true), None),
+        ),
+        ("Type=esp\nCopyFiles=/a:/", Some(Format::FileSystem(FileSystem::Vfat)), (None, None, None)),
+        ("Type=swap", Some(Format::FileSystem(FileSystem::Swap)), (None, None, None)),
         ("Type=usr\nFormat=empty", Some(Format::Empty), (Some(true), None, Some(true))),
         ("Type=usr-verity", None, (None, Some(true), None)),
         ("Type=usr-verity-sig", None, (None, None, None)),

@@ -106,7 +106,10 @@ fn format(node: &Path, creation: &Creation<'_>, copies: &Copies) -> Result<(), F
                 is.length, is.sector_size, decided.length, decided.sector_size
             )))
         }
-        Content::FileSystem(_, writes) => apply(writes, &node),
+        Content::FileSystem(_, recipe) => {
+            let writes = recipe.as_writes().or_fail(|| creation.new.definition.file.clone())?;
+            apply(writes, &node)
+        }
     }
 }
 
