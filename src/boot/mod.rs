@@ -45,6 +45,6 @@ fn boot() -> Result<Infallible, Failure> {
     let mut usr = stage("usr", || usr::open(&mut means))?;
     let expected = stage("provision", || provision::provision(&mut means, &mut usr))?;
     let root = stage("root", || root::open(&mut means, &usr, &expected))?;
-    stage("etc", || etc::prepare(&means, &usr, &root))?;
-    stage("handover", || handover::hand_over(means, usr, root))
+    let ready = stage("etc", || etc::prepare(&means, &usr, root))?;
+    stage("handover", || handover::hand_over(means, usr, ready))
 }

@@ -17,7 +17,7 @@ use crate::{
             udev,
         },
         means::Means,
-        stage::{root::Root, usr::Usr},
+        stage::{etc::Ready, root::Root, usr::Usr},
         story::Timeline,
     },
     info,
@@ -31,8 +31,8 @@ const API: [&str; 4] = ["/dev", "/proc", "/sys", "/run"];
 ///
 /// # Errors
 /// Anything that could not be handed over, an init that is not executed.
-pub fn hand_over(means: Means, usr: Usr, root: Root) -> Result<Infallible, Failure> {
-    let (init, environment) = prepare(means, &usr, &root)?;
+pub fn hand_over(means: Means, usr: Usr, ready: Ready) -> Result<Infallible, Failure> {
+    let (init, environment) = prepare(means, &usr, ready.root())?;
     Err(next_init::execute(&init, &environment))
 }
 

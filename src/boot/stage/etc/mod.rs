@@ -35,12 +35,28 @@ use crate::{
 /// The file in which systemd looks for an id that was chosen for it (systemd: src/shared/machine-id-setup.c).
 const OFFERED: &str = "/run/machine-id";
 
-/// Looks after the root that was mounted. /etc follows a /usr that is another one than last time; as long as systemd has not
-/// committed its machine id, every boot offers the same one again. A root that lasts for one boot is populated.
+/// A root that systemd can start on. Only this stage makes one.
+pub struct Ready(Root);
+
+impl Ready {
+    /// The root.
+    pub fn root(&self) -> &Root {
+        &self.0
+    }
+}
+
+/// Makes the mounted root one that systemd can start on.
 ///
 /// # Errors
-/// As [`populate`], and a machine id that cannot be read or offered.
-pub fn prepare(means: &Means, usr: &Usr, root: &Root) -> Result<(), Failure> {
+/// As [`furnished::populate`], and a machine id that cannot be read or offered.
+pub fn prepare(means: &Means, usr: &Usr, root: Root) -> Result<Ready, Failure> {
+    look_after(means, usr, &root)?;
+    Ok(Ready(root))
+}
+
+/// Looks after the root that was mounted. /etc follows a /usr that is another one than last time; as long as systemd has not
+/// committed its machine id, every boot offers the same one again. A root that lasts for one boot is populated.
+fn look_after(means: &Means, usr: &Usr, root: &Root) -> Result<(), Failure> {
     let Means { config, credentials, .. } = means;
     let directory = File::open(root.path()).or_fail(|| format!("cannot open {}", root.path().display()))?;
     let tree = directory.as_fd();
