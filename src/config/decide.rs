@@ -290,8 +290,10 @@ fn machine_id(raw: &Raw, warnings: &mut Vec<Warning>) -> Option<MachineId> {
         (text, Ok(id)) if matches!(text.len(), 32 | 36) && !id.is_nil() => Some(MachineId::Id(id)),
         _ => {
             // systemd passes over it as well, so both choose another one.
-            warnings
-                .push(Warning::new(word, "ignored: it is no machine id (32 hexadecimal digits, not all 0)"));
+            warnings.push(Warning::new(
+                word,
+                "ignored: it is not a machine id (32 hexadecimal digits, not all 0)",
+            ));
             None
         }
     }
@@ -331,7 +333,7 @@ fn failure(raw: &Raw, hermetic: &Hermetic, warnings: &mut Vec<Warning>) -> Failu
         Ok(0) => Some(None),
         Ok(seconds) => Some(Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))),
         Err(_) => {
-            warnings.push(Warning::new(word, "ignored: it is no number of seconds"));
+            warnings.push(Warning::new(word, "ignored: it is not a number of seconds"));
             None
         }
     });

@@ -94,13 +94,13 @@ impl fmt::Display for SpecError {
             Self::Network => "is in the network, which hermetic-init does not bring up; name a local device",
             Self::Bind => "is a bind mount, which is not supported; name a device",
             Self::OnlyUdev => "is a name that only udev or LVM makes; use PARTUUID=, PARTLABEL=, UUID= or LABEL=",
-            Self::Path => "is no plain path below /dev; remove empty, . and .. components",
-            Self::PartUuid => "is no partition UUID (hexadecimal digits and dashes); compare with `lsblk -o PARTUUID`",
+            Self::Path => "is not a plain path below /dev; remove empty, . and .. components",
+            Self::PartUuid => "is not a partition UUID (hexadecimal digits and dashes); compare with `lsblk -o PARTUUID`",
             Self::PartNrOff => "counts partitions from another one, which is not supported; name its own PARTUUID",
-            Self::Escape => "has an escape that is no \\xNN of UTF-8; compare with `ls /dev/disk`",
-            Self::Number => "is no device number; write /dev/block/MAJOR:MINOR",
+            Self::Escape => "has an escape that is not \\xNN of UTF-8; compare with `ls /dev/disk`",
+            Self::Number => "is not a device number; write /dev/block/MAJOR:MINOR",
             Self::Unknown => {
-                "is no device name that we know; write PARTUUID=, PARTLABEL=, UUID=, LABEL=, /dev/NAME or gpt-auto"
+                "is not a known device name; write PARTUUID=, PARTLABEL=, UUID=, LABEL=, /dev/NAME or gpt-auto"
             }
         })
     }

@@ -91,7 +91,7 @@ impl Luks {
             let text = value(word);
             match uuid(text.strip_prefix("luks-").unwrap_or(text)) {
                 Some(uuid) => luks.names.push((uuid, None)),
-                None => warnings.push(Warning::new(word, "ignored: it is no UUID")),
+                None => warnings.push(Warning::new(word, "ignored: it is not a UUID")),
             }
         }
         for word in &words.name {

@@ -121,7 +121,8 @@ impl Value for PcrMask {
     const WORDS: &'static [&'static str] = &["NUMBER[+NUMBER...]"];
 
     fn parse(text: &str) -> Result<Self, String> {
-        Self::parse(text).ok_or_else(|| "is no list of PCRs; write numbers from 0 to 23, as 7 or 7+11".into())
+        Self::parse(text)
+            .ok_or_else(|| "is not a list of PCRs; write numbers from 0 to 23, as 7 or 7+11".into())
     }
 
     fn print(&self) -> String {

@@ -117,7 +117,7 @@ fn exception(line: &[u8]) -> Result<(Vec<u8>, Strategy), &'static str> {
     let pattern = pattern.strip_prefix(b"/etc/").ok_or("the pattern is not below /etc/")?;
     let pattern = pattern.strip_suffix(b"/").unwrap_or(pattern);
     if !is_path(pattern) {
-        return Err("the pattern is no path without . and ..");
+        return Err("the pattern is not a path without . and ..");
     }
     let strategy = core::str::from_utf8(strategy).ok().and_then(Strategy::parse);
     Ok((pattern.to_vec(), strategy.ok_or("the strategy is none of track, copy, symlink, none")?))

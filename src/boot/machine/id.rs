@@ -50,7 +50,7 @@ fn credential(credentials: &Imported) -> Option<MachineId> {
     let id = MachineId::parse(text.trim_end());
     if id.is_none() {
         warning!(
-            "the credential {CREDENTIAL} is no machine id (32 hexadecimal digits, not all 0); it is ignored"
+            "the credential {CREDENTIAL} is not a machine id (32 hexadecimal digits, not all 0); it is ignored"
         );
     }
     id
