@@ -12,6 +12,5 @@ const LIMIT: Limit = Limit::mebibytes(1);
 /// # Errors
 /// It cannot be read, is too large, or is not UTF-8.
 pub fn text_of(file: File) -> io::Result<String> {
-    String::from_utf8(read::whole(file, LIMIT)?)
-        .map_err(|error| io::Error::other(error.utf8_error().to_string()))
+    Ok(read::text(file, LIMIT)?)
 }

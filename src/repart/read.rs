@@ -101,8 +101,7 @@ fn texts(root: BorrowedFd<'_>, directory: &str) -> Result<BTreeMap<String, Strin
 fn read(root: BorrowedFd<'_>, path: &str) -> Result<String, String> {
     // A FIFO would wait for a writer.
     let file = open(root, path, OFlags::NONBLOCK).map_err(|errno| errno.to_string())?;
-    let content = read::whole(file, MAX_SIZE).map_err(|error| error.to_string())?;
-    String::from_utf8(content).map_err(|error| error.utf8_error().to_string())
+    read::text(file, MAX_SIZE).map_err(|error| error.to_string())
 }
 
 fn open(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {

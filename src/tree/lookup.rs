@@ -243,3 +243,119 @@ fn components(path: &[u8]) -> Vec<Vec<u8>> {
     let names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".");
     names.rev().map(<[u8]>::to_vec).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, os::unix::fs::symlink, path::PathBuf};
+
+    use super::*;
+
+    fn scratch(name: &str) -> PathBuf {
+        let top = std::env::temp_dir().join(format!("hermetic-lookup-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&top);
+        std::fs::create_dir_all(top.join("root/etc")).unwrap();
+        std::fs::create_dir_all(top.join("root/usr/lib")).unwrap();
+        std::fs::create_dir_all(top.join("usr/lib")).unwrap();
+        for (path, content) in [
+            ("outside", "outside"),
+            ("root/etc/file", "file"),
+            ("root/usr/lib/x", "own"),
+            ("usr/lib/x", "mounted"),
+        ] {
+            std::fs::write(top.join(path), content).unwrap();
+        }
+        top
+    }
+
+    fn read(tree: &Tree<'_>, path: &str) -> Result<String, Errno> {
+        let file = tree.open_read(path)?;
+        Ok(std::io::read_to_string(File::from(file)).unwrap())
+    }
+
+    fn open(path: PathBuf) -> OwnedFd {
+        File::open(path).unwrap().into()
+    }
+
+    #[test]
+    fn no_link_and_no_dots_lead_out_of_the_tree() {
+        let top = scratch("out");
+        let etc = top.join("root/etc");
+        symlink("/etc/file", etc.join("absolute")).unwrap();
+        symlink("../../../../etc/file", etc.join("up")).unwrap();
+        symlink("../../outside", etc.join("out")).unwrap();
+        symlink("loop", etc.join("loop")).unwrap();
+        symlink(&top, etc.join("host")).unwrap();
+        let root = open(top.join("root"));
+        let tree = Tree::whole(root.as_fd());
+        for path in ["/etc/file", "etc//./file", "/../etc/file", "/etc/absolute", "/etc/up", "/etc/../etc/up"]
+        {
+            assert_eq!(read(&tree, path).as_deref(), Ok("file"), "{path}");
+        }
+        for (path, errno) in [
+            ("/etc/out", Errno::NOENT),
+            ("/etc/host/outside", Errno::NOENT),
+            ("/etc/loop", Errno::LOOP),
+            ("/etc/file/below", Errno::NOTDIR),
+            ("/missing", Errno::NOENT),
+        ] {
+            assert_eq!(read(&tree, path), Err(errno), "{path}");
+        }
+        assert_eq!(tree.resolve("/etc/up").as_deref(), Ok("/etc/file"));
+        assert_eq!(tree.resolve("/etc/out").as_deref(), Ok("/outside"));
+        std::fs::remove_dir_all(top).unwrap();
+    }
+
+    #[test]
+    fn the_mounted_usr_takes_the_place_of_the_roots_own() {
+        let top = scratch("usr");
+        symlink("usr/lib", top.join("root/lib")).unwrap();
+        let (root, usr) = (open(top.join("root")), open(top.join("usr")));
+        let whole = Tree::whole(root.as_fd());
+        let joined = Tree { root: root.as_fd(), usr: usr.as_fd() };
+        for path in ["/usr/lib/x", "/lib/x", "/etc/../usr/lib/x"] {
+            assert_eq!(read(&whole, path).as_deref(), Ok("own"), "{path}");
+            assert_eq!(read(&joined, path).as_deref(), Ok("mounted"), "{path}");
+        }
+        assert!(joined.open_directory("/usr/lib").is_ok() && joined.open_directory("/lib").is_ok());
+        std::fs::remove_dir_all(top).unwrap();
+    }
+
+    #[test]
+    fn a_fifo_is_neither_opened_nor_waited_for() {
+        let top = scratch("fifo");
+        let root = open(top.join("root"));
+        fs::mknodat(&root, "fifo", FileType::Fifo, fs::Mode::RWXU, 0).unwrap();
+        let tree = Tree::whole(root.as_fd());
+        assert_eq!(read(&tree, "/fifo"), Err(Errno::INVAL));
+        assert!(tree.stat("/fifo").is_ok());
+        std::fs::remove_dir_all(top).unwrap();
+    }
+
+    /// Makes what is missing, and remembers the names.
+    struct Maker(Vec<String>);
+
+    impl Guide for Maker {
+        fn step(&mut self, _: &Stat, _: BorrowedFd<'_>, _: &Stat) -> Result<(), Errno> {
+            Ok(())
+        }
+
+        fn missing(&mut self, directory: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+            self.0.push(String::from_utf8_lossy(name).into_owned());
+            fs::mkdirat(directory, name, fs::Mode::RWXU)
+        }
+    }
+
+    #[test]
+    fn a_guide_makes_what_the_path_names_and_not_what_a_link_leads_to() {
+        let top = scratch("guide");
+        symlink("nowhere", top.join("root/link")).unwrap();
+        let root = open(top.join("root"));
+        let tree = Tree::whole(root.as_fd());
+        let mut maker = Maker(Vec::new());
+        tree.walk(b"/var/lib", Last::Followed, &mut maker).unwrap();
+        assert_eq!(tree.walk(b"/link", Last::Followed, &mut maker).unwrap_err(), Errno::NOENT);
+        assert_eq!(maker.0, ["var", "lib"]);
+        assert!(top.join("root/var/lib").is_dir());
+        std::fs::remove_dir_all(top).unwrap();
+    }
+}

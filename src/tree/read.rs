@@ -54,15 +54,18 @@ pub enum ReadError {
     NotAFile,
     /// It is larger than the limit.
     TooLarge(Limit),
+    /// It is read as text, and is not UTF-8.
+    NotText,
 }
 
 impl ReadError {
     /// The error number, for engines whose messages say no more: `INVAL` for what is not a regular file, `FBIG` for one that is too
-    /// large.
+    /// large, `ILSEQ` for one that is not text.
     pub fn errno(self) -> Errno {
         match self {
             Self::Call(errno) => errno,
             Self::NotAFile => Errno::INVAL,
+            Self::NotText => Errno::ILSEQ,
             Self::TooLarge(_) => Errno::FBIG,
         }
     }
@@ -88,6 +91,7 @@ impl fmt::Display for ReadError {
         match self {
             Self::Call(errno) => errno.fmt(f),
             Self::NotAFile => f.write_str("not a regular file"),
+            Self::NotText => f.write_str("not UTF-8"),
             Self::TooLarge(limit) => write!(f, "larger than {limit}"),
         }
     }
@@ -118,6 +122,14 @@ pub fn known(file: impl AsFd, stat: &Stat, limit: Limit) -> Result<Vec<u8>, Read
         true => Err(ReadError::TooLarge(limit)),
         false => Ok(content),
     }
+}
+
+/// As [`whole`], for a file of text.
+///
+/// # Errors
+/// As [`whole`], and a file that is not UTF-8.
+pub fn text(file: impl AsFd, limit: Limit) -> Result<String, ReadError> {
+    String::from_utf8(whole(file, limit)?).map_err(|_| ReadError::NotText)
 }
 
 /// Reads the start of an open file: all of it, or as many bytes as the limit says.
@@ -229,6 +241,8 @@ mod tests {
         assert!(status.starts_with(b"Name:") && status.ends_with(b"\n"));
         let limit = Limit::bytes(100);
         let status = File::open("/proc/self/status").unwrap();
+        assert!(text(&status, Limit::mebibytes(1)).unwrap().starts_with("Name:"));
+        let status = File::open("/proc/self/status").unwrap();
         assert_eq!(whole(&status, limit), Err(ReadError::TooLarge(limit)));
     }
 
@@ -248,5 +262,6 @@ mod tests {
     fn limits_say_how_large() {
         assert_eq!(ReadError::TooLarge(Limit::mebibytes(4)).to_string(), "larger than 4 MiB");
         assert_eq!(Limit::bytes(1000).to_string(), "1000 bytes");
+        assert_eq!(std::io::Error::from(ReadError::NotText).to_string(), "not UTF-8");
     }
 }

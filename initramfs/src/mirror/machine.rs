@@ -1,16 +1,17 @@
 //! Facts of this machine: the values of specifiers, the credentials of this process.
 
-use std::{collections::BTreeMap, env, fs, io::Read as _};
+use std::{collections::BTreeMap, env, fs};
 
 use hermetic_init::{
     fragments::{Facts, facts},
     os_release::OsRelease,
+    tree::read::{self, Limit},
 };
 
 use super::root::Root;
 
-/// The largest file of the root that is read for it, in bytes.
-const MAX_SIZE: u64 = 1 << 20;
+/// The largest file of the root that is read for it.
+const MAX_SIZE: Limit = Limit::mebibytes(1);
 
 /// The values of specifiers. As in the originals: identity and system come from the root, the rest from the machine.
 pub fn facts(root: &Root) -> Facts {
@@ -33,10 +34,8 @@ pub fn facts(root: &Root) -> Facts {
 
 /// A small file of the root.
 pub fn text(root: &Root, path: &str) -> Option<String> {
-    let mut text = String::new();
     let file = root.tree().open_read(path).ok()?;
-    fs::File::from(file).take(MAX_SIZE).read_to_string(&mut text).ok()?;
-    Some(text)
+    read::text(file, MAX_SIZE).ok()
 }
 
 /// The credentials that `$CREDENTIALS_DIRECTORY` holds. One that cannot be read is left out, as by the originals.
