@@ -39,7 +39,7 @@ pub struct Args {
     format: String,
     /// A file, made if it is not there, or a block device
     target: PathBuf,
-    /// Label; what is longer than the format allows is cut
+    /// Label; characters beyond the limit of the format are cut off
     #[arg(long, short = 'L', default_value = "")]
     label: String,
     /// UUID; random unless given
@@ -101,7 +101,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     drop(target);
     if let Some(tree) = tree {
         let read_only = subvolumes.iter().filter(|volume| volume.read_only).map(|volume| volume.path);
-        // No partition says what this file system is for.
+        // No partition gives this file system a place.
         let filling = Filling { read_only: read_only.collect(), ..Filling::of(system) };
         let place = Place { image: &args.target, offset: Bytes(0), length: size, filling: &filling };
         let all = [CopyFiles { source: "/".into(), target: "/".into() }];
@@ -111,7 +111,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
             eprintln!("warning: {path} is left out: {system} has no such thing");
         }
     }
-    // A reader that has closed our output knows already what was made.
+    // A reader that has closed our output needs no report.
     let _closed = writeln!(
         std::io::stdout(),
         "{}: {system} of {}, uuid {uuid}, {} written",
