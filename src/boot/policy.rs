@@ -1,5 +1,5 @@
-//! The demands of policy on a partition that is there: what /usr's definitions say of the root, and what the command line
-//! says. They decide what may be the root, not the disk.
+//! The demands of policy on an existing partition: /usr's definitions of the root, and the command line. They decide
+//! about the root, not the disk.
 
 use super::{
     disks::{self, Disk},
@@ -31,10 +31,10 @@ impl Expectation {
         }
     }
 
-    /// Checks what is on a device that is to be the root.
+    /// Checks the content of a device that is to be the root.
     ///
     /// # Errors
-    /// It is not what policy asks for.
+    /// Policy does not allow it.
     pub fn admit(&self, config: &Config, device: &BlockDevice, found: Option<Format>) -> Result<(), Failure> {
         let refuse = |reason: &str| Err(Failure::new(format!("{}: {reason}", device.name)));
         match found {

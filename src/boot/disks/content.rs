@@ -11,7 +11,7 @@ use crate::{
     writes::ReadAt,
 };
 
-/// Reads the superblock of what a device holds; None when it is not known.
+/// Reads the superblock of a device; None for unknown content.
 ///
 /// # Errors
 /// The device cannot be read.

@@ -51,7 +51,7 @@ pub(super) fn root(
     }
 }
 
-/// True when the partition tells systemd to grow what is in it.
+/// Returns true when the partition tells systemd to grow its file system.
 fn is_marked(usr: &Usr, device: &BlockDevice) -> bool {
     let Kind::Partition { disk, number, .. } = &device.kind else { return false };
     usr.disk().filter(|known| known.device.name == *disk).is_some_and(|known| {
