@@ -14,7 +14,7 @@ use crate::file_system::FileSystem;
 /// The length of a device's beginning that [`probe`] looks at: btrfs is the last, with its superblock at 64 KiB.
 pub const LENGTH: usize = 68 << 10;
 
-/// The formats that are told apart.
+/// The formats that are distinguished.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Format {
     /// A file system, or swap space.
@@ -191,7 +191,7 @@ pub struct Ext4Size {
     pub block: u32,
 }
 
-/// The size of an ext4 by its superblock; None when there is none, or one that no kernel mounts.
+/// The size of an ext4 by its superblock; None when there is no ext4, or one that no kernel mounts.
 pub fn ext4_size(start: &[u8]) -> Option<Ext4Size> {
     const AT: usize = 1024;
     /// Block numbers have 64 bits.
@@ -246,7 +246,7 @@ fn uuid_at(start: &[u8], at: usize) -> Option<String> {
     Some(if uuid.is_nil() { String::new() } else { uuid.to_string() })
 }
 
-/// A text of at most `length` bytes, ended by a zero byte; what is no UTF-8 is replaced.
+/// A text of at most `length` bytes, ended by a zero byte; invalid UTF-8 is replaced.
 fn text(start: &[u8], at: usize, length: usize) -> String {
     let field = start.get(at..).unwrap_or_default();
     let field = field.get(..length).unwrap_or(field);

@@ -22,9 +22,9 @@ pub struct Params<'a> {
     pub page_size: u32,
     /// The UUID; FAT takes its first four bytes for a serial number.
     pub uuid: Uuid,
-    /// The label, cut and mangled to what the format allows.
+    /// The label, cut and changed to fit the format.
     pub label: &'a str,
-    /// Random bytes that nobody else knows.
+    /// Random bytes that are known to nobody else.
     pub random: [u8; 16],
     /// Seconds since 1970.
     pub now: u64,

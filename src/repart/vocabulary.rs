@@ -6,7 +6,7 @@ use std::prelude::v1::*;
 
 use crate::file_system::FileSystem;
 
-/// The encryption of a partition, and what opens it.
+/// The encryption of a partition, and the keys that open it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Encrypt {
     /// It is not.
