@@ -35,9 +35,9 @@ const MIB: u64 = 1 << 20;
 /// 32 bytes: PBKDF2 with 1000 iterations, as a key file of full entropy gets.
 const KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
 
-/// A file system that the first boot can make. Whoever adds one adds a line to [`FILE_SYSTEMS`].
+/// A file system that the first boot can make. A new one needs a line in [`FILE_SYSTEMS`].
 struct FileSystem {
-    /// What the next boot must find.
+    /// The format that the next boot must find.
     format: Format,
     /// Its plan for a device of that size, written with sectors of 4096 bytes.
     plan: fn(Bytes, Uuid) -> Writes,
@@ -123,7 +123,7 @@ impl Wanted<'_> {
         vec![header, through_dm_crypt(&(self.system.plan)(data, self.guid()), key.key.expose())]
     }
 
-    /// Whether the next boot finds a whole file system here, unlocking it if need be.
+    /// Checks that the next boot finds a whole file system here, unlocking it if need be.
     fn whole(&self, image: &[u8]) -> Result<(), String> {
         let device = &image[self.bytes()];
         let mut start = device[..probe::LENGTH].to_vec();
@@ -148,12 +148,12 @@ fn xts(key: &[u8]) -> Xts128<Aes256> {
     Xts128::new(Aes256::new_from_slice(&key[..32]).unwrap(), Aes256::new_from_slice(&key[32..]).unwrap())
 }
 
-/// dm-crypt counts initialisation vectors in sectors of 512 bytes, whatever it encrypts at once.
+/// dm-crypt counts initialisation vectors in sectors of 512 bytes, with any size of its sectors.
 fn tweak(block: u128) -> Array<u8, U16> {
     get_tweak_default(block * 8)
 }
 
-/// What dm-crypt makes of the writes to the mapped device.
+/// The writes of dm-crypt for the writes to the mapped device.
 fn through_dm_crypt(plan: &Writes, key: &[u8]) -> Writes {
     let xts = xts(key);
     let mut out = Writes::new();
@@ -173,7 +173,7 @@ fn through_dm_crypt(plan: &Writes, key: &[u8]) -> Writes {
     out
 }
 
-/// What the next boot finds.
+/// The state that the next boot finds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Decision {
     /// The old table: everything is made once more.
@@ -230,7 +230,7 @@ impl Fixture {
             Table::OtherBackup => other_backup(&mut image, block),
             Table::Good | Table::Grown => {}
         }
-        // What is free was used before: an old root, which must never be taken for the new one.
+        // The free space was used before: an old root, which must never be taken for the new one.
         let mut old = Power::everywhere(image);
         old.noise(8 * MIB as usize..100 * MIB as usize);
         for write in plan_ext4(Bytes(60 * MIB), Uuid::from_u128(0x01d)).0 {
@@ -336,7 +336,7 @@ fn first_boot(fixture: Fixture, wanted: &[Wanted<'_>]) -> usize {
             Step::Erase(_) | Step::Forget(_) => panic!("a first boot destroys: {step:?}"),
         }
     }
-    // Complete, once reached, stays: a drive that lost the last writes is no later state.
+    // A complete state, once reached, stays: a drive that lost the last writes is not a later state.
     assert_eq!((reached.first(), reached.last()), (Some(&Decision::StartOver), Some(&Decision::Complete)));
     assert_eq!(decide(&power.image, "in the end"), Decision::Complete);
     let end = Gpt::read(&power.image[..], geometry).unwrap();
@@ -373,7 +373,7 @@ fn a_first_boot_starts_over_or_is_complete() {
 #[test]
 fn several_partitions_appear_together() {
     let Some(scratch) = Scratch::new() else { return };
-    // Which file system it is makes no difference here, and the first is the smallest.
+    // The kind of the file system makes no difference here, and the first is the smallest.
     let system = &FILE_SYSTEMS[0];
     let second =
         Wanted { number: PartitionNumber(4), start: 80 * MIB, length: 40 * MIB, ..root(system, false) };
@@ -466,7 +466,7 @@ fn apply(image: &mut [u8], plan: &Writes, base: usize) {
     }
 }
 
-/// What a boot without any request does: it finishes what was begun.
+/// The work of a boot without any request: it finishes what was begun.
 fn finish(image: &[u8], geometry: Geometry) -> Vec<u8> {
     let gpt = Gpt::read(image, geometry).unwrap();
     let begun: Vec<_> = gpt.partitions().iter().filter(|p| p.label == RESET).map(|p| p.number).collect();
@@ -535,7 +535,7 @@ fn a_factory_reset_has_not_begun_or_is_finished_by_the_next_boot() {
                     let (at, length) = range(&old, *number);
                     let plan = luks::erase(&power.image[at..at + length], Bytes(length as u64));
                     power.carry_out(&plan, at, &mut check);
-                    // What the drive makes of the discard that follows.
+                    // The data that the drive returns after the discard that follows.
                     power.noise(at..at + length);
                     check(&power.image, "after the discard");
                 }

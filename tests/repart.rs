@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 const MIB: u64 = 1 << 20;
 
-/// systemd-repart re-opens its files through /proc, which the tool root does not have: it gets one of its own.
+/// systemd-repart re-opens its files through /proc, which the tool root does not have: it gets its own one.
 fn repart() -> Command {
     let root = std::env::var("HERMETIC_TOOLS").unwrap();
     let mut command = Command::new("unshare");
@@ -253,8 +253,8 @@ fn tables_are_those_of_systemd_repart() {
             made.read_exact_at(&mut start, new.offset.0).unwrap();
             assert_eq!(probe::probe(&start).unwrap().uuid, new.fs_uuid.to_string());
         }
-        // What they made, we adopt. Where the order on the disk is not that of the definitions, a definition may then mean a
-        // partition that is smaller than it wants: they refuse that as well.
+        // Partitions of theirs are adopted. When the order on the disk is not that of the definitions, a definition may
+        // match a partition that is smaller than it allows: systemd-repart refuses that as well.
         std::fs::rename(scratch.host("theirs"), scratch.host("disk")).unwrap();
         let (_, again) = ours(&scratch, block, seed);
         let again = match again {
