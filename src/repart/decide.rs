@@ -33,7 +33,7 @@ use crate::{
 
 /// The machine on which partitions are made.
 pub trait Surroundings {
-    /// Why it cannot say, or why nothing is made.
+    /// The reason why it cannot say, or why nothing is made.
     type Error;
 
     /// The error for a refusal.
@@ -51,7 +51,7 @@ pub trait Surroundings {
     /// It cannot be told.
     fn maps(&mut self) -> Result<bool, Self::Error>;
 
-    /// Why there is no TPM 2.0; None when there is one.
+    /// The reason why there is no TPM 2.0; None when there is one.
     ///
     /// # Errors
     /// It cannot be told.
@@ -79,7 +79,7 @@ pub trait Surroundings {
 /// The terms on which partitions are made.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms<'a> {
-    /// Who makes them.
+    /// The maker.
     pub maker: Maker,
     /// Bytes of a page of the machine that will use them.
     pub page_size: u32,
@@ -89,7 +89,7 @@ pub struct Terms<'a> {
     pub root: Uses,
     /// The disk must have a root in the end.
     pub needs_root: bool,
-    /// What replaces a TPM that is missing.
+    /// The replacement of a TPM that is missing.
     pub no_tpm: NoTpm,
     /// A recovery key is wanted beside the TPM.
     pub recovery_key: bool,
@@ -138,13 +138,13 @@ pub struct Creation<'a> {
     pub new: &'a NewPartition,
     /// The room for its content: behind the LUKS header, where there is one.
     pub room: Room,
-    /// What is written there.
+    /// The content of that room before it is mounted.
     pub content: Content,
-    /// What opens it; None for a partition that is not encrypted.
+    /// The keys that open it; None for a partition that is not encrypted.
     pub opened_by: Option<Openers>,
-    /// What is done once it is mounted; None for one that stays as it was formatted.
+    /// The work on it once it is mounted; None for one that stays as it was formatted.
     pub filling: Option<Filling<'a>>,
-    /// Why the new file system does not say where it belongs, although that is the default.
+    /// The reason why the new file system does not say where it belongs, although that is the default.
     pub unconstrained: Option<&'static str>,
 }
 
@@ -159,7 +159,7 @@ pub enum Content {
     Nothing,
 }
 
-/// What opens an encrypted partition.
+/// The keys that open an encrypted partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Openers {
     /// The key file.
@@ -170,7 +170,7 @@ pub struct Openers {
     pub recovery: bool,
 }
 
-/// What is done to a new file system while it is mounted.
+/// The work on a new file system while it is mounted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Filling<'a> {
     /// Its name for mount(2).

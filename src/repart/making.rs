@@ -1,4 +1,4 @@
-//! What a plan leads to: the table that it makes of another one, and the empty file systems of its partitions.
+//! The outcome of a plan: the table that it makes of another one, and the empty file systems of its partitions.
 
 use std::prelude::v1::*;
 
@@ -32,7 +32,7 @@ pub struct Room {
     pub sector_size: u32,
 }
 
-/// What an empty file system is made with, beside its partition and its room.
+/// The choices for an empty file system, beside its partition and its room.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Making {
     /// Bytes of a page of the machine.

@@ -1,4 +1,4 @@
-//! What can be done of several keys together, and by whom; of one key alone its row in [`super::keys`] says so. Everything is understood when it is read; what is asked for
+//! The limits of what can be made of several keys together, and by whom; of one key alone its row in [`super::keys`] says so. Everything is understood when it is read; what is asked for
 //! here is whether a new partition can be made as its definition says.
 
 use std::prelude::v1::*;
@@ -21,7 +21,7 @@ impl Maker {
 /// before anything is written.
 ///
 /// # Errors
-/// What cannot be done, with file and line and what to say instead.
+/// A definition that asks for what cannot be done, with file and line and what to say instead.
 pub fn refuse(definition: &Definition, maker: Maker) -> Result<(), RepartError> {
     let unsupported = |key: &str, value: &str, advice| {
         Err(definition.refuse(key, format!("{key}={value} is not supported"), advice))

@@ -297,7 +297,7 @@ fn boot(words: &str) -> Terms<'static> {
     Terms::of_boot(&config, 4096, 1_700_000_000)
 }
 
-/// What a boot with these words, or the tool, makes of one definition.
+/// One definition as a boot with these words, or the tool, decides it.
 fn decided(bench: &mut Bench, terms: &Terms<'_>, text: &str) -> Result<String, String> {
     let plan = plan(&definitions(&[("50-root", text)]), &empty(), Uuid::nil()).unwrap();
     let creations = creations(&plan, 512, terms, bench).map_err(|error| error.to_string())?;

@@ -123,7 +123,7 @@ enum Found {
     New,
 }
 
-/// A change of the disk. It returns where the new partitions are.
+/// A change of the disk. It returns the ranges of the new partitions.
 type Change = fn(&Work<'_>, &Table, Vec<Definition>) -> Vec<Range<usize>>;
 
 /// Has `work` change the disk, and cuts the power at every write. Returns what was found, in order, without repetitions.
