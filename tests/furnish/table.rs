@@ -144,6 +144,15 @@ impl Machine {
         });
     }
 
+    /// A first boot that fails: its line, and the messages before it.
+    pub fn refuses(&self, version: &str) -> (String, Vec<String>) {
+        let _alone = UMASK.write().unwrap();
+        self.with(version, |request, report| {
+            let error = furnish::populate(request, report).unwrap_err();
+            (error.to_string(), report.messages.iter().map(|(_, message)| message.clone()).collect())
+        })
+    }
+
     /// Boots a version: nothing happens when it was followed last.
     pub fn boot(&self, version: &str, watch: &dyn Watch) -> Result<Option<Report>, String> {
         let _with_the_mask = UMASK.read().unwrap();

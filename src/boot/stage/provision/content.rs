@@ -68,7 +68,7 @@ pub fn fill(
     };
     let node = mapping.as_ref().map_or_else(|| device.node(), Mapping::node);
     let result =
-        format(&node, creation, image.copies).and_then(|()| furnish(&node, creation, image, devices));
+        format(&node, creation, image.copies).and_then(|()| mount_and_fill(&node, creation, image, devices));
     // Also after a failure: a mapping that stays would hold the partition that is to go.
     let removed = match &mapping {
         Some(mapping) => Mapper::open()
@@ -114,7 +114,7 @@ fn format(node: &Path, creation: &Creation<'_>, copies: &Copies) -> Result<(), F
 }
 
 /// Mounts the new file system, fills it and unmounts it.
-fn furnish(
+fn mount_and_fill(
     node: &Path,
     creation: &Creation<'_>,
     image: &Image<'_>,
