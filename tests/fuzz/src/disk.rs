@@ -93,6 +93,7 @@ fn give_up(disk: &Medium, table: &Gpt) {
                 assert_eq!(marked.partition(*number).unwrap().label, RESET, "erased before it was marked");
                 continue;
             }
+            Step::Forget(_) => panic!("a reset forgets the table"),
             Step::Fill(_) => panic!("a reset makes a partition"),
         };
         for write in &plan.0 {
