@@ -15,7 +15,7 @@
 //! passwd own files of /usr. The manifest comes last: as long as it does not name this /usr, the next boot goes on from
 //! the point of the power cut, to this /usr or to another one. Each step finds its earlier results and does the rest.
 //!
-//! | module | what belongs there |
+//! | module | content |
 //! |---|---|
 //! | `error` | a step that failed, as one line |
 //! | `report` | counts, deviations, messages |

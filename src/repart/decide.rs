@@ -1,6 +1,6 @@
 //! The decision of what is made on a disk: everything that can be refused is refused here, before the first write.
 //!
-//! A [`Plan`] says where partitions go. [`decide`] says what each of them gets, and in which steps all of it comes onto the disk.
+//! A [`Plan`] says where partitions go. [`Decision::make`] says what each of them gets, and in which steps all of it comes onto the disk.
 //! The boot and `hermetic repart` carry the same value out, each on its own [`Medium`](crate::disk::transaction::Medium);
 //! `hermetic plan` asks for it and shows it. A factory reset asks it of the table as it would leave it, before it erases anything.
 //!
@@ -42,13 +42,13 @@ pub trait Surroundings {
     /// True when the file system can be mounted.
     ///
     /// # Errors
-    /// It cannot be told.
+    /// It is not known.
     fn mounts(&mut self, system: FileSystem) -> Result<bool, Self::Error>;
 
     /// True when an encrypted partition can be mapped.
     ///
     /// # Errors
-    /// It cannot be told.
+    /// It is not known.
     fn maps(&mut self) -> Result<bool, Self::Error>;
 
     /// The reason why there is no TPM 2.0; None when there is one.
@@ -69,7 +69,7 @@ pub trait Surroundings {
     /// They cannot, or are missing.
     fn populates(&mut self, new: &NewPartition) -> Result<(), Self::Error>;
 
-    /// Bytes that nobody else knows.
+    /// Random bytes that are known to nobody else.
     ///
     /// # Errors
     /// The machine has none.
@@ -115,7 +115,7 @@ impl Terms<'_> {
 }
 
 impl<'a> Terms<'a> {
-    /// The terms of the host tool: it makes what it is told, for a machine with pages of 4096 bytes.
+    /// The terms of the host tool: it makes every partition that is asked for, for a machine with pages of 4096 bytes.
     #[must_use]
     pub fn of_tool(now: u64, deferred: &'a [Uuid]) -> Self {
         Self {
@@ -209,11 +209,11 @@ pub struct Decision<'a> {
 
 #[cfg(feature = "std")]
 impl<'a> Decision<'a> {
-    /// Decides to carry `plan` out on a disk with this table, or with this empty one when the plan makes one.
+    /// Decides to carry out `plan` on a disk with this table, or with this empty one when the plan makes one.
     ///
     /// # Errors
-    /// A definition that cannot be carried out or that policy forbids, a size that its file system cannot have, a machine that
-    /// lacks what it takes, a disk that would still have no root.
+    /// A definition that cannot be carried out or that policy forbids, a size that its file system cannot have, a
+    /// machine that lacks a module or a device, a disk that would still have no root.
     pub fn make<E>(
         plan: &'a Plan,
         gpt: &Gpt,
@@ -283,7 +283,7 @@ fn permit(new: &NewPartition, root: Uses) -> Result<(), RepartError> {
     Ok(())
 }
 
-/// Decides what one partition gets, but for what opens it.
+/// Decides the content of one partition, but not its keys.
 fn creation<'a, E>(
     new: &'a NewPartition,
     block_size: u32,
@@ -331,12 +331,12 @@ fn creation<'a, E>(
     Ok(Creation { new, room, content, opened_by: None, filling, unconstrained })
 }
 
-/// The reason why the host tool leaves out what says where a file system belongs.
+/// The reason why the host tool leaves out the attributes that name the place of a file system.
 const UNMOUNTED: &str =
     "the new file system cannot be mounted here (that takes root, loop devices, and no Encrypt=)";
 
-/// The attributes of a new file system's top directory. The host tool sets them where it can mount it: what a definition asks
-/// for in so many words is refused where it cannot, and the default is left out, with the reason.
+/// The attributes of a new file system's top directory. The host tool sets them where it can mount it: an explicit
+/// request of a definition is refused when it cannot, and the default is left out, with the reason.
 #[allow(clippy::type_complexity, reason = "the attributes, or why there are none")]
 fn constrain<E>(
     new: &NewPartition,
@@ -362,7 +362,7 @@ fn constrain<E>(
     Ok((Vec::new(), Some(UNMOUNTED)))
 }
 
-/// The refusal of what this machine cannot do.
+/// The refusal of a request that this machine cannot fulfil.
 fn lack(new: &NewPartition, key: &str, value: &str, lacks: &'static str) -> RepartError {
     let what = format!("{key}={value}, but neither the kernel nor the initramfs has {lacks}");
     RepartError::Lacking { refused: Box::new(new.definition.refuse(key, what, BUILD)), module: lacks }
@@ -370,7 +370,7 @@ fn lack(new: &NewPartition, key: &str, value: &str, lacks: &'static str) -> Repa
 
 const BUILD: &str = "build it with --preset generic, or with --add-module";
 
-/// Decides what opens the encrypted partitions.
+/// Decides the keys of the encrypted partitions.
 fn openers<E>(
     creations: &mut [Creation<'_>],
     terms: &Terms<'_>,

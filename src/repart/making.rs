@@ -131,7 +131,7 @@ impl NewPartition {
 
 #[cfg(feature = "std")]
 impl Adopted {
-    /// The change of its entry: it grows, and gets a label or an identity where it has none.
+    /// The change of its entry: it grows, and gets a label or an identity when it has none.
     pub fn change(&self, block_size: u32) -> Option<Change> {
         let end = self.offset.0.saturating_add(self.new_length.0);
         let last = Lba((end / u64::from(block_size).max(1)).saturating_sub(1));
@@ -148,8 +148,8 @@ impl Adopted {
 
 #[cfg(feature = "std")]
 impl Plan {
-    /// The steps in which it comes onto the disk, but for what is deferred: partitions of these types are neither made nor
-    /// changed. A plan that makes a table is for a disk whose content is forgotten.
+    /// The steps in which it comes onto the disk, except deferred partitions: those of these types are neither made nor
+    /// changed. A plan that makes a table is for a disk whose content is dropped.
     ///
     /// # Errors
     /// A table that cannot be repaired, an entry that does not fit.

@@ -246,7 +246,7 @@ proptest! {
     }
 }
 
-/// A machine that says what it is told to, and writes down what it is asked.
+/// A machine with given answers, which records the questions.
 #[derive(Default)]
 struct Bench {
     lacks_mount: bool,
@@ -358,7 +358,7 @@ fn each_definition_has_one_decision_for_the_boot_and_one_for_the_tool() {
     ] {
         assert_eq!(decided(&mut Bench::default(), terms, text).as_deref(), Ok(expected), "{text}");
     }
-    // What is asked of the machine, and in which order.
+    // The questions to the machine, in their order.
     let mut bench = Bench::default();
     decided(&mut bench, &boot, "Type=root\nEncrypt=key-file+tpm2\nCopyFiles=/usr/x:/x\n").unwrap();
     assert_eq!(bench.asked, ["mounts ext4", "populates", "maps", "tpm", "key"]);

@@ -6,7 +6,7 @@
 //! it), and an existing entry is copied as it is, never printed anew. And paths are looked up inside the root: the tool's `--root=`
 //! follows absolute links out of it.
 //!
-//! | module | what belongs there |
+//! | module | content |
 //! |---|---|
 //! | [`definition`] | what all files ask for: [`Definitions`] |
 //! | [`item`] | the user, group, member or range that a line asks for |

@@ -57,7 +57,7 @@ pub trait Guide {
     }
 }
 
-/// A lookup that nobody watches.
+/// A lookup without an observer.
 impl Guide for () {
     fn step(&mut self, _: &Stat, _: BorrowedFd<'_>, _: &Stat) -> Result<(), Errno> {
         Ok(())
@@ -106,7 +106,7 @@ impl<'fd> Tree<'fd> {
         String::from_utf8(resolved).map_err(|_| Errno::ILSEQ)
     }
 
-    /// True when /usr is a directory of its own.
+    /// Returns true when /usr is not the root's own directory.
     fn has_usr_elsewhere(&self) -> bool {
         self.root.as_raw_fd() != self.usr.as_raw_fd()
     }

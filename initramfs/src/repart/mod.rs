@@ -1,6 +1,6 @@
 //! `hermetic repart`: systemd-repart 257, on our engine.
 //!
-//! | file | what belongs there |
+//! | file | content |
 //! |---|---|
 //! | [`args`] | the command line |
 //! | [`identity`] | the machine id, the seed, what specifiers stand for |

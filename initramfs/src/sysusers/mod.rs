@@ -1,6 +1,6 @@
 //! `hermetic sysusers`: systemd-sysusers 257, on our engine.
 //!
-//! | file | what belongs there |
+//! | file | content |
 //! |---|---|
 //! | [`source`] | the lines that count, and the messages about them |
 //! | [`machine`] | the name services of this machine |

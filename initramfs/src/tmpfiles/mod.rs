@@ -1,6 +1,6 @@
 //! `hermetic tmpfiles`: systemd-tmpfiles 257, on our engine.
 //!
-//! | file | what belongs there |
+//! | file | content |
 //! |---|---|
 //! | [`source`] | the lines that count, and the messages about them |
 //! | [`machine`] | the values of specifiers on this machine |

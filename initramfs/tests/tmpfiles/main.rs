@@ -2,7 +2,7 @@
 //! equal (types, modes, owners, link targets, contents, devices, extended attributes, lists, file attributes), and so
 //! must be how both ended and which lines they complained about.
 //!
-//! | file | what belongs there |
+//! | file | content |
 //! |---|---|
 //! | [`bench`] | the two roots, and comparing them |
 //! | [`os_release`] | what os-release says, however it is quoted |
