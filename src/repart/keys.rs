@@ -98,7 +98,10 @@ macro_rules! keys {
 
             /// The first key whose request this maker cannot carry out, and the advice.
             pub(super) fn beyond(&self, maker: Maker) -> Option<(&'static str, &'static str)> {
-                $(if let Some(advice) = $made.advice(maker) {
+                // Said as a constant: of a key that both can make there is no code.
+                $(if const { $made.is_limited() }
+                    && let Some(advice) = $made.advice(maker)
+                {
                     let unsaid: $type = $default;
                     if self.$field != unsaid {
                         return Some(($key, advice));
@@ -111,6 +114,11 @@ macro_rules! keys {
 }
 
 impl MadeBy {
+    /// True when somebody cannot make it.
+    const fn is_limited(self) -> bool {
+        !matches!(self, Self::Both)
+    }
+
     /// The advice for a maker that cannot carry it out; None for one that can.
     const fn advice(self, maker: Maker) -> Option<&'static str> {
         match (self, maker) {
