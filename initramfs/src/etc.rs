@@ -174,7 +174,7 @@ fn follow_usr(open: &Open) -> Result<String, String> {
     let mut report = Report::default();
     let done = match is_new(root) {
         // An interruption does no harm here: the next run begins with another empty directory.
-        true => furnish::populate(&request, &mut report),
+        true => furnish::create(&request, &mut report),
         false => furnish::follow(&request, &Unwatched, &mut report),
     };
     for (_, message) in report.messages.iter().filter(|(level, _)| *level <= Level::Warning) {

@@ -19,13 +19,13 @@ use crate::{
 ///
 /// # Errors
 /// An entry that could not be written, a user database that cannot be read.
-pub fn populate(
+pub fn create(
     root: BorrowedFd<'_>,
     usr: BorrowedFd<'_>,
     identity: &Identity,
     credentials: &Imported,
 ) -> Result<(), Failure> {
-    let Report { copied, users, .. } = by(&furnish::populate, root, usr, identity, credentials)?;
+    let Report { copied, users, .. } = by(&furnish::create, root, usr, identity, credentials)?;
     info!(
         "/etc: {} files, {} directories, {} links from the factory; {users} users and groups added",
         copied.files, copied.directories, copied.symlinks,

@@ -1,6 +1,6 @@
 //! Furnishes a root with all files that it needs before systemd starts, in an order that is safe against a power cut.
 //!
-//! | step | an empty root ([`populate`]) | a root in use ([`follow()`]) |
+//! | step | an empty root ([`create`]) | a root in use ([`follow()`]) |
 //! |---|---|---|
 //! | 1 | base directories | likewise, those that are missing |
 //! | 2 | the rules of etc.conf are read | likewise |
@@ -90,7 +90,7 @@ impl Request<'_> {
 ///
 /// # Errors
 /// The step that failed. The report has the results before it.
-pub fn populate(request: &Request<'_>, report: &mut Report) -> Result<(), FurnishError> {
+pub fn create(request: &Request<'_>, report: &mut Report) -> Result<(), FurnishError> {
     // Files get the modes that they are created with; without a mask that takes no second call for each of them.
     let mask = umask(Mode::empty());
     let done = fill(request, report);

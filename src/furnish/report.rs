@@ -8,7 +8,7 @@ use crate::{
     level::Level,
 };
 
-/// The report of [`super::populate`] or [`super::follow()`]. After an error it has the results before it.
+/// The report of [`super::create`] or [`super::follow()`]. After an error it has the results before it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Report {
     /// The copy of the factory.

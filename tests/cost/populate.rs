@@ -58,6 +58,6 @@ fn populate(root: &Path, usr: &Path) -> Result<(), Box<dyn Error>> {
         now,
         waiting: Waiting::Never,
     };
-    furnish::populate(&request, &mut Report::default())?;
+    furnish::create(&request, &mut Report::default())?;
     Ok(())
 }

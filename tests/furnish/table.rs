@@ -139,7 +139,7 @@ impl Machine {
     pub fn populate(&self, version: &str) {
         let _alone = UMASK.write().unwrap();
         self.with(version, |request, report| {
-            furnish::populate(request, report).unwrap();
+            furnish::create(request, report).unwrap();
             well(report);
         });
     }
@@ -148,7 +148,7 @@ impl Machine {
     pub fn refuses(&self, version: &str) -> (String, Vec<String>) {
         let _alone = UMASK.write().unwrap();
         self.with(version, |request, report| {
-            let error = furnish::populate(request, report).unwrap_err();
+            let error = furnish::create(request, report).unwrap_err();
             (error.to_string(), report.messages.iter().map(|(_, message)| message.clone()).collect())
         })
     }

@@ -1,7 +1,7 @@
 //! Stage "etc": the files that a root needs before systemd starts. This room decides what a root needs and reports the
 //! changes; [`crate::furnish`] does it.
 
-mod tell;
+mod report;
 
 use std::{
     fs::{self, File},
@@ -14,7 +14,7 @@ use std::{
 use crate::{
     boot::{
         failure::{Failure, OrFail as _},
-        furnished::{self, Way, failed, populate},
+        furnished::{self, Way, create, failed},
         machine::{
             credentials::Imported,
             facts::{head, identity},
@@ -48,7 +48,7 @@ impl Ready {
 /// Makes the mounted root one that systemd can start on.
 ///
 /// # Errors
-/// As [`furnished::populate`], and a machine id that cannot be read or offered.
+/// As [`furnished::create`], and a machine id that cannot be read or offered.
 pub fn prepare(means: &Means, usr: &Usr, root: Root) -> Result<Ready, Failure> {
     look_after(means, usr, &root)?;
     Ok(Ready(root))
@@ -69,8 +69,8 @@ fn look_after(means: &Means, usr: &Usr, root: &Root) -> Result<(), Failure> {
         let usr = usr.as_fd();
         if root.is_new() {
             let machine = choose()?;
-            populate(tree, usr, &identity(config, usr, machine), credentials)?;
-            tell::relabel_all(tree)?;
+            create(tree, usr, &identity(config, usr, machine), credentials)?;
+            report::relabel_all(tree)?;
             return offer(machine);
         }
         let head = head(config, usr);
@@ -78,7 +78,7 @@ fn look_after(means: &Means, usr: &Usr, root: &Root) -> Result<(), Failure> {
         if followed.as_ref() == Some(&head) {
             furnish::complete(tree, usr).map_err(failed)?;
             if state.first_boot() {
-                tell::relabel_all(tree)?;
+                report::relabel_all(tree)?;
             }
         } else {
             let machine = match (state, kept) {
@@ -92,8 +92,8 @@ fn look_after(means: &Means, usr: &Usr, root: &Root) -> Result<(), Failure> {
             }
             let report = follow(tree, usr, &Identity { machine: Some(machine), head }, credentials)?;
             match state.first_boot() {
-                true => tell::relabel_all(tree)?,
-                false => tell::relabel(tree, &report.unlabelled)?,
+                true => report::relabel_all(tree)?,
+                false => report::relabel(tree, &report.unlabelled)?,
             }
         }
     }
@@ -112,7 +112,7 @@ fn follow(
 ) -> Result<Report, Failure> {
     let way: &Way<'_> = &|request, report| furnish::follow(request, &Unwatched, report);
     let report = furnished::by(way, root, usr, identity, credentials)?;
-    tell::deviations(&report.deviations)?;
+    report::deviations(&report.deviations)?;
     info!(
         "/etc: {} changes, {} deviations; {} users and groups added",
         report.changes,

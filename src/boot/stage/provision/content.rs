@@ -163,7 +163,7 @@ fn put_in(
     // What is mounted later without further words.
     let mounted_later = default.as_ref().map_or(top, |default| default.as_fd());
     if filling.is_furnished {
-        furnished::populate(mounted_later, image.usr, image.identity, image.credentials)?;
+        furnished::create(mounted_later, image.usr, image.identity, image.credentials)?;
     }
     for top in [top, mounted_later] {
         populate::constrain(top, &filling.constraints)
