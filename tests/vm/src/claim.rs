@@ -43,6 +43,8 @@ impl Claim {
 impl fmt::Display for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::AtLeast(claimed, limit) if claimed == limit => write!(f, "claimed {claimed}"),
+            Self::AtMost(claimed, limit) if claimed == limit => write!(f, "claimed at most {claimed}"),
             Self::AtLeast(claimed, limit) => write!(f, "claimed {claimed}, fails under {limit}"),
             Self::AtMost(claimed, limit) => write!(f, "claimed at most {claimed}, fails above {limit}"),
         }
@@ -70,6 +72,10 @@ mod tests {
         assert_eq!(claim.check(1.1).unwrap(), "1.10 times, claimed at most 1, fails above 1.4");
         assert!(claim.check(1.41).is_err());
         assert!(claim.is_met(1.0) && !claim.is_met(1.1));
+
+        let counted = Claim::AtMost(1.5, 1.5);
+        assert_eq!(counted.check(1.6).unwrap_err().to_string(), "1.60 times, claimed at most 1.5");
+        assert!(counted.check(1.5).is_ok());
     }
 
     #[test]
