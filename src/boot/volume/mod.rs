@@ -1,14 +1,14 @@
-//! Encrypted volumes: the sources of a key, the mapping, the limits of an unlock.
+//! Encrypted volumes: the sources of a key, the mapping, the limits of an unlock. A new source is a file of `sources` and its
+//! place in the list there.
 
 mod ask;
 pub mod key_file;
 mod limits;
 mod locked;
 mod map;
-mod passphrase;
 mod sealed;
 mod source;
-mod tpm2;
+mod sources;
 mod unlock;
 
 pub use limits::limits;

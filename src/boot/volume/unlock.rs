@@ -4,11 +4,9 @@
 //! opened does, before a question is asked.
 
 use super::{
-    key_file::KeyFiles,
     locked::Volume,
-    passphrase::{Credential, Typed},
-    source::{Outcome, Source, Trial},
-    tpm2::{PinOfCredential, TypedPin, WithoutPin},
+    source::{Outcome, Trial},
+    sources::SOURCES,
 };
 use crate::{
     boot::{
@@ -18,10 +16,6 @@ use crate::{
     debug,
     luks::VolumeKey,
 };
-
-/// The sources of a key, in the order in which they are tried: first those that need no person, and among them the TPM,
-/// which identifies the machine; then a person at a console.
-const SOURCES: [&dyn Source; 6] = [&WithoutPin, &KeyFiles, &Credential, &PinOfCredential, &TypedPin, &Typed];
 
 /// Finds the key of a volume.
 ///
@@ -44,22 +38,4 @@ pub fn unlock(
     }
     let tried = trial.tried.join("; ");
     Err(Failure::new(format!("{}: nothing opens it: {tried}", volume.device.name)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sources_are_tried_in_this_order() {
-        let expected = [
-            "a TPM2 token that needs no PIN",
-            "a key file",
-            "the credential cryptsetup.passphrase",
-            "the credential cryptsetup.tpm2-pin",
-            "somebody who types the PIN of a TPM2 token",
-            "somebody who types a passphrase or a recovery key",
-        ];
-        assert_eq!(SOURCES.map(|source| source.name()), expected);
-    }
 }

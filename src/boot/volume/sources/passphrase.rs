@@ -1,7 +1,12 @@
 //! Passphrases and recovery keys, from a credential and from a person at a console.
 
-use super::source::{Outcome, Source, Trial};
-use crate::{boot::failure::Failure, luks::RecoveryKey};
+use crate::{
+    boot::{
+        failure::Failure,
+        volume::source::{Outcome, Source, Trial},
+    },
+    luks::RecoveryKey,
+};
 
 /// The credential with a passphrase (systemd-cryptsetup(8)).
 const CREDENTIAL: &str = "cryptsetup.passphrase";

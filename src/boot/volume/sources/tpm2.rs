@@ -1,11 +1,18 @@
 //! The TPM2, without a PIN, with that of a credential, and with that of a person at a console. A PIN is shown to the
 //! TPM alone: a wrong one is never tried as a passphrase.
 
-use super::{
-    sealed::Sealed,
-    source::{Outcome, Source, Trial},
+use crate::{
+    boot::{
+        failure::Failure,
+        volume::{
+            sealed::Sealed,
+            source::{Outcome, Source, Trial},
+        },
+    },
+    info,
+    luks::VolumeKey,
+    secret::Secret,
 };
-use crate::{boot::failure::Failure, info, luks::VolumeKey, secret::Secret};
 
 /// The credential with the PIN of a TPM2 token (systemd-cryptsetup(8)).
 const CREDENTIAL: &str = "cryptsetup.tpm2-pin";
