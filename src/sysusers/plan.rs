@@ -251,9 +251,18 @@ mod tests {
 
     use super::*;
     use crate::{
+        config::credentials,
         level::Level,
         sysusers::{Facts, surroundings::Credentials},
     };
+
+    fn given(all: &[(&str, &str)]) -> credentials::Credentials {
+        let mut credentials = credentials::Credentials::new();
+        for (name, value) in all {
+            credentials.add(name, Secret::new(value.as_bytes().to_vec()));
+        }
+        credentials
+    }
 
     fn planned(lines: &str, databases: &Databases, credentials: &dyn Credentials) -> Plan {
         let mut definitions = Definitions::new();
@@ -307,9 +316,9 @@ mod tests {
 
     #[test]
     fn a_credential_cannot_add_a_line() {
-        let credentials = BTreeMap::from([
-            ("passwd.hashed-password.a".to_owned(), b"x:1::::::\nroot::1".to_vec()),
-            ("passwd.shell.a".to_owned(), b"/bin/sh\ntoor:x:0:0::/:/bin/sh".to_vec()),
+        let credentials = given(&[
+            ("passwd.hashed-password.a", "x:1::::::\nroot::1"),
+            ("passwd.shell.a", "/bin/sh\ntoor:x:0:0::/:/bin/sh"),
         ]);
         let plan = planned("u a 5\n", &Databases::default(), &credentials);
         assert_eq!(text(&plan.passwd), "a:x:5:5::/:/usr/sbin/nologin\n");
@@ -320,7 +329,7 @@ mod tests {
 
     #[test]
     fn a_password_in_clear_is_hashed() {
-        let credentials = BTreeMap::from([("passwd.plaintext-password.a".to_owned(), b"secret".to_vec())]);
+        let credentials = given(&[("passwd.plaintext-password.a", "secret")]);
         let plan = planned("u a 5\nu b 6\n", &Databases::default(), &credentials);
         let shadow = text(&plan.shadow);
         assert!(shadow.starts_with("a:$y$j9T$......................$"), "{shadow}");

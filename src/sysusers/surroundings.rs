@@ -25,12 +25,6 @@ impl Credentials for credentials::Credentials {
     }
 }
 
-impl Credentials for BTreeMap<String, Vec<u8>> {
-    fn get(&self, name: &str) -> Option<&[u8]> {
-        BTreeMap::get(self, name).map(Vec::as_slice)
-    }
-}
-
 /// No credentials at all.
 impl Credentials for () {
     fn get(&self, _: &str) -> Option<&[u8]> {

@@ -143,7 +143,7 @@ fn act(args: &Args, log: Log) -> Result<(), String> {
         return files.cat(args.tldr, |error| failure(&root, error.into()));
     }
     check_credentials()?;
-    let (facts, credentials) = (mirror::machine::facts(&root), mirror::machine::credentials());
+    let (facts, credentials) = (mirror::machine::facts(&root), mirror::machine::credentials(log));
     let source = Source { files, facts: &facts, inline: args.inline, credentials: &credentials };
     let mut definitions = Definitions::new();
     if let Err(reason) = source.read(&mut definitions) {

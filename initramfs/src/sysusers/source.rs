@@ -1,8 +1,11 @@
 //! The lines that count, and the messages about them.
 
-use std::{collections::BTreeMap, os::unix::ffi::OsStrExt as _};
+use std::os::unix::ffi::OsStrExt as _;
 
-use hermetic_init::sysusers::{Definitions, Facts, apply::read_found};
+use hermetic_init::{
+    config::credentials::Credentials,
+    sysusers::{Definitions, Facts, apply::read_found},
+};
 
 use super::failure;
 use crate::mirror::{
@@ -19,7 +22,7 @@ pub(super) struct Source<'a> {
     pub facts: &'a Facts,
     /// The words are lines.
     pub inline: bool,
-    pub credentials: &'a BTreeMap<String, Vec<u8>>,
+    pub credentials: &'a Credentials,
 }
 
 impl Source<'_> {
@@ -40,7 +43,7 @@ impl Source<'_> {
             }
         }
         if let Some(extra) = self.credentials.get("sysusers.extra") {
-            definitions.parse(&machine::label("sysusers.extra"), extra, self.facts);
+            definitions.parse(&machine::label("sysusers.extra"), extra.expose(), self.facts);
         }
         Ok(())
     }

@@ -199,7 +199,7 @@ fn act(args: &Args, log: log::Log) -> Result<ExitCode, String> {
             .to_owned());
     }
     let specifiers = machine::specifiers(&root, args.user);
-    let credentials = credentials();
+    let credentials = credentials(log.0);
     let selection = selection(args);
     let surroundings = Surroundings::new(root.tree(), &credentials);
     let context = Context { specifiers: &specifiers, surroundings: &surroundings, selection: &selection };

@@ -1,8 +1,9 @@
 //! The lines that count, and the messages about them.
 
-use std::{collections::BTreeMap, env};
+use std::env;
 
 use hermetic_init::{
+    config::credentials::Credentials,
     fragments::search::SearchError,
     level::Level,
     strerror::strerror,
@@ -19,7 +20,7 @@ use crate::mirror::{
 /// The source of definitions.
 pub(super) struct Source<'a> {
     pub files: source::Source<'a>,
-    pub credentials: &'a BTreeMap<String, Vec<u8>>,
+    pub credentials: &'a Credentials,
 }
 
 /// The search path: that of the system, or of the user's session (systemd: `user_config_paths`).
@@ -78,7 +79,7 @@ impl Source<'_> {
             }
         }
         if let Some(extra) = self.credentials.get("tmpfiles.extra") {
-            definitions.parse(&label("tmpfiles.extra"), extra, context, log);
+            definitions.parse(&label("tmpfiles.extra"), extra.expose(), context, log);
         }
         Ok(())
     }

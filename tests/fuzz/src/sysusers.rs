@@ -1,10 +1,10 @@
 //! sysusers.d and the four databases.
 
-use std::collections::BTreeMap;
-
 use hermetic_init::{
+    config::credentials::Credentials,
     fragments::words,
     level::Level,
+    secret::Secret,
     sysusers::{
         Databases, Definitions, Facts, Message,
         allocate::Owner,
@@ -38,9 +38,10 @@ pub fn sysusers(data: &[u8]) {
         shadow: there(shadow),
         gshadow: there(gshadow),
     };
-    let credentials: BTreeMap<String, Vec<u8>> = ["passwd.hashed-password.root", "passwd.shell.alice"]
-        .map(|name| (name.into(), credential.to_vec()))
-        .into();
+    let mut credentials = Credentials::new();
+    for name in ["passwd.hashed-password.root", "passwd.shell.alice"] {
+        credentials.add(name, Secret::new(credential.to_vec()));
+    }
     let owners =
         definitions.owner_paths().map(|path| (path.to_owned(), Owner { uid: 40, gid: 41 })).collect();
     let surroundings = Surroundings {
