@@ -308,6 +308,45 @@ fn what_is_shown_is_what_systemd_repart_shows() {
     );
 }
 
+/// The machine id and the names of a root that has them behind links from /: UUIDs and labels follow from its own files, not
+/// from those that the links lead to outside.
+#[test]
+fn the_identity_of_a_root_is_behind_links_that_stay_in_it() {
+    let Some(scratch) = Scratch::new("repart-identity") else { return };
+    fs::copy(env!("CARGO_BIN_EXE_hermetic"), scratch.host("hermetic")).unwrap();
+    let root = scratch.host("root");
+    for directory in ["etc", "ids", "usr/lib/repart.d"] {
+        fs::create_dir_all(root.join(directory)).unwrap();
+    }
+    fs::write(root.join("ids/machine"), "0123456789abcdef0123456789abcdef\n").unwrap();
+    fs::write(root.join("usr/lib/os-release"), "ID=inside\nVERSION_ID=42\n").unwrap();
+    std::os::unix::fs::symlink("/ids/machine", root.join("etc/machine-id")).unwrap();
+    std::os::unix::fs::symlink("/usr/lib/os-release", root.join("etc/os-release")).unwrap();
+    fs::write(root.join("usr/lib/repart.d/50-home.conf"), "[Partition]\nType=home\nLabel=%o %w\n").unwrap();
+    fs::write(root.join("usr/lib/repart.d/60-srv.conf"), "[Partition]\nType=srv\nLabel=%m\n").unwrap();
+    let script = r#"
+mount -t proc proc /proc
+cd "$1"
+set -- --root="$1/root" --empty=create --size=100M --dry-run=no
+systemd-repart "$@" theirs || exit 3
+./hermetic repart "$@" ours || exit 4
+for side in theirs ours; do sfdisk --json $side > $side.json; done
+"#;
+    let status = Command::new("unshare")
+        .args(["--mount", "chroot"])
+        .arg(std::env::var_os("HERMETIC_TOOLS").unwrap())
+        .args(["sh", "-c", script, "sh", &scratch.inside("")])
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("LC_ALL", "C")
+        .status();
+    assert!(status.unwrap().success());
+    let [theirs, ours] = ["theirs", "ours"].map(|side| table(&scratch.host(""), side));
+    let label = |number: usize| theirs["partitiontable"]["partitions"][number]["name"].as_str();
+    assert_eq!([0, 1].map(label), [Some("inside 42"), Some("0123456789abcdef0123456789abcdef")]);
+    assert_eq!(theirs, ours);
+}
+
 /// An encrypted partition of an image, opened by cryptsetup without the kernel: it decrypts the volume in place.
 #[test]
 fn an_encrypted_file_system_is_sound_to_cryptsetup_and_e2fsck() {

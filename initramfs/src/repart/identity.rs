@@ -1,11 +1,6 @@
 //! The identity of the root directory: the machine id that UUIDs follow from, and the values of specifiers.
 
-use std::{fs, path::Path};
-
-use hermetic_init::{
-    fragments::{Facts, facts},
-    os_release::OsRelease,
-};
+use hermetic_init::fragments::{Facts, facts};
 use rustix::rand::{GetRandomFlags, getrandom};
 use uuid::{Builder, Uuid};
 
@@ -13,7 +8,11 @@ use super::{
     Failure,
     args::{Choices, Seed},
 };
-use crate::mirror::log::{Level, Log};
+use crate::mirror::{
+    log::{Level, Log},
+    machine,
+    root::Root,
+};
 
 /// Random bytes from the kernel.
 pub fn random() -> Result<[u8; 16], Failure> {
@@ -24,15 +23,19 @@ pub fn random() -> Result<[u8; 16], Failure> {
     Ok(bytes)
 }
 
-fn machine_id(root: &Path) -> Option<Uuid> {
-    let text = fs::read_to_string(root.join("etc/machine-id")).ok()?;
+/// Opens the root directory whose files say who the machine is.
+fn root(choices: &Choices) -> Result<Root, Failure> {
+    Root::open(choices.root.as_deref(), false).map_err(Failure::new)
+}
+
+fn machine_id(root: &Root) -> Option<Uuid> {
+    let text = machine::text(root, "/etc/machine-id")?;
     let id = text.trim_end();
     Uuid::try_parse(id).ok().filter(|uuid| id.len() == 32 && !uuid.is_nil())
 }
 
 /// The seed that UUIDs follow from.
 pub fn seed(choices: &Choices, log: Log) -> Result<Uuid, Failure> {
-    let root = choices.root.as_deref().unwrap_or(Path::new("/"));
     match choices.seed {
         Seed::Fixed(seed) if !seed.is_nil() => return Ok(seed),
         Seed::Random => {}
@@ -42,7 +45,7 @@ pub fn seed(choices: &Choices, log: Log) -> Result<Uuid, Failure> {
                     "The file systems of an image are not opened here, nor is its machine ID read: say --seed=ID or --seed=random with --image=.",
                 ));
             }
-            if let Some(id) = machine_id(root) {
+            if let Some(id) = machine_id(&root(choices)?) {
                 return Ok(id);
             }
             log.say(Level::Info, "No machine ID set, using randomized partition UUIDs.");
@@ -53,24 +56,12 @@ pub fn seed(choices: &Choices, log: Log) -> Result<Uuid, Failure> {
 
 /// The values of specifiers in definitions. The machine that builds an image is not the one that boots it: of an image
 /// the architecture alone is known.
-pub fn known(choices: &Choices) -> Facts {
-    let architecture = Some(facts::architecture(std::env::consts::ARCH).into());
+pub fn known(choices: &Choices) -> Result<Facts, Failure> {
     if choices.image.is_some() {
-        return Facts { architecture, ..Facts::default() };
+        let architecture = Some(facts::architecture(std::env::consts::ARCH).into());
+        return Ok(Facts { architecture, ..Facts::default() });
     }
-    let root = choices.root.as_deref().unwrap_or(Path::new("/"));
-    let read = |path: &str| fs::read_to_string(root.join(path)).ok();
-    let os_release = read("etc/os-release").or_else(|| read("usr/lib/os-release"));
-    let uname = rustix::system::uname();
-    let own = |text: &std::ffi::CStr| text.to_str().ok().map(str::to_owned);
-    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
-    Facts {
-        machine_id: machine_id(root).map(|id| id.simple().to_string()),
-        boot_id: boot_id.map(|id| id.trim_end().replace('-', "")),
-        kernel_release: own(uname.release()),
-        hostname: own(uname.nodename()),
-        pretty_hostname: None,
-        architecture,
-        os_release: os_release.as_deref().map(OsRelease::parse),
-    }
+    let root = root(choices)?;
+    let machine_id = machine_id(&root).map(|id| id.simple().to_string());
+    Ok(Facts { machine_id, ..machine::facts(&root) })
 }

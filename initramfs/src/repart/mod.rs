@@ -249,7 +249,7 @@ fn read(choices: &Choices, log: Log) -> Result<Vec<Definition>, Failure> {
         }
     };
     let handle = File::open(&root).map_err(|error| Failure::new(format!("{}: {error}", root.display())))?;
-    let facts = identity::known(choices);
+    let facts = identity::known(choices)?;
     let reading = Reading {
         architecture: choices.architecture.as_deref(),
         filter: choices.types.filter(),
