@@ -35,7 +35,7 @@ const ROOMS: [&[&str]; 15] = [
 
 /// The rooms of the boot: what it says, what the machine and its disks are, and the stages, which go by the means.
 const BOOT: [&[&str]; 7] = [
-    &["story", "text"],
+    &["story"],
     &["failure"],
     &["disks", "random"],
     &["machine", "policy"],

@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Write as _,
-    fs, io,
+    io,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::PathBuf,
     time::{SystemTime, UNIX_EPOCH},
@@ -11,7 +11,7 @@ use std::{
 use clap::{Parser, Subcommand};
 use hermetic_init::{
     etc::{Deviation, Rules, Step, Strategy, base, factory, follow, manifest::Head, store},
-    fragments::{Facts, facts},
+    fragments::{Facts, facts, usr::os_release},
     furnish::{self, Identity, Report, Request},
     level::Level,
     os_release::OsRelease,
@@ -82,7 +82,7 @@ fn open(place: &Place) -> Result<Open, String> {
     let strategy = Strategy::parse(&place.strategy)
         .filter(|strategy| *strategy != Strategy::Symlink)
         .ok_or("--strategy is none of track, copy, none; for symlink see hermetic tmpfiles")?;
-    let os_release = fs::read_to_string(place.usr.join("lib/os-release")).ok();
+    let os_release = os_release(usr.as_fd()).ok();
     let head = Head { usr: follow::identity(hash.as_ref(), os_release.as_deref()), strategy };
     Ok(Open { root, usr, head, os_release })
 }

@@ -18,7 +18,7 @@ use hermetic_init::{
         slot::{Choice, select_usr},
         types::{self, Role},
     },
-    fragments::{Facts, facts},
+    fragments::{Facts, facts, usr::os_release},
     os_release::OsRelease,
     populate::blocks,
     repart::{
@@ -275,8 +275,7 @@ fn definitions(args: &Args) -> Result<Definitions, Failure> {
             (open(Path::new("/"))?, Search { directories, prefix: String::new() })
         }
     };
-    let os_release =
-        args.usr.as_ref().and_then(|usr| std::fs::read_to_string(usr.join("lib/os-release")).ok());
+    let os_release = args.usr.as_ref().and_then(|_| os_release(root.as_fd()).ok());
     let facts = Facts {
         machine_id: args.machine_id.map(|id| id.simple().to_string()),
         architecture: Some(facts::architecture(std::env::consts::ARCH).into()),

@@ -10,7 +10,7 @@
 //! | `volume` | encrypted volumes: the sources of the key, and the mapping |
 //! | `disks` | disks with their tables and their content |
 //! | `machine` | the machine around them: drivers, credentials, TPM, the state for systemd |
-//! | `random`, `text`, [`failure`], `story` | randomness; small files; the end of a boot that cannot go on; the stage that is running |
+//! | `random`, [`failure`], `story` | randomness; the end of a boot that cannot go on; the stage that is running |
 
 mod disks;
 pub mod failure;
@@ -21,7 +21,6 @@ mod policy;
 mod random;
 mod stage;
 mod story;
-mod text;
 mod volume;
 
 use std::convert::Infallible;

@@ -11,6 +11,7 @@
 //! | [`escape`] | C-style escapes |
 //! | [`facts`] | the machine's facts, and the specifiers that stand for them |
 //! | [`search`] | the files that count, and reading them (std) |
+//! | [`usr`] | the file by which a /usr says what it is (std) |
 
 pub mod escape;
 pub mod facts;
@@ -19,6 +20,8 @@ pub mod words;
 
 #[cfg(feature = "std")]
 pub mod search;
+#[cfg(feature = "std")]
+pub mod usr;
 
 pub use facts::Facts;
 pub use lines::{LineError, lines};

@@ -1,14 +1,11 @@
 //! The facts about this machine and its /usr that a root is furnished by.
 
-use std::{fs::File, os::fd::BorrowedFd};
-
-use rustix::fs::{Mode, OFlags, openat};
+use std::os::fd::BorrowedFd;
 
 use crate::{
-    boot::text::text_of,
     config::Config,
     etc::{follow, machine_id::MachineId, manifest::Head},
-    fragments::{Facts, facts},
+    fragments::{Facts, facts, usr::os_release},
     furnish::Identity,
     os_release::OsRelease,
     sys::attribute,
@@ -22,7 +19,7 @@ pub fn identity(config: &Config, usr: BorrowedFd<'_>, machine: MachineId) -> Ide
 /// The name of this /usr, and the use of its factory.
 pub fn head(config: &Config, usr: BorrowedFd<'_>) -> Head {
     let root_hash = config.usr.verity.as_ref().map(|verity| &verity.root_hash);
-    Head { usr: follow::identity(root_hash, os_release(usr).as_deref()), strategy: config.hermetic.etc }
+    Head { usr: follow::identity(root_hash, os_release(usr).ok().as_deref()), strategy: config.hermetic.etc }
 }
 
 /// The values of specifiers in the definitions of `usr` on this machine. There is no machine id among them.
@@ -35,11 +32,6 @@ pub fn facts_of(usr: BorrowedFd<'_>) -> Facts {
         hostname: None,
         pretty_hostname: None,
         architecture: Some(facts::architecture(std::env::consts::ARCH).into()),
-        os_release: os_release(usr).as_deref().map(OsRelease::parse),
+        os_release: os_release(usr).ok().as_deref().map(OsRelease::parse),
     }
-}
-
-fn os_release(usr: BorrowedFd<'_>) -> Option<String> {
-    let file = openat(usr, "lib/os-release", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    text_of(File::from(file)).ok()
 }

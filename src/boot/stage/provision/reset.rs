@@ -1,13 +1,8 @@
 //! Factory reset: the partitions whose definitions say `FactoryReset=yes` are given up, before root is opened
 //! (systemd-factory-reset(8), repart.d(5)).
 
-use std::{
-    fs::{self, File},
-    io,
-    os::fd::BorrowedFd,
-};
+use std::{fs, os::fd::BorrowedFd};
 
-use rustix::fs::{Mode, OFlags, openat};
 use uuid::Uuid;
 
 use super::{copies::Copies, decision::decide, steps};
@@ -17,7 +12,6 @@ use crate::{
         failure::{Failure, OrFail as _},
         means::Means,
         stage::usr::Usr,
-        text::text_of,
     },
     config::{
         Config,
@@ -28,6 +22,7 @@ use crate::{
         transaction::{RESET, Transaction},
         types::{self, Role},
     },
+    fragments::usr::os_release,
     notice,
     os_release::OsRelease,
     repart::{self, Definition, Maker},
@@ -145,6 +140,7 @@ fn asked(config: &Config, usr: BorrowedFd<'_>) -> Result<Reset, Failure> {
     let (flag, request) = (variable(FLAG), variable(REQUEST));
     let os = match &request {
         Some(_) => os_release(usr)
+            .map(|text| OsRelease::parse(&text))
             .or_fail(|| "a factory reset is asked for, and /usr/lib/os-release cannot be read".into())?,
         None => OsRelease::default(),
     };
@@ -161,11 +157,6 @@ fn asked(config: &Config, usr: BorrowedFd<'_>) -> Result<Reset, Failure> {
         warning!("{complaint}; nothing is reset for it");
     }
     Ok(verdict)
-}
-
-fn os_release(usr: BorrowedFd<'_>) -> io::Result<OsRelease> {
-    let file = openat(usr, "lib/os-release", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    Ok(OsRelease::parse(&text_of(File::from(file))?))
 }
 
 /// The partitions that are given up, with the definitions that allow it: those that an earlier boot gave up, and on

@@ -7,17 +7,19 @@ use crate::{
         disks::Disk,
         failure::{Failure, OrFail as _},
         machine::devices::{Devices, Look},
-        text::text_of,
     },
     disk::slot::{Choice, Slot, has_version, select_usr},
     info, notice,
     os_release::OsRelease,
     sys::{block::BlockDevice, efi},
+    tree::read::{self, Limit},
     verity::RootHash,
 };
 
 /// The name of the booted kernel image, in its own words: sd-stub unpacks its section .osrel there.
 const KERNEL_IMAGE: &str = "/.extra/os-release";
+/// The most that it may have.
+const LIMIT: Limit = Limit::mebibytes(1);
 
 /// Waits for the disk that the firmware booted from, or without such knowledge for the one disk that holds a matching
 /// /usr, and picks the slot there. When two disks qualify, neither is taken: a cloned disk could hold anything. Every
@@ -64,7 +66,7 @@ pub fn choose(devices: &mut Devices, root_hash: Option<&RootHash>) -> Result<(Di
 fn image_version() -> io::Result<Option<String>> {
     match File::open(KERNEL_IMAGE) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        file => Ok(OsRelease::parse(&text_of(file?)?).image_version().map(str::to_owned)),
+        file => Ok(OsRelease::parse(&read::text(file?, LIMIT)?).image_version().map(str::to_owned)),
     }
 }
 
