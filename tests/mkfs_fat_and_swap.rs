@@ -10,7 +10,8 @@ use std::{
 
 use common::{Scratch, tool};
 use hermetic_init::{
-    mkfs::{FileSystem, Params},
+    file_system::FileSystem,
+    mkfs::Params,
     units::Bytes,
     writes::{Write, Writes},
 };

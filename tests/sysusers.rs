@@ -21,9 +21,8 @@ use std::{
 use common::Scratch;
 use hermetic_init::{
     durable::Durable,
-    etc::base,
     sysusers::{Facts, Options, Report, SysusersError, Waiting, add},
-    tree::{Tree, watch::Unwatched},
+    tree::{Tree, open, watch::Unwatched},
 };
 
 const OPTIONS: Options<'_> = Options {
@@ -65,7 +64,7 @@ fn databases(root: &Path) -> BTreeMap<String, (String, u32)> {
 }
 
 fn ours(root: &Path) -> Result<Report, SysusersError> {
-    let directory = base::open(root).unwrap();
+    let directory = open::root(root).unwrap();
     add(Tree::whole(directory.as_fd()), &Facts::default(), OPTIONS)
 }
 
@@ -142,7 +141,7 @@ fn definitions_and_owners_come_from_the_other_usr() {
         ],
     );
     symlink("/usr/../usr/./lib", scratch.host("r/lib")).unwrap();
-    let (root, usr) = (base::open(&scratch.host("r")).unwrap(), base::open(&scratch.host("v/usr")).unwrap());
+    let (root, usr) = (open::root(&scratch.host("r")).unwrap(), open::root(&scratch.host("v/usr")).unwrap());
     let tree = Tree { root: root.as_fd(), usr: usr.as_fd() };
     add(tree, &Facts::default(), OPTIONS).unwrap();
     let passwd = fs::read_to_string(scratch.host("r/etc/passwd")).unwrap();
@@ -179,7 +178,7 @@ fn holder(root: &Path) -> Child {
 
 /// Adds the users of `root` in a thread of its own, so that a call that waits for ever is seen.
 fn beside(root: &Path, waiting: Waiting) -> Receiver<Result<Report, SysusersError>> {
-    let directory: OwnedFd = base::open(root).unwrap();
+    let directory: OwnedFd = open::root(root).unwrap();
     let (done, report) = channel();
     thread::spawn(move || {
         let options = Options { waiting, ..OPTIONS };

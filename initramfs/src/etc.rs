@@ -10,13 +10,13 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use hermetic_init::{
-    etc::{Deviation, Rules, Step, Strategy, base, factory, follow, manifest::Head, store},
+    etc::{Deviation, Rules, Step, Strategy, factory, follow, manifest::Head, store},
     fragments::{Facts, facts, usr::os_release},
     furnish::{self, Identity, Report, Request},
     level::Level,
     os_release::OsRelease,
     sysusers::Waiting,
-    tree::watch::Unwatched,
+    tree::{self, watch::Unwatched},
     verity::RootHash,
 };
 use rustix::{
@@ -74,8 +74,9 @@ pub fn run(args: &Args) -> Result<(), String> {
 }
 
 fn open(place: &Place) -> Result<Open, String> {
-    let directory =
-        |path: &PathBuf| base::open(path).map_err(|errno| format!("cannot open {}: {errno}", path.display()));
+    let directory = |path: &PathBuf| {
+        tree::open::root(path).map_err(|errno| format!("cannot open {}: {errno}", path.display()))
+    };
     let (root, usr) = (directory(&place.root)?, directory(&place.usr)?);
     let hash = place.usrhash.as_ref().map(|text| text.parse::<RootHash>());
     let hash = hash.transpose().map_err(|error| format!("--usrhash: {error}"))?;

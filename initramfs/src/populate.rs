@@ -13,7 +13,7 @@ use std::{
 };
 
 use hermetic_init::{
-    mkfs::FileSystem,
+    file_system::FileSystem,
     populate::{Content, PopulateError, Report, constrain, populate},
     repart::Filling,
     sys::btrfs,

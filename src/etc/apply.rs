@@ -15,8 +15,7 @@ use rustix::{
 };
 
 use super::{
-    EtcError, STAGED,
-    atomic::{self, Durable},
+    EtcError, STAGED, atomic,
     copy::{Copier, Route},
     entry::{Entry, name, parent},
     label,
@@ -24,7 +23,10 @@ use super::{
     rules::Rules,
     store,
 };
-use crate::tree::{attributes::Attributes, inode::Inode, open, remove, replace, watch::Watch, xattr::Xattrs};
+use crate::{
+    durable::Durable,
+    tree::{attributes::Attributes, inode::Inode, open, remove, replace, watch::Watch, xattr::Xattrs},
+};
 
 /// The directories in which a plan is carried out.
 #[derive(Clone, Copy)]

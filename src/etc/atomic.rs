@@ -5,11 +5,13 @@ use std::os::fd::BorrowedFd;
 use rustix::fs;
 
 use super::EtcError;
-pub use crate::durable::Durable;
-use crate::tree::{
-    attributes::Attributes,
-    replace,
-    watch::{FLUSH, Watch},
+use crate::{
+    durable::Durable,
+    tree::{
+        attributes::Attributes,
+        replace,
+        watch::{FLUSH, Watch},
+    },
 };
 
 /// Puts everything that was written to the file system of `fd` on its disk.

@@ -10,7 +10,7 @@
 use std::os::fd::BorrowedFd;
 
 use rustix::{
-    fs::{self, AtFlags, CWD, FileType, Mode},
+    fs::{self, AtFlags, FileType, Mode},
     io::Errno,
 };
 
@@ -75,7 +75,7 @@ pub fn create(root: BorrowedFd<'_>, usr: BorrowedFd<'_>) -> Result<usize, EtcErr
 /// [`create`] for a named architecture.
 fn create_for(root: BorrowedFd<'_>, usr: BorrowedFd<'_>, architecture: &str) -> Result<usize, EtcError> {
     let mut made = 0;
-    let umask = umask();
+    let umask = open::umask();
     for (name, mode) in DIRECTORIES {
         match fs::mkdirat(root, name, Mode::from_raw_mode(mode)) {
             Ok(()) => {
@@ -121,14 +121,6 @@ fn create_for(root: BorrowedFd<'_>, usr: BorrowedFd<'_>, architecture: &str) -> 
     Ok(made)
 }
 
-/// The bits that creation takes away.
-pub(super) fn umask() -> u32 {
-    // The umask can only be read by setting it.
-    let umask = rustix::process::umask(Mode::empty());
-    rustix::process::umask(umask);
-    umask.as_raw_mode()
-}
-
 /// The target of `/NAME`: usually `usr/NAME`; where /usr/sbin is itself a link to bin (merged sbin), there, as in that
 /// distribution's own root.
 fn merged(usr: BorrowedFd<'_>, name: &str) -> String {
@@ -145,12 +137,4 @@ fn link(root: BorrowedFd<'_>, name: &str, target: &str) -> Result<bool, EtcError
     }
     fs::symlinkat(target, root, name).map_err(EtcError::call("create link", format_args!("/{name}")))?;
     Ok(true)
-}
-
-/// Opens a directory by an absolute path of this process, to hand it to the functions of this room.
-///
-/// # Errors
-/// As `open`.
-pub fn open(path: &std::path::Path) -> Result<std::os::fd::OwnedFd, Errno> {
-    fs::openat(CWD, path, fs::OFlags::RDONLY | fs::OFlags::DIRECTORY | fs::OFlags::CLOEXEC, Mode::empty())
 }

@@ -13,7 +13,6 @@ use rustix::{
 use super::{
     EtcError, Side,
     apply::{self, Place},
-    atomic::Durable,
     compare::{Difference, compare},
     entry::Snapshot,
     factory::{self, Factory},
@@ -24,6 +23,7 @@ use super::{
     store::{self, Kept},
 };
 use crate::{
+    durable::Durable,
     os_release::OsRelease,
     tree::{open, watch::Watch},
     verity::RootHash,

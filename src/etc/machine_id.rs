@@ -11,15 +11,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::io::Errno;
 
-use super::{
-    EtcError,
-    atomic::{self, Durable},
-    store,
-};
-use crate::tree::{
-    open,
-    read::{self, Limit},
-    watch::Watch,
+use super::{EtcError, atomic, store};
+use crate::{
+    durable::Durable,
+    tree::{
+        open,
+        read::{self, Limit},
+        watch::Watch,
+    },
 };
 
 /// The file on the root that keeps the chosen id, as seen from the root. One line, 32 hexadecimal digits, mode 0444.

@@ -9,14 +9,16 @@ use rustix::{
 };
 
 use super::{
-    EtcError,
-    atomic::{self, Durable},
+    EtcError, atomic,
     manifest::{HEAD, Head, Journal, MAX_SIZE, Manifest, Text},
 };
-use crate::tree::{
-    open,
-    read::{self, Limit, ReadError},
-    watch::Watch,
+use crate::{
+    durable::Durable,
+    tree::{
+        open,
+        read::{self, Limit, ReadError},
+        watch::Watch,
+    },
 };
 
 /// The directory, as seen from the root.

@@ -2,7 +2,7 @@
 //! ([`crate::writes::Writes`]). Nothing here touches a device, so the same code runs in PID 1, in the host tool and in
 //! a test. One folder or file per file system belongs here, with its formats and its layout.
 //!
-//! [`FileSystem`] serves callers that learn the format at run time: its name in repart.d or on a command line.
+//! [`Recipe`] serves callers that learn the format at run time: its name in repart.d or on a command line.
 
 pub mod btrfs;
 pub mod ext4;
@@ -15,6 +15,5 @@ mod label;
 mod recipe;
 mod record;
 
-pub use crate::file_system::FileSystem;
 pub use error::MkfsError;
 pub use recipe::{Params, Recipe};

@@ -262,7 +262,7 @@ impl Surroundings for Bench {
         error
     }
 
-    fn mounts(&mut self, system: crate::mkfs::FileSystem) -> Result<bool, RepartError> {
+    fn mounts(&mut self, system: crate::file_system::FileSystem) -> Result<bool, RepartError> {
         self.asked.push(format!("mounts {system}"));
         Ok(!self.lacks_mount)
     }

@@ -1,6 +1,9 @@
 //! Opens entries of a directory, by names that lead through no link.
 
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::{
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
+    path::Path,
+};
 
 use rustix::{
     fs::{self, AtFlags, Mode, OFlags, ResolveFlags},
@@ -9,6 +12,14 @@ use rustix::{
 };
 
 use super::flags;
+
+/// Opens the directory of a tree by a path of this process, through links.
+///
+/// # Errors
+/// Those of `open`.
+pub fn root(path: &Path) -> Result<OwnedFd, Errno> {
+    fs::open(path, flags::DIRECTORY - OFlags::NOFOLLOW, Mode::empty())
+}
 
 /// Opens a directory by its path from another one. Neither a link on the way nor one at the end is followed.
 ///
@@ -57,6 +68,14 @@ pub fn path(at: impl AsFd, name: impl Arg) -> Result<OwnedFd, Errno> {
 /// `EXIST` when something has the name, and those of `openat`.
 pub fn new(at: impl AsFd, name: impl Arg, mode: u32) -> Result<OwnedFd, Errno> {
     fs::openat(at, name, flags::NEW, Mode::from_raw_mode(mode))
+}
+
+/// The bits that creation takes away from a mode.
+pub fn umask() -> u32 {
+    // It can only be read by setting it.
+    let umask = rustix::process::umask(Mode::empty());
+    rustix::process::umask(umask);
+    umask.as_raw_mode()
 }
 
 /// Opens again, with other flags, an inode that is open as a path, by /proc.

@@ -13,12 +13,13 @@ use std::{
 };
 
 use hermetic_init::{
-    etc::{Strategy, base, follow, machine_id::MachineId, manifest::Head, store},
+    etc::{Strategy, follow, machine_id::MachineId, manifest::Head, store},
     fragments::Facts,
     furnish::{self, Identity, Report, Request},
     os_release::OsRelease,
     sys::clock,
     sysusers::Waiting,
+    tree::open,
 };
 
 fn main() -> ExitCode {
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
 /// Furnishes a root as the first boot does, or looks at one that follows this /usr as later boots do.
 fn populate(root: &Path, usr: &Path) -> Result<(), Box<dyn Error>> {
     let os_release = fs::read_to_string(usr.join("lib/os-release"))?;
-    let (root, usr) = (base::open(root)?, base::open(usr)?);
+    let (root, usr) = (open::root(root)?, open::root(usr)?);
     let (root, usr) = (root.as_fd(), usr.as_fd());
     let head = Head { usr: follow::identity(None, Some(&os_release)), strategy: Strategy::Track };
     if store::followed(root)?.as_ref() == Some(&head) {

@@ -20,16 +20,15 @@ use std::{
 };
 
 use common::Scratch;
+use hermetic_init::durable::Durable;
 use hermetic_init::etc::{
-    EtcError, Rules, Strategy,
-    atomic::Durable,
-    base,
+    EtcError, Rules, Strategy, base,
     factory::{self, Report},
     machine_id::{self, KEPT, MachineId, State},
     manifest::{Head, Manifest},
     scan,
 };
-use hermetic_init::tree::watch::Unwatched;
+use hermetic_init::tree::{open, watch::Unwatched};
 use rustix::fs::{FileType, Mode, Timespec, Timestamps, XattrFlags, utimensat};
 
 /// Everything that one entry of a tree is.
@@ -114,7 +113,7 @@ fn assert_same(source: &Path, copy: &Path) {
 }
 
 fn populate(root: &Path, usr: &Path) -> Result<Report, EtcError> {
-    let (root, usr) = (base::open(root).unwrap(), base::open(usr).unwrap());
+    let (root, usr) = (open::root(root).unwrap(), open::root(usr).unwrap());
     let head = Head { usr: "test".into(), strategy: Strategy::Track };
     let (report, manifest) = factory::copy(root.as_fd(), usr.as_fd(), &head, &Rules::new(Strategy::Track))?;
     agrees(&Manifest::parse(&manifest).unwrap(), usr.as_fd(), &report);
@@ -133,7 +132,7 @@ fn agrees(manifest: &Manifest, usr: std::os::fd::BorrowedFd<'_>, report: &Report
 }
 
 fn create_base(root: &Path, usr: &Path) -> Result<usize, EtcError> {
-    let (root, usr) = (base::open(root).unwrap(), base::open(usr).unwrap());
+    let (root, usr) = (open::root(root).unwrap(), open::root(usr).unwrap());
     base::create(root.as_fd(), usr.as_fd())
 }
 
@@ -300,7 +299,7 @@ fn links_in_the_target_lead_nowhere() {
     assert_eq!(error, EtcError::NotADirectory { path: "/etc".to_owned() });
     let error = create_base(&scratch.host("premise"), &usr).unwrap_err();
     assert_eq!(error, EtcError::NotADirectory { path: "/etc".to_owned() });
-    machine_id::initialize(base::open(&scratch.host("premise")).unwrap().as_fd(), Durable::Here, &Unwatched)
+    machine_id::initialize(open::root(&scratch.host("premise")).unwrap().as_fd(), Durable::Here, &Unwatched)
         .unwrap_err();
 
     fs::create_dir_all(scratch.host("root/etc")).unwrap();
@@ -309,7 +308,7 @@ fn links_in_the_target_lead_nowhere() {
     symlink(&outside, scratch.host("root/var")).unwrap();
     assert_eq!(populate(&scratch.host("root"), &usr).unwrap().kept, 2);
     let id = MachineId::from_random([1; 16]);
-    machine_id::keep(base::open(&scratch.host("root")).unwrap().as_fd(), id, Durable::Here, &Unwatched)
+    machine_id::keep(open::root(&scratch.host("root")).unwrap().as_fd(), id, Durable::Here, &Unwatched)
         .unwrap_err();
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
 }
@@ -380,7 +379,7 @@ fn the_machine_id_is_kept_until_systemd_has_one() {
     let root = scratch.host("root");
     fs::create_dir_all(root.join("var")).unwrap();
     fs::create_dir(root.join("etc")).unwrap();
-    let fd = base::open(&root).unwrap();
+    let fd = open::root(&root).unwrap();
     assert_eq!(machine_id::state(fd.as_fd()), Ok(State::Missing));
     assert_eq!(machine_id::kept(fd.as_fd()), Ok(None));
     assert_eq!(machine_id::initialize(fd.as_fd(), Durable::Here, &Unwatched), Ok(State::Uninitialized));

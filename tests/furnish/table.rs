@@ -12,11 +12,11 @@ use std::{
 };
 
 use hermetic_init::{
-    etc::{self, Strategy, base, machine_id::MachineId, manifest::Head, store},
+    etc::{self, Strategy, machine_id::MachineId, manifest::Head, store},
     fragments::Facts,
     furnish::{self, Identity, Report, Request, Why},
     level::Level,
-    tree::watch::Watch,
+    tree::{open, watch::Watch},
 };
 
 use super::tree::{self, Tree};
@@ -167,7 +167,7 @@ impl Machine {
     }
 
     fn with<T>(&self, version: &str, work: impl FnOnce(&Request<'_>, &mut Report) -> T) -> T {
-        let (root, usr) = (base::open(&self.root()).unwrap(), base::open(&self.usr(version)).unwrap());
+        let (root, usr) = (open::root(&self.root()).unwrap(), open::root(&self.usr(version)).unwrap());
         let head = Head { usr: format!("image:test/{version}"), strategy: self.strategy };
         let identity = Identity { machine: Some(MachineId::from_random([7; 16])), head };
         let request = Request {

@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use hermetic_init::{etc::base, strerror::strerror, tree::Tree};
+use hermetic_init::{
+    strerror::strerror,
+    tree::{Tree, open},
+};
 
 /// The root that is worked on.
 pub struct Root {
@@ -28,7 +31,7 @@ impl Root {
         };
         let place = if path.as_os_str().is_empty() { Path::new("/") } else { &path };
         let made = if make { fs::create_dir_all(place) } else { Ok(()) };
-        made.and_then(|()| base::open(place).map_err(io::Error::from))
+        made.and_then(|()| open::root(place).map_err(io::Error::from))
             .map(|directory| Self { path: path.to_string_lossy().into_owned(), directory })
             .map_err(|error| format!("Failed to open {}: {}", place.display(), strerror(&error)))
     }

@@ -1,8 +1,8 @@
 //! The arguments that only btrfs knows: copies of metadata, subvolumes.
 
-use hermetic_init::mkfs::{
-    FileSystem,
-    btrfs::{Choices, Profile, Subvolume},
+use hermetic_init::{
+    file_system::FileSystem,
+    mkfs::btrfs::{Choices, Profile, Subvolume},
 };
 
 use super::Error;

@@ -2,10 +2,7 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use hermetic_init::{
-    mkfs::{FileSystem, MkfsError},
-    units::Bytes,
-};
+use hermetic_init::{file_system::FileSystem, mkfs::MkfsError, units::Bytes};
 use rustix::io::Errno;
 
 use crate::populate;

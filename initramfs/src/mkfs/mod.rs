@@ -17,7 +17,8 @@ use std::{
 };
 
 use hermetic_init::{
-    mkfs::{FileSystem, Params, btrfs::Subvolume},
+    file_system::FileSystem,
+    mkfs::{Params, btrfs::Subvolume},
     populate::{Content, CopyFiles},
     repart::Filling,
     units::Bytes,

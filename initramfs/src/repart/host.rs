@@ -8,7 +8,7 @@ use std::{
 };
 
 use hermetic_init::{
-    mkfs::FileSystem,
+    file_system::FileSystem,
     repart::{NewPartition, RepartError, Surroundings},
 };
 

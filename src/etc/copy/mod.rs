@@ -25,7 +25,7 @@ use rustix::{
 };
 
 use super::{
-    EtcError, base,
+    EtcError,
     entry::{Digest, Entry, Kind},
     error::Side,
     label::digest,
@@ -137,7 +137,7 @@ impl<'a> Copier<'a> {
             xattrs: Vec::new(),
             linked: BTreeMap::new(),
             owner: (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
-            umask: base::umask(),
+            umask: open::umask(),
             path: Vec::new(),
             flat: false,
             copied: Copied { report: Report::default(), lines: Lines::new(), databases: Vec::new() },

@@ -337,7 +337,7 @@ mod tests {
     }
 
     fn copy(root: &Path) {
-        let directory = crate::etc::base::open(root).unwrap();
+        let directory = crate::tree::open::root(root).unwrap();
         let request = Request {
             specifiers: &Specifiers::of_system(Facts::default()),
             credentials: &(),

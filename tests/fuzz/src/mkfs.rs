@@ -2,8 +2,9 @@
 
 use hermetic_init::{
     disk::probe::{self, Format, probe},
+    file_system::FileSystem,
     mkfs::{
-        FileSystem, Params as Common,
+        Params as Common,
         btrfs::{self, Choices, Profile, Subvolume},
         ext4::{BlockSize, Params, plan},
     },

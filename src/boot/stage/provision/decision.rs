@@ -10,7 +10,7 @@ use crate::{
         random::random,
     },
     disk::gpt::Gpt,
-    mkfs::FileSystem,
+    file_system::FileSystem,
     repart::{Decision, NewPartition, Plan, RepartError, Surroundings, Terms},
     secret::Secret,
     sys::{clock, dm::Mapper, tpm::Device},
