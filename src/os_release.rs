@@ -176,8 +176,8 @@ mod tests {
         }
     }
 
-    /// As above, each a whole file. `1BUILD_ID` is not a name for 30-systemd-environment-d-generator 257 (`invalid
-    /// variable name "1BUILD_ID", ignoring.`), which has the same code; os-release(5) has no other names.
+    /// As above, each a whole file. `1BUILD_ID` cannot be asked for by a specifier: user-environment-generators/30-systemd-environment-d-generator
+    /// of 257 reads files by the same parser, and says `invalid variable name "1BUILD_ID", ignoring.` of this line, as 252 does.
     #[test]
     fn keys_are_found_as_by_systemd() {
         for (text, expected) in [
