@@ -4,8 +4,8 @@
 //! up as `passwd-` and so on, then the new ones take their places in the order group, gshadow, shadow, passwd. A crash
 //! in between leaves every single file whole; running again adds what is missing. That is why passwd comes last, where systemd has
 //! shadow: a user who is in passwd is not looked at again, and would never get the password that a credential has for it. A group
-//! may stay without its line in gshadow, which means the same as the line: gshadow cannot come first, a line there without
-//! a group is an error.
+//! may stay without its line in gshadow, which means the same as the line, and the next run does not add it, as systemd's does not:
+//! gshadow cannot come first, a line there without a group is an error.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -40,6 +40,7 @@ use crate::{
 
 /// The largest database that is read.
 const MAX_SIZE: Limit = Limit::mebibytes(64);
+
 /// The choices of a run.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {

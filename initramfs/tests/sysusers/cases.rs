@@ -224,6 +224,23 @@ const CASES: &[(&str, &Files<'static>)] = &[
     ),
     ("gshadow knows the group", &[("usr/lib/sysusers.d/a.conf", "g a -\n"), ("etc/gshadow", "a:!::\n")]),
     ("gshadow knows a user's group", &[("usr/lib/sysusers.d/a.conf", "u a -\n"), ("etc/gshadow", "a:!::\n")]),
+    // As a cut between the two files leaves it: the tool does not add the line later.
+    (
+        "gshadow lacks a group",
+        &[
+            ("usr/lib/sysusers.d/a.conf", "g a -\n"),
+            ("etc/group", "root:x:0:\na:x:995:\n"),
+            ("etc/gshadow", "root:!*::\n"),
+        ],
+    ),
+    (
+        "gshadow lacks a group and gets another",
+        &[
+            ("usr/lib/sysusers.d/a.conf", "g a -\ng b -\n"),
+            ("etc/group", "root:x:0:\na:x:995:\n"),
+            ("etc/gshadow", "root:!*::\n"),
+        ],
+    ),
     (
         "only passwd",
         &[("usr/lib/sysusers.d/a.conf", "u a -\n"), ("etc/passwd", "root:x:0:0:root:/root:/bin/bash\n")],
