@@ -4,7 +4,7 @@
 //! needs (`SplitName=`, `Compression=`, `CompressionLevel=`) are not fields: they are ignored with a warning.
 
 use core::fmt;
-use std::prelude::v1::*;
+use std::{borrow::Cow, prelude::v1::*};
 
 use super::{Definition, RepartError};
 use crate::{
@@ -51,13 +51,18 @@ impl Definition {
     }
 
     /// The refusal of what `key` says, with the file and the line where it stands.
-    pub fn refuse(&self, key: &str, what: impl Into<String>, advice: &'static str) -> RepartError {
+    pub fn refuse(
+        &self,
+        key: &str,
+        what: impl Into<String>,
+        advice: impl Into<Cow<'static, str>>,
+    ) -> RepartError {
         let place = self.places.iter().rev().find(|place| place.key == key);
         RepartError::Refused {
             file: place.map_or_else(|| self.file.clone(), |place| place.file.clone()),
             line: place.map_or(0, |place| place.line),
             what: what.into(),
-            advice,
+            advice: advice.into(),
         }
     }
 }

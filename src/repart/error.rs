@@ -1,7 +1,7 @@
 //! The reasons why nothing is partitioned.
 
 use core::fmt;
-use std::prelude::v1::*;
+use std::{borrow::Cow, prelude::v1::*};
 
 use crate::{mkfs::MkfsError, units::Bytes};
 
@@ -17,7 +17,7 @@ pub enum RepartError {
         /// The text.
         what: String,
         /// The advice.
-        advice: &'static str,
+        advice: Cow<'static, str>,
     },
     /// A directory or a file cannot be read.
     Unreadable {

@@ -104,7 +104,7 @@ impl<'a> Parser<'a> {
             file: file.into(),
             line: error.line,
             what: format!("{}: this is no definition file", error.what),
-            advice: "see repart.d(5)",
+            advice: "see repart.d(5)".into(),
         })?;
         let mut ours = false;
         for (line, item) in items {
@@ -129,7 +129,7 @@ impl<'a> Parser<'a> {
                             file: file.into(),
                             line,
                             what: format!("{key}={value} is not supported"),
-                            advice,
+                            advice: advice.into(),
                         });
                     }
                 },

@@ -4,8 +4,10 @@
 use std::prelude::v1::*;
 
 use super::{CopyBlocks, Definition, Encrypt, Format, Maker, RepartError};
-use crate::disk::types::{self, Role};
-use crate::file_system::{FileSystem, MadeBy};
+use crate::{
+    disk::types::{self, Role},
+    file_system::{FileSystem, MadeBy},
+};
 
 impl Maker {
     /// True when it can make an empty file system of this kind. As yet neither runs a program.
@@ -14,6 +16,17 @@ impl Maker {
             (Self::Boot | Self::Tool, MadeBy::Writes) => true,
             (Self::Boot | Self::Tool, MadeBy::Program(_) | MadeBy::Nothing) => false,
         }
+    }
+}
+
+/// Lists the file systems that are wanted, and the words after them, as a sentence does: `ext4, btrfs or empty`.
+fn one_of(wanted: &dyn Fn(FileSystem) -> bool, more: &[&'static str]) -> String {
+    let systems = FileSystem::ALL.iter().copied().filter(|system| wanted(*system));
+    let words: Vec<&str> = systems.map(FileSystem::name).chain(more.iter().copied()).collect();
+    match words.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
     }
 }
 
@@ -54,7 +67,7 @@ pub fn refuse(definition: &Definition, maker: Maker) -> Result<(), RepartError> 
         return Err(definition.refuse(
             "Format",
             format!("Format={system} is not supported{what}"),
-            "say Format=ext4, btrfs, vfat, swap or empty",
+            format!("say Format={}", one_of(&|system| maker.makes(system), &["empty"])),
         ));
     }
     let compresses = definition.places.iter().any(|place| place.key.starts_with("Compression"));
@@ -74,8 +87,9 @@ pub fn refuse(definition: &Definition, maker: Maker) -> Result<(), RepartError> 
         );
     }
     if !definition.subvolumes.is_empty() && !system.is_some_and(FileSystem::has_subvolumes) {
-        let what = "Subvolumes= without Format=btrfs";
-        return Err(definition.refuse("Subvolumes", what, "say Format=btrfs, or remove it"));
+        let with = one_of(&FileSystem::has_subvolumes, &[]);
+        let what = format!("Subvolumes= without Format={with}");
+        return Err(definition.refuse("Subvolumes", what, format!("say Format={with}, or remove it")));
     }
     let encrypted = definition.encrypt != Encrypt::Off;
     let content = definition.populates() || definition.copy_blocks.is_some();
@@ -93,10 +107,11 @@ pub fn refuse(definition: &Definition, maker: Maker) -> Result<(), RepartError> 
                 None => "no Format= for the root partition".into(),
                 Some(format) => format!("Format={} for the root partition", format.word()),
             };
+            let taken = one_of(&|system| maker.makes(system) && system.mounts_as_root(), &[]);
             return Err(definition.refuse(
                 "Format",
                 what,
-                "say Format=ext4 or btrfs, or no system could start on it",
+                format!("say Format={taken}, or no system could start on it"),
             ));
         }
     }

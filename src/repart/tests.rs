@@ -9,6 +9,7 @@ use crate::{
         partition::{Layout, Partition},
         types::{self, Role},
     },
+    file_system::FileSystem,
     fragments::Facts,
     units::{Lba, PartitionNumber},
 };
@@ -424,5 +425,29 @@ fn what_is_in_the_way_refuses_before_the_first_write() {
     ] {
         let error = decided(&mut bench, &terms, text).unwrap_err();
         assert!(error.contains(says), "{text}: {error}");
+    }
+}
+
+#[test]
+fn advice_lists_the_formats_that_are_taken() {
+    // One that is read-only asks for files, and is refused for another reason without them.
+    let may_be_empty = |name: &&str| FileSystem::defined(name).is_some_and(|system| !system.is_read_only());
+    let names = FileSystem::ALL.iter().map(|system| system.name()).filter(may_be_empty);
+    let names: Vec<&str> = names.chain(["empty"]).collect();
+    for (kind, wrong, maker) in [
+        ("linux-generic", "f2fs", Maker::Boot),
+        ("linux-generic", "f2fs", Maker::Tool),
+        ("root", "vfat", Maker::Boot),
+    ] {
+        let judged = |format: &str| {
+            let text = format!("Type={kind}\nFormat={format}\n");
+            support::refuse(&definitions(&[("10-a", &text)])[0], maker)
+        };
+        let Err(RepartError::Refused { advice, .. }) = judged(wrong) else { panic!("{wrong} is taken") };
+        let list =
+            advice.strip_prefix("say Format=").unwrap().replace(", or no system could start on it", "");
+        let listed: Vec<&str> = list.split(", ").flat_map(|part| part.split(" or ")).collect();
+        let taken: Vec<&str> = names.iter().copied().filter(|name| judged(name).is_ok()).collect();
+        assert_eq!(listed, taken, "{kind} by {maker:?}: {advice}");
     }
 }
