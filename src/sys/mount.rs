@@ -1,10 +1,16 @@
 //! Mounting, moving and unmounting.
 
-use std::{ffi::CString, io, path::Path};
+use std::{
+    ffi::CString,
+    io,
+    os::fd::{BorrowedFd, OwnedFd},
+    path::Path,
+};
 
 use rustix::{
+    fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx},
     io::Errno,
-    mount::{MountFlags, UnmountFlags},
+    mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags},
 };
 
 /// A file system of the kernel's own: no device behind it.
@@ -88,12 +94,40 @@ pub fn device(
     Ok(rustix::mount::mount(source.as_ref(), target.as_ref(), fstype, flags, &*options)?)
 }
 
-/// Moves a mount and everything below it.
+/// Opens the root of a mount, to be moved by [`move_to`].
 ///
 /// # Errors
-/// The error of mount(2).
-pub fn move_to(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
-    Ok(rustix::mount::mount_move(from.as_ref(), to.as_ref())?)
+/// The error of open_tree(2).
+pub fn open(at: impl AsRef<Path>) -> io::Result<OwnedFd> {
+    Ok(rustix::mount::open_tree(CWD, at.as_ref(), OpenTreeFlags::OPEN_TREE_CLOEXEC)?)
+}
+
+/// Moves the mount whose root is open, and everything below it, onto an open directory. No path is looked up, so nothing in the
+/// tree of either can lead elsewhere. move_mount(2) is there from Linux 5.2 on, and cannot be configured out.
+///
+/// # Errors
+/// The error of move_mount(2).
+pub fn move_to(mount: BorrowedFd<'_>, directory: BorrowedFd<'_>) -> io::Result<()> {
+    let both_open = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH.union(MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH);
+    Ok(rustix::mount::move_mount(mount, c"", directory, c"", both_open)?)
+}
+
+/// A mount, and the file system on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MountId {
+    /// The kernel's number of the mount; 0 before Linux 5.8, which does not tell it.
+    mount: u64,
+    /// The device of the file system, and the inode that is its top.
+    file: (u32, u32, u64),
+}
+
+/// Tells which mount an open directory is the top of.
+///
+/// # Errors
+/// The error of statx(2).
+pub fn id(directory: BorrowedFd<'_>) -> io::Result<MountId> {
+    let told = statx(directory, c"", AtFlags::EMPTY_PATH, StatxFlags::INO.union(StatxFlags::MNT_ID))?;
+    Ok(MountId { mount: told.stx_mnt_id, file: (told.stx_dev_major, told.stx_dev_minor, told.stx_ino) })
 }
 
 /// Options as fstab(5) and the kernel command line write them, taken apart: the flags of the VFS, and the rest for the
@@ -155,8 +189,7 @@ pub fn unmount(target: impl AsRef<Path>) -> io::Result<()> {
 
 /// Returns true when something is mounted at `path` (statx tells a mount's root by an attribute).
 pub fn is_mount_point(path: impl AsRef<Path>) -> bool {
-    use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
-    statx(rustix::fs::CWD, path.as_ref(), AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty())
+    statx(CWD, path.as_ref(), AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty())
         .is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 

@@ -3,14 +3,16 @@
 use std::{
     ffi::OsStr,
     io,
-    os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
-    path::Path,
+    os::{
+        fd::{BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
 };
 
 use rustix::{
     fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fstatfs, openat, statat, unlinkat},
     io::Errno,
-    process::{chdir, chroot, pivot_root},
+    process::{chdir, chroot, fchdir, pivot_root},
 };
 
 /// File system magic of ramfs and tmpfs (linux/magic.h): the file systems of an initramfs.
@@ -34,17 +36,17 @@ fn is_temporary(root: &OwnedFd) -> Result<bool, Errno> {
     Ok(TEMPORARY.contains(&(fstatfs(root)?.f_type as u64)))
 }
 
-/// Makes the mount at `new_root` the root of this process, detaches the old root and frees its memory.
+/// Makes the mount whose top is open as `new_root` the root of this process, detaches the old root and frees its memory.
 ///
 /// pivot_root is tried first: it works from a root that has a parent mount (a disk, and the initramfs of Linux 7.0 on).
 /// The rootfs of older kernels cannot be pivoted away from; it is covered by a move, and its files are unlinked.
 ///
 /// # Errors
 /// The system call that failed. Until the move or the pivot nothing has changed.
-pub fn switch(new_root: impl AsRef<Path>) -> io::Result<()> {
+pub fn switch(new_root: BorrowedFd<'_>) -> io::Result<()> {
     let old = openat(CWD, "/", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let temporary = is_temporary(&old)?;
-    chdir(new_root.as_ref())?;
+    fchdir(new_root)?;
     match pivot_root(".", ".") {
         Ok(()) => {
             rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH)?;

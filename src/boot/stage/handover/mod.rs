@@ -1,12 +1,16 @@
 //! Stage "handover": the state that the real systemd expects (<https://systemd.io/INITRD_INTERFACE>), and the step into
 //! it.
 
+mod mount_point;
+
 use std::{
     convert::Infallible,
     fs::{self, File},
     os::fd::AsFd as _,
     path::PathBuf,
 };
+
+use mount_point::MountPoint;
 
 use crate::{
     boot::{
@@ -25,7 +29,7 @@ use crate::{
 };
 
 /// The mounts that move along unchanged.
-const API: [&str; 4] = ["/dev", "/proc", "/sys", "/run"];
+const API: [&str; 4] = ["dev", "proc", "sys", "run"];
 
 /// Hands the machine over. Everything that was known of keys is wiped before the next init is executed.
 ///
@@ -47,11 +51,15 @@ fn prepare(means: Means, usr: &Usr, root: &Root) -> Result<Next, Failure> {
     for mapping in [usr.mapping(), root.mapping()].into_iter().flatten() {
         udev::record(mapping).or_fail(|| format!("cannot record {} for udev", mapping.name))?;
     }
-    let below = root.path().join("usr");
-    mount::move_to(usr.path(), &below).or_fail(|| format!("cannot move /usr to {}", below.display()))?;
     let tree = File::open(root.path()).or_fail(|| format!("cannot open {}", root.path().display()))?;
+    // All of them before the first mount moves.
+    let below = MountPoint::open(tree.as_fd(), "usr")?;
+    let mut others = Vec::new();
+    for api in API {
+        others.push((api, MountPoint::open(tree.as_fd(), api)?));
+    }
+    below.receive(usr.open()?.as_fd())?;
     let init = next.find(tree.as_fd()).map_err(Failure::new)?;
-    drop(tree);
     let environment =
         credentials.hand_over().or_fail(|| "cannot leave credentials in /run/credentials".into())?;
     let timeline = Timeline::now();
@@ -60,11 +68,11 @@ fn prepare(means: Means, usr: &Usr, root: &Root) -> Result<Next, Failure> {
         .or_fail(|| format!("cannot write {OURS}"))?;
     set_guard().or_fail(|| format!("cannot write {OURS}"))?;
     borrowed.give_back();
-    for api in API {
-        let target = root.path().join(api.trim_start_matches('/'));
-        mount::move_to(api, &target).or_fail(|| format!("cannot move {api} to {}", target.display()))?;
+    for (api, below) in others {
+        let mount = mount::open(format!("/{api}")).or_fail(|| format!("cannot open /{api}"))?;
+        below.receive(mount.as_fd())?;
     }
-    rootfs::switch(root.path()).or_fail(|| "cannot switch the root".into())?;
+    rootfs::switch(tree.as_fd()).or_fail(|| "cannot switch the root".into())?;
     for staging in [&usr.path(), usr.tree()] {
         fs::remove_dir(staging).or_fail(|| format!("cannot remove {}", staging.display()))?;
     }
