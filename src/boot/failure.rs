@@ -2,12 +2,14 @@
 
 use std::{fmt, sync::OnceLock, time::Duration};
 
+use rustix::io::Errno;
+
 use super::story;
 use crate::{
     level::Level,
     sys::{
         console, kmsg,
-        power::{End, end},
+        power::{End, end, end_now},
     },
 };
 
@@ -69,6 +71,38 @@ pub struct Policy {
 /// back to the other slot.
 const DEFAULT: Policy = Policy { action: Action::End(End::Reboot), delay: Some(Duration::from_secs(30)) };
 
+/// The time for everything beside the delay: showing the reason, and writing dirty data. When it is over the machine is ended
+/// without either.
+const BOUND: Duration = Duration::from_secs(8);
+
+impl Policy {
+    /// Arms the end of the machine. From here on it comes, after the delay and [`BOUND`], whatever the caller waits for: from a
+    /// thread that neither prints nor syncs. A policy that waits for ever has no end to arm.
+    pub fn arm(self) {
+        let Some(delay) = self.delay else { return };
+        let end = move || {
+            std::thread::sleep(delay.saturating_add(BOUND));
+            self.action.carry_out(end_now);
+        };
+        // Without a thread the end is as near as the consoles and the disks let the caller come.
+        drop(std::thread::Builder::new().spawn(end));
+    }
+}
+
+impl Action {
+    /// Carries it out, and returns only when the kernel refused.
+    fn carry_out(self, end: fn(End) -> Errno) -> Errno {
+        match self {
+            Self::End(how) => end(how),
+            // When sysrq is compiled out, exiting makes the same panic by another road.
+            Self::Panic => {
+                drop(std::fs::write("/proc/sysrq-trigger", "c"));
+                std::process::exit(1);
+            }
+        }
+    }
+}
+
 static POLICY: OnceLock<Policy> = OnceLock::new();
 
 /// Sets the policy, once it is known from the command line. Later calls change nothing.
@@ -81,6 +115,7 @@ pub fn set_policy(policy: Policy) {
 /// panic.
 pub fn act(failure: &Failure) -> ! {
     let policy = *POLICY.get().unwrap_or(&DEFAULT);
+    policy.arm();
     // A panic may come before the first stage.
     let stage = story::running().unwrap_or("panic");
     kmsg::log(Level::Error, format_args!("{stage}: {}", failure.reason));
@@ -101,17 +136,8 @@ pub fn act(failure: &Failure) -> ! {
         Some(delay) => std::thread::sleep(delay),
         None => wait_for_ever(),
     }
-    match policy.action {
-        Action::End(how) => {
-            let errno = end(how);
-            console::print(&format!("hermetic-init: the kernel refuses to end the machine: {errno}\r\n"));
-        }
-        // When sysrq is compiled out, exiting makes the same panic by another road.
-        Action::Panic => {
-            drop(std::fs::write("/proc/sysrq-trigger", "c"));
-            std::process::exit(1);
-        }
-    }
+    let errno = policy.action.carry_out(end);
+    console::print(&format!("hermetic-init: the kernel refuses to end the machine: {errno}\r\n"));
     wait_for_ever()
 }
 
@@ -130,4 +156,81 @@ pub fn catch_panics() {
             "panicked: {text} at {place}; this is a bug of hermetic-init, please report it"
         )));
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        os::unix::process::ExitStatusExt as _,
+        process::{Child, Command, Stdio},
+    };
+
+    use super::*;
+    use crate::sys::{clock::Deadline, pty::Pty};
+
+    /// Set in the child that is PID 1, of a namespace: there reboot(2) ends the namespace, by SIGHUP for a restart
+    /// (pid_namespaces(7)).
+    const CHILD: &str = "HERMETIC_TEST_ENDS";
+    const RESTART: i32 = 1;
+
+    /// Runs a test again as PID 1 with this console; None in there.
+    fn as_pid_1(test: &str, console: &Pty) -> Option<Child> {
+        if std::env::var_os(CHILD).is_some() {
+            assert_eq!(std::process::id(), 1, "reboot(2) would end the machine");
+            return None;
+        }
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--kill-child"]).arg(std::env::current_exe().unwrap());
+        command.args(["--exact", &format!("boot::failure::tests::{test}"), "--nocapture"]).env(CHILD, "1");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(console.terminal.try_clone().unwrap());
+        Some(command.spawn().unwrap())
+    }
+
+    fn restarts(mut child: Child) {
+        let deadline = Deadline::after(Duration::from_secs(60));
+        let ended = loop {
+            match child.try_wait().unwrap() {
+                None if deadline.left().is_some() => std::thread::sleep(Duration::from_millis(50)),
+                ended => break ended,
+            }
+        };
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(ended.expect("an end of the machine").signal(), Some(RESTART));
+    }
+
+    const AT_ONCE: Policy = Policy { action: Action::End(End::Reboot), delay: Some(Duration::ZERO) };
+
+    #[test]
+    fn a_stopped_console_does_not_keep_the_machine() {
+        let console = Pty::new();
+        console.stop();
+        let Some(child) = as_pid_1("a_stopped_console_does_not_keep_the_machine", &console) else {
+            set_policy(AT_ONCE);
+            act(&Failure::new("the disk is gone"))
+        };
+        restarts(child);
+        assert!(console.reads_up_to("Rebooting in 0 s.").contains("  reason  the disk is gone"));
+    }
+
+    #[test]
+    fn a_console_that_nobody_reads_does_not_keep_the_machine() {
+        let console = Pty::new();
+        console.fill();
+        let Some(child) = as_pid_1("a_console_that_nobody_reads_does_not_keep_the_machine", &console) else {
+            set_policy(AT_ONCE);
+            act(&Failure::new("the disk is gone"))
+        };
+        restarts(child);
+    }
+
+    #[test]
+    fn an_armed_machine_ends_whatever_is_waited_for() {
+        let console = Pty::new();
+        let Some(child) = as_pid_1("an_armed_machine_ends_whatever_is_waited_for", &console) else {
+            AT_ONCE.arm();
+            wait_for_ever()
+        };
+        restarts(child);
+    }
 }

@@ -81,7 +81,7 @@ options! {
         Or::after("rd.emergency=, then systemd.crash_action=, then", FailureAction::Reboot);
 
     // Long enough to take a photograph.
-    /// The time that the reason stays on the screen before that.
+    /// The time that the reason stays on the screen before that; 8 s later at most it comes, whatever consoles and disks do.
     pub(super) failure_delay: Or<Duration> = "hermetic.failure-delay",
         Or::after("panic=, then", Duration::from_secs(30));
 

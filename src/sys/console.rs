@@ -1,12 +1,13 @@
 //! The console: the descriptors 0 to 2 of PID 1, and the screen that a failure is shown on.
 
-use std::{
-    fs::OpenOptions,
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt as _};
+
+use rustix::{
+    fs::{OFlags, fcntl_getfl, fcntl_setfl},
+    stdio::stderr,
 };
 
-use rustix::fs::OFlags;
+use super::output;
 
 /// Makes /dev/console the descriptors 0, 1 and 2.
 ///
@@ -24,8 +25,13 @@ pub fn open() -> io::Result<()> {
     Ok(())
 }
 
-/// Writes text straight to the console, with any log level of the kernel.
+/// Prints a text straight on the console, with any log level of the kernel. A console that does not take it is not waited for.
 pub fn print(text: &str) {
+    let console = stderr();
     // A failure of the console cannot be reported on it.
-    drop(io::stderr().write_all(text.as_bytes()));
+    let Ok(flags) = fcntl_getfl(console) else { return };
+    if fcntl_setfl(console, flags | OFlags::NONBLOCK).is_ok() {
+        output::print(console, text);
+        let _was_set_before = fcntl_setfl(console, flags);
+    }
 }

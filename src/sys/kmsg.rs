@@ -11,6 +11,7 @@ use std::{
     },
 };
 
+use super::console;
 use crate::level::Level;
 
 /// The facility "daemon", shifted as the kernel wants it.
@@ -41,7 +42,7 @@ pub fn log(level: Level, text: fmt::Arguments<'_>) {
     // A failure of the log itself cannot be reported.
     match KMSG.get() {
         Some(mut file) => drop(file.write_all(line.as_bytes())),
-        None => drop(std::io::stderr().write_all(line.as_bytes())),
+        None => console::print(&line),
     }
 }
 

@@ -25,7 +25,12 @@ pub mod module;
 #[cfg(feature = "boot")]
 pub mod mount;
 #[cfg(feature = "boot")]
+pub mod output;
+#[cfg(feature = "boot")]
 pub mod power;
+#[cfg(feature = "boot")]
+#[cfg(test)]
+pub(crate) mod pty;
 #[cfg(feature = "boot")]
 pub mod rootfs;
 #[cfg(feature = "boot")]

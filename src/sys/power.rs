@@ -16,6 +16,12 @@ pub enum End {
 /// Writes dirty data and ends the machine. Returns only when the kernel refused, with its reason.
 pub fn end(how: End) -> rustix::io::Errno {
     rustix::fs::sync();
+    end_now(how)
+}
+
+/// Ends the machine without a look at dirty data: writing it may wait for a disk that never answers. Returns only when the
+/// kernel refused, with its reason.
+pub fn end_now(how: End) -> rustix::io::Errno {
     let command = match how {
         End::Reboot => RebootCommand::Restart,
         End::PowerOff => RebootCommand::PowerOff,

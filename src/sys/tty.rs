@@ -8,7 +8,7 @@
 use std::{
     ffi::c_int,
     fs::{File, OpenOptions},
-    io::{self, Write as _},
+    io,
     os::{
         fd::{AsFd, BorrowedFd},
         unix::fs::OpenOptionsExt as _,
@@ -26,7 +26,11 @@ use rustix::{
     },
 };
 
-use super::{attribute, clock::Deadline};
+use super::{
+    attribute,
+    clock::Deadline,
+    output::{self, CHARACTERS},
+};
 use crate::secret::Secret;
 
 /// The longest line: what cryptsetup takes as an interactive passphrase (DEFAULT_PASSPHRASE_SIZE_MAX).
@@ -34,11 +38,16 @@ const LINE: usize = 512;
 
 const TIOCOUTQ: Opcode = linux_raw_sys::ioctl::TIOCOUTQ as Opcode;
 
-/// The time that a serial line at 9600 baud needs for some characters.
-const CHARACTERS: Duration = Duration::from_millis(5);
+/// The time for output that is left when a terminal is closed: the kernel itself would wait half a minute for a line that takes
+/// nothing (`closing_wait` in drivers/tty/tty_port.c).
+const LAST: Duration = Duration::from_secs(1);
 
 /// The keys that erase: a serial terminal may send either, and the kernel knows only the first.
 const ERASE: [u8; 2] = [0x7f, 0x08];
+
+/// XON and XOFF. They stop nothing here, and are no part of what somebody types: noise on a line sends them, and a terminal that
+/// cannot follow.
+const FLOW: [u8; 2] = [0x11, 0x13];
 
 /// A terminal with its echo off. It gets its old settings back when it is dropped, and typed characters that were not
 /// read are discarded.
@@ -55,7 +64,8 @@ impl Tty {
         names.split_whitespace().filter_map(|name| Self::open(name).ok()).collect()
     }
 
-    /// Opens a terminal and switches its echo off; earlier typed characters are discarded.
+    /// Opens a terminal and switches its echo off; earlier typed characters are discarded. Its output is started when it was
+    /// stopped, and not waited for.
     ///
     /// # Errors
     /// There is no file of that name, or it is not a terminal.
@@ -66,13 +76,16 @@ impl Tty {
             .custom_flags((OFlags::NOCTTY | OFlags::NONBLOCK).bits() as i32)
             .open(format!("/dev/{name}"))?;
         let before = tcgetattr(&file)?;
+        output::resume(&file);
         let mut silent = before.clone();
+        silent.input_modes.remove(InputModes::IXON);
         silent.local_modes.remove(
             LocalModes::ECHO | LocalModes::ECHOE | LocalModes::ECHOK | LocalModes::ECHONL | LocalModes::ISIG,
         );
         silent.local_modes.insert(LocalModes::ICANON);
         silent.input_modes.insert(InputModes::ICRNL | InputModes::IUTF8);
-        tcsetattr(&file, OptionalActions::Flush, &silent)?;
+        tcsetattr(&file, OptionalActions::Now, &silent)?;
+        tcflush(&file, QueueSelector::IFlush)?;
         Ok(Self { file, name: name.into(), before })
     }
 
@@ -83,17 +96,21 @@ impl Tty {
 
     /// Prints a text. A terminal that takes no more output is ignored.
     pub fn print(&self, text: &str) {
-        drop((&self.file).write_all(text.as_bytes()));
+        output::print(&self.file, text);
     }
 
-    /// Waits until the output is out, or until the deadline: a stopped terminal takes no more. The kernel announces a
-    /// buffer with room in it, but not an empty one, so the state is polled.
-    pub fn drain(&self, deadline: Deadline) {
+    /// Waits until the output is out, or until the deadline: then false, for a stopped terminal takes no more. The kernel
+    /// announces a buffer with room in it, but not an empty one, so the state is polled.
+    pub fn drain(&self, deadline: Deadline) -> bool {
         // SAFETY: TIOCOUTQ takes a pointer to an int and writes the number of bytes that are left.
         let left = || unsafe { ioctl(&self.file, Getter::<TIOCOUTQ, c_int>::new()) };
-        while left().is_ok_and(|left| left > 0) && deadline.left().is_some() {
+        while left().is_ok_and(|left| left > 0) {
+            if deadline.left().is_none() {
+                return false;
+            }
             std::thread::sleep(CHARACTERS);
         }
+        true
     }
 
     /// The line that was typed, without its end; None when there is no whole line yet.
@@ -124,8 +141,12 @@ impl AsFd for Tty {
 
 impl Drop for Tty {
     fn drop(&mut self) {
+        let queue = match self.drain(Deadline::after(LAST)) {
+            true => QueueSelector::IFlush,
+            false => QueueSelector::IOFlush,
+        };
         // A terminal that is gone needs no settings.
-        let _ = tcflush(&self.file, QueueSelector::IFlush);
+        let _ = tcflush(&self.file, queue);
         let _ = tcsetattr(&self.file, OptionalActions::Now, &self.before);
     }
 }
@@ -145,8 +166,8 @@ pub fn wait(files: &[BorrowedFd<'_>], timeout: Option<Duration>) -> io::Result<O
     }
 }
 
-/// Carries out the erase keys that are still in a line, drops its end, and returns how long it is then. A character of several
-/// bytes is erased whole.
+/// Carries out the erase keys that are still in a line, drops its end and flow control, and returns how long it is then. A
+/// character of several bytes is erased whole.
 fn erased(line: &mut [u8]) -> usize {
     let mut length = 0;
     for at in 0..line.len() {
@@ -157,7 +178,7 @@ fn erased(line: &mut [u8]) -> usize {
                 length -= 1;
             }
             length = length.saturating_sub(1);
-        } else if !matches!(byte, b'\n' | b'\r') {
+        } else if !matches!(byte, b'\n' | b'\r') && !FLOW.contains(&byte) {
             if let Some(place) = line.get_mut(length) {
                 *place = byte;
             }
@@ -172,6 +193,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::sys::pty::{Pty, in_time};
 
     #[test]
     fn erase_keys_erase() {
@@ -182,11 +204,48 @@ mod tests {
             ("wört\x08\x08\x08\x08word\n", "word"),
             ("", ""),
             ("\n", ""),
+            ("wo\x13\x11rd\x13\n", "word"),
         ] {
             let mut line = typed.as_bytes().to_vec();
             let length = erased(&mut line);
             assert_eq!(&line[..length], kept.as_bytes(), "{typed:?}");
         }
+    }
+
+    /// As the serial line of a machine with noise on it, and with nobody at the other end.
+    #[test]
+    fn a_stopped_terminal_is_asked_on() {
+        let pty = Pty::new();
+        rustix::io::write(&pty.terminal, b"output that never gets out").unwrap();
+        assert_eq!(pty.reads(26), "output that never gets out");
+        pty.stop();
+        assert!(!pty.takes_output());
+        let pty = in_time(move || {
+            let tty = Tty::open(&pty.name).unwrap();
+            tty.print("passphrase: ");
+            assert_eq!(pty.reads(12), "passphrase: ");
+            pty.types("wo\x13rd\n");
+            assert_eq!(wait(&[tty.as_fd()], None).unwrap(), Some(0));
+            assert_eq!(tty.line().unwrap().unwrap().expose(), b"word");
+            tty.print("thanks");
+            drop(tty);
+            pty
+        });
+        assert_eq!(pty.reads(6), "thanks");
+        assert!(tcgetattr(&pty.terminal).unwrap().input_modes.contains(InputModes::IXON));
+    }
+
+    #[test]
+    fn a_terminal_that_nobody_reads_is_asked_on() {
+        let pty = Pty::new();
+        pty.fill();
+        in_time(move || {
+            let tty = Tty::open(&pty.name).unwrap();
+            tty.print("passphrase: ");
+            pty.types("word\n");
+            assert_eq!(wait(&[tty.as_fd()], None).unwrap(), Some(0));
+            assert_eq!(tty.line().unwrap().unwrap().expose(), b"word");
+        });
     }
 
     proptest! {
