@@ -31,15 +31,16 @@ impl Disk {
     /// this turns out to be the disk.
     pub fn read(device: &BlockDevice) -> Result<Option<Self>, String> {
         let name = device.node();
-        let fail = |what: &str, error: &dyn std::fmt::Display| format!("{}: {what}: {error}", name.display());
+        let fail =
+            |step: &str, error: &dyn std::fmt::Display| format!("cannot {step} {}: {error}", name.display());
         let node = Node::open(&name).map_err(|error| fail("open", &error))?;
-        let block_size = node.block_size().map_err(|error| fail("block size", &error))?;
-        let size = node.size().map_err(|error| fail("size", &error))?;
+        let block_size = node.block_size().map_err(|error| fail("learn the block size of", &error))?;
+        let size = node.size().map_err(|error| fail("measure", &error))?;
         let blocks = size.0.checked_div(u64::from(block_size)).unwrap_or(0);
         match Gpt::read(node.file(), Geometry { block_size, blocks }) {
             Ok(gpt) => Ok(Some(Self { device: device.clone(), node, gpt })),
             Err(GptError::None | GptError::Geometry { .. } | GptError::Mbr) => Ok(None),
-            Err(error) => Err(fail("partition table", &error)),
+            Err(error) => Err(fail("use the partition table of", &error)),
         }
     }
 
@@ -121,7 +122,11 @@ pub fn disk_of(device: &BlockDevice) -> &str {
 pub fn entry(device: &BlockDevice, devices: &[BlockDevice]) -> Option<Partition> {
     let Kind::Partition { disk, number, .. } = &device.kind else { return None };
     let disk = devices.iter().find(|candidate| candidate.name == *disk)?;
-    Disk::read(disk).ok()??.gpt.partition(*number).cloned()
+    let read = Disk::read(disk).unwrap_or_else(|error| {
+        debug!("{error}; its table names nothing");
+        None
+    });
+    read?.gpt.partition(*number).cloned()
 }
 
 /// The range of a partition of `length` bytes at `offset` on the disk, for messages.

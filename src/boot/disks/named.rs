@@ -6,7 +6,10 @@ use super::{
     content::superblock,
     disk::{disk_of, entry},
 };
-use crate::{boot::failure::Failure, config::DeviceSpec, sys::block::BlockDevice, warning};
+use crate::{
+    boot::failure::Failure, config::DeviceSpec, debug, disk::probe::Superblock, sys::block::BlockDevice,
+    warning,
+};
 
 /// The device that a specification names, among those present. When a name is not unique, the boot disk's partitions
 /// come first, and the name is logged as ambiguous.
@@ -47,17 +50,21 @@ fn answers(device: &BlockDevice, spec: &DeviceSpec, devices: &[BlockDevice]) -> 
     match spec {
         DeviceSpec::Name(name) => device.name.replace('!', "/") == *name,
         DeviceSpec::Number(number) => device.number == *number,
-        DeviceSpec::Uuid(uuid) => {
-            superblock(&device.node()).ok().flatten().is_some_and(|found| found.uuid == *uuid)
-        }
-        DeviceSpec::Label(label) => {
-            superblock(&device.node()).ok().flatten().is_some_and(|found| found.label == *label)
-        }
+        DeviceSpec::Uuid(uuid) => probed(device).is_some_and(|found| found.uuid == *uuid),
+        DeviceSpec::Label(label) => probed(device).is_some_and(|found| found.label == *label),
         DeviceSpec::PartUuid(uuid) => entry(device, devices)
             .map(|entry| entry.guid.to_string() == *uuid)
             .unwrap_or_else(|| kernel_partuuid(device).is_some_and(|known| known == *uuid)),
         DeviceSpec::PartLabel(label) => entry(device, devices).is_some_and(|entry| entry.label == *label),
     }
+}
+
+/// The superblock of a device; None for unknown content, and for a device that cannot be read.
+fn probed(device: &BlockDevice) -> Option<Superblock> {
+    superblock(&device.node()).unwrap_or_else(|error| {
+        debug!("cannot read {}: {error}; it answers to no name", device.name);
+        None
+    })
 }
 
 /// The kernel's name for a partition of a table that is not a GPT (`PARTUUID` of an MBR: disk signature and number).

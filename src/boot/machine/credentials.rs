@@ -6,14 +6,14 @@ use std::{
     fs::{self, DirBuilder, File},
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
-use crate::sort;
 use crate::{
     config::credentials::{Credentials, MAX_SIZE, are_wanted},
     info, notice,
     secret::Secret,
+    sort,
     sys::attribute,
     warning,
 };
@@ -121,12 +121,25 @@ fn read(path: &Path, limit: usize) -> io::Result<Secret> {
     }
 }
 
+/// The paths in a directory that may be missing.
+fn paths_in(place: &str) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(place) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries?.map(|entry| Ok(entry?.path())).collect(),
+    }
+}
+
 /// The encrypted ones, those of the UKI first. Of several with one name the first counts.
 fn sealed() -> Credentials {
     let mut credentials = Credentials::new();
     for place in SEALED {
-        let Ok(entries) = fs::read_dir(place) else { continue };
-        let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+        let mut paths = match paths_in(place) {
+            Ok(paths) => paths,
+            Err(error) => {
+                warning!("cannot read credentials from {place}: {error}");
+                continue;
+            }
+        };
         sort::slice(&mut paths);
         for path in paths {
             let name = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".cred"));

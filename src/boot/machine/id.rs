@@ -46,8 +46,8 @@ pub fn choose(source: Option<&Source>, credentials: &Imported) -> Result<Machine
 
 /// The id of the credential. One that is not valid is named and passed over, as systemd does.
 fn credential(credentials: &Imported) -> Option<MachineId> {
-    let text = core::str::from_utf8(credentials.all().get(CREDENTIAL)?.expose()).ok()?;
-    let id = MachineId::parse(text.trim_end());
+    let text = core::str::from_utf8(credentials.all().get(CREDENTIAL)?.expose());
+    let id = text.ok().and_then(|text| MachineId::parse(text.trim_end()));
     if id.is_none() {
         warning!(
             "the credential {CREDENTIAL} is not a machine id (32 hexadecimal digits, not all 0); it is ignored"

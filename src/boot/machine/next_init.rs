@@ -76,13 +76,17 @@ impl NextInit {
     /// The program that the kernel's word or systemd's custom names, as far as it is `eligible`.
     fn world(&self, root: BorrowedFd<'_>, eligible: impl Fn(&str) -> bool) -> Result<PathBuf, String> {
         let wished = self.kernel.as_deref().filter(|path| path.starts_with('/'));
-        wished
-            .into_iter()
-            .chain(SYSTEMD)
-            .filter(|path| eligible(path))
-            .find(|path| is_program(root, path).unwrap_or(false))
+        // A /usr that cannot be read is not one without systemd.
+        let mut unread = String::new();
+        let found = wished.into_iter().chain(SYSTEMD).filter(|path| eligible(path)).find(|path| {
+            is_program(root, path).unwrap_or_else(|errno| {
+                unread = format!("; {path}: {errno}");
+                false
+            })
+        });
+        found
             .map(PathBuf::from)
-            .ok_or_else(|| format!("/usr holds no systemd (looked for {})", SYSTEMD.join(", ")))
+            .ok_or_else(|| format!("/usr holds no systemd (looked for {}{unread})", SYSTEMD.join(", ")))
     }
 }
 
@@ -187,6 +191,8 @@ mod tests {
         assert_eq!(another(Some("/usr/sbin/init"), None), Ok("/usr/sbin/init".into()));
         fs::remove_file(root.join("usr/lib/systemd/systemd")).unwrap();
         assert!(find(None, None).is_err());
+        let unreadable = find(None, Some(&format!("/{}", "x".repeat(256)))).unwrap_err();
+        assert!(unreadable.ends_with(&format!("x: {})", Errno::NAMETOOLONG)), "{unreadable}");
         fs::remove_dir_all(root).unwrap();
     }
 }

@@ -57,9 +57,7 @@ impl KeyFile {
         if !OldRoot::is_temporary()? {
             return Ok(());
         }
-        for entry in fs::read_dir(BY_NAME).into_iter().flatten() {
-            shred(&entry?.path())?;
-        }
+        shred_all(Path::new(BY_NAME))?;
         [&self.path].into_iter().chain(&self.others).try_for_each(|path| shred(path))
     }
 
@@ -87,6 +85,14 @@ pub fn read(path: &Path, offset: u64, size: Option<u64>) -> io::Result<Secret> {
     let mut secret = Secret::zeroed(length as usize);
     file.read_exact(secret.expose_mut())?;
     Ok(secret)
+}
+
+/// Does it to every file of a directory that may be missing.
+fn shred_all(directory: &Path) -> io::Result<()> {
+    match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        entries => entries?.try_for_each(|entry| shred(&entry?.path())),
+    }
 }
 
 fn shred(path: &Path) -> io::Result<()> {
@@ -131,6 +137,13 @@ mod tests {
         shred(&directory.join("inside")).unwrap();
         shred(&path).unwrap();
         assert!(directory.join("inside").is_dir());
+        // All keys of a directory go, and one that cannot be read is not a directory without keys.
+        fs::write(&path, "key").unwrap();
+        shred_all(&directory).unwrap();
+        assert!(!path.exists());
+        shred_all(&directory.join("missing")).unwrap();
+        fs::write(&path, "key").unwrap();
+        assert!(shred_all(&path).is_err());
         fs::remove_dir_all(directory).unwrap();
     }
 }

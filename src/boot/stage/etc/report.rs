@@ -8,14 +8,13 @@ use rustix::{
     io::Errno,
 };
 
-use crate::sort;
 use crate::{
     boot::{
         failure::{Failure, OrFail as _},
         machine::run::OURS,
     },
     furnish::Deviation,
-    notice,
+    notice, sort,
 };
 
 /// So many deviations go to the log; all of them are in the list.

@@ -18,7 +18,7 @@ use crate::{
     repart::{Creation, Openers},
     secret::Secret,
     sys::{clock::Deadline, tpm::Device, tty::Tty},
-    tpm::{Bank, Pin, Policy, SignedPcrs, TpmError, signature},
+    tpm::{Bank, PcrMask, Pin, Policy, SignedPcrs, TpmError, measure::PHASE_PCR, signature},
     units::PartitionNumber,
 };
 
@@ -168,6 +168,7 @@ fn signed_pcrs() -> Result<Option<SignedPcrs>, Failure> {
     let found = stub::find(stub::PCR_PUBLIC_KEY).map_err(Failure::new)?;
     let Some((pem, path)) = found else { return Ok(None) };
     let key = signature::PublicKey::parse(&pem).or_fail(|| path)?;
-    let pcrs = crate::tpm::PcrMask::of([crate::tpm::measure::PHASE_PCR]).unwrap_or_default();
+    // Of no PCR at all the key would vouch for any system.
+    let pcrs = PcrMask::of([PHASE_PCR]).ok_or_else(|| Failure::new("the TPM has no PCR of phases"))?;
     Ok(Some(SignedPcrs { pcrs, key }))
 }

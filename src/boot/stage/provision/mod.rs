@@ -69,6 +69,7 @@ pub fn provision(means: &mut Means, usr: &mut Usr) -> Result<Expectation, Failur
     };
     let name = disk.device.name.clone();
     let known = repart::plan(&definitions, &disk.gpt.layout(), uuid::Uuid::nil());
+    // Its error comes again, and counts, once the seed is chosen.
     if let Ok(plan) = &known {
         for adopted in &plan.adopted {
             info!("{name}: {adopted}");
