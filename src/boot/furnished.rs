@@ -39,7 +39,7 @@ pub type Way<'a> = dyn Fn(&Request<'_>, &mut Report) -> Result<(), FurnishError>
 /// Furnishes a root in this way, and logs what there is to say about it.
 ///
 /// # Errors
-/// The way's.
+/// Those of the way.
 pub fn by(
     way: &Way<'_>,
     root: BorrowedFd<'_>,

@@ -1,4 +1,4 @@
-//! Randomness of the kernel's.
+//! Random bytes from the kernel.
 
 use std::{io, mem};
 
@@ -7,7 +7,7 @@ use super::failure::{Failure, OrFail as _};
 /// Fills `bytes` from the kernel's generator, waiting until it has been seeded.
 ///
 /// # Errors
-/// The kernel gives none.
+/// Those of `getrandom`.
 pub fn random(bytes: &mut [u8]) -> io::Result<()> {
     let mut filled = 0;
     while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -16,7 +16,7 @@ pub fn random(bytes: &mut [u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// The kernel's generator for engines that take randomness as a function which cannot fail. Its failure is checked
+/// The kernel's generator, for engines that take random bytes from a function which cannot fail. Its failure is checked
 /// afterwards, before the results are used.
 pub struct Random(io::Result<()>);
 

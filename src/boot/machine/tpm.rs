@@ -1,4 +1,4 @@
-//! The machine's TPM: found, and asked with randomness of the kernel's.
+//! The machine's TPM: found, and asked with random bytes from the kernel.
 
 use std::path::Path;
 
@@ -21,6 +21,7 @@ const ANNOUNCED: &str = "/sys/firmware/acpi/tables/TPM2";
 /// It cannot be opened, or waiting fails.
 pub fn open(devices: &mut Devices) -> Result<Option<Device>, Failure> {
     if Path::new(ANNOUNCED).exists() {
+        // One that did not come is missing, which is what opening it says.
         devices.wait_for_node(Path::new(DEVICE))?;
     }
     Device::open().or_fail(|| format!("cannot open the TPM {DEVICE}"))

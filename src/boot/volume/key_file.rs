@@ -52,7 +52,7 @@ impl KeyFile {
     /// needs it.
     ///
     /// # Errors
-    /// It can be neither overwritten nor ignored.
+    /// A file that cannot be overwritten, a directory that cannot be read.
     pub fn shred(&self) -> io::Result<()> {
         if !OldRoot::is_temporary()? {
             return Ok(());

@@ -55,7 +55,7 @@ pub fn prepare(means: &Means, usr: &Usr, root: Root) -> Result<Ready, Failure> {
 }
 
 /// Looks after the root that was mounted. /etc follows a /usr that is another one than last time; as long as systemd has not
-/// committed its machine id, every boot offers the same one again. A root that lasts for one boot is populated.
+/// committed its machine id, every boot offers the same one again. A root that lasts for one boot is made whole here.
 fn look_after(means: &Means, usr: &Usr, root: &Root) -> Result<(), Failure> {
     let Means { config, credentials, .. } = means;
     let directory = File::open(root.path()).or_fail(|| format!("cannot open {}", root.path().display()))?;

@@ -82,7 +82,7 @@ pub fn fill(
     node.sync().and_then(|()| node.flush_cache()).or_fail(|| format!("cannot flush {}", device.name))
 }
 
-/// Writes what is copied, or an empty file system, or nothing where something could be recognised.
+/// Wipes the places where something could be recognised, then writes what is copied, an empty file system, or nothing.
 fn format(node: &Path, creation: &Creation<'_>, copies: &Copies) -> Result<(), Failure> {
     let node = Node::open_exclusive(node).or_fail(|| format!("cannot open {}", node.display()))?;
     let path = node.path().display();
@@ -160,7 +160,7 @@ fn put_in(
         File::open(&path).or_fail(|| format!("cannot open {}", path.display()))
     };
     let default = filling.default.map(volume).transpose()?;
-    // What is mounted later without further words.
+    // The subvolume that is mounted when none is named.
     let mounted_later = default.as_ref().map_or(top, |default| default.as_fd());
     if filling.is_furnished {
         furnished::create(mounted_later, image.usr, image.identity, image.credentials)?;

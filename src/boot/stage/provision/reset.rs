@@ -109,9 +109,11 @@ pub fn reset(
         Reset::ByCommandLine => {
             let what = match numbers.len() {
                 0 => "nothing was left to reset".into(),
+                1 => "1 partition was erased and removed".into(),
                 count => format!("{count} partitions were erased and removed"),
             };
-            let reason = format!("{name}: {what}; boot without systemd.factory_reset= to make them anew");
+            let reason =
+                format!("{name}: {what}; boot without systemd.factory_reset= to make what is missing");
             Err(Failure::reset(reason))
         }
         Reset::ByFirmware(variables) => complete(&variables),

@@ -65,7 +65,7 @@ impl Overlay {
         Ok(overlay)
     }
 
-    /// The directory on which the root that stays as it is is to be mounted.
+    /// The directory on which the root that does not change is to be mounted.
     pub fn lower(&self) -> &Path {
         &self.lower
     }

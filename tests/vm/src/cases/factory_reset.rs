@@ -47,7 +47,7 @@ fn by_command_line(context: &Context<'_>, machine: &Machine, disk: &Path) -> Res
     lasting::boots_first(context, machine)?;
     let old = lasting::root_on(context, disk, 512)?;
     let reset = machine.clone().cmdline("systemd.factory_reset");
-    for says in ["1 partitions were erased and removed", "nothing was left to reset"] {
+    for says in ["1 partition was erased and removed", "nothing was left to reset"] {
         let outcome = context.run(&reset)?;
         outcome.expect(&Exit::Reboot)?;
         outcome.line("has reset this system.")?;
