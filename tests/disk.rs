@@ -8,6 +8,7 @@ use common::{Scratch, power::Power, tool};
 use hermetic_init::{
     disk::{
         gpt::{Copy, Geometry, Gpt, GptError, NewPartition},
+        label::Label,
         types,
     },
     units::{Lba, PartitionNumber},
@@ -278,9 +279,9 @@ fn what_is_no_usable_gpt_is_refused_by_name() {
     image(&path, 8 * MIB);
     assert_eq!(read(&path, 512).unwrap_err(), GptError::None);
     sfdisk(&scratch, "disk", 512, "label: dos\nstart=1MiB, size=1MiB\n");
-    assert_eq!(read(&path, 512).unwrap_err(), GptError::Mbr);
+    assert_eq!(read(&path, 512).unwrap_err(), GptError::Foreign(Label::Mbr));
     sfdisk(&scratch, "disk", 512, "label: gpt\nstart=1MiB, size=1MiB\n");
-    assert_eq!(read(&path, 4096).unwrap_err(), GptError::None);
+    assert_eq!(read(&path, 4096).unwrap_err(), GptError::Foreign(Label::Gpt { sector_size: 512 }));
     // Smaller than its table says.
     OpenOptions::new().write(true).open(&path).unwrap().set_len(4 * MIB).unwrap();
     assert!(matches!(read(&path, 512).unwrap_err(), GptError::Damaged { .. }));

@@ -6,6 +6,7 @@
 
 #[cfg(feature = "std")]
 pub mod gpt;
+pub mod label;
 pub mod label_version;
 pub mod partition;
 pub mod probe;

@@ -9,7 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hermetic_init::{disk::gpt::Geometry, sys::block::Node, units::Bytes, writes};
+use hermetic_init::{
+    disk::{gpt::Geometry, label::Label},
+    sys::block::Node,
+    units::Bytes,
+    writes,
+};
 use rustix::{
     fs::{FallocateFlags, FlockOperation, OFlags, fallocate, flock},
     io::Errno,
@@ -164,6 +169,13 @@ impl Disk {
         };
         part.1.fill(0);
         self.file.read_exact_at(part.0, offset)
+    }
+
+    /// The label of a disk without a table, as large as it is now.
+    pub fn label(&self) -> Result<Option<Label>, Failure> {
+        let size = if self.is_device { Ok(self.size) } else { self.file.metadata().map(|file| file.len()) };
+        size.and_then(|size| Label::look(&self.file, Bytes(size)))
+            .map_err(|error| Failure::new(format!("Failed to read '{}': {error}", self.path.display())))
     }
 
     /// Its size in blocks.

@@ -37,6 +37,7 @@ use std::{
 use hermetic_init::{
     disk::{
         gpt::{Gpt, GptError},
+        label::Label,
         partition::Layout,
     },
     repart::{self, CopyBlocks, Definition, Definitions, Plan, Reading, RepartError, Search, disk_uuid},
@@ -325,20 +326,32 @@ fn load(disk: &Disk, choices: &Choices, seed: uuid::Uuid) -> Result<Table, Failu
     if matches!(choices.empty, Empty::Force | Empty::Create) {
         return create();
     }
-    match (Gpt::read(disk, disk.geometry()), choices.empty) {
-        (Ok(_), Empty::Require) | (Err(GptError::Mbr), Empty::Require) => {
-            Err(Failure::nothing(format!("Disk {name} already has a disk label, refusing."), NO_TABLE))
+    let refuse = |found: Option<String>| {
+        let refusal = match choices.empty {
+            Empty::Require => "already has a disk label, refusing.",
+            Empty::Allow if found.is_some() => "has non-GPT disk label, not repartitioning.",
+            _ => "has no GPT disk label, not repartitioning.",
+        };
+        let found = found.map(|found| format!(" It has {found}.")).unwrap_or_default();
+        Failure::nothing(format!("Disk {name} {refusal}{found}"), NO_TABLE)
+    };
+    let foreign = |label: Label| refuse(Some(format!("{label}; --empty=force makes a new table over it")));
+    match Gpt::read(disk, disk.geometry()) {
+        Ok(_) if choices.empty == Empty::Require => Err(refuse(None)),
+        Ok(gpt) => Ok(Table { gpt, created: None }),
+        // The end of a file that is to grow is where the backup of its table is.
+        Err(GptError::None) => match disk.label()? {
+            None if matches!(choices.empty, Empty::Allow | Empty::Require) => create(),
+            None => Err(refuse(None)),
+            Some(label) => Err(foreign(label)),
+        },
+        Err(GptError::Foreign(label)) => Err(foreign(label)),
+        Err(GptError::Damaged { primary, backup }) if !primary.is_of_medium() && !backup.is_of_medium() => {
+            let found =
+                format!("a GPT of which both copies are damaged; primary: {primary}; backup: {backup}");
+            Err(refuse(Some(format!("{found}; restore one with sfdisk"))))
         }
-        (Ok(gpt), _) => Ok(Table { gpt, created: None }),
-        (Err(GptError::None), Empty::Allow | Empty::Require) => create(),
-        (Err(GptError::Mbr), Empty::Allow) => Err(Failure::nothing(
-            format!("Disk {name} has non-GPT disk label, not repartitioning."),
-            NO_TABLE,
-        )),
-        (Err(GptError::None | GptError::Mbr), _) => {
-            Err(Failure::nothing(format!("Disk {name} has no GPT disk label, not repartitioning."), NO_TABLE))
-        }
-        (Err(error), _) => Err(failure(error)),
+        Err(error) => Err(failure(error)),
     }
 }
 

@@ -152,7 +152,7 @@ fn cut(
     let rows = |image: &[u8]| match Gpt::read(image, geometry) {
         Ok(gpt) => Some(gpt.partitions().to_vec()),
         // Half of a table is no table.
-        Err(GptError::None | GptError::Mbr | GptError::Damaged { .. }) => None,
+        Err(GptError::None | GptError::Foreign(_) | GptError::Damaged { .. }) => None,
         Err(error) => panic!("{name}: {error}"),
     };
     let (old, new): (Option<Vec<Partition>>, _) = (rows(&before), rows(&after));

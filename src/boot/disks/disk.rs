@@ -27,7 +27,7 @@ impl Disk {
     /// Reads the table of a disk. None for a disk without a table.
     ///
     /// # Errors
-    /// The disk cannot be read, or both copies of its table are damaged: an error as text, since it matters only if
+    /// The disk cannot be read, both copies of its table are damaged, or it is for sectors of another size: an error as text, since it matters only if
     /// this turns out to be the disk.
     pub fn read(device: &BlockDevice) -> Result<Option<Self>, String> {
         let name = device.node();
@@ -39,7 +39,9 @@ impl Disk {
         let blocks = size.0.checked_div(u64::from(block_size)).unwrap_or(0);
         match Gpt::read(node.file(), Geometry { block_size, blocks }) {
             Ok(gpt) => Ok(Some(Self { device: device.clone(), node, gpt })),
-            Err(GptError::None | GptError::Geometry { .. } | GptError::Mbr) => Ok(None),
+            Err(GptError::None | GptError::Geometry { .. }) => Ok(None),
+            // A table that does not fit this disk is said; that a disk holds something else is nobody's concern.
+            Err(GptError::Foreign(label)) if !label.is_gpt() => Ok(None),
             Err(error) => Err(fail("use the partition table of", &error)),
         }
     }

@@ -4,7 +4,10 @@ use core::fmt;
 
 use uuid::Uuid;
 
-use crate::units::{Lba, PartitionNumber};
+use crate::{
+    disk::label::Label,
+    units::{Lba, PartitionNumber},
+};
 
 /// The reason why one copy of the table is not valid.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,6 +42,13 @@ pub enum Fault {
     },
 }
 
+impl Fault {
+    /// True when the disk failed, and what is on it is not known.
+    pub fn is_of_medium(&self) -> bool {
+        matches!(self, Self::Unreadable { .. })
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -62,10 +72,10 @@ pub enum GptError {
         /// Blocks of the disk.
         blocks: u64,
     },
-    /// Neither copy has a signature: the disk was never partitioned this way, or both ends of it were wiped.
+    /// The disk is empty: neither copy has a signature, and nothing else is recognised.
     None,
-    /// The disk has an old-style (MBR) partition table. If there is a GPT as well, it is a leftover.
-    Mbr,
+    /// The disk has no GPT but something else. After an MBR with partitions a GPT is a leftover.
+    Foreign(Label),
     /// There was a table, and both copies of it are damaged.
     Damaged {
         /// The fault of the copy at the beginning of the disk.
@@ -120,7 +130,9 @@ impl fmt::Display for GptError {
                 write!(f, "a disk of {blocks} blocks of {block_size} bytes cannot have a GPT")
             }
             Self::None => f.write_str("no GPT at either end of the disk; write the image again"),
-            Self::Mbr => f.write_str("the disk has an MBR partition table, not a GPT; write the image again"),
+            Self::Foreign(label) => {
+                write!(f, "the disk has no GPT of its own but {label}; write the image again")
+            }
             Self::Damaged { primary, backup } => write!(
                 f,
                 "both copies of the GPT are damaged; primary: {primary}; backup: {backup}; restore one with sfdisk or write the image again"

@@ -26,10 +26,13 @@ pub use edit::NewPartition;
 pub use error::{Fault, GptError};
 pub use table::Copy;
 
-use super::partition::{FreeArea, Layout, Partition};
+use super::{
+    label::Label,
+    partition::{FreeArea, Layout, Partition},
+};
 use crate::sort;
 use crate::{
-    units::{Lba, PartitionNumber},
+    units::{Bytes, Lba, PartitionNumber},
     writes::ReadAt,
 };
 use mbr::Mbr;
@@ -72,7 +75,7 @@ impl Gpt {
     /// Reads the table of `disk`: from the primary copy, or from the backup when the primary is damaged.
     ///
     /// # Errors
-    /// No table, both copies damaged, an entry with an impossible range, entries that overlap.
+    /// An empty disk, one with another label, both copies damaged, an entry with an impossible range, entries that overlap.
     pub fn read<R>(disk: &R, geometry: Geometry) -> Result<Self, GptError>
     where
         R: ReadAt + ?Sized,
@@ -87,7 +90,7 @@ impl Gpt {
         }
         let mbr = mbr::read(disk, geometry);
         if mbr.1 == Mbr::Partitioned {
-            return Err(GptError::Mbr);
+            return Err(GptError::Foreign(Label::Mbr));
         }
         let primary = Table::read(disk, geometry, Lba(1));
         // A valid primary needs no backup to be read, and a backup is of use only at the end of the disk: firmware,
@@ -100,10 +103,7 @@ impl Gpt {
         let (source, mut table) = match (primary, &at_end) {
             (Ok(primary), _) => (Copy::Primary, primary),
             (Err(_), Ok(backup)) => (Copy::Backup, backup.clone()),
-            (Err(Fault::NoSignature { .. }), Err(Fault::NoSignature { .. })) => return Err(GptError::None),
-            (Err(primary), Err(backup)) => {
-                return Err(GptError::Damaged { primary, backup: backup.clone() });
-            }
+            (Err(primary), Err(backup)) => return Err(no_table(disk, geometry, primary, backup)),
         };
         let primary_entries = match source {
             Copy::Primary => table.entries_lba,
@@ -189,6 +189,23 @@ impl Gpt {
     /// The gaps between the partitions, see [`Layout::free_areas`].
     pub fn free_areas(&self, grain: u64) -> Vec<FreeArea> {
         self.layout().free_areas(grain)
+    }
+}
+
+/// The error for a disk without a valid copy of the table. It is empty only when nothing is recognised on it.
+fn no_table<R>(disk: &R, geometry: Geometry, primary: Fault, backup: &Fault) -> GptError
+where
+    R: ReadAt + ?Sized,
+    R::Error: Display,
+{
+    let damaged = |primary| GptError::Damaged { primary, backup: backup.clone() };
+    let (Fault::NoSignature { .. }, Fault::NoSignature { .. }) = (&primary, backup) else {
+        return damaged(primary);
+    };
+    match Label::look(disk, Bytes(geometry.blocks.saturating_mul(u64::from(geometry.block_size)))) {
+        Ok(None) => GptError::None,
+        Ok(Some(label)) => GptError::Foreign(label),
+        Err(error) => damaged(Fault::Unreadable { lba: Lba(0), reason: error.to_string() }),
     }
 }
 
