@@ -78,6 +78,7 @@ impl Asked {
             make_directories: &self.make_directories,
             make_symlinks: &self.make_symlinks,
             root_of: Some(&["/home"]),
+            epoch: None,
         }
     }
 }

@@ -5,7 +5,6 @@ use std::{
     io,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::PathBuf,
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use clap::{Parser, Subcommand};
@@ -23,6 +22,8 @@ use rustix::{
     fs::{AtFlags, statat},
     io::Errno,
 };
+
+use crate::clock::Clock;
 
 /// The words behind `hermetic etc`.
 #[derive(Parser)]
@@ -162,7 +163,7 @@ fn follow_usr(open: &Open) -> Result<String, String> {
         os_release: open.os_release.as_deref().map(OsRelease::parse),
         ..Facts::default()
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let now = Clock::read().map_err(|error| error.to_string())?.now();
     let request = Request {
         root,
         usr,

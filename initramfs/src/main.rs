@@ -2,6 +2,7 @@
 //! and its errors; a failure is one line on stderr and exit status 1. Mirrors of systemd's tools come first ([`names`]).
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod clock;
 mod etc;
 mod initramfs;
 mod luks;

@@ -29,12 +29,15 @@ use hermetic_init::{
 };
 use uuid::Uuid;
 
-use crate::repart::{
-    Failure,
-    args::{Choices, Json},
-    disk::Disk,
-    host::{Unknown, now},
-    output,
+use crate::{
+    clock::Clock,
+    repart::{
+        Failure,
+        args::{Choices, Json},
+        disk::Disk,
+        host::Unknown,
+        output,
+    },
 };
 
 /// Bytes of a page of the machine that boots: the least that any has.
@@ -129,7 +132,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         true => output::json(&rows, style),
         false => output::table(&rows, style),
     });
-    let terms = Terms::of_boot(&config, PAGE, now());
+    let terms = Terms::of_boot(&config, PAGE, Clock::of_machine().now());
     let decided = Decision::make(&plan, &gpt, &terms, &mut Unknown);
     if !args.json {
         print(story(&plan, decided.as_ref().ok()));

@@ -3,7 +3,7 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::{
-    fs::{self, Mode, OFlags, ResolveFlags, openat2},
+    fs::{self, AtFlags, Mode, OFlags, ResolveFlags, Timespec, Timestamps, openat2},
     io::Errno,
 };
 
@@ -15,17 +15,47 @@ use crate::tree::attributes::Side;
 pub(super) struct Tree<'fd> {
     root: BorrowedFd<'fd>,
     side: Side,
+    /// The time of what is made here.
+    time: Option<i64>,
 }
 
 impl<'fd> Tree<'fd> {
     /// The new file system.
     pub fn target(root: BorrowedFd<'fd>) -> Self {
-        Self { root, side: Side::Target }
+        Self { root, side: Side::Target, time: None }
     }
 
     /// The source of a copy.
     pub fn source(root: BorrowedFd<'fd>) -> Self {
-        Self { root, side: Side::Source }
+        Self { root, side: Side::Source, time: None }
+    }
+
+    /// The same, where everything is made at this time.
+    pub fn at(self, epoch: Option<u64>) -> Self {
+        Self { time: epoch.map(|seconds| seconds.try_into().unwrap_or(i64::MAX)), ..self }
+    }
+
+    fn times(&self) -> Option<Timestamps> {
+        let time = Timespec { tv_sec: self.time?, tv_nsec: 0 };
+        Some(Timestamps { last_access: time, last_modification: time })
+    }
+
+    /// Gives a directory in which something was made the time of that.
+    pub fn date(&self, directory: &OwnedFd, path: &str) -> Result<(), PopulateError> {
+        self.times().map_or(Ok(()), |times| {
+            fs::futimens(directory, &times).map_err(self.failed("set the times of", path))
+        })
+    }
+
+    /// Makes a link in a directory that must be there.
+    pub fn make_link(&self, leads_to: &str, path: &str) -> Result<(), PopulateError> {
+        let (parent, name) = self.parent(path)?;
+        fs::symlinkat(leads_to, &parent, name).map_err(self.failed("create link", path))?;
+        if let Some(times) = self.times() {
+            fs::utimensat(&parent, name, &times, AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(self.failed("set the times of", path))?;
+        }
+        self.date(&parent, path)
     }
 
     /// Opens `path`, links followed inside of the tree.
@@ -55,6 +85,8 @@ impl<'fd> Tree<'fd> {
                     let made = self.open(&so_far, flags).map_err(self.failed("open", &so_far))?;
                     fs::fchmod(&made, Mode::from_raw_mode(DIRECTORY))
                         .map_err(self.failed("set the mode of", &so_far))?;
+                    self.date(&made, &so_far)?;
+                    self.date(&here, &so_far)?;
                     made
                 }
                 there => there.map_err(self.failed("open directory", &so_far))?,

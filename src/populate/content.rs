@@ -19,6 +19,9 @@ pub struct Content<'a> {
     /// ([`mount_points`](crate::disk::types::mount_points)). Entries there of a source for `/` are not copied. None for
     /// any other partition.
     pub root_of: Option<&'a [&'a str]>,
+    /// The time of what is made on the way and of what it is made in, in seconds since 1970; None leaves the time of the
+    /// making.
+    pub epoch: Option<u64>,
 }
 
 impl<'a> Content<'a> {
@@ -33,6 +36,7 @@ impl<'a> Content<'a> {
             make_directories: &definition.make_directories,
             make_symlinks: &definition.make_symlinks,
             root_of: definition.is_root().then_some(mounted),
+            epoch: None,
         }
     }
 }

@@ -74,7 +74,7 @@ pub fn populate(
     source: BorrowedFd<'_>,
     content: &Content<'_>,
 ) -> Result<Report, PopulateError> {
-    let (target, source) = (Tree::target(target), Tree::source(source));
+    let (target, source) = (Tree::target(target).at(content.epoch), Tree::source(source));
     let mut report = Report::default();
     top_directory(&target, &source, content)?;
     for copy in content.copy_files {
@@ -85,9 +85,7 @@ pub fn populate(
         target.make_directories(path)?;
     }
     for link in content.make_symlinks {
-        let (parent, name) = target.parent(&link.path)?;
-        fs::symlinkat(link.target.as_str(), &parent, name)
-            .map_err(target.failed("create link", &link.path))?;
+        target.make_link(&link.target, &link.path)?;
     }
     Ok(report)
 }
@@ -162,7 +160,8 @@ fn copy_files(
             };
             let parent = target.make_directories(above)?;
             let mut copier = Copier::new(parent.as_fd(), copy, denied, report)?;
-            copier.one(&from, &stat, name)
+            copier.one(&from, &stat, name)?;
+            target.date(&parent, &copy.target)
         }
         _ => Err(PopulateError::NeitherFileNorDirectory { path: copy.source.clone() }),
     }

@@ -69,11 +69,12 @@ pub trait Surroundings {
     /// They cannot, or are missing.
     fn populates(&mut self, new: &NewPartition) -> Result<(), Self::Error>;
 
-    /// Random bytes that are known to nobody else.
+    /// Bytes for the file system of a new partition that are known to nobody else; of a reproducible one they follow from
+    /// its identity.
     ///
     /// # Errors
     /// The machine has none.
-    fn random(&mut self) -> Result<[u8; 16], Self::Error>;
+    fn random(&mut self, new: &NewPartition) -> Result<[u8; 16], Self::Error>;
 }
 
 /// The terms on which partitions are made.
@@ -95,6 +96,8 @@ pub struct Terms<'a> {
     pub recovery_key: bool,
     /// The types that are placed, and neither made nor changed.
     pub deferred: &'a [Uuid],
+    /// Two runs are to give the same bytes.
+    pub is_reproducible: bool,
 }
 
 impl Terms<'_> {
@@ -110,6 +113,7 @@ impl Terms<'_> {
             no_tpm: config.hermetic.no_tpm,
             recovery_key: config.hermetic.recovery_key == Recovery::Show,
             deferred: &[],
+            is_reproducible: false,
         }
     }
 }
@@ -127,6 +131,7 @@ impl<'a> Terms<'a> {
             no_tpm: NoTpm::Fail,
             recovery_key: false,
             deferred,
+            is_reproducible: false,
         }
     }
 }
@@ -291,13 +296,13 @@ fn creation<'a, E>(
     around: &mut dyn Surroundings<Error = E>,
 ) -> Result<Creation<'a>, E> {
     let definition = &new.definition;
-    let (constraints, unconstrained) = constrain(new, terms.maker, around)?;
+    let (constraints, unconstrained) = constrain(new, terms, around)?;
     let is_furnished = terms.maker == Maker::Boot && definition.is_root();
     let is_filled = is_furnished || definition.populates() || !constraints.is_empty();
     let room = new.room(block_size);
     let content = match new.file_system() {
         Some(system) => {
-            let random = around.random()?;
+            let random = around.random(new)?;
             let making = Making { page_size: terms.page_size, random, now: terms.now, is_filled };
             let recipe = new.empty_file_system(system, room, making);
             let file = || definition.file.clone();
@@ -335,19 +340,27 @@ fn creation<'a, E>(
 const UNMOUNTED: &str =
     "the new file system cannot be mounted here (that takes root, loop devices, and no Encrypt=)";
 
+/// The same, where only they would make it mount the new file system.
+const UNTIMED: &str =
+    "SOURCE_DATE_EPOCH is set, and the kernel would write its own time (say AddValidateFS=yes to have them)";
+
 /// The attributes of a new file system's top directory. The host tool sets them where it can mount it: an explicit
 /// request of a definition is refused when it cannot, and the default is left out, with the reason.
 #[allow(clippy::type_complexity, reason = "the attributes, or why there are none")]
 fn constrain<E>(
     new: &NewPartition,
-    maker: Maker,
+    terms: &Terms<'_>,
     around: &mut dyn Surroundings<Error = E>,
 ) -> Result<(Vec<(Constraint, String)>, Option<&'static str>), E> {
     let wanted = constraints(new);
-    if maker == Maker::Boot || wanted.is_empty() {
+    if terms.maker == Maker::Boot || wanted.is_empty() {
         return Ok((wanted, None));
     }
     let definition = &new.definition;
+    let is_explicit = definition.places.iter().any(|place| place.key == "AddValidateFS");
+    if terms.is_reproducible && !is_explicit && !definition.populates() {
+        return Ok((Vec::new(), Some(UNTIMED)));
+    }
     let mounts = match new.file_system().filter(|_| definition.encrypt == Encrypt::Off) {
         Some(system) => around.mounts(system)?,
         None => false,
@@ -355,7 +368,7 @@ fn constrain<E>(
     if mounts {
         return Ok((wanted, None));
     }
-    if definition.places.iter().any(|place| place.key == "AddValidateFS") {
+    if is_explicit {
         let what = "AddValidateFS=yes is not supported";
         return Err(around.refused(definition.refuse("AddValidateFS", what, UNMOUNTED)));
     }

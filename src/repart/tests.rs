@@ -288,7 +288,7 @@ impl Surroundings for Bench {
         Ok(())
     }
 
-    fn random(&mut self) -> Result<[u8; 16], RepartError> {
+    fn random(&mut self, _: &NewPartition) -> Result<[u8; 16], RepartError> {
         Ok([7; 16])
     }
 }
@@ -358,6 +358,16 @@ fn each_definition_has_one_decision_for_the_boot_and_one_for_the_tool() {
         ),
     ] {
         assert_eq!(decided(&mut Bench::default(), terms, text).as_deref(), Ok(expected), "{text}");
+    }
+    // Two runs are to give the same bytes: nothing is mounted for attributes alone, unless they are asked for.
+    let twice = Terms { is_reproducible: true, ..Terms::of_tool(1_700_000_000, &[]) };
+    for (text, expected) in [
+        ("", "ext4 in sectors of 512, -, - unconstrained"),
+        ("AddValidateFS=yes\n", "ext4 in sectors of 512, -, noinit_itable 3 attributes"),
+        ("MakeDirectories=/x\n", "ext4 in sectors of 512, -, noinit_itable 3 attributes"),
+    ] {
+        let made = decided(&mut Bench::default(), &twice, &format!("{ext4}{text}"));
+        assert_eq!(made.as_deref(), Ok(expected), "{text}");
     }
     // The questions to the machine, in their order.
     let mut bench = Bench::default();

@@ -5,7 +5,7 @@ use std::{fmt, io, path::PathBuf};
 use hermetic_init::{file_system::FileSystem, mkfs::MkfsError, units::Bytes};
 use rustix::io::Errno;
 
-use crate::populate;
+use crate::{clock::InvalidEpoch, populate};
 
 /// The error that stopped the command. Nothing was written, unless a write itself failed.
 #[derive(Debug)]
@@ -58,6 +58,8 @@ pub enum Error {
     Populate(populate::Error),
     /// The kernel gave no random bytes.
     Random(Errno),
+    /// The fixed time is none.
+    Epoch(InvalidEpoch),
 }
 
 impl fmt::Display for Error {
@@ -89,6 +91,7 @@ impl fmt::Display for Error {
             Self::Mkfs(error) => error.fmt(f),
             Self::NoFiles(system) => write!(f, "{system} holds no files; leave --root out"),
             Self::Populate(error) => error.fmt(f),
+            Self::Epoch(error) => error.fmt(f),
             Self::Random(errno) => write!(f, "no random bytes from the kernel: {errno}"),
         }
     }

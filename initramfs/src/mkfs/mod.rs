@@ -13,7 +13,6 @@ use std::{
     io::Write as _,
     os::{fd::AsFd as _, unix::fs::OpenOptionsExt as _},
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use hermetic_init::{
@@ -29,7 +28,10 @@ use rustix::{
 };
 use uuid::{Builder, Uuid};
 
-use crate::populate::{Place, populate_image};
+use crate::{
+    clock::Clock,
+    populate::{Place, populate_image},
+};
 use error::Error;
 use target::Target;
 
@@ -68,6 +70,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
         .find(|system| system.name() == args.format)
         .ok_or_else(|| Error::Format(args.format.clone()))?;
     let subvolumes = args.btrfs.subvolumes(system)?;
+    let clock = Clock::read().map_err(Error::Epoch)?;
     let target = Target::look(&args.target, args.size)?;
     if let Some(found) = target.content()?.filter(|_| !args.force) {
         return Err(Error::Occupied { path: args.target.clone(), found });
@@ -76,16 +79,15 @@ pub fn run(args: &Args) -> Result<(), Error> {
         Some(uuid) => uuid,
         None => Builder::from_random_bytes(random()?).into_uuid(),
     };
-    // A clock before 1970 says nothing better than 1970.
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let params = Params {
         size: target.size(),
         sector_size: target.sector_size().unwrap_or(args.sector_size),
         page_size: 4096,
         uuid,
         label: &args.label,
-        random: random()?,
-        now,
+        // With a fixed time everything follows from the UUID.
+        random: clock.epoch().map_or_else(random, |_| Ok(uuid.into_bytes()))?,
+        now: clock.now(),
     };
     // A subvolume that is filled stays writable until then.
     let is_filled = args.root.is_some();
@@ -106,7 +108,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
         let filling = Filling { read_only: read_only.collect(), ..Filling::of(system) };
         let place = Place { image: &args.target, offset: Bytes(0), length: size, filling: &filling };
         let all = [CopyFiles { source: "/".into(), target: "/".into() }];
-        let content = Content { copy_files: &all, ..Content::default() };
+        let content = Content { copy_files: &all, epoch: clock.epoch(), ..Content::default() };
         let report = populate_image(&place, tree.as_fd(), &content).map_err(Error::Populate)?;
         for path in &report.skipped {
             eprintln!("warning: {path} is left out: {system} has no such thing");

@@ -1,11 +1,7 @@
 //! The machine that the tool runs on, as a decision asks for it: what it cannot know of the machine that will boot, it takes for
 //! granted.
 
-use std::{
-    fs::File,
-    path::Path,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{fs::File, path::Path};
 
 use hermetic_init::{
     file_system::FileSystem,
@@ -13,7 +9,10 @@ use hermetic_init::{
 };
 
 use super::{Failure, args::Choices, identity};
-use crate::populate::{can_mount, can_populate};
+use crate::{
+    clock::Clock,
+    populate::{can_mount, can_populate},
+};
 
 /// The machine on which `hermetic repart` makes partitions.
 pub struct Host<'a> {
@@ -21,6 +20,8 @@ pub struct Host<'a> {
     pub choices: &'a Choices,
     /// The disk.
     pub disk: &'a Path,
+    /// The clock.
+    pub clock: Clock,
 }
 
 impl Host<'_> {
@@ -30,12 +31,6 @@ impl Host<'_> {
         let root = root.unwrap_or(Path::new("/"));
         File::open(root).map_err(|error| Failure::new(format!("{}: {error}", root.display())))
     }
-}
-
-/// The time, in seconds since 1970.
-pub fn now() -> u64 {
-    // A clock before 1970 says nothing better than 1970.
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 impl Surroundings for Host<'_> {
@@ -74,8 +69,13 @@ impl Surroundings for Host<'_> {
         self.tree().map(drop).map_err(|error| refuse(&error))
     }
 
-    fn random(&mut self) -> Result<[u8; 16], Failure> {
-        identity::random()
+    /// With a fixed time everything follows from the seed: here they are the file system's UUID, as the hash seed is in
+    /// systemd 260.
+    fn random(&mut self, new: &NewPartition) -> Result<[u8; 16], Failure> {
+        match self.clock.epoch() {
+            Some(_) => Ok(new.fs_uuid.into_bytes()),
+            None => identity::random(),
+        }
     }
 }
 
@@ -110,7 +110,7 @@ impl Surroundings for Unknown {
     }
 
     /// A plan that is shown keeps nothing secret.
-    fn random(&mut self) -> Result<[u8; 16], Failure> {
+    fn random(&mut self, _: &NewPartition) -> Result<[u8; 16], Failure> {
         Ok([0; 16])
     }
 }

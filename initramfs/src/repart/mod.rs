@@ -52,9 +52,12 @@ use self::{
     source::Sources,
     write::Work,
 };
-use crate::mirror::{
-    log::{Level, Log},
-    words,
+use crate::{
+    clock::Clock,
+    mirror::{
+        log::{Level, Log},
+        words,
+    },
 };
 
 /// The reason why nothing, or not all, was done; and the exit status of the process.
@@ -176,6 +179,7 @@ fn repartition(words: Words, log: Log) -> Result<(), Failure> {
         return Ok(());
     }
     let choices = words.decide()?;
+    let clock = Clock::read().map_err(Failure::new)?;
     let seed = identity::seed(&choices, log)?;
     let mut sources = Sources::new();
     let mut definitions = source::images(&choices, &mut sources)?;
@@ -202,7 +206,7 @@ fn repartition(words: Words, log: Log) -> Result<(), Failure> {
     }
     let secret = key(&choices)?;
     if choices.factory_reset && table.created.is_none() {
-        reset(&disk, &choices, &definitions, &existing, &mut table, &secret, &sources, log)?;
+        reset(&disk, &choices, &definitions, &existing, &mut table, &secret, &sources, clock, log)?;
     }
     let existing = self::existing(&definitions, &table.gpt.layout());
     let definitions = opened(&mut definitions, &existing, &mut sources, &choices)?;
@@ -222,8 +226,15 @@ fn repartition(words: Words, log: Log) -> Result<(), Failure> {
             log.say(Level::Info, "No changes.");
         }
         let output = Medium::new(&disk, choices.discard);
-        let work =
-            Work { disk: &disk, output: &output, choices: &choices, sources: &sources, key: &secret, log };
+        let work = Work {
+            disk: &disk,
+            output: &output,
+            choices: &choices,
+            sources: &sources,
+            key: &secret,
+            clock,
+            log,
+        };
         work.carry_out(&plan, &table.gpt)?;
     }
     show(&plan, &disk, &choices, log, false);
@@ -396,6 +407,7 @@ fn reset(
     table: &mut Table,
     key: &Secret,
     sources: &Sources,
+    clock: Clock,
     log: Log,
 ) -> Result<(), Failure> {
     if choices.dry_run {
@@ -413,7 +425,7 @@ fn reset(
         return Ok(());
     }
     let output = Medium::new(disk, choices.discard);
-    Work { disk, output: &output, choices, sources, key, log }.remove(&table.gpt, &numbers)?;
+    Work { disk, output: &output, choices, sources, key, clock, log }.remove(&table.gpt, &numbers)?;
     *table = load(disk, choices, uuid::Uuid::nil())?;
     Ok(())
 }

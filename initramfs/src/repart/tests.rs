@@ -144,7 +144,15 @@ fn cut(
     let recorder = Recorder { medium: Medium::new(&disk, choices.discard), writes: RefCell::default() };
     let key = Secret::new(vec![7; 64]);
     let sources = Sources::new();
-    let work = Work { disk: &disk, output: &recorder, choices: &choices, sources: &sources, key: &key, log };
+    let work = Work {
+        disk: &disk,
+        output: &recorder,
+        choices: &choices,
+        sources: &sources,
+        key: &key,
+        clock: Clock::of_machine(),
+        log,
+    };
     let made = change(&work, &table, definitions(texts));
     let after = fs::read(&scratch.0).unwrap();
 

@@ -19,12 +19,13 @@ use super::{
     Failure,
     args::{Choices, Empty},
     disk::Disk,
-    host::{Host, now},
+    host::Host,
     medium::Output,
     source::Sources,
     volume::Volume,
 };
 use crate::{
+    clock::Clock,
     mirror::log::{Level, Log},
     populate::{Place, populate_image},
 };
@@ -38,6 +39,7 @@ pub struct Work<'a> {
     pub sources: &'a Sources,
     /// The key of encrypted partitions.
     pub key: &'a Secret,
+    pub clock: Clock,
     pub log: Log,
 }
 
@@ -53,8 +55,11 @@ impl Work<'_> {
             }
             return Ok(());
         }
-        let mut host = Host { choices: self.choices, disk: &self.disk.path };
-        let terms = Terms::of_tool(now(), &self.choices.defer);
+        let mut host = self.host();
+        let terms = Terms {
+            is_reproducible: self.clock.epoch().is_some(),
+            ..Terms::of_tool(self.clock.now(), &self.choices.defer)
+        };
         let Decision { creations, transaction } = Decision::make(plan, gpt, &terms, &mut host)?;
         for creation in &creations {
             if let Some(why) = creation.unconstrained {
@@ -93,6 +98,10 @@ impl Work<'_> {
         }
         self.log.say(Level::Info, format!("Successfully deleted {} partitions.", numbers.len()));
         Ok(())
+    }
+
+    fn host(&self) -> Host<'_> {
+        Host { choices: self.choices, disk: &self.disk.path, clock: self.clock }
     }
 
     fn failure(&self, error: &dyn std::fmt::Display) -> Failure {
@@ -179,7 +188,7 @@ impl Walk<'_> {
 
     /// Puts files into the new file system, by the kernel.
     fn populate(&self, creation: &Creation<'_>, filling: &Filling<'_>) -> Result<(), Failure> {
-        let Work { choices, disk, log, .. } = self.work;
+        let Work { disk, log, .. } = self.work;
         let Creation { new, .. } = creation;
         let plan = self.plan;
         let others = plan.new.iter().map(|other| (other.position, other.type_guid));
@@ -188,8 +197,9 @@ impl Walk<'_> {
             .filter(|(position, _)| *position != new.position)
             .flat_map(|(_, guid)| populate::mount_points(guid).iter().copied())
             .collect();
-        let content = populate::Content::of(&new.definition, &mounted);
-        let source = Host { choices, disk: &disk.path }.tree()?;
+        let epoch = self.work.clock.epoch();
+        let content = populate::Content { epoch, ..populate::Content::of(&new.definition, &mounted) };
+        let source = self.work.host().tree()?;
         let place = Place { image: &disk.path, offset: new.offset, length: new.length, filling };
         let report = populate_image(&place, source.as_fd(), &content)
             .map_err(|error| Failure::new(format!("{}: {error}", new.definition.file)))?;

@@ -16,7 +16,6 @@ use std::{
     ffi::OsString,
     path::{Component, PathBuf},
     process::ExitCode,
-    time::SystemTime,
 };
 
 use clap::Parser;
@@ -29,7 +28,10 @@ use hermetic_init::{
 };
 
 use self::source::Source;
-use crate::mirror::{self, log::Log, root::Root, source as files, words};
+use crate::{
+    clock::Clock,
+    mirror::{self, log::Log, root::Root, source as files, words},
+};
 
 /// The words of systemd-sysusers.
 #[derive(Parser)]
@@ -192,11 +194,8 @@ fn say(log: Log, messages: &[hermetic_init::sysusers::Message]) {
     }
 }
 
-/// `SOURCE_DATE_EPOCH`, else now, in days.
+/// The time in days. systemd-sysusers ignores an invalid `SOURCE_DATE_EPOCH`.
 fn today() -> u32 {
-    let epoch = env::var("SOURCE_DATE_EPOCH").ok().and_then(|seconds| seconds.parse::<u64>().ok());
-    let seconds = epoch.unwrap_or_else(|| {
-        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
-    });
-    u32::try_from(seconds / 86_400).unwrap_or(u32::MAX)
+    let clock = Clock::read().unwrap_or_else(|_| Clock::of_machine());
+    u32::try_from(clock.now() / 86_400).unwrap_or(u32::MAX)
 }

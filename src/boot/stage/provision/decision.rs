@@ -75,7 +75,7 @@ impl Surroundings for Machine<'_> {
         Ok(())
     }
 
-    fn random(&mut self) -> Result<[u8; 16], Failure> {
+    fn random(&mut self, _: &NewPartition) -> Result<[u8; 16], Failure> {
         let mut bytes = [0; 16];
         random(&mut bytes).or_fail(|| "the kernel gives no random bytes".into())?;
         Ok(bytes)
