@@ -15,8 +15,8 @@ use super::{EtcError, atomic, store};
 use crate::{
     durable::Durable,
     tree::{
-        open,
-        read::{self, Limit},
+        Tree, open,
+        read::{self, Limit, ReadError},
         watch::Watch,
     },
 };
@@ -101,12 +101,14 @@ pub enum State {
     Valid(MachineId),
     /// Something else; systemd takes it for none and sets up an id.
     Malformed,
+    /// A link that leads nowhere: somebody else looks after the id, later. systemd sees a first boot.
+    Dangling,
 }
 
 impl State {
     /// Returns true when systemd will ask for an id, which may then be offered.
     pub fn first_boot(self) -> bool {
-        matches!(self, Self::Missing | Self::Uninitialized)
+        matches!(self, Self::Missing | Self::Uninitialized | Self::Dangling)
     }
 
     fn parse(content: &[u8]) -> Self {
@@ -121,16 +123,31 @@ impl State {
     }
 }
 
-/// Reads the state of /etc/machine-id below `root`.
+/// Reads the state of /etc/machine-id below `root`. A link is followed inside the root, as systemd does after the
+/// hand-over (systemd: src/shared/machine-id-setup.c).
 ///
 /// # Errors
-/// /etc that is not a directory, a machine-id that is not a regular file or cannot be read.
+/// /etc that is not a directory, and a file that cannot be read.
 pub fn state(root: BorrowedFd<'_>) -> Result<State, EtcError> {
     let etc = match open::directory(root, "etc") {
         Err(Errno::NOENT) => return Ok(State::Missing),
         etc => etc.map_err(EtcError::call("open", "/etc"))?,
     };
-    Ok(read(etc.as_fd(), "/etc/machine-id")?.map_or(State::Missing, |content| State::parse(&content)))
+    let file = match open::file(etc.as_fd(), "machine-id") {
+        Err(Errno::NOENT) => return Ok(State::Missing),
+        Err(Errno::LOOP) => match Tree::whole(root).open_read("/etc/machine-id") {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(State::Dangling),
+            // Neither a file nor a directory: it is not opened.
+            Err(Errno::INVAL) => return Ok(State::Malformed),
+            file => file,
+        },
+        file => file,
+    };
+    match read::start(file.map_err(EtcError::call("open", "/etc/machine-id"))?, MAX_LENGTH) {
+        Ok(content) => Ok(State::parse(&content)),
+        Err(ReadError::NotAFile) => Ok(State::Malformed),
+        Err(error) => Err(EtcError::call("read", "/etc/machine-id")(error.errno())),
+    }
 }
 
 /// Writes `uninitialized` into /etc/machine-id when the file is missing, and returns the state from then on. An
@@ -155,12 +172,16 @@ pub fn initialize(root: BorrowedFd<'_>, durable: Durable, watch: &dyn Watch) -> 
 /// The error of the file system; a file without an id counts as missing.
 pub fn kept(root: BorrowedFd<'_>) -> Result<Option<MachineId>, EtcError> {
     let Some(directory) = store::find(root)? else { return Ok(None) };
-    Ok(read(directory.as_fd(), "/var/lib/hermetic-init/machine-id")?.and_then(|content| {
-        match State::parse(&content) {
+    match read::named(directory.as_fd(), "machine-id", MAX_LENGTH) {
+        Ok(content) => Ok(match State::parse(&content) {
             State::Valid(id) => Some(id),
             _ => None,
+        }),
+        Err(ReadError::Call(errno)) if !matches!(errno, Errno::NOENT | Errno::LOOP) => {
+            Err(EtcError::call("read", "/var/lib/hermetic-init/machine-id")(errno))
         }
-    }))
+        Err(_) => Ok(None),
+    }
 }
 
 /// Keeps the chosen id on the root, in place of one that was kept before.
@@ -182,16 +203,6 @@ pub fn keep(
         durable,
         watch,
     )
-}
-
-/// Reads the start of a regular file in `directory`; None when it does not exist. `path` is for messages, its last part the name.
-fn read(directory: BorrowedFd<'_>, path: &'static str) -> Result<Option<Vec<u8>>, EtcError> {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    let file = match open::file(directory, name) {
-        Err(Errno::NOENT) => return Ok(None),
-        file => file.map_err(EtcError::call("open", path))?,
-    };
-    read::start(file, MAX_LENGTH).map(Some).map_err(|error| EtcError::call("read", path)(error.errno()))
 }
 
 #[cfg(test)]

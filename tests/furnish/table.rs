@@ -16,7 +16,10 @@ use hermetic_init::{
     fragments::Facts,
     furnish::{self, Identity, Report, Request, Why},
     level::Level,
-    tree::{open, watch::Watch},
+    tree::{
+        open,
+        watch::{Unwatched, Watch},
+    },
 };
 
 use super::tree::{self, Tree};
@@ -163,6 +166,18 @@ impl Machine {
             furnish::follow(request, watch, report).map_err(|error| error.to_string())?;
             well(report);
             Ok(Some(report.clone()))
+        })
+    }
+
+    /// As [`Self::boot`], of a root with which not all is well.
+    pub fn follows(&self, version: &str) -> Result<Option<Report>, String> {
+        let _with_the_mask = UMASK.read().unwrap();
+        self.with(version, |request, report| {
+            if store::followed(request.root).unwrap().as_ref() == Some(&request.identity.head) {
+                return Ok(None);
+            }
+            let done = furnish::follow(request, &Unwatched, report).map_err(|error| error.to_string());
+            done.map(|()| Some(report.clone()))
         })
     }
 

@@ -30,6 +30,7 @@ use crate::{
     furnish::{self, Identity, Report},
     info, notice,
     tree::watch::Unwatched,
+    warning,
 };
 
 /// The file in which systemd looks for an id that was chosen for it (systemd: src/shared/machine-id-setup.c).
@@ -61,6 +62,9 @@ fn look_after(means: &Means, usr: &Usr, root: &Root) -> Result<(), Failure> {
     let directory = File::open(root.path()).or_fail(|| format!("cannot open {}", root.path().display()))?;
     let tree = directory.as_fd();
     let state = machine_id::state(tree).or_fail(|| "cannot tell if this is a first boot".into())?;
+    if state == State::Dangling {
+        warning!("/etc/machine-id is a link that leads nowhere: its id is left to those who made it");
+    }
     let kept = machine_id::kept(tree).or_fail(|| "cannot tell which machine id the root keeps".into())?;
     let choose = || id::choose(config.machine_id.as_ref(), credentials);
     let mut offered = kept;
@@ -85,7 +89,9 @@ fn look_after(means: &Means, usr: &Usr, root: &Root) -> Result<(), Failure> {
                 (State::Valid(id), _) | (_, Some(id)) => id,
                 _ => choose()?,
             };
-            offered = Some(machine);
+            if state != State::Dangling {
+                offered = Some(machine);
+            }
             match followed {
                 Some(last) => info!("/etc follows {} and is brought to {}", last.usr, head.usr),
                 None => notice!("nothing tells which /usr /etc follows; it is brought to {}", head.usr),
