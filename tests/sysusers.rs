@@ -91,22 +91,25 @@ fn links_in_the_target_lead_nowhere() {
 }
 
 #[test]
-fn a_database_that_is_not_understood_stays_as_it_is() {
+fn a_line_that_is_not_understood_stays_as_it_is() {
     let Some(scratch) = Scratch::new() else { return };
-    for (number, (file, content)) in [
-        ("passwd", "root:x:0:0::/:\nbroken\n"),
-        ("group", "a:x:b:\n"),
-        ("shadow", "a\n"),
-        ("gshadow", ":x\n"),
+    for (number, (file, content, line)) in [
+        ("passwd", "root:x:0:0::/:\nbroken\n", 2),
+        ("group", "a:x:b:\n", 1),
+        ("shadow", "a\n", 1),
+        ("gshadow", ":x\n", 1),
     ]
     .into_iter()
     .enumerate()
     {
         let root = scratch.host(&number.to_string());
         lay(&root, &[("usr/lib/sysusers.d/a.conf", "u a -\n"), (&format!("etc/{file}"), content)]);
-        let error = ours(&root).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("/etc/{file}:")), "{error}");
-        assert_eq!(fs::read_to_string(root.join("etc").join(file)).unwrap(), content);
+        let report = ours(&root).unwrap();
+        let said: Vec<String> = report.messages.iter().map(ToString::to_string).collect();
+        assert!(said[0].starts_with(&format!("/etc/{file}:{line}: ")), "{said:?}");
+        let now = fs::read_to_string(root.join("etc").join(file)).unwrap();
+        let added = now.strip_prefix(content).unwrap();
+        assert!(added.starts_with("a:") && added.lines().count() == 1, "{now}");
     }
 }
 

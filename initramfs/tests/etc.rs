@@ -101,10 +101,10 @@ fn what_is_said_ahead_is_what_is_done() {
 fn what_cannot_be_done_is_said_in_one_line() {
     let scratch = versions();
     told(&scratch, "follow", "one");
-    fs::write(scratch.host("root/etc/passwd"), "no entry\n").unwrap();
-    write(&scratch.host("two/share/factory/etc"), &[("passwd", "root:x:0:0::/:/bin/sh\n")]);
-    write(&scratch.host("two/lib/sysusers.d"), &[("a.conf", "u a -\n")]);
-    for (what, usr, reason) in [("diff", "none", "cannot open "), ("follow", "two", "passwd:1: has no colon")]
+    fs::remove_dir_all(scratch.host("root/run")).unwrap();
+    fs::write(scratch.host("root/run"), "").unwrap();
+    for (what, usr, reason) in
+        [("diff", "none", "cannot open "), ("follow", "two", "/run of the root is not a directory")]
     {
         let output = etc(&scratch, what, usr);
         let said = String::from_utf8(output.stderr).unwrap();
@@ -113,5 +113,21 @@ fn what_cannot_be_done_is_said_in_one_line() {
             "{what}: {said}"
         );
     }
-    assert_eq!(fs::read_to_string(scratch.host("root/etc/passwd")).unwrap(), "no entry\n");
+}
+
+#[test]
+fn a_line_that_is_none_is_a_warning() {
+    let scratch = versions();
+    told(&scratch, "follow", "one");
+    fs::write(scratch.host("root/etc/passwd"), "no entry\n").unwrap();
+    write(&scratch.host("two/share/factory/etc"), &[("passwd", "root:x:0:0::/:/bin/sh\n")]);
+    write(&scratch.host("two/lib/sysusers.d"), &[("a.conf", "u a 401\n")]);
+    let output = etc(&scratch, "follow", "two");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && said.contains("/etc/passwd:1: has no colon"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert_eq!(
+        fs::read_to_string(scratch.host("root/etc/passwd")).unwrap(),
+        "no entry\nroot:x:0:0::/:/bin/sh\na:x:401:401::/:/usr/sbin/nologin\n"
+    );
 }

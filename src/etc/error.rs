@@ -4,8 +4,6 @@ use core::fmt;
 
 use rustix::io::Errno;
 
-use crate::sysusers::DatabaseError;
-
 /// The tree in which a step failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Side {
@@ -46,14 +44,6 @@ pub enum EtcError {
         /// The first directory that was not entered.
         path: String,
     },
-    /// A user database is not understood.
-    Database(DatabaseError),
-}
-
-impl From<DatabaseError> for EtcError {
-    fn from(error: DatabaseError) -> Self {
-        Self::Database(error)
-    }
 }
 
 impl EtcError {
@@ -90,7 +80,6 @@ impl fmt::Display for EtcError {
             Self::TooDeep { side: Side::Root, path } => {
                 write!(f, "{path} of the root is nested too deep: remove it or reset the root")
             }
-            Self::Database(error) => error.fmt(f),
         }
     }
 }

@@ -150,7 +150,7 @@ fn look(
         place: &place,
         root_users: &root_users,
         factory_users: &factory_users,
-    })?)
+    }))
 }
 
 /// Makes systemd see that /usr was updated, with any times of /usr.

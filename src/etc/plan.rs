@@ -24,7 +24,6 @@ use super::{
     users::{self, Contents, Kept},
 };
 use crate::sort;
-use crate::sysusers::database::DatabaseError;
 
 /// The input of a plan.
 #[derive(Clone, Copy)]
@@ -121,10 +120,7 @@ pub struct Plan {
 }
 
 /// Makes the plan.
-///
-/// # Errors
-/// A user database that cannot be understood.
-pub fn plan(input: &Input<'_>) -> Result<Plan, DatabaseError> {
+pub fn plan(input: &Input<'_>) -> Plan {
     let mut planner = Planner {
         input,
         after: sort::map(input.root.iter().map(|(path, entry)| (path.clone(), entry.is_directory()))),
@@ -151,10 +147,10 @@ pub fn plan(input: &Input<'_>) -> Result<Plan, DatabaseError> {
     }
     let wanted = core::mem::take(&mut planner.wanted);
     planner.drop_from_root(|path| is_beside(path) && !wanted.contains(path));
-    planner.users()?;
+    planner.users();
     let Planner { mut plan, removed, made, .. } = planner;
     plan.steps = removed.into_iter().chain(made).collect();
-    Ok(plan)
+    plan
 }
 
 /// The entry that the root should have at a path.
@@ -321,7 +317,7 @@ impl Planner<'_> {
         now.is_some_and(is_file)
     }
 
-    fn users(&mut self) -> Result<(), DatabaseError> {
+    fn users(&mut self) {
         let of = |contents: &Contents| -> Contents {
             let ours = contents.iter().filter(|(file, _)| self.databases.contains(file));
             sort::map(ours.map(|(file, content)| (*file, content.clone())))
@@ -329,11 +325,11 @@ impl Planner<'_> {
         let (root, factory) = (of(self.input.root_users), of(self.input.factory_users));
         let nothing = BTreeMap::new();
         let base = self.input.base.map_or(&nothing, |base| &base.users);
-        let merged = users::merge(base, self.input.journal, &root, &factory)?;
+        let merged = users::merge(base, self.input.journal, &root, &factory);
         let mut journal = self.input.journal.users.clone();
         for (file, kind) in DATABASES {
             let Some(content) = factory.get(file) else { continue };
-            let digests = users::digests(kind, content)?;
+            let digests = users::digests(kind, content);
             for (name, digest) in &digests {
                 journal.entry(file).or_default().entry(name.clone()).or_default().insert(*digest);
             }
@@ -344,7 +340,6 @@ impl Planner<'_> {
         }
         self.plan.kept_users = merged.kept;
         self.plan.journal.users = journal;
-        Ok(())
     }
 
     fn remove(&mut self, path: &[u8], now: &Entry) {

@@ -13,7 +13,7 @@ use super::{
     entry::Digest,
     manifest::{DATABASES, Journal, Users},
 };
-use crate::sysusers::database::{DatabaseError, Entry, Kind};
+use crate::sysusers::database::{Entry, Kind};
 
 /// The contents of the databases of one side, by their names below /etc.
 pub type Contents = BTreeMap<&'static str, Vec<u8>>;
@@ -61,32 +61,27 @@ pub struct Merged {
 }
 
 /// The digests of a database's entries, for the manifest. The first of a name counts, as it does for libc.
-///
-/// # Errors
-/// A line that is not an entry.
-pub fn digests(kind: Kind, content: &[u8]) -> Result<Users, DatabaseError> {
+pub fn digests(kind: Kind, content: &[u8]) -> Users {
     let mut users = Users::new();
-    for (entry, text) in entries(kind, content)? {
+    for (entry, text) in entries(kind, content) {
         users.entry(entry.name.to_vec()).or_insert_with(|| Digest::of(text));
     }
-    Ok(users)
+    users
 }
 
-fn entries(kind: Kind, content: &[u8]) -> Result<impl Iterator<Item = (Entry<'_>, &[u8])>, DatabaseError> {
-    Ok(kind.lines(content)?.into_iter().filter_map(|line| Some((line.entry?, line.text))))
+fn entries(kind: Kind, content: &[u8]) -> impl Iterator<Item = (Entry<'_>, &[u8])> {
+    kind.lines(content).into_iter().filter_map(|line| Some((line.entry?, line.text)))
 }
 
 /// Merges the factory's databases into the root's. `base` has the digests of the factory's old entries, `journal` those
-/// that an interrupted merge may have written; a database that is missing on either side is left alone.
-///
-/// # Errors
-/// A line of either side that is not an entry.
+/// that an interrupted merge may have written; a database that is missing on either side is left alone. A line of the
+/// root that is not an entry stays as it is, one of the factory is passed over.
 pub fn merge(
     base: &BTreeMap<&'static str, Users>,
     journal: &Journal,
     root: &Contents,
     factory: &Contents,
-) -> Result<Merged, DatabaseError> {
+) -> Merged {
     let mut merged = Merged::default();
     // passwd and group come first in the list: the two shadow files follow the decisions there.
     let mut known: BTreeMap<&str, BTreeSet<Vec<u8>>> = BTreeMap::new();
@@ -99,14 +94,14 @@ pub fn merge(
         };
         let nothing = Users::new();
         let before = Before { file, base: base.get(file).unwrap_or(&nothing), journal };
-        let one = database(kind, &before, old, new, companion)?;
+        let one = database(kind, &before, old, new, companion);
         if one.content != *old {
             merged.changed.insert(file, one.content);
         }
         merged.kept.extend(one.kept);
         known.insert(file, one.names);
     }
-    Ok(merged)
+    merged
 }
 
 /// The known facts about an entry from before.
@@ -135,10 +130,10 @@ fn database(
     root: &[u8],
     factory: &[u8],
     companion: Option<&BTreeSet<Vec<u8>>>,
-) -> Result<One, DatabaseError> {
+) -> One {
     let mut wanted: BTreeMap<&[u8], (u32, &[u8])> = BTreeMap::new();
     let mut order = Vec::new();
-    for (entry, text) in entries(kind, factory)? {
+    for (entry, text) in entries(kind, factory) {
         if !wanted.contains_key(entry.name) {
             wanted.insert(entry.name, (entry.id, text));
             order.push(entry);
@@ -147,7 +142,7 @@ fn database(
     let mut kept = Vec::new();
     let mut keep = |name: &[u8], why| kept.push(Kept { file: before.file, name: name.to_vec(), why });
     let (mut lines, mut names, mut ids) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
-    for line in kind.lines(root)? {
+    for line in kind.lines(root) {
         let Some(entry) = line.entry else {
             lines.push((line.text, false));
             continue;
@@ -197,7 +192,7 @@ fn database(
     if content.strip_suffix(b"\n") == Some(root) {
         content = root.to_vec();
     }
-    Ok(One { content, names, kept })
+    One { content, names, kept }
 }
 
 #[cfg(test)]
@@ -213,8 +208,8 @@ mod tests {
     /// Merges one database; returns the result, and the names that were kept.
     fn run(file: &'static str, base: &str, root: &str, factory: &str) -> (String, Vec<(String, Why)>) {
         let kind = DATABASES.iter().find(|(name, _)| *name == file).unwrap().1;
-        let base = BTreeMap::from([(file, digests(kind, base.as_bytes()).unwrap())]);
-        let merged = merge(&base, &Journal::default(), &one(file, root), &one(file, factory)).unwrap();
+        let base = BTreeMap::from([(file, digests(kind, base.as_bytes()))]);
+        let merged = merge(&base, &Journal::default(), &one(file, root), &one(file, factory));
         let content = merged
             .changed
             .get(file)
@@ -261,25 +256,26 @@ mod tests {
             ("passwd", b"a:x:1:1:::\nb:x:1:1:::\nc:x:2:2:::\n".to_vec()),
             ("shadow", b"a:!:\nb:!:\nc:!:\n".to_vec()),
         ]);
-        let merged = merge(&BTreeMap::new(), &Journal::default(), &root, &factory).unwrap();
+        let merged = merge(&BTreeMap::new(), &Journal::default(), &root, &factory);
         // b has a's id; the factory may not change a's password, with any old entry of the factory.
         assert_eq!(merged.changed["passwd"], b"a:x:1:1:::\nc:x:2:2:::\n");
         assert_eq!(merged.changed["shadow"], b"a:*:\nc:!:\n");
     }
 
     #[test]
-    fn a_line_that_is_none_is_an_error() {
-        let error =
-            merge(&BTreeMap::new(), &Journal::default(), &one("passwd", "broken\n"), &one("passwd", ""))
-                .unwrap_err();
-        assert!(matches!(error, DatabaseError::Line { file: "/etc/passwd", line: 1, .. }), "{error}");
+    fn a_line_that_is_none_stays_where_it_is() {
+        let root = "a:x:1:\nbroken\n:x:3:\nb:x:2:\n<<<<<<< mine\nc:x:-2:\n";
+        let factory = "a:x:1:\nb:x:2:\nbad\nnew:x:3:\n";
+        let (merged, kept) = run("group", "a:x:1:\nb:x:2:\n", root, factory);
+        assert_eq!(merged, format!("{root}new:x:3:\n"));
+        assert_eq!(kept, []);
     }
 
     proptest! {
         #[test]
         fn no_line_of_the_root_gets_lost(
             base in "([a-c]:x:[0-3]:[d]?\n){0,4}",
-            root in "(([a-e]:x:[0-3]:[d]?|#|[+])\n){0,6}",
+            root in "(([a-e]:x:[0-3]:[d]?|#|[+]|[a-e]:x:-2:|:x:1:|f)\n){0,6}",
             factory in "([a-e]:x:[0-3]:[d]?\n){0,5}",
         ) {
             let (merged, _) = run("group", &base, &root, &factory);

@@ -5,7 +5,7 @@ use core::fmt;
 use std::{collections::BTreeMap, prelude::v1::*};
 
 use super::{
-    database::{DatabaseError, Databases, Kind},
+    database::{Databases, Kind},
     definition::Definitions,
     item::{Group, User},
     message::Message,
@@ -95,14 +95,13 @@ struct Ids {
 }
 
 impl Ids {
-    fn read(kind: Kind, content: Option<&Vec<u8>>) -> Result<Self, DatabaseError> {
+    fn read(kind: Kind, content: Option<&Vec<u8>>) -> Self {
         let mut ids = Self::default();
-        for entry in kind.lines(content.map_or(&[], |content| content))?.iter().filter_map(|line| line.entry)
-        {
+        for entry in kind.lines(content.map_or(&[], |content| content)).iter().filter_map(|line| line.entry) {
             ids.by_name.entry(entry.name.to_vec()).or_insert(entry.id);
             ids.by_id.entry(entry.id).or_insert_with(|| entry.name.to_vec());
         }
-        Ok(ids)
+        ids
     }
 }
 
@@ -138,18 +137,15 @@ struct Failed;
 
 /// Gives ids to all that `definitions` ask for and neither the databases nor `service` has. `owners` holds the owners
 /// of the definitions' [`Definitions::owner_paths`] as far as these exist.
-///
-/// # Errors
-/// A database with a line that is not an entry.
 pub fn allocate(
     definitions: &Definitions,
     databases: &Databases,
     owners: &BTreeMap<String, Owner>,
     service: &dyn NameService,
-) -> Result<Allocation, DatabaseError> {
+) -> Allocation {
     let mut allocator = Allocator {
-        users: Ids::read(Kind::Passwd, databases.passwd.as_ref())?,
-        groups: Ids::read(Kind::Group, databases.group.as_ref())?,
+        users: Ids::read(Kind::Passwd, databases.passwd.as_ref()),
+        groups: Ids::read(Kind::Group, databases.group.as_ref()),
         service,
         pool: match definitions.ranges().is_empty() {
             true => IdRanges::system(),
@@ -201,7 +197,7 @@ pub fn allocate(
         let _said = grouped.and_then(|()| allocator.user(&mut item, user));
         user_items.insert(user.name.as_str(), item);
     }
-    Ok(allocator.result)
+    allocator.result
 }
 
 /// Users and groups that only `m` lines name.

@@ -75,7 +75,7 @@ pub struct Report {
 /// in the report, as warnings and errors; the rest is done all the same.
 ///
 /// # Errors
-/// A database that cannot be read, understood or replaced. Databases are then as before, or newer ones stand beside
+/// A database that cannot be read or replaced. Databases are then as before, or newer ones stand beside
 /// older ones, each whole.
 pub fn add(tree: Tree<'_>, facts: &Facts, options: Options<'_>) -> Result<Report, SysusersError> {
     let mut definitions = Definitions::terse();
@@ -130,7 +130,15 @@ pub fn add_defined(
     } else if open::exists(tree.root, "etc").map_err(SysusersError::call("look at", "/etc"))? {
         databases = read(open_etc(tree.root)?.as_fd())?;
     }
-    let allocation = allocate(&definitions, &databases, &surroundings.owners, surroundings.service)?;
+    for bad in databases.bad_lines() {
+        let message = format!("{}: libc passes over the line, it stays as it is", bad.reason);
+        report.messages.push(Message {
+            level: Level::Warning,
+            place: Some((bad.file.to_owned(), bad.line)),
+            text: message,
+        });
+    }
+    let allocation = allocate(&definitions, &databases, &surroundings.owners, surroundings.service);
     report.messages.extend_from_slice(&allocation.messages);
     let plan = Plan::new(&definitions, &databases, &surroundings, allocation)?;
     report.messages.extend_from_slice(&plan.messages);

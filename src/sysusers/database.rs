@@ -20,26 +20,27 @@ pub struct Databases {
 /// The reason why nothing can be added to a database.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DatabaseError {
-    /// A line that is not an entry: such a database is not changed.
-    Line {
-        /// The file.
-        file: &'static str,
-        /// The line, from 1.
-        line: usize,
-        /// The missing part.
-        reason: &'static str,
-    },
     /// gshadow has an entry for a group that is to be made: its password would become valid for a group that was
     /// removed from /etc/group.
     Orphan(String),
 }
 
+impl Databases {
+    /// Returns the lines that are neither entries nor comments.
+    pub fn bad_lines(&self) -> impl Iterator<Item = BadLine> {
+        let all = [
+            (Kind::Passwd, &self.passwd),
+            (Kind::Group, &self.group),
+            (Kind::Shadow, &self.shadow),
+            (Kind::Gshadow, &self.gshadow),
+        ];
+        all.into_iter().flat_map(|(kind, content)| kind.bad_lines(content.as_deref().unwrap_or_default()))
+    }
+}
+
 impl fmt::Display for DatabaseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Line { file, line, reason } => {
-                write!(f, "{file}:{line}: {reason}: repair or remove the line, or reset the root")
-            }
             // The tool's words.
             Self::Orphan(name) => write!(f, "/etc/gshadow: Group \"{name}\" already exists."),
         }
@@ -53,8 +54,19 @@ impl core::error::Error for DatabaseError {}
 pub struct Line<'a> {
     /// The line without its end, as it stands in the file.
     pub text: &'a [u8],
-    /// The entry on it; None for comments and empty lines.
+    /// The entry on it; None for comments, empty lines and lines that libc passes over: they stay as they are.
     pub entry: Option<Entry<'a>>,
+}
+
+/// A line that is neither entry nor comment. libc passes over it, and so does everything here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BadLine {
+    /// The file.
+    pub file: &'static str,
+    /// The line, from 1.
+    pub line: usize,
+    /// The missing part.
+    pub reason: &'static str,
 }
 
 /// The fields of an entry that decide about others.
@@ -98,24 +110,27 @@ impl Kind {
     }
 
     /// Reads a database line by line.
-    ///
-    /// # Errors
-    /// The first line that is neither entry nor comment.
-    pub fn lines(self, content: &[u8]) -> Result<Vec<Line<'_>>, DatabaseError> {
+    pub fn lines(self, content: &[u8]) -> Vec<Line<'_>> {
         let content = content.strip_suffix(b"\n").unwrap_or(content);
-        let mut lines = Vec::with_capacity(content.iter().filter(|&&byte| byte == b'\n').count() + 1);
         if content.is_empty() {
-            return Ok(lines);
+            return Vec::new();
         }
+        let mut lines = Vec::with_capacity(content.iter().filter(|&&byte| byte == b'\n').count() + 1);
+        let texts = content.split(|&byte| byte == b'\n');
+        lines.extend(texts.map(|text| Line { text, entry: self.entry(text).unwrap_or_default() }));
+        lines
+    }
+
+    /// Returns the lines of a database that are neither entries nor comments.
+    pub fn bad_lines(self, content: &[u8]) -> Vec<BadLine> {
+        let content = content.strip_suffix(b"\n").unwrap_or(content);
+        let mut bad = Vec::new();
         for (number, text) in content.split(|&byte| byte == b'\n').enumerate() {
-            let entry = self.entry(text).map_err(|reason| DatabaseError::Line {
-                file: self.file(),
-                line: number + 1,
-                reason,
-            })?;
-            lines.push(Line { text, entry });
+            if let Err(reason) = self.entry(text) {
+                bad.push(BadLine { file: self.file(), line: number + 1, reason });
+            }
         }
-        Ok(lines)
+        bad
     }
 
     fn entry(self, text: &[u8]) -> Result<Option<Entry<'_>>, &'static str> {
@@ -186,7 +201,7 @@ mod tests {
     #[test]
     fn entries_and_what_is_none() {
         let content = b"# a\n\nroot:x:0:0::/:/bin/sh\n  sp:x:007:9\n+nis::::::\n-\n";
-        let lines = Kind::Passwd.lines(content).unwrap();
+        let lines = Kind::Passwd.lines(content);
         let entries: Vec<_> =
             lines.iter().filter_map(|line| line.entry).map(|entry| (entry.name, entry.id)).collect();
         assert_eq!(entries, [(&b"root"[..], 0), (b"sp", 7), (b"+nis", 0), (b"-", 0)]);
@@ -197,8 +212,10 @@ mod tests {
             ("a:x:1", "1: has no valid id"),
             ("a:x:4294967296:1", "1: has no valid id"),
         ] {
-            let error = Kind::Passwd.lines(content.as_bytes()).unwrap_err().to_string();
-            assert!(error.starts_with(&format!("/etc/passwd:{said}: ")), "{error}");
+            let bad = Kind::Passwd.bad_lines(content.as_bytes());
+            let [BadLine { file, line, reason }] = bad[..] else { panic!("{content}: {bad:?}") };
+            assert_eq!((file, format!("{line}: {reason}").as_str()), ("/etc/passwd", said));
+            assert_eq!(Kind::Passwd.lines(content.as_bytes())[line - 1].entry, None);
         }
     }
 
@@ -214,11 +231,9 @@ mod tests {
         #[test]
         fn lines_hold_the_whole_content(content: Vec<u8>) {
             for kind in [Kind::Passwd, Kind::Group, Kind::Shadow, Kind::Gshadow] {
-                if let Ok(lines) = kind.lines(&content) {
-                    let texts: Vec<&[u8]> = lines.iter().map(|line| line.text).collect();
-                    let joined = texts.join(&b'\n');
-                    prop_assert_eq!(&joined[..], content.strip_suffix(b"\n").unwrap_or(&content));
-                }
+                let texts: Vec<&[u8]> = kind.lines(&content).iter().map(|line| line.text).collect();
+                let joined = texts.join(&b'\n');
+                prop_assert_eq!(&joined[..], content.strip_suffix(b"\n").unwrap_or(&content));
             }
         }
     }

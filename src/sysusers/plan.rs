@@ -56,8 +56,8 @@ impl Plan {
         }
         if !allocation.users.is_empty() {
             let [old, old_shadow] = [&databases.passwd, &databases.shadow].map(Option::as_deref);
-            plan.passwd = Some(passwd(old, &allocation, surroundings, &mut plan.messages)?);
-            plan.shadow = Some(shadow(old_shadow, &allocation, surroundings, &mut plan.messages)?);
+            plan.passwd = Some(passwd(old, &allocation, surroundings, &mut plan.messages));
+            plan.shadow = Some(shadow(old_shadow, &allocation, surroundings, &mut plan.messages));
         }
         plan.allocation = allocation;
         Ok(plan)
@@ -77,13 +77,13 @@ impl Plan {
 /// as they are and where they are, but for members that are added; NIS entries and lines behind them stay last.
 ///
 /// # Errors
-/// A database with a line that is not an entry, or with a gshadow entry for a group that group lacks.
+/// A gshadow entry for a group that group lacks.
 pub fn plan(
     definitions: &Definitions,
     databases: &Databases,
     surroundings: &Surroundings<'_>,
 ) -> Result<Plan, DatabaseError> {
-    let allocation = allocate(definitions, databases, &surroundings.owners, surroundings.service)?;
+    let allocation = allocate(definitions, databases, &surroundings.owners, surroundings.service);
     Plan::new(definitions, databases, surroundings, allocation)
 }
 
@@ -106,7 +106,7 @@ fn groups(
     existing: Option<&[u8]>,
     allocation: &Allocation,
 ) -> Result<Option<Vec<u8>>, DatabaseError> {
-    let lines = kind.lines(existing.unwrap_or_default())?;
+    let lines = kind.lines(existing.unwrap_or_default());
     let (first, last) = apart(&lines, kind);
     let mut content = Vec::new();
     let mut changed = !allocation.groups.is_empty();
@@ -176,8 +176,8 @@ fn passwd(
     allocation: &Allocation,
     surroundings: &Surroundings<'_>,
     messages: &mut Vec<Message>,
-) -> Result<Vec<u8>, DatabaseError> {
-    let lines = Kind::Passwd.lines(existing.unwrap_or_default())?;
+) -> Vec<u8> {
+    let lines = Kind::Passwd.lines(existing.unwrap_or_default());
     let (first, last) = apart(&lines, Kind::Passwd);
     let mut content = Vec::new();
     first.iter().for_each(|line| push(&mut content, line.text));
@@ -196,7 +196,7 @@ fn passwd(
         );
     }
     last.iter().for_each(|line| push(&mut content, line.text));
-    Ok(content)
+    content
 }
 
 fn shadow(
@@ -204,8 +204,8 @@ fn shadow(
     allocation: &Allocation,
     surroundings: &Surroundings<'_>,
     messages: &mut Vec<Message>,
-) -> Result<Vec<u8>, DatabaseError> {
-    let lines = Kind::Shadow.lines(existing.unwrap_or_default())?;
+) -> Vec<u8> {
+    let lines = Kind::Shadow.lines(existing.unwrap_or_default());
     let (first, last) = apart(&lines, Kind::Shadow);
     let today = surroundings.today.to_string();
     let mut content = Vec::new();
@@ -242,7 +242,7 @@ fn shadow(
         }
     }
     last.iter().for_each(|line| push(&mut content, line.text));
-    Ok(content)
+    content
 }
 
 #[cfg(test)]

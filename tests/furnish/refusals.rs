@@ -27,9 +27,9 @@ const CASES: [Case; 4] = [
     (
         |root| {
             fs::create_dir_all(root.join("etc")).unwrap();
-            fs::write(root.join("etc/passwd"), "no entry\n").unwrap();
+            fs::write(root.join("etc/gshadow"), "g:!::\n").unwrap();
         },
-        "the root lacks users of sysusers.d: /etc/passwd:1: has no colon: repair or remove the line, or reset the root",
+        "the root lacks users of sysusers.d: /etc/gshadow: Group \"g\" already exists.",
     ),
     (
         |root| {
@@ -45,9 +45,10 @@ const CASES: [Case; 4] = [
 fn machine() -> Machine {
     let machine = Machine::empty("refusals", Strategy::Track);
     let usr = machine.usr("v1");
-    for (directory, file, content) in
-        [("lib/sysusers.d", "a.conf", "u a 401\n"), ("lib/hermetic-init", "etc.conf", "/etc/x nonsense\n")]
-    {
+    for (directory, file, content) in [
+        ("lib/sysusers.d", "a.conf", "u a 401\ng g -\n"),
+        ("lib/hermetic-init", "etc.conf", "/etc/x nonsense\n"),
+    ] {
         fs::create_dir_all(usr.join(directory)).unwrap();
         fs::write(usr.join(directory).join(file), content).unwrap();
     }

@@ -91,9 +91,9 @@ fn kept(old: &Databases, plan: &Plan) {
     ];
     for (kind, before, after, field) in files {
         let (Some(before), Some(after)) = (before, after) else { continue };
-        let after = kind.lines(after).expect("what was written is not understood");
+        let after = kind.lines(after);
         let mut left = after.iter();
-        for line in kind.lines(before).expect("the plan understood it") {
+        for line in kind.lines(before) {
             let same = |new: &[u8]| {
                 let masked = |text: &[u8]| with_field(text, field.unwrap_or(0), b"");
                 new == line.text
