@@ -111,7 +111,17 @@ fn status(open: &Open) -> Result<String, String> {
         Some(head) => {
             format!("follows {} ({}), this is {}\n", head.usr, head.strategy.name(), open.head.usr)
         }
-        None => format!("follows nothing that is known, this is {}\n", open.head.usr),
+        None => match store::last(root).map_err(|error| error.to_string())? {
+            Some(head) => {
+                format!(
+                    "follows {} ({}) in part, this is {}\n",
+                    head.usr,
+                    head.strategy.name(),
+                    open.head.usr
+                )
+            }
+            None => format!("follows nothing that is known, this is {}\n", open.head.usr),
+        },
     };
     let ahead = follow::look_ahead(root, open.usr.as_fd(), &open.head, &rules(open)?);
     let (plan, problems) = ahead.map_err(|error| error.to_string())?;
@@ -183,7 +193,11 @@ fn follow_usr(open: &Open) -> Result<String, String> {
         eprintln!("warning: {message}");
     }
     done.map_err(|error| error.to_string())?;
-    Ok(format!("follows {}\n", head.usr))
+    let mut failed = report.deviations.iter().filter(|deviation| deviation.is_failure()).peekable();
+    let is_whole = failed.peek().is_none();
+    failed.for_each(|deviation| eprintln!("warning: {deviation}"));
+    let part = if is_whole { "" } else { " in part" };
+    Ok(format!("follows {}{part}\n", head.usr))
 }
 
 /// True for a root that nobody used yet.

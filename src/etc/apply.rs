@@ -20,12 +20,20 @@ use super::{
     entry::{Entry, name, parent},
     label,
     plan::{Plan, Step},
+    room,
     rules::Rules,
     store,
 };
 use crate::{
     durable::Durable,
-    tree::{attributes::Attributes, inode::Inode, open, remove, replace, watch::Watch, xattr::Xattrs},
+    tree::{
+        attributes::Attributes,
+        fixed,
+        inode::Inode,
+        open, remove, replace,
+        watch::{Watch, Witness},
+        xattr::Xattrs,
+    },
 };
 
 /// The directories in which a plan is carried out.
@@ -39,57 +47,169 @@ pub(super) struct Place<'fd> {
     pub(super) factory: BorrowedFd<'fd>,
 }
 
-/// Removes the staged files of an interrupted update.
+/// The result of carrying out a plan.
+pub(super) enum Outcome {
+    /// All steps were tried. These failed.
+    Tried(Vec<Failed>),
+    /// Nothing was changed.
+    Stays(EtcError),
+}
+
+/// A step that failed on its path.
+pub(super) struct Failed {
+    /// Its number in the plan.
+    pub(super) step: usize,
+    /// The reason; None when another step that failed is the reason.
+    pub(super) error: Option<EtcError>,
+}
+
+/// Removes the staged files of an interrupted update. A directory that stays is empty and is used again.
 ///
 /// # Errors
 /// The error of the file system.
 pub(super) fn clear(etc: BorrowedFd<'_>) -> Result<(), EtcError> {
     let path = format_args!("/etc/{STAGED}");
     // On a file system that is read-only there is none, and nothing may be removed.
-    if open::exists(etc, STAGED).map_err(EtcError::call("look at", path))? {
-        remove::tree(etc, STAGED.as_bytes()).map_err(EtcError::call("remove", path))?;
+    if open::exists(etc, STAGED).map_err(EtcError::call("look at", path))?
+        && let Err(errno) = remove::tree(etc, STAGED.as_bytes())
+    {
+        let left = open::directory(etc, STAGED).and_then(|staged| remove::names(&staged));
+        if left != Ok(Vec::new()) {
+            return Err(EtcError::call("remove", path)(errno));
+        }
     }
     Ok(())
 }
 
-/// Carries out all steps of a plan.
+/// Carries out the steps of a plan that can be. A step that fails on its path leaves the others alone.
 ///
 /// # Errors
-/// The first step that failed. The journal then has the possible results of the others.
+/// The image's factory cannot be read, or the watch has refused a change. The journal then has the possible results.
 pub(super) fn apply(
     place: Place<'_>,
     plan: &Plan,
     durable: Durable,
-    watch: &dyn Watch,
-) -> Result<(), EtcError> {
+    watch: &Witness<'_>,
+) -> Result<Outcome, EtcError> {
+    let mut failed: Vec<Failed> = Vec::new();
     if plan.steps.is_empty() {
-        return Ok(());
+        return Ok(Outcome::Tried(failed));
     }
+    if fixed::takes_nothing(place.etc) {
+        return Ok(Outcome::Stays(EtcError::call("change", "/etc")(Errno::PERM)));
+    }
+    let mut directories = Directories { etc: place.etc, open: None };
+    let mut live = Vec::new();
+    for (number, step) in plan.steps.iter().enumerate() {
+        if is_implied(plan, &failed, step) {
+            failed.push(Failed { step: number, error: None });
+        } else if let Some(error) = forbidden(&mut directories, step) {
+            failed.push(Failed { step: number, error: Some(error) });
+        } else {
+            live.push(number);
+        }
+    }
+    // Nothing is written for what cannot be done.
+    if live.is_empty() {
+        return Ok(Outcome::Tried(failed));
+    }
+    let staged = match room::check(place.etc, place.factory, plan, &live)
+        .and_then(|()| stage_all(place, plan, durable, watch, &mut live, &mut failed))
+    {
+        Ok(staged) => staged,
+        Err(error) if watch.has_ended() || error.is_of_factory() => return Err(error),
+        Err(error) => return Ok(Outcome::Stays(error)),
+    };
+    directories.open = None;
+    for number in live {
+        let Some(step) = plan.steps.get(number) else { continue };
+        if is_implied(plan, &failed, step) {
+            failed.push(Failed { step: number, error: None });
+            continue;
+        }
+        match perform(place, staged.as_fd(), &mut directories, number, step, watch) {
+            Ok(()) => {}
+            Err(error) if watch.has_ended() || error.is_of_factory() => return Err(error),
+            Err(error) => failed.push(Failed { step: number, error: Some(error) }),
+        }
+    }
+    watch
+        .before("unstage", STAGED.as_bytes())
+        .map_err(EtcError::call("remove", format_args!("/etc/{STAGED}")))?;
+    // Files of steps that failed are still in it. When it cannot go, the next update begins with it.
+    let _left_for_the_next = clear(place.etc);
+    Ok(Outcome::Tried(failed))
+}
+
+/// Keeps the journal, and makes all new files in the hidden directory, which is returned. A step whose file cannot be
+/// made moves from `live` to `failed`.
+///
+/// # Errors
+/// The root has no place for the journal or for the new files.
+fn stage_all(
+    place: Place<'_>,
+    plan: &Plan,
+    durable: Durable,
+    watch: &Witness<'_>,
+    live: &mut Vec<usize>,
+    failed: &mut Vec<Failed>,
+) -> Result<OwnedFd, EtcError> {
     let kept = store::make(place.root)?;
     // First of all, so that the next boot looks for its leftovers with any /usr.
     store::begin(kept.as_fd(), &plan.journal, durable, watch)?;
-    watch
+    match watch
         .before("stage", STAGED.as_bytes())
         .and_then(|()| fs::mkdirat(place.etc, STAGED, Mode::from_raw_mode(0o700)))
-        .map_err(EtcError::call("create directory", format_args!("/etc/{STAGED}")))?;
+    {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(EtcError::call("create directory", format_args!("/etc/{STAGED}"))(errno)),
+    }
     let staged =
         open::directory(place.etc, STAGED).map_err(EtcError::call("open", format_args!("/etc/{STAGED}")))?;
     let rules = Rules::new(super::rules::Strategy::Track);
     let mut copier = Copier::new(staged.as_fd(), &rules, "");
-    for (number, step) in plan.steps.iter().enumerate() {
-        stage(place, staged.as_fd(), &mut copier, number, step, watch)?;
+    for number in core::mem::take(live) {
+        let Some(step) = plan.steps.get(number) else { continue };
+        match stage(place, staged.as_fd(), &mut copier, number, step, watch) {
+            Ok(()) => live.push(number),
+            Err(error) if watch.has_ended() || error.is_of_factory() || error.is_full() => return Err(error),
+            Err(error) => failed.push(Failed { step: number, error: Some(error) }),
+        }
     }
     if durable == Durable::Here {
         atomic::flush(place.etc, watch)?;
     }
-    let mut directories = Directories { etc: place.etc, open: None };
-    for (number, step) in plan.steps.iter().enumerate() {
-        perform(place, staged.as_fd(), &mut directories, number, step, watch)?;
-    }
-    watch
-        .before("unstage", STAGED.as_bytes())
-        .and_then(|()| fs::unlinkat(place.etc, STAGED, AtFlags::REMOVEDIR))
-        .map_err(EtcError::call("remove", format_args!("/etc/{STAGED}")))
+    Ok(staged)
+}
+
+/// Returns true when a step cannot be done because another one failed: the path is the same, the directory was not
+/// made, or it is not empty.
+fn is_implied(plan: &Plan, failed: &[Failed], step: &Step) -> bool {
+    let path = step.path();
+    failed.iter().filter_map(|failed| plan.steps.get(failed.step)).any(|other| {
+        other.path() == path
+            || (matches!(other, Step::Put { .. }) && is_below(path, other.path()))
+            || (matches!(step, Step::Remove { .. }) && is_below(other.path(), path))
+    })
+}
+
+fn is_below(path: &[u8], directory: &[u8]) -> bool {
+    path.strip_prefix(directory).is_some_and(|rest| rest.starts_with(b"/"))
+}
+
+/// The error of a step that the attributes of chattr(1) forbid.
+fn forbidden(directories: &mut Directories<'_>, step: &Step) -> Option<EtcError> {
+    let path = step.path();
+    // A directory that is still to be made has no attributes.
+    let (above, name) = directories.of(path).ok()?;
+    let is_forbidden = match step {
+        Step::Put { replaces: false, .. } => fixed::takes_nothing(above),
+        Step::Adjust { .. } => {
+            open::directory(above, name).is_ok_and(|directory| fixed::keeps_attributes(directory.as_fd()))
+        }
+        Step::Put { .. } | Step::Write { .. } | Step::Remove { .. } => fixed::stays(above, name),
+    };
+    is_forbidden.then(|| EtcError::call("change", shown(path))(Errno::PERM))
 }
 
 /// The name under which the new file of a step is staged.

@@ -37,6 +37,13 @@ pub enum EtcError {
         /// The path, as seen from the factory.
         path: String,
     },
+    /// There is no room for the new files of an update beside the old ones.
+    Full {
+        /// So many bytes are needed.
+        needed: u64,
+        /// So many are free.
+        free: u64,
+    },
     /// Directories are nested deeper than any sane tree.
     TooDeep {
         /// In which tree.
@@ -47,6 +54,32 @@ pub enum EtcError {
 }
 
 impl EtcError {
+    /// The path, as seen from its side.
+    pub fn path(&self) -> &str {
+        match self {
+            Self::Call { path, .. }
+            | Self::NotADirectory { path }
+            | Self::Truncated { path }
+            | Self::TooDeep { path, .. } => path,
+            Self::Full { .. } => "/etc",
+        }
+    }
+
+    /// Returns true when the fault is the image's, which no other root would help.
+    pub(super) fn is_of_factory(&self) -> bool {
+        matches!(
+            self,
+            Self::Call { side: Side::Factory, .. }
+                | Self::TooDeep { side: Side::Factory, .. }
+                | Self::Truncated { .. }
+        )
+    }
+
+    /// Returns true when there is no more room.
+    pub(super) fn is_full(&self) -> bool {
+        matches!(self, Self::Full { .. } | Self::Call { errno: Errno::NOSPC | Errno::DQUOT, .. })
+    }
+
     /// The error of reading the factory.
     pub(super) fn factory(step: &'static str, path: impl fmt::Display) -> impl FnOnce(Errno) -> Self {
         move |errno| Self::Call { step, side: Side::Factory, path: path.to_string(), errno }
@@ -74,6 +107,10 @@ impl fmt::Display for EtcError {
             Self::Truncated { path } => {
                 write!(f, "{path} of the image's factory ended early while it was copied: check the image")
             }
+            Self::Full { needed, free } => write!(
+                f,
+                "the root partition is full: {needed} bytes are needed and {free} are free: remove files from it"
+            ),
             Self::TooDeep { side: Side::Factory, path } => {
                 write!(f, "{path} of the image's factory is nested too deep: check the image")
             }

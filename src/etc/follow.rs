@@ -3,7 +3,10 @@
 //! [`store::followed`] is the one comparison of a boot on which nothing changed. [`update`] does the rest, crash-safe,
 //! and [`store::commit`] ends it, after everything else that belongs to it.
 
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::{
+    collections::BTreeMap,
+    os::fd::{AsFd as _, BorrowedFd},
+};
 
 use rustix::{
     fs::{self, AtFlags},
@@ -12,11 +15,11 @@ use rustix::{
 
 use super::{
     EtcError, Side,
-    apply::{self, Place},
+    apply::{self, Outcome, Place},
     compare::{Difference, compare},
     entry::Snapshot,
     factory::{self, Factory},
-    manifest::{Head, Manifest},
+    manifest::{Head, Journal, Manifest},
     plan::{Input, Plan, plan},
     rules::Rules,
     scan::scan,
@@ -25,7 +28,10 @@ use super::{
 use crate::{
     durable::Durable,
     os_release::OsRelease,
-    tree::{open, watch::Watch},
+    tree::{
+        open,
+        watch::{Watch, Witness},
+    },
     verity::RootHash,
 };
 
@@ -48,28 +54,81 @@ pub fn identity(root_hash: Option<&RootHash>, os_release: Option<&str>) -> Strin
     }
 }
 
-/// Brings /etc of the root from the factory that it followed last to the factory of `usr`. Returns the plan that was
-/// carried out, whose manifest is to be committed, and the faults of ignored files.
+/// The result of an update.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Updated {
+    /// The plan that was carried out, its manifest as it is to be committed.
+    pub plan: Plan,
+    /// The faults of ignored files.
+    pub problems: Vec<String>,
+    /// The paths below /etc that could not follow, and the reasons.
+    pub failed: Vec<(Vec<u8>, EtcError)>,
+    /// The journal to keep for them.
+    pub left: Option<Journal>,
+    /// The reason why all of /etc stays as it was. Then nothing is to be committed.
+    pub stays: Option<EtcError>,
+    /// True when this is another /usr than last time, or an entry was changed.
+    pub is_news: bool,
+}
+
+/// Brings /etc of the root from the factory that it followed last to the factory of `usr`.
 ///
 /// # Errors
-/// An entry that cannot be read or written, a user database that cannot be understood. A second run goes on from there.
+/// The root cannot be read, the factory cannot be read, or the watch refused a change. A second run goes on from there.
 pub fn update(
     root: BorrowedFd<'_>,
     usr: BorrowedFd<'_>,
     head: &Head,
     rules: &Rules,
     durable: Durable,
-    watch: &dyn Watch,
-) -> Result<(Plan, Vec<String>), EtcError> {
+    watch: &Witness<'_>,
+) -> Result<Updated, EtcError> {
     let etc = factory::etc(root)?;
-    apply::clear(etc.as_fd())?;
+    let cleared = apply::clear(etc.as_fd());
     let factory = Factory::find(usr)?;
     let Kept { manifest, journal, problems } = store::kept(root)?;
-    let plan = look(root, factory.as_ref(), head, rules, manifest.as_ref(), &journal)?;
+    let mut plan = look(root, factory.as_ref(), head, rules, manifest.as_ref(), &journal)?;
     // Without a factory there are only removals, which need none.
     let tree = factory.as_ref().map_or(etc.as_fd(), |factory| factory.tree.as_fd());
-    apply::apply(Place { root, etc: etc.as_fd(), factory: tree }, &plan, durable, watch)?;
-    Ok((plan, problems))
+    let place = Place { root, etc: etc.as_fd(), factory: tree };
+    let outcome = match cleared {
+        Err(error) if !plan.steps.is_empty() => Outcome::Stays(error),
+        _ => apply::apply(place, &plan, durable, watch)?,
+    };
+    let failed = match outcome {
+        Outcome::Tried(failed) => failed,
+        Outcome::Stays(error) => {
+            // What was staged, and the journal of changes that were not made, cost room at most.
+            let _left_for_the_next = apply::clear(etc.as_fd());
+            if journal == Journal::default() {
+                let _likewise = store::forget(root, watch);
+            }
+            return Ok(Updated {
+                plan: Plan { steps: Vec::new(), ..plan },
+                problems,
+                failed: Vec::new(),
+                left: None,
+                stays: Some(error),
+                is_news: false,
+            });
+        }
+    };
+    let is_news = manifest.as_ref().is_none_or(|base| base.head != *head) || failed.len() < plan.steps.len();
+    let left = (!failed.is_empty()).then(|| {
+        plan.without(&failed.iter().map(|failed| failed.step).collect::<Vec<_>>(), manifest.as_ref())
+    });
+    let mut reasons = Vec::new();
+    let mut done = Vec::new();
+    let mut failed = failed.into_iter().map(|failed| (failed.step, failed.error)).collect::<BTreeMap<_, _>>();
+    for (number, step) in core::mem::take(&mut plan.steps).into_iter().enumerate() {
+        match failed.remove(&number) {
+            None => done.push(step),
+            Some(Some(error)) => reasons.push((step.path().to_vec(), error)),
+            Some(None) => {}
+        }
+    }
+    plan.steps = done;
+    Ok(Updated { plan, problems, failed: reasons, left, stays: None, is_news })
 }
 
 /// The changes that [`update`] would make.
@@ -116,7 +175,7 @@ fn look(
     head: &Head,
     rules: &Rules,
     base: Option<&Manifest>,
-    journal: &super::manifest::Journal,
+    journal: &Journal,
 ) -> Result<Plan, EtcError> {
     let (given, place, factory_users) = match factory {
         Some(factory) => {
@@ -153,26 +212,21 @@ fn look(
     }))
 }
 
-/// Makes systemd see that /usr was updated, with any times of /usr.
-///
-/// # Errors
-/// A stamp that cannot be removed.
-pub fn needs_update(root: BorrowedFd<'_>, watch: &dyn Watch) -> Result<(), EtcError> {
-    for stamp in STAMPS {
+/// Makes systemd see that /usr was updated, with any times of /usr. Returns the stamps that cannot be removed: what
+/// depends on them is then not updated.
+pub fn needs_update(root: BorrowedFd<'_>, watch: &dyn Watch) -> Vec<EtcError> {
+    let remove = |stamp: &str| {
         let (above, name) = stamp.split_once('/').unwrap_or((".", stamp));
-        let directory = match open::directory(root, above) {
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
-            directory => directory.map_err(EtcError::call("open", format_args!("/{above}")))?,
-        };
-        let removed = watch
+        let directory = store::directory(root, above)?;
+        watch
             .before("remove", stamp.as_bytes())
-            .and_then(|()| fs::unlinkat(&directory, name, AtFlags::empty()));
-        match removed {
-            Ok(()) | Err(Errno::NOENT | Errno::ISDIR) => {}
-            Err(errno) => return Err(EtcError::call("remove", format_args!("/{stamp}"))(errno)),
-        }
-    }
-    Ok(())
+            .and_then(|()| fs::unlinkat(&directory, name, AtFlags::empty()))
+    };
+    let failed = STAMPS.iter().filter_map(|stamp| match remove(stamp) {
+        Ok(()) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ISDIR) => None,
+        Err(errno) => Some(EtcError::call("remove", format_args!("/{stamp}"))(errno)),
+    });
+    failed.collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The files that a root needs before systemd starts: its base directories, its /etc, its machine id.
 //!
 //! Everything here works below directory descriptors that the caller opened and never follows a symbolic link that a
-//! stranger's root could hold. Writes into a root in use are crash-safe ([`atomic`], [`follow`]); those into one that
+//! stranger's root could hold, but for /var and /etc/machine-id, which are resolved inside the root. Writes into a root in use are crash-safe ([`atomic`], [`follow`]); those into one that
 //! the first boot is making are not flushed: the caller flushes the whole file system once, at its commit.
 //!
 //! | module | content |
@@ -44,6 +44,8 @@ pub mod follow;
 mod label;
 #[cfg(feature = "std")]
 pub mod machine_id;
+#[cfg(feature = "std")]
+mod room;
 #[cfg(feature = "std")]
 pub mod scan;
 #[cfg(feature = "std")]

@@ -25,6 +25,9 @@ use super::{
 };
 use crate::sort;
 
+/// The longest name of a file (linux/limits.h, `NAME_MAX`), in bytes.
+const LONGEST_NAME: usize = 255;
+
 /// The input of a plan.
 #[derive(Clone, Copy)]
 pub struct Input<'a> {
@@ -87,6 +90,18 @@ pub enum Step {
     },
 }
 
+impl Step {
+    /// The path that it changes.
+    pub fn path(&self) -> &[u8] {
+        match self {
+            Self::Remove { path, .. }
+            | Self::Adjust { path, .. }
+            | Self::Put { path, .. }
+            | Self::Write { path, .. } => path,
+        }
+    }
+}
+
 /// The reason why an entry of the root does not follow the factory.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Deviation {
@@ -117,6 +132,41 @@ pub struct Plan {
     pub deviations: BTreeMap<Vec<u8>, Deviation>,
     /// Entries of the user databases that do not follow.
     pub kept_users: Vec<Kept>,
+}
+
+impl Plan {
+    /// Takes steps that failed out of the manifest: their paths have the record of before, so that the next update takes
+    /// them for what they are. Returns the journal of their states.
+    pub fn without(&mut self, failed: &[usize], base: Option<&Manifest>) -> Journal {
+        let mut left = Journal::default();
+        for path in failed.iter().filter_map(|number| self.steps.get(*number)).map(Step::path) {
+            match base.and_then(|base| base.tree.get(path)) {
+                Some(entry) => self.manifest.tree.insert(path.to_vec(), entry.clone()),
+                None => self.manifest.tree.remove(path),
+            };
+            if let Some(states) = self.journal.paths.get(path) {
+                left.paths.insert(path.to_vec(), states.clone());
+            }
+            if let Some((file, _)) = DATABASES.iter().find(|(file, _)| file.as_bytes() == path) {
+                keep_users(&mut self.manifest, file, base);
+                let users = self.journal.users.get(file);
+                left.users.extend(users.map(|users| (*file, users.clone())));
+            }
+            // That of /usr is not there.
+            let is_here =
+                |deviation: &Deviation| matches!(deviation, Deviation::Beside(beside) if beside == path);
+            self.deviations.retain(|_, deviation| !is_here(deviation));
+        }
+        left
+    }
+}
+
+/// Gives a database the record of before.
+fn keep_users(manifest: &mut Manifest, file: &'static str, base: Option<&Manifest>) {
+    match base.and_then(|base| base.users.get(file)) {
+        Some(users) => manifest.users.insert(file, users.clone()),
+        None => manifest.users.remove(file),
+    };
 }
 
 /// Makes the plan.
@@ -250,6 +300,10 @@ impl Planner<'_> {
         let is_moved = moved.is_some();
         if self.settle(from, &path, goal) {
             let beside = [&path, BESIDE].concat();
+            if name(&beside).len() > LONGEST_NAME {
+                self.deviates(&path, Deviation::ChangedOnBothSides);
+                return;
+            }
             self.deviates(&path, Deviation::Beside(beside.clone()));
             // An entry that is in the way there as well stays, and nothing is put anywhere.
             self.settle(from, &beside, goal);
@@ -337,6 +391,12 @@ impl Planner<'_> {
         }
         for (file, content) in merged.changed {
             self.made.push(Step::Write { path: file.as_bytes().to_vec(), content });
+        }
+        // A database that is something else here was not merged.
+        for (file, _) in DATABASES {
+            if self.input.root.get(file.as_bytes()).is_some_and(|now| !matches!(now.kind, Kind::File(_))) {
+                keep_users(&mut self.plan.manifest, file, self.input.base);
+            }
         }
         self.plan.kept_users = merged.kept;
         self.plan.journal.users = journal;

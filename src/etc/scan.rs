@@ -56,6 +56,10 @@ struct Scanner<'a> {
 
 impl Scanner<'_> {
     fn directory(&mut self, directory: BorrowedFd<'_>, depth: usize) -> Result<(), EtcError> {
+        if depth >= MAX_DEPTH && self.side == Side::Root {
+            // No factory has anything there.
+            return Ok(());
+        }
         if depth >= MAX_DEPTH {
             return Err(EtcError::TooDeep { side: self.side, path: self.here() });
         }
@@ -121,7 +125,14 @@ impl Scanner<'_> {
             self.insert(Kind::Directory, &stat, digest(&xattrs));
             return self.directory(file.as_fd(), depth + 1);
         }
-        let content = if (self.wanted)(&self.path) { self.content(&file, &stat)? } else { Digest::UNREAD };
+        let content = match (self.wanted)(&self.path) {
+            true => match self.content(&file, &stat) {
+                // A file of the root that cannot be read is not the factory's, and stays.
+                Err(_) if self.side == Side::Root => Digest::UNREAD,
+                content => content?,
+            },
+            false => Digest::UNREAD,
+        };
         self.insert(Kind::File(content), &stat, digest(&xattrs));
         Ok(())
     }

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     durable::Durable,
     tree::{
-        open,
+        Tree, open,
         read::{self, Limit, ReadError},
         watch::Watch,
     },
@@ -30,12 +30,21 @@ const JOURNAL: &str = "/var/lib/hermetic-init/etc.journal";
 /// Only root may read /etc/shadow, and so its digest.
 const MODE: u32 = 0o600;
 
-/// Opens the directory; None when it is missing, or not a directory.
+/// Opens the directory; None when it is missing, or not a directory. /var may be a link: it is followed inside the root.
 pub(super) fn find(root: BorrowedFd<'_>) -> Result<Option<OwnedFd>, EtcError> {
-    match open::below(root, DIRECTORY) {
+    match directory(root, DIRECTORY) {
         Ok(directory) => Ok(Some(directory)),
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => Ok(None),
         Err(errno) => Err(EtcError::call("open directory", format_args!("/{DIRECTORY}"))(errno)),
+    }
+}
+
+/// Opens a directory by its path in the root, whose links are followed inside it.
+pub(super) fn directory(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, Errno> {
+    match open::below(root, path) {
+        // Mostly there is no link on the way, and one call is enough.
+        Err(Errno::LOOP | Errno::NOTDIR) => open::directory(Tree::whole(root).open_path(path)?, "."),
+        opened => opened,
     }
 }
 
@@ -45,6 +54,7 @@ pub(super) fn make(root: BorrowedFd<'_>) -> Result<OwnedFd, EtcError> {
         return Ok(directory);
     }
     let mut at = rustix::io::fcntl_dupfd_cloexec(root, 0).map_err(EtcError::call("open", "/"))?;
+    let mut path = String::new();
     for name in DIRECTORY.split('/') {
         match fs::mkdirat(&at, name, Mode::from_raw_mode(0o755)) {
             Ok(()) | Err(Errno::EXIST) => {}
@@ -52,8 +62,10 @@ pub(super) fn make(root: BorrowedFd<'_>) -> Result<OwnedFd, EtcError> {
                 return Err(EtcError::call("create directory of", format_args!("/{DIRECTORY}"))(errno));
             }
         }
-        at = open::directory(at.as_fd(), name)
+        path.push_str(name);
+        at = directory(root, &path)
             .map_err(EtcError::call("open directory of", format_args!("/{DIRECTORY}")))?;
+        path.push('/');
     }
     Ok(at)
 }
@@ -108,6 +120,15 @@ pub fn kept(root: BorrowedFd<'_>) -> Result<Kept, EtcError> {
     Ok(kept)
 }
 
+/// The /usr that this root's /etc followed last, also when an update was interrupted or a path could not follow.
+///
+/// # Errors
+/// The error of the file system.
+pub fn last(root: BorrowedFd<'_>) -> Result<Option<Head>, EtcError> {
+    let Some(directory) = find(root)? else { return Ok(None) };
+    Ok(read(directory.as_fd(), MANIFEST, HEAD)?.and_then(|text| Head::parse(&text)))
+}
+
 /// Keeps a journal before the first change that it records.
 pub(super) fn begin(
     directory: BorrowedFd<'_>,
@@ -115,32 +136,62 @@ pub(super) fn begin(
     durable: Durable,
     watch: &dyn Watch,
 ) -> Result<(), EtcError> {
-    atomic::write(directory, JOURNAL, &journal.text(), MODE, durable, watch)
+    write(directory, JOURNAL, &journal.text(), durable, watch).map(drop)
 }
 
-/// Keeps a manifest, which ends an update: all its entries must be on the disk already.
+/// Keeps a manifest, which ends an update: all its entries must be on the disk already. `left` has the paths that could
+/// not follow: as long as there are any, the root does not count as following this /usr. A boot on which nothing
+/// could be changed writes nothing.
 ///
 /// # Errors
 /// The error of the file system.
 pub fn commit(
     root: BorrowedFd<'_>,
     manifest: &Text,
+    left: Option<&Journal>,
     durable: Durable,
     watch: &dyn Watch,
 ) -> Result<(), EtcError> {
     let directory = make(root)?;
     // This also flushes the entries of the manifest.
-    atomic::write(directory.as_fd(), MANIFEST, manifest, MODE, durable, watch)?;
-    if durable == Durable::Here {
+    let is_new = write(directory.as_fd(), MANIFEST, manifest, durable, watch)?;
+    let ends = left.is_none()
+        && open::exists(&directory, name(JOURNAL)).map_err(EtcError::call("look at", JOURNAL))?;
+    if durable == Durable::Here && (is_new || ends) {
         atomic::flush(directory.as_fd(), watch)?;
     }
-    match fs::statat(&directory, name(JOURNAL), AtFlags::SYMLINK_NOFOLLOW) {
-        Err(Errno::NOENT) => Ok(()),
-        _ => watch
-            .before("remove", JOURNAL.as_bytes())
-            .and_then(|()| fs::unlinkat(&directory, name(JOURNAL), AtFlags::empty()))
-            .map_err(EtcError::call("remove", JOURNAL)),
+    match left {
+        Some(left) => begin(directory.as_fd(), left, durable, watch),
+        None if ends => end(directory.as_fd(), watch),
+        None => Ok(()),
     }
+}
+
+/// Removes a journal that nothing needs any more.
+fn end(directory: BorrowedFd<'_>, watch: &dyn Watch) -> Result<(), EtcError> {
+    watch
+        .before("remove", JOURNAL.as_bytes())
+        .and_then(|()| fs::unlinkat(directory, name(JOURNAL), AtFlags::empty()))
+        .map_err(EtcError::call("remove", JOURNAL))
+}
+
+/// Removes the journal of an update that changed nothing.
+pub(super) fn forget(root: BorrowedFd<'_>, watch: &dyn Watch) -> Result<(), EtcError> {
+    find(root)?.map_or(Ok(()), |directory| end(directory.as_fd(), watch))
+}
+
+/// Writes one of our files, unless it is there and the same. Returns true when it was written.
+fn write(
+    directory: BorrowedFd<'_>,
+    path: &'static str,
+    text: &[u8],
+    durable: Durable,
+    watch: &dyn Watch,
+) -> Result<bool, EtcError> {
+    if read(directory, path, MAX_SIZE).is_ok_and(|there| there.as_deref() == Some(text)) {
+        return Ok(false);
+    }
+    atomic::write(directory, path, text, MODE, durable, watch).map(|()| true)
 }
 
 fn name(path: &str) -> &str {

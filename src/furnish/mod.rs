@@ -34,15 +34,16 @@ use rustix::{fs::Mode, process::umask};
 use crate::{
     durable::Durable,
     etc::{
-        Strategy, base, factory, follow,
+        EtcError, Strategy, base, factory,
+        follow::{self, Updated},
         machine_id::{self, MachineId, State},
-        manifest::Head,
+        manifest::{Head, Journal},
         store,
     },
     fragments::Facts,
     level::Level,
     sysusers::{Credentials, Waiting},
-    tree::watch::{Unwatched, Watch},
+    tree::watch::{Unwatched, Watch, Witness},
 };
 
 pub use error::{FurnishError, Step};
@@ -111,36 +112,69 @@ fn fill(request: &Request<'_>, report: &mut Report) -> Result<(), FurnishError> 
     }
     users::add(request, durable, &Unwatched, report)?;
     if let Some(machine) = *machine {
-        keep(root, machine, durable, &Unwatched)?;
+        // systemd sees a first boot.
+        keep(root, machine, durable, &Unwatched).at(Step::MachineId)?;
     }
-    store::commit(root, &manifest, durable, &Unwatched).at(Step::Manifest)
+    store::commit(root, &manifest, None, durable, &Unwatched).at(Step::Manifest)
 }
 
 /// Brings a root in use to another /usr. Every step is crash-safe, and the manifest comes last: as long as it does not
 /// name this /usr the next boot goes on from here. `watch` sees every change before it is made.
 ///
+/// A path that cannot follow is a deviation, and the root does not count as following this /usr: the next boot tries
+/// again. Without room, or without a place for the journal, all of /etc stays as it was.
+///
 /// # Errors
-/// The step that failed. The report has the results before it.
+/// The step that failed: the root or the image cannot be read, or `watch` refused a change. The report has the results
+/// before it.
 pub fn follow(request: &Request<'_>, watch: &dyn Watch, report: &mut Report) -> Result<(), FurnishError> {
     let Request { root, usr, identity: Identity { machine, head }, .. } = *request;
-    let durable = Durable::Here;
+    let (durable, watch) = (Durable::Here, &Witness::new(watch));
     base::create(root, usr).at(Step::Base)?;
     let (rules, errors) = factory::rules(usr, head).at(Step::Rules)?;
     report.say(Level::Warning, errors);
-    let (plan, problems) = follow::update(root, usr, head, &rules, durable, watch).at(Step::Update)?;
-    report.say(Level::Warning, problems);
-    report.updated(&plan, head.strategy);
+    let updated = follow::update(root, usr, head, &rules, durable, watch).at(Step::Update)?;
+    report.say(Level::Warning, &updated.problems);
+    report.updated(&updated, head.strategy);
+    let Updated { plan, mut left, stays: None, is_news, .. } = updated else { return Ok(()) };
     if head.strategy == Strategy::Symlink {
         links::make(request, durable, watch, report)?;
     }
-    users::add(request, durable, watch, report)?;
-    follow::needs_update(root, watch).at(Step::Stamps)?;
+    match users::add(request, durable, watch, report) {
+        Err(FurnishError::Users(error)) if !watch.has_ended() => {
+            report.lacks_users(error);
+            left = left.or_else(|| Some(Journal::default()));
+        }
+        added => added?,
+    }
+    if is_news {
+        let stamps = follow::needs_update(root, watch);
+        ended(watch, stamps, Step::Stamps, report)?;
+    }
     if let Some(machine) = *machine
         && machine_id::state(root).at(Step::MachineId)? == State::Missing
     {
-        keep(root, machine, durable, watch)?;
+        ended(watch, keep(root, machine, durable, watch).err(), Step::MachineId, report)?;
     }
-    store::commit(root, &plan.manifest.text(), durable, watch).at(Step::Manifest)
+    let committed = store::commit(root, &plan.manifest.text(), left.as_ref(), durable, watch);
+    ended(watch, committed.err(), Step::Manifest, report)
+}
+
+/// Makes warnings of the errors of a step, unless the watch refused a change: then the first of them is the end.
+fn ended(
+    watch: &Witness<'_>,
+    errors: impl IntoIterator<Item = EtcError>,
+    step: Step,
+    report: &mut Report,
+) -> Result<(), FurnishError> {
+    for cause in errors {
+        let error = FurnishError::Etc { step, cause };
+        if watch.has_ended() {
+            return Err(error);
+        }
+        report.say(Level::Warning, [error]);
+    }
+    Ok(())
 }
 
 /// Makes the missing base directories in a root that follows its /usr.
@@ -157,9 +191,7 @@ fn keep(
     machine: MachineId,
     durable: Durable,
     watch: &dyn Watch,
-) -> Result<(), FurnishError> {
-    machine_id::keep(root, machine, durable, watch)
-        .and_then(|()| machine_id::initialize(root, durable, watch))
-        .at(Step::MachineId)
-        .map(drop)
+) -> Result<(), EtcError> {
+    machine_id::keep(root, machine, durable, watch)?;
+    machine_id::initialize(root, durable, watch).map(drop)
 }

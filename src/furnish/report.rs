@@ -4,8 +4,9 @@ use core::fmt;
 use std::fmt::Write as _;
 
 use crate::{
-    etc::{self, Plan, Strategy, factory, store},
+    etc::{self, EtcError, Plan, Strategy, factory, follow::Updated, store},
     level::Level,
+    sysusers::SysusersError,
 };
 
 /// The report of [`super::create`] or [`super::follow()`]. After an error it has the results before it.
@@ -32,8 +33,14 @@ impl Report {
     }
 
     /// Adds the changes of an update.
-    pub(super) fn updated(&mut self, plan: &Plan, strategy: Strategy) {
+    pub(super) fn updated(&mut self, updated: &Updated, strategy: Strategy) {
+        let plan = &updated.plan;
         self.changes = plan.steps.len();
+        self.unlabelled = unlabelled(plan, strategy);
+        if let Some(error) = &updated.stays {
+            self.deviations = vec![Deviation { path: Vec::new(), why: Why::Failed(error.clone()) }];
+            return;
+        }
         let files = plan
             .deviations
             .iter()
@@ -42,8 +49,29 @@ impl Report {
             path: kept.file.as_bytes().to_vec(),
             why: Why::User { name: kept.name.clone(), why: kept.why },
         });
-        self.deviations = files.chain(users).collect();
-        self.unlabelled = unlabelled(plan, strategy);
+        let failed = updated
+            .failed
+            .iter()
+            .map(|(path, error)| Deviation { path: path.clone(), why: Why::Failed(error.clone()) });
+        self.deviations = files.chain(users).chain(failed).collect();
+    }
+
+    /// Adds a user database that users could not be added to. One line for its path is enough.
+    pub(super) fn lacks_users(&mut self, error: SysusersError) {
+        let path = match &error {
+            SysusersError::Call { path, .. } => path.strip_prefix("/etc/").unwrap_or_default(),
+            SysusersError::Database(_) => "gshadow",
+        };
+        // The new file is made under a hidden name beside the database.
+        let name = path.strip_prefix(".#").and_then(|path| path.strip_suffix(".hermetic")).unwrap_or(path);
+        let path = name.as_bytes().to_vec();
+        let is_known =
+            |deviation: &Deviation| deviation.path == path && matches!(deviation.why, Why::Failed(_));
+        if !self.deviations.iter().any(is_known) {
+            self.deviations
+                .retain(|deviation| deviation.path != path || !matches!(deviation.why, Why::Factory(_)));
+            self.deviations.push(Deviation { path, why: Why::Users(error) });
+        }
     }
 }
 
@@ -54,6 +82,13 @@ pub struct Deviation {
     pub path: Vec<u8>,
     /// The reason.
     pub why: Why,
+}
+
+impl Deviation {
+    /// Returns true when it could not be done, and is tried again.
+    pub fn is_failure(&self) -> bool {
+        matches!(self.why, Why::Failed(_) | Why::Users(_))
+    }
 }
 
 /// The reason why something does not follow the factory.
@@ -68,13 +103,22 @@ pub enum Why {
         /// The reason.
         why: etc::users::Why,
     },
+    /// It could not be done, and is tried again at the next boot.
+    Failed(EtcError),
+    /// Users could not be added to this database; likewise.
+    Users(SysusersError),
 }
 
 impl fmt::Display for Deviation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "/etc/{}: ", printable(&self.path))?;
+        match self.path.as_slice() {
+            b"" => f.write_str("/etc: ")?,
+            path => write!(f, "/etc/{}: ", printable(path))?,
+        }
         f.write_str(match &self.why {
             Why::User { name, why } => return write!(f, "{} {}", printable(name), why.text()),
+            Why::Failed(error) => return write!(f, "stays for this boot: {error}"),
+            Why::Users(error) => return write!(f, "has no new users for this boot: {error}"),
             Why::Factory(etc::Deviation::Beside(beside)) => {
                 return write!(f, "conflict, stays; that of /usr is /etc/{}", printable(beside));
             }

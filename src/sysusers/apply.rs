@@ -31,7 +31,7 @@ use crate::{
     tree::{
         Tree,
         attributes::Attributes,
-        inode, open,
+        fixed, inode, open,
         read::{self, Limit},
         remove, replace,
         watch::{FLUSH, Watch},
@@ -265,6 +265,12 @@ fn replace(
     durable: Durable,
     watch: &dyn Watch,
 ) -> Result<(), SysusersError> {
+    for (name, ..) in changed {
+        // Nothing is written when one of them cannot take its place.
+        if [name.as_bytes(), format!("{name}-").as_bytes()].into_iter().any(|name| fixed::stays(etc, name)) {
+            return Err(SysusersError::call("replace", format_args!("/etc/{name}"))(Errno::PERM));
+        }
+    }
     let mut olds = Vec::new();
     for (name, new, mode) in changed {
         let old = existing(etc, name)?;

@@ -7,6 +7,7 @@
 //! | module | content |
 //! |---|---|
 //! | [`lookup`] | paths beneath a root whose /usr may be mounted elsewhere |
+//! | [`fixed`] | the attributes of chattr(1) that stand against a change |
 //! | [`flags`] | named sets of flags for opening |
 //! | [`open`] | opening by names that lead through no link |
 //! | [`read`] | small files read whole, within a limit |
@@ -19,6 +20,7 @@
 //! | [`watch`] | every change of a root, seen ahead of it |
 
 pub mod attributes;
+pub mod fixed;
 pub mod flags;
 pub mod hole;
 pub mod inode;

@@ -7,11 +7,20 @@ use std::{
     collections::BTreeSet,
     ffi::OsStr,
     fs,
-    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    os::{
+        fd::AsFd,
+        unix::{ffi::OsStrExt, fs::MetadataExt},
+    },
     path::{Path, PathBuf},
 };
 
-use hermetic_init::tree::watch::{FLUSH, Unwatched, Watch};
+use hermetic_init::{
+    etc::store,
+    tree::{
+        open,
+        watch::{FLUSH, Unwatched, Watch},
+    },
+};
 use rustix::io::Errno;
 
 use super::{
@@ -96,6 +105,10 @@ fn cut(case: &Case, cut: usize) -> Option<Machine> {
         return None;
     }
     power.lose();
+    // An interruption does not hide which /usr was followed.
+    let root = open::root(&machine.root()).unwrap();
+    let last = store::last(root.as_fd()).unwrap().map(|head| head.usr);
+    assert!(["image:test/v1", "image:test/v2"].map(|usr| Some(usr.to_owned())).contains(&last), "{last:?}");
     Some(machine)
 }
 

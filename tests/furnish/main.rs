@@ -1,8 +1,12 @@
 //! Roots that are furnished: by a first boot, and again for other versions of /usr, with the power cut before every change.
 
+mod again;
 mod cuts;
+mod full;
+mod lines;
 mod machine_id;
 mod refusals;
+mod states;
 mod table;
 mod track;
 mod tree;

@@ -221,7 +221,7 @@ pub fn deviations(report: &Report) -> String {
                 Some(format!("{}=Beside({})", text(&deviation.path), text(beside)))
             }
             Why::Factory(other) => Some(format!("{}={other:?}", text(&deviation.path))),
-            Why::User { .. } => None,
+            Why::User { .. } | Why::Failed(_) | Why::Users(_) => None,
         })
         .filter(|word| !word.ends_with(".hermetic-new=Occupied"))
         .collect();

@@ -92,9 +92,22 @@ fn look_after(means: &Means, usr: &Usr, root: &Root) -> Result<(), Failure> {
             if state != State::Dangling {
                 offered = Some(machine);
             }
-            match followed {
-                Some(last) => info!("/etc follows {} and is brought to {}", last.usr, head.usr),
-                None => notice!("nothing tells which /usr /etc follows; it is brought to {}", head.usr),
+            let last = store::last(tree).or_fail(|| "cannot tell which /usr /etc follows".into())?;
+            match (followed, last) {
+                (Some(last), _) => info!("/etc follows {} and is brought to {}", last.usr, head.usr),
+                (None, Some(last)) if last == head => {
+                    info!("not all of /etc follows {}: it is tried again", head.usr);
+                }
+                (None, Some(last)) => {
+                    notice!(
+                        "the last update of /etc, which followed {}, is not whole; it is brought to {}",
+                        last.usr,
+                        head.usr,
+                    );
+                }
+                (None, None) => {
+                    notice!("nothing tells which /usr /etc follows; it is brought to {}", head.usr)
+                }
             }
             let report = follow(tree, usr, &Identity { machine: Some(machine), head }, credentials)?;
             match state.first_boot() {
