@@ -18,7 +18,7 @@ pub struct Report {
     pub changes: usize,
     /// Users and groups that were added.
     pub users: usize,
-    /// The entries that do not follow the factory, by path.
+    /// The entries that do not follow the factory: those that could not first, then the others by path.
     pub deviations: Vec<Deviation>,
     /// Paths that an update may have made, each with all that is below it: they have no SELinux label yet.
     pub unlabelled: Vec<String>,
@@ -53,7 +53,8 @@ impl Report {
             .failed
             .iter()
             .map(|(path, error)| Deviation { path: path.clone(), why: Why::Failed(error.clone()) });
-        self.deviations = files.chain(users).chain(failed).collect();
+        // Only the first of many get into the log.
+        self.deviations = failed.chain(files).chain(users).collect();
     }
 
     /// Adds a user database that users could not be added to. One line for its path is enough.
@@ -70,7 +71,8 @@ impl Report {
         if !self.deviations.iter().any(is_known) {
             self.deviations
                 .retain(|deviation| deviation.path != path || !matches!(deviation.why, Why::Factory(_)));
-            self.deviations.push(Deviation { path, why: Why::Users(error) });
+            let failures = self.deviations.iter().take_while(|deviation| deviation.is_failure()).count();
+            self.deviations.insert(failures, Deviation { path, why: Why::Users(error) });
         }
     }
 }
@@ -117,7 +119,9 @@ impl fmt::Display for Deviation {
         }
         f.write_str(match &self.why {
             Why::User { name, why } => return write!(f, "{} {}", printable(name), why.text()),
-            Why::Failed(error) => return write!(f, "stays for this boot: {error}"),
+            Why::Failed(error) => {
+                return write!(f, "stays for this boot: {}", printable(error.to_string().as_bytes()));
+            }
             Why::Users(error) => return write!(f, "has no new users for this boot: {error}"),
             Why::Factory(etc::Deviation::Beside(beside)) => {
                 return write!(f, "conflict, stays; that of /usr is /etc/{}", printable(beside));
@@ -173,5 +177,8 @@ mod tests {
     #[test]
     fn a_path_is_one_word_of_a_line() {
         assert_eq!(printable(b"a b\n\\\xff"), "a b\\x0a\\x5c\\xff");
+        let error = EtcError::NotADirectory { path: "/etc/a\nb".to_owned() };
+        let line = Deviation { path: b"a\nb".to_vec(), why: Why::Failed(error) }.to_string();
+        assert!(line.starts_with("/etc/a\\x0ab: stays for this boot: /etc/a\\x0ab of"), "{line}");
     }
 }

@@ -14,7 +14,7 @@ use crate::{
         machine::run::OURS,
     },
     furnish::Deviation,
-    notice, sort,
+    notice, sort, warning,
 };
 
 /// So many deviations go to the log; all of them are in the list.
@@ -28,7 +28,10 @@ const RELABEL: &str = "/run/systemd/relabel-extra.d";
 /// log.
 pub(super) fn deviations(deviations: &[Deviation]) -> Result<(), Failure> {
     for deviation in deviations.iter().take(LOGGED) {
-        notice!("{deviation}");
+        match deviation.is_failure() {
+            true => warning!("{deviation}"),
+            false => notice!("{deviation}"),
+        }
     }
     if deviations.len() > LOGGED {
         notice!("and {} more, see {OURS}/etc", deviations.len() - LOGGED);
