@@ -24,7 +24,7 @@ use Side::{Empty, Foreign, Known};
 /// what is said of its content.
 const DISKS: &[(&str, &str, &str, Side, &str)] = &[
     ("zeroes", "", "", Empty, ""),
-    ("noise", "head -c 1M /dev/urandom | tr U V | put 4096; printf '\\0\\0' | put 4096", "", Empty, ""),
+    ("noise", "yes hermetic | head -c 1M | put 0", "", Empty, ""),
     // Protective entries without a table, and tables without their headers.
     (
         "protective",
@@ -169,17 +169,19 @@ put() { dd of=$disk bs=1M oflag=seek_bytes seek=$1 conv=notrunc status=none; }
 zero() { dd if=/dev/zero of=$disk bs=512 count=$1 conv=notrunc status=none; }
 signature() { printf '\125\252' | put 510; }
 gpt() { printf 'label: gpt\nsize=8M, type=uefi, name=esp\nsize=20M, type=linux, name=data\n' | sfdisk -q "$@" $disk; }
-luks() { printf x | cryptsetup luksFormat -q --type $1 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 $disk -; }
+luks() { printf x | cryptsetup luksFormat -q --disable-locks --type $1 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 $disk -; }
 mkdir defs; printf '[Partition]\nType=root\n' > defs/50-root.conf
 for maker in *.maker; do
     name=${maker%.maker}
     disk=$name.disk
     truncate -s 128M $disk
-    set -- $disk; . ./$maker > $name.log 2>&1
+    set -- $disk
+    (set -e; . ./$maker) > $name.log 2>&1
+    if [ $? != 0 ]; then echo "$name is not made:" >&2; cat $name.log >&2; exit 1; fi
     for word in refuse allow require; do
         for side in theirs ours; do
             case $side in theirs) tool=systemd-repart;; ours) tool="./hermetic repart";; esac
-            cp --sparse=always $disk X
+            cp $disk X
             $tool --definitions=defs --seed=0a1b2c3d000040008000123456789abc --pretty=no --dry-run=no $(cat $name.words) \
                 --empty=$word X > /dev/null 2> err
             echo $? > $name-$word-$side

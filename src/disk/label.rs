@@ -49,17 +49,18 @@ const SECTOR_SIZES: [u32; 4] = [512, 1024, 2048, 4096];
 const GPT: &[u8] = b"EFI PART";
 /// The signature of an MBR, which FAT, exFAT and NTFS have as well.
 const MBR: (usize, &[u8]) = (510, &[0x55, 0xaa]);
+/// The first volume descriptor of ISO 9660.
+const ISO: (usize, &[u8]) = (0x8001, b"CD001");
 const RAID: &str = "linux_raid_member";
 const RAID_MAGIC: &[u8] = &[0xfc, 0x4e, 0x2b, 0xa9];
 
 /// The formats by their offset in the beginning of a disk, their magic, and blkid's name for them. Those before an MBR's
 /// signature are recognised in spite of it.
-const BEGINNINGS: [(usize, &[u8], &str); 15] = [
+const BEGINNINGS: [(usize, &[u8], &str); 14] = [
     (3, b"NTFS    ", "ntfs"),
     (3, b"EXFAT   ", "exfat"),
     (0, RAID_MAGIC, RAID),
     (4096, RAID_MAGIC, RAID),
-    (0x8001, b"CD001", "iso9660"),
     (0x8001, b"BEA01", "udf"),
     (0x8000, b"JFS1", "jfs"),
     (1024, &[0x10, 0x20, 0xf5, 0xf2], "f2fs"),
@@ -93,6 +94,10 @@ impl Label {
             }
             Ok(found.starts_with(magic))
         };
+        // An image for both discs and sticks has tables for sectors that a disc does not have: they are no concern there.
+        if has(ISO.0, ISO.1) {
+            return Ok(Some(Self::Other("iso9660")));
+        }
         for sector_size in SECTOR_SIZES {
             // The backup is in the last whole sector.
             let rest = size.0 % u64::from(sector_size);
@@ -174,6 +179,7 @@ mod tests {
         let ext4: (usize, &[u8]) = (1080, &[0x53, 0xef]);
         let whole = SIZE - SIZE % 4096;
         for (pieces, expected) in [
+            (vec![(512, GPT), (2048, GPT), mbr, ISO], Label::Other("iso9660")),
             (vec![(512, GPT)], Label::Gpt { sector_size: 512 }),
             (vec![(4096, GPT)], Label::Gpt { sector_size: 4096 }),
             (vec![(SIZE - SIZE % 512 - 512, GPT)], Label::Gpt { sector_size: 512 }),
