@@ -3,10 +3,7 @@
 //! [`store::followed`] is the one comparison of a boot on which nothing changed. [`update`] does the rest, crash-safe,
 //! and [`store::commit`] ends it, after everything else that belongs to it.
 
-use std::{
-    collections::BTreeMap,
-    os::fd::{AsFd as _, BorrowedFd},
-};
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 use rustix::{
     fs::{self, AtFlags},
@@ -28,6 +25,7 @@ use super::{
 use crate::{
     durable::Durable,
     os_release::OsRelease,
+    sort,
     tree::{
         open,
         watch::{Watch, Witness},
@@ -95,7 +93,7 @@ pub fn update(
         Err(error) if !plan.steps.is_empty() => Outcome::Stays(error),
         _ => apply::apply(place, &plan, durable, watch)?,
     };
-    let failed = match outcome {
+    let mut failed = match outcome {
         Outcome::Tried(failed) => failed,
         Outcome::Stays(error) => {
             // What was staged, and the journal of changes that were not made, cost room at most.
@@ -119,12 +117,12 @@ pub fn update(
     });
     let mut reasons = Vec::new();
     let mut done = Vec::new();
-    let mut failed = failed.into_iter().map(|failed| (failed.step, failed.error)).collect::<BTreeMap<_, _>>();
+    sort::by_key(&mut failed, |failed| failed.step);
+    let mut failed = failed.into_iter().peekable();
     for (number, step) in core::mem::take(&mut plan.steps).into_iter().enumerate() {
-        match failed.remove(&number) {
+        match failed.next_if(|failed| failed.step == number) {
             None => done.push(step),
-            Some(Some(error)) => reasons.push((step.path().to_vec(), error)),
-            Some(None) => {}
+            Some(failed) => reasons.extend(failed.error.map(|error| (step.path().to_vec(), error))),
         }
     }
     plan.steps = done;

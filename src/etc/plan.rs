@@ -139,11 +139,20 @@ impl Plan {
     /// them for what they are. Returns the journal of their states.
     pub fn without(&mut self, failed: &[usize], base: Option<&Manifest>) -> Journal {
         let mut left = Journal::default();
-        for path in failed.iter().filter_map(|number| self.steps.get(*number)).map(Step::path) {
-            match base.and_then(|base| base.tree.get(path)) {
-                Some(entry) => self.manifest.tree.insert(path.to_vec(), entry.clone()),
-                None => self.manifest.tree.remove(path),
-            };
+        let mut paths: Vec<_> =
+            failed.iter().filter_map(|number| self.steps.get(*number)).map(Step::path).collect();
+        sort::slice(&mut paths);
+        let has_failed = |path: &[u8]| paths.binary_search(&path).is_ok();
+        let before = base.into_iter().flat_map(|base| &base.tree).filter(|(path, _)| has_failed(path));
+        let before = before.map(|(path, entry)| (path.clone(), entry.clone()));
+        let tree = core::mem::take(&mut self.manifest.tree).into_iter();
+        self.manifest.tree = sort::map(tree.filter(|(path, _)| !has_failed(path)).chain(before));
+        // The file of /usr beside one of the root's is not there.
+        let is_here =
+            |deviation: &Deviation| !matches!(deviation, Deviation::Beside(beside) if has_failed(beside));
+        let deviations = core::mem::take(&mut self.deviations).into_iter();
+        self.deviations = sort::map(deviations.filter(|(_, deviation)| is_here(deviation)));
+        for &path in &paths {
             if let Some(states) = self.journal.paths.get(path) {
                 left.paths.insert(path.to_vec(), states.clone());
             }
@@ -152,10 +161,6 @@ impl Plan {
                 let users = self.journal.users.get(file);
                 left.users.extend(users.map(|users| (*file, users.clone())));
             }
-            // That of /usr is not there.
-            let is_here =
-                |deviation: &Deviation| matches!(deviation, Deviation::Beside(beside) if beside == path);
-            self.deviations.retain(|_, deviation| !is_here(deviation));
         }
         left
     }
@@ -163,10 +168,9 @@ impl Plan {
 
 /// Gives a database the record of before.
 fn keep_users(manifest: &mut Manifest, file: &'static str, base: Option<&Manifest>) {
-    match base.and_then(|base| base.users.get(file)) {
-        Some(users) => manifest.users.insert(file, users.clone()),
-        None => manifest.users.remove(file),
-    };
+    let before = base.and_then(|base| base.users.get(file)).map(|users| (file, users.clone()));
+    let others = core::mem::take(&mut manifest.users).into_iter().filter(|(name, _)| *name != file);
+    manifest.users = sort::map(others.chain(before));
 }
 
 /// Makes the plan.
