@@ -76,7 +76,7 @@ const DEFAULT: Policy = Policy { action: Action::End(End::Reboot), delay: Some(D
 const BOUND: Duration = Duration::from_secs(8);
 
 impl Policy {
-    /// Arms the end of the machine. From here on it comes, after the delay and [`BOUND`], whatever the caller waits for: from a
+    /// Arms the end of the machine. From here on it comes, 8 s after the delay at most, whatever the caller waits for: from a
     /// thread that neither prints nor syncs. A policy that waits for ever has no end to arm.
     pub fn arm(self) {
         let Some(delay) = self.delay else { return };
