@@ -1,9 +1,87 @@
-//! The parts of the README that come from the code equal the code.
+//! The papers at the top level and below docs/ equal the code, and their links lead somewhere.
 
 use hermetic_init::config::options;
+use std::path::{Path, PathBuf};
+
+/// The README is for a first visit; everything else has a page of its own.
+const MAX_README: usize = 8 << 10;
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn text(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The papers: the Markdown files of the top level and of docs/.
+fn papers() -> Vec<PathBuf> {
+    let mut papers = Vec::new();
+    let mut directories = vec![repository().join("docs")];
+    let top = std::fs::read_dir(repository()).unwrap().map(|entry| entry.unwrap().path());
+    papers.extend(top.filter(|path| is_markdown(path)));
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if is_markdown(&path) {
+                papers.push(path);
+            }
+        }
+    }
+    papers
+}
+
+fn is_markdown(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "md")
+}
+
+/// The targets of the links of a text that are paths of the repository.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+    targets.filter(|target| !target.is_empty() && !target.contains("://"))
+}
 
 #[test]
-fn the_options_of_the_readme_are_those_of_the_program() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    assert!(readme.contains(&options::markdown()), "put this into README.md:\n{}", options::markdown());
+fn the_options_of_the_reference_are_those_of_the_program() {
+    let path = repository().join("docs/reference/options.md");
+    let table = options::markdown();
+    assert!(text(&path).contains(&table), "put this into {}:\n{table}", path.display());
+}
+
+#[test]
+fn links_lead_somewhere() {
+    assert_eq!(links("[a](b.md) [c](d.md#e) [f](https://g) [h](#i)").collect::<Vec<_>>(), ["b.md", "d.md"]);
+    let mut dead = Vec::new();
+    for paper in papers() {
+        let text = text(&paper);
+        let missing = links(&text).filter(|target| !paper.parent().unwrap().join(target).exists());
+        dead.extend(missing.map(|target| format!("{}: {target}", paper.display())));
+    }
+    assert_eq!(dead, Vec::<String>::new());
+}
+
+#[test]
+fn every_page_is_reached_and_asks_its_readers_question() {
+    let papers = papers();
+    let texts: Vec<String> = papers.iter().map(|paper| text(paper)).collect();
+    for paper in papers.iter().filter(|paper| paper.starts_with(repository().join("docs"))) {
+        let name = paper.file_name().unwrap().to_str().unwrap();
+        let others = papers.iter().zip(&texts).filter(|(other, _)| *other != paper);
+        let is_named = others.into_iter().any(|(_, text)| links(text).any(|target| target.ends_with(name)));
+        assert!(is_named, "no paper leads to {}", paper.display());
+        let first = text(paper).lines().next().unwrap_or_default().to_owned();
+        assert!(
+            first.starts_with("# ") && first.ends_with('?'),
+            "{} begins with no question: {first}",
+            paper.display()
+        );
+    }
+}
+
+#[test]
+fn the_readme_is_short() {
+    let size = text(&repository().join("README.md")).len();
+    assert!(size <= MAX_README, "README.md has {size} bytes; {MAX_README} at most");
 }

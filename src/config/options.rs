@@ -1,5 +1,5 @@
 //! The options of hermetic-init alone, each declared once: its name, the kind of its value, its default, and its help.
-//! The reading of the command line, the decided value and the README's table come from the row.
+//! The reading of the command line, the decided value and the table of docs/reference/options.md come from the row.
 //!
 //! Such an option exists only where systemd and the kernel have none. Words that begin with `hermetic.test.` belong to
 //! the init of the tests and are ignored here.
@@ -37,7 +37,7 @@ macro_rules! options {
             }
         }
 
-        /// The table of the options as Markdown, for the README.
+        /// The table of the options as Markdown, for docs/reference/options.md.
         pub fn markdown() -> String {
             let (Hermetic { $($field),+ }, _) = Hermetic::decide(&[]);
             let mut text = String::from("| word | default | what it does |\n|---|---|---|\n");

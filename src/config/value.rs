@@ -1,4 +1,4 @@
-//! The kinds of values that an option takes: read from the command line, and printed for the README.
+//! The kinds of values that an option takes: read from the command line, and printed for the reference.
 
 use core::time::Duration;
 use std::prelude::v1::*;
@@ -30,7 +30,7 @@ pub(super) struct Or<T> {
     pub said: Option<T>,
     /// The value without any of the words.
     pub default: T,
-    /// The other words, as the README names them before the default.
+    /// The other words, as the reference names them before the default.
     others: &'static str,
 }
 
@@ -48,7 +48,7 @@ pub(super) trait Field: Sized {
     /// The field by its word. An invalid word counts as missing, and `refusal` says why unless it says something already.
     fn decide(self, word: Option<&Word>, refusal: &mut Option<ConfigError>) -> Self;
 
-    /// The default, as the README prints it.
+    /// The default, as the reference prints it.
     fn print_default(&self) -> String;
 }
 

@@ -34,7 +34,7 @@ const ROUNDS: usize = 31;
 /// systemd's tools make at least so many times the system calls.
 const CALLS: u64 = 5;
 
-/// They take so many times the time. From 4.8 on machines where starting a process is dear; see README.md for the range.
+/// They take so many times the time. From 4.8 on machines where starting a process is dear; see docs/reference/numbers.md for the range.
 const TIMES: Claim = Claim::AtLeast(5.0, 3.5);
 
 /// The mount point of a tmpfs.
