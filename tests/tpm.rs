@@ -15,7 +15,10 @@ use common::{Scratch, tool};
 use hermetic_init::{
     luks::{Header, Limits},
     secret::Secret,
-    tpm::{Bank, PcrMask, Pin, Policy, SignedPcrs, Token, Tpm, TpmError, Transport, signature},
+    tpm::{
+        Bank, PcrMask, Pin, Policy, SignedPcrs, Token, Tpm, TpmError, Transport, measure::Measurement,
+        signature,
+    },
 };
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -153,7 +156,7 @@ fn a_secret_opens_while_the_pcr_is_as_it_was() {
     let Some(mut simulator) = Simulator::new() else { return };
     let (token, passphrase) = simulator.with(|tpm| {
         extend(tpm, 7, "secure boot is on");
-        let (token, passphrase) = tpm.enrol(&policy("7", false), None, None).unwrap();
+        let (token, passphrase) = tpm.enrol(&policy("7", false), PcrMask::default(), None, None).unwrap();
         assert_eq!(passphrase.expose().len(), 44, "base64 of 32 bytes");
         let again = tpm.open(&token, &Pin::none(), None).unwrap();
         assert!(again.expose() == passphrase.expose());
@@ -170,6 +173,128 @@ fn a_secret_opens_while_the_pcr_is_as_it_was() {
     });
 }
 
+/// PCR 7 as it is, and PCR 15 as it is before a root is opened: what a root is sealed to.
+fn enrol_root(tpm: &mut Tpm<'_>) -> (Token, Secret) {
+    let (token, passphrase) = tpm.enrol(&policy("7+15", false), PcrMask::SYSTEM, None, None).unwrap();
+    (Token::parse(&token.to_json(1)).unwrap(), passphrase)
+}
+
+#[test]
+fn a_root_opens_until_a_root_was_opened() {
+    let Some(mut simulator) = Simulator::new() else { return };
+    let (token, passphrase) = simulator.with(enrol_root);
+    let opens = |tpm: &mut Tpm<'_>| match tpm.open(&token, &Pin::none(), None) {
+        Ok(opened) => assert!(opened.expose() == passphrase.expose()),
+        Err(error) => panic!("{error}"),
+    };
+    simulator.with(|tpm| {
+        opens(tpm);
+        extend(tpm, 15, "a root");
+        assert_eq!(tpm.open(&token, &Pin::none(), None).err().unwrap(), TpmError::RootWasOpened);
+        // What is sealed then is sealed to PCR 15 of zeroes all the same.
+        assert_eq!(enrol_root(tpm).0.digest, token.digest);
+    });
+    simulator.reset();
+    simulator.with(|tpm| {
+        opens(tpm);
+        extend(tpm, 7, "another key of Secure Boot");
+        let both = TpmError::PolicyMismatch { looked_at: "PCR 7+15 (sha256)".into() };
+        assert_eq!(tpm.open(&token, &Pin::none(), None).err().unwrap(), both);
+        extend(tpm, 15, "a root");
+        assert_eq!(tpm.open(&token, &Pin::none(), None).err().unwrap(), both);
+    });
+}
+
+/// The command that a boot prints for a root that is not bound enrols what we enrol, while the real system runs.
+#[test]
+fn systemd_cryptenroll_binds_a_root_as_we_do() {
+    let Some(mut simulator) = Simulator::new() else { return };
+    let ours = simulator.with(enrol_root).0;
+    simulator.with(|tpm| extend(tpm, 15, "the root that runs"));
+    volume(&simulator);
+    let pcrs = format!("--tpm2-pcrs=7+15:sha256={}", "0".repeat(64));
+    let output = enroll(&simulator, &[&pcrs, "--tpm2-public-key="]);
+    assert!(output.status.success(), "{output:?}");
+    let theirs = &tokens(&simulator)[0];
+    let as_we = ours.to_json(1);
+    for member in ["tpm2-pcrs", "tpm2-pcr-bank", "tpm2-policy-hash", "tpm2-primary-alg", "tpm2_srk"] {
+        assert_eq!(as_we[member], theirs[member], "{member}");
+    }
+    let theirs = Token::parse(theirs).unwrap();
+    let error = simulator.with(|tpm| tpm.open(&theirs, &Pin::none(), None).err().unwrap());
+    assert_eq!(error, TpmError::RootWasOpened);
+    simulator.reset();
+    simulator.with(|tpm| tpm.open(&theirs, &Pin::none(), None).unwrap());
+}
+
+/// A key's owner signs for four phases by default (systemd-measure(1)): those after the initrd release no root.
+#[test]
+fn a_signature_for_a_later_phase_opens_no_root() {
+    let Some(simulator) = Simulator::new() else { return };
+    let scratch = &simulator.scratch;
+    openssl(scratch, &["genrsa", "-out", "@key.pem", "2048"]);
+    openssl(scratch, &["rsa", "-in", "@key.pem", "-pubout", "-out", "@public.pem"]);
+    let key = signature::PublicKey::parse(&fs::read(scratch.host("public.pem")).unwrap()).unwrap();
+    let signed = Some(SignedPcrs { pcrs: PcrMask::parse("11").unwrap(), key });
+    let policy = Policy { signed, ..policy("7+15", false) };
+    let (initrd, later) = (sign(scratch, "enter-initrd"), sign(scratch, "enter-initrd:leave-initrd"));
+    simulator.with(|tpm| {
+        measure_kernel(tpm);
+        extend(tpm, 11, "enter-initrd");
+        let (token, passphrase) = tpm.enrol(&policy, PcrMask::SYSTEM, None, None).unwrap();
+        assert!(tpm.open(&token, &Pin::none(), Some(&initrd)).unwrap().expose() == passphrase.expose());
+        extend(tpm, 15, "a root");
+        let error = tpm.open(&token, &Pin::none(), Some(&initrd)).err().unwrap();
+        assert_eq!(error, TpmError::RootWasOpened);
+        extend(tpm, 11, "leave-initrd");
+        let error = tpm.open(&token, &Pin::none(), Some(&later)).err().unwrap();
+        assert_eq!(error, TpmError::RootWasOpened);
+    });
+}
+
+/// systemd-pcrlock of the tool root replays the log and finds the TPM as the log says, records of our own kind included.
+#[test]
+fn systemd_pcrlock_reads_the_log() {
+    let Some(simulator) = Simulator::new() else { return };
+    let key = Secret::new(b"thirty-two bytes, and one more to go".to_vec());
+    let banks = simulator.with(|tpm| tpm.banks().unwrap());
+    let mut log = String::new();
+    for measurement in [
+        Measurement::phase(&banks, "enter-initrd"),
+        Measurement::root(&banks, "plain"),
+        Measurement::volume_key(&banks, "root", uuid::Uuid::from_u128(1), &key),
+    ] {
+        simulator.with(|tpm| tpm.extend(measurement.pcr, &measurement.digests).unwrap());
+        log += &measurement.record(&"0".repeat(32), 7);
+    }
+    let scratch = &simulator.scratch;
+    fs::write(scratch.host("log"), &log).unwrap();
+    let root = std::env::var("HERMETIC_TOOLS").unwrap();
+    let script = "mount -t proc proc \"$0/proc\" && exec chroot \"$0\" \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, &root, "/usr/lib/systemd/systemd-pcrlock"]);
+    command.args(["log", "--json=short", "--pcr=11,15"]);
+    // There is no firmware.
+    fs::write(scratch.host("none"), []).unwrap();
+    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C");
+    command.env("SYSTEMD_TPM2_DEVICE", format!("swtpm:host=127.0.0.1,port={}", simulator.port));
+    command.env("SYSTEMD_MEASURE_LOG_USERSPACE", scratch.inside("log"));
+    command.env("SYSTEMD_MEASURE_LOG_FIRMWARE", scratch.inside("none"));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let read: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let told: Vec<&str> =
+        read["log"].as_array().unwrap().iter().filter_map(|event| event["description"].as_str()).collect();
+    let key = "cryptsetup:root:00000000-0000-0000-0000-000000000001";
+    assert_eq!(told, ["enter-initrd", "hermetic-root:plain", key]);
+    for pcr in [11, 15] {
+        let state = read["pcrs"].as_array().unwrap().iter().find(|state| state["pcr"] == pcr).unwrap();
+        let told = (&state["hashMatchesEventLog"], &state["noMissingComponents"]);
+        assert_eq!(told, (&Value::Bool(true), &Value::Bool(true)), "{state}");
+        assert_ne!(state["observedSHA256"], "0".repeat(64), "{state}");
+    }
+}
+
 #[test]
 fn a_pin_is_asked_for_and_a_wrong_one_locks() {
     let Some(simulator) = Simulator::new() else { return };
@@ -178,7 +303,8 @@ fn a_pin_is_asked_for_and_a_wrong_one_locks() {
         let salt = [7; 32];
         assert!(!tpm.lockout().unwrap().locked);
         let pin = Pin::new(&word("1234"), Some(&salt));
-        let (token, passphrase) = tpm.enrol(&policy("7", true), Some(&pin), Some(&salt)).unwrap();
+        let (token, passphrase) =
+            tpm.enrol(&policy("7", true), PcrMask::default(), Some(&pin), Some(&salt)).unwrap();
         assert!(tpm.open(&token, &pin, None).unwrap().expose() == passphrase.expose());
         let wrong = Pin::new(&word("12345"), Some(&salt));
         let mut errors = (0..10).map(|_| tpm.open(&token, &wrong, None).err().unwrap());
@@ -195,7 +321,8 @@ fn a_pin_is_asked_for_and_a_wrong_one_locks() {
 #[test]
 fn another_tpm_is_told_from_this_one() {
     let Some(simulator) = Simulator::new() else { return };
-    let (token, _) = simulator.with(|tpm| tpm.enrol(&policy("7", false), None, None).unwrap());
+    let (token, _) =
+        simulator.with(|tpm| tpm.enrol(&policy("7", false), PcrMask::default(), None, None).unwrap());
     let other = Simulator::new().unwrap();
     other.with(|tpm| {
         assert_eq!(tpm.open(&token, &Pin::none(), None).err().unwrap(), TpmError::OtherStorageKey);
@@ -251,7 +378,8 @@ fn keep(simulator: &Simulator, template: &[u8], place: u32) -> Vec<u8> {
 fn a_storage_root_key_of_another_kind_is_refused_by_name() {
     let Some(simulator) = Simulator::new() else { return };
     keep(&simulator, &RSA_1024, 0x8100_0001);
-    let error = simulator.with(|tpm| tpm.enrol(&policy("7", false), None, None).err().unwrap());
+    let error =
+        simulator.with(|tpm| tpm.enrol(&policy("7", false), PcrMask::default(), None, None).err().unwrap());
     let text = error.to_string();
     assert!(matches!(error, TpmError::Unsupported(_)) && text.contains("an RSA key of 2048 bits"), "{text}");
 }
@@ -263,7 +391,8 @@ fn an_rsa_storage_root_key_seals_and_releases() {
     simulator.with(|tpm| {
         let word = Secret::new(b"1234".to_vec());
         let pin = Pin::new(&word, None);
-        let (token, passphrase) = tpm.enrol(&policy("7", true), Some(&pin), None).unwrap();
+        let (token, passphrase) =
+            tpm.enrol(&policy("7", true), PcrMask::default(), Some(&pin), None).unwrap();
         let token = Token::parse(&token.to_json(0)).unwrap();
         assert!(tpm.open(&token, &pin, None).unwrap().expose() == passphrase.expose());
         assert!(tpm.open(&token, &Pin::none(), None).err().unwrap().is_wrong_pin());
@@ -273,7 +402,8 @@ fn an_rsa_storage_root_key_seals_and_releases() {
 #[test]
 fn whoever_changes_a_response_on_the_bus_is_found_out() {
     let Some(simulator) = Simulator::new() else { return };
-    let (token, passphrase) = simulator.with(|tpm| tpm.enrol(&policy("7", false), None, None).unwrap());
+    let (token, passphrase) =
+        simulator.with(|tpm| tpm.enrol(&policy("7", false), PcrMask::default(), None, None).unwrap());
 
     /// An attacker on the bus, who turns over a bit of every response to TPM2_Unseal and keeps the traffic.
     struct Bus<'a>(Wire, &'a mut Vec<u8>, bool);
@@ -319,7 +449,8 @@ const UNSEAL: [u8; 4] = 0x15e_u32.to_be_bytes();
 #[test]
 fn a_pcr_that_changes_meanwhile_is_looked_at_again() {
     let Some(simulator) = Simulator::new() else { return };
-    let (token, passphrase) = simulator.with(|tpm| tpm.enrol(&policy("7", false), None, None).unwrap());
+    let (token, passphrase) =
+        simulator.with(|tpm| tpm.enrol(&policy("7", false), PcrMask::default(), None, None).unwrap());
     for changes in [3, 100] {
         let mut unseals = 0;
         // Between the check of the policy and the release of the secret, a PCR that is not the policy's is extended.
@@ -348,7 +479,8 @@ fn a_pcr_that_changes_meanwhile_is_looked_at_again() {
 #[test]
 fn a_tpm_that_is_busy_is_asked_again() {
     let Some(simulator) = Simulator::new() else { return };
-    let (token, passphrase) = simulator.with(|tpm| tpm.enrol(&policy("7", false), None, None).unwrap());
+    let (token, passphrase) =
+        simulator.with(|tpm| tpm.enrol(&policy("7", false), PcrMask::default(), None, None).unwrap());
     // TPM_RC_YIELDED, TPM_RC_TESTING, TPM_RC_RETRY; some times in a row, and then for ever.
     for (code, busy) in [(0x908_u16, 4), (0x90a, 4), (0x922, 19), (0x922, 1000)] {
         let mut unseals = 0;
@@ -389,7 +521,7 @@ fn a_signature_decides_which_state_is_good() {
     simulator.with(|tpm| {
         let pcrs = PcrMask::parse("11").unwrap();
         let policy = Policy { signed: Some(SignedPcrs { pcrs, key: key.clone() }), ..policy("7", false) };
-        let (token, passphrase) = tpm.enrol(&policy, None, None).unwrap();
+        let (token, passphrase) = tpm.enrol(&policy, PcrMask::default(), None, None).unwrap();
         let token = Token::parse(&token.to_json(0)).unwrap();
         measure_kernel(tpm);
         extend(tpm, 11, "enter-initrd");

@@ -54,6 +54,8 @@ pub struct VolumeOptions {
     pub key_file_size: Option<u64>,
     /// `tpm2-signature=`: the file with PCR signatures; None: where systemd's tools look for it.
     pub tpm2_signature: Option<String>,
+    /// `fixate-volume-key=`: the identity of the volume key, 64 hexadecimal digits (systemd 260).
+    pub fixate_volume_key: Option<String>,
 }
 
 impl Default for VolumeOptions {
@@ -71,6 +73,7 @@ impl Default for VolumeOptions {
             key_file_offset: 0,
             key_file_size: None,
             tpm2_signature: None,
+            fixate_volume_key: None,
         }
     }
 }
@@ -195,6 +198,11 @@ impl VolumeOptions {
                 "tpm2-signature" => {
                     let path = value.filter(|path| path.starts_with('/') && !path.ends_with('/'));
                     options.tpm2_signature = Some(path.ok_or_else(wrong)?.into());
+                }
+                "fixate-volume-key" => {
+                    let id = value
+                        .filter(|id| id.len() == 64 && id.bytes().all(|digit| digit.is_ascii_hexdigit()));
+                    options.fixate_volume_key = Some(id.ok_or_else(wrong)?.into());
                 }
                 "tpm2-pin" | "token-timeout" => {}
                 "header" | "plain" | "tcrypt" | "tcrypt-hidden" | "tcrypt-system" | "tcrypt-veracrypt"
@@ -331,6 +339,9 @@ mod tests {
             assert_eq!(luks(&format!("luks.options={list}")).1, warnings, "{list}");
         }
         assert_eq!(luks("luks.options=tries=0,timeout=0").0.options(Uuid::nil()).tries, None);
+        let id = "0123456789abcdef".repeat(4);
+        let fixed = luks(&format!("luks.options=fixate-volume-key={id}")).0.options(Uuid::nil());
+        assert_eq!(fixed.fixate_volume_key, Some(id));
         let signature = luks("luks.options=tpm2-signature=/a/b").0.options(Uuid::nil()).tpm2_signature;
         assert_eq!(signature.as_deref(), Some("/a/b"));
         for list in [
@@ -343,6 +354,8 @@ mod tests {
             "swap",
             "tpm2-signature=x",
             "tpm2-signature",
+            "fixate-volume-key",
+            "fixate-volume-key=00",
         ] {
             assert!(Config::from_cmdline(&format!("luks.options={list}"), None).is_err(), "{list}");
         }

@@ -29,7 +29,7 @@ pub use device_spec::DeviceSpec;
 pub use error::{ConfigError, Warning};
 pub use image_policy::{ImagePolicy, PartitionPolicy, Uses};
 pub use luks::{Luks, VolumeOptions};
-pub use options::{FailureAction, Hermetic, Measure, NoTpm, Recovery, RootPolicy, Strategy};
+pub use options::{FailureAction, Hermetic, Measure, NoTpm, Recovery, RootBond, RootPolicy, Strategy};
 
 use crate::{level::Level, verity::RootHash};
 

@@ -89,12 +89,17 @@ options! {
     pub(super) log: Or<Level> = "hermetic.log",
         Or::after("debug with `debug`, err with `quiet`, else", Level::Info);
 
-    /// The measuring of the boot's phases and the volume key into PCR 11 and 15: auto when sd-stub measured the kernel;
-    /// yes without a TPM is a failure.
+    /// The measuring of the root, by its volume key or its kind, into PCR 15, and of the boot's phases into PCR 11. auto: the
+    /// root where there is a TPM 2.0, the phases where sd-stub measured the kernel; yes: both, and without a TPM a failure; no:
+    /// neither, and whatever root runs can unseal what the TPM keeps for the time before a root is opened.
     pub measure: Measure = "hermetic.measure", Measure::Auto;
 
     /// The PCRs that a new volume with Encrypt=tpm2 is sealed to, as --tpm2-pcrs= of systemd; nothing for none.
     pub tpm2_pcrs: PcrMask = "hermetic.tpm2-pcrs", PcrMask::SECURE_BOOT;
+
+    /// yes: a new root with Encrypt=tpm2 is sealed to PCR 15 as it is before any root is opened, too; no: to hermetic.tpm2-pcrs=
+    /// alone, and the TPM gives its key to a system on a stranger's root as well.
+    pub tpm2_root_bond: RootBond = "hermetic.tpm2-root-bond", RootBond::Yes;
 
     /// show: new volumes with Encrypt=tpm2 also get a recovery key, which the first boot shows once on the console.
     pub recovery_key: Recovery = "hermetic.recovery-key", Recovery::Off;
@@ -146,13 +151,23 @@ choice! {
 }
 
 choice! {
-    /// The measuring of the boot's phases and the volume key into the TPM.
+    /// The measuring of the boot's phases and the root into the TPM.
     pub enum Measure {
-        /// When the boot loader measured the kernel.
+        /// The root where there is a TPM, phases when the boot loader measured the kernel.
         Auto = "auto",
         /// Always; a machine that cannot do it does not start.
         Yes = "yes",
         /// Never.
+        No = "no",
+    }
+}
+
+choice! {
+    /// The bond of a root's key to the time before a root is opened.
+    pub enum RootBond {
+        /// It is sealed to PCR 15 of zeroes.
+        Yes = "yes",
+        /// It is not.
         No = "no",
     }
 }
@@ -202,6 +217,7 @@ mod tests {
         all::<FailureAction>();
         all::<Level>();
         all::<Measure>();
+        all::<RootBond>();
         all::<Recovery>();
         all::<NoTpm>();
     }

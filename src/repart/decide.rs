@@ -51,11 +51,11 @@ pub trait Surroundings {
     /// It is not known.
     fn maps(&mut self) -> Result<bool, Self::Error>;
 
-    /// The reason why there is no TPM 2.0; None when there is one.
+    /// The reason why no key of this partition can be sealed to a TPM 2.0; None when one can.
     ///
     /// # Errors
     /// It cannot be told.
-    fn lacks_tpm(&mut self) -> Result<Option<&'static str>, Self::Error>;
+    fn lacks_tpm(&mut self, new: &NewPartition) -> Result<Option<Unsealed>, Self::Error>;
 
     /// Checks that there is a key file.
     ///
@@ -75,6 +75,15 @@ pub trait Surroundings {
     /// # Errors
     /// The machine has none.
     fn random(&mut self, new: &NewPartition) -> Result<[u8; 16], Self::Error>;
+}
+
+/// The reason why no key can be sealed to a TPM, in words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unsealed {
+    /// The machine has no TPM.
+    NoTpm(&'static str),
+    /// The TPM cannot keep a key of this partition in this boot. That is no reason to refuse where another key is asked for.
+    NotNow(&'static str),
 }
 
 /// The terms on which partitions are made.
@@ -397,21 +406,22 @@ fn openers<E>(
             Encrypt::KeyFileTpm2 => Some(Openers { key_file: true, tpm: true, recovery: false }),
         };
     }
-    let sealed = |creation: &&mut Creation<'_>| creation.opened_by.is_some_and(|openers| openers.tpm);
-    if let Some(first) = creations.iter_mut().find(sealed) {
-        let lacks = around.lacks_tpm()?;
-        if let Some(why) = lacks.filter(|_| terms.no_tpm == NoTpm::Fail) {
-            let definition = &first.new.definition;
+    for creation in &mut *creations {
+        let Some(openers) = creation.opened_by.as_mut().filter(|openers| openers.tpm) else { continue };
+        let definition = &creation.new.definition;
+        let lacks = around.lacks_tpm(creation.new)?;
+        let refused = match lacks {
+            None => None,
+            Some(Unsealed::NotNow(_)) if openers.key_file => None,
+            Some(Unsealed::NoTpm(why) | Unsealed::NotNow(why)) => Some(why),
+        };
+        if let Some(why) = refused.filter(|_| terms.no_tpm == NoTpm::Fail) {
             let (file, encrypt) = (definition.file.clone(), definition.encrypt.word());
             return Err(around.refused(RepartError::NoTpm { file, encrypt, why }));
         }
-        for openers in creations.iter_mut().filter_map(|creation| creation.opened_by.as_mut()) {
-            if openers.tpm {
-                openers.tpm = lacks.is_none();
-                openers.recovery = terms.recovery_key || (lacks.is_some() && terms.no_tpm == NoTpm::Recovery);
-                openers.key_file |= lacks.is_some() && terms.no_tpm == NoTpm::KeyFile;
-            }
-        }
+        openers.tpm = lacks.is_none();
+        openers.recovery = terms.recovery_key || (refused.is_some() && terms.no_tpm == NoTpm::Recovery);
+        openers.key_file |= refused.is_some() && terms.no_tpm == NoTpm::KeyFile;
     }
     match creations.iter().any(|creation| creation.opened_by.is_some_and(|openers| openers.key_file)) {
         true => around.key_file(),

@@ -38,7 +38,7 @@ mod vocabulary;
 pub use copied::{Copied, measure, not_booted};
 #[cfg(feature = "std")]
 pub use decide::Decision;
-pub use decide::{Content, Creation, Filling, Openers, Surroundings, Terms, creations};
+pub use decide::{Content, Creation, Filling, Openers, Surroundings, Terms, Unsealed, creations};
 pub use definition::{Definitions, Source, Warning};
 pub use derive::{disk_uuid, file_system_uuid, luks_uuid, partition_uuid};
 pub use element::matched;

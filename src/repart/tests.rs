@@ -253,6 +253,7 @@ struct Bench {
     lacks_mount: bool,
     lacks_map: bool,
     lacks_tpm: bool,
+    was_opened: bool,
     asked: Vec<String>,
 }
 
@@ -273,9 +274,11 @@ impl Surroundings for Bench {
         Ok(!self.lacks_map)
     }
 
-    fn lacks_tpm(&mut self) -> Result<Option<&'static str>, RepartError> {
+    fn lacks_tpm(&mut self, new: &NewPartition) -> Result<Option<Unsealed>, RepartError> {
         self.asked.push("tpm".into());
-        Ok(self.lacks_tpm.then_some("there is none"))
+        let opened =
+            (self.was_opened && new.definition.is_root()).then_some(Unsealed::NotNow("a root was opened"));
+        Ok(self.lacks_tpm.then_some(Unsealed::NoTpm("there is none")).or(opened))
     }
 
     fn key_file(&mut self) -> Result<(), RepartError> {
@@ -383,11 +386,29 @@ fn what_is_in_the_way_refuses_before_the_first_write() {
         let made = decided(&mut without(), &boot(words), tpm).unwrap();
         assert!(made.contains(&format!(", {expected}, ")), "{words}: {made}");
     }
+    // Of a root alone no key can be sealed once a root was opened; the key file of another definition opens it all the same.
+    let opened = || Bench { was_opened: true, ..Bench::default() };
+    for (words, text, expected) in [
+        ("hermetic.no-tpm=key-file", tpm, "key"),
+        ("hermetic.no-tpm=recovery", tpm, "recovery"),
+        ("", "Type=root\nEncrypt=key-file+tpm2\n", "key"),
+        ("hermetic.no-tpm=recovery", "Type=root\nEncrypt=key-file+tpm2\n", "key"),
+        ("", "Type=home\nEncrypt=tpm2\n", "tpm"),
+    ] {
+        let made = decided(&mut opened(), &boot(words), text).unwrap();
+        assert!(made.contains(&format!(", {expected}, ")), "{words} {text}: {made}");
+    }
     let none = Bench::default;
     let tool = Terms::of_tool(1_700_000_000, &[]);
     let (mount, map) = (|| Bench { lacks_mount: true, ..none() }, || Bench { lacks_map: true, ..none() });
     for (mut bench, terms, text, says) in [
         (without(), boot(""), tpm, "50-root.conf: Encrypt=tpm2, but there is none; hermetic.no-tpm=recovery"),
+        (
+            opened(),
+            boot(""),
+            tpm,
+            "50-root.conf: Encrypt=tpm2, but a root was opened; hermetic.no-tpm=recovery",
+        ),
         (
             none(),
             boot("systemd.image_policy=root=encrypted+absent"),

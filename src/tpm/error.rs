@@ -43,6 +43,8 @@ pub enum TpmError {
         /// The conditions of the policy, for people: `PCR 7 (sha256)`.
         looked_at: String,
     },
+    /// The policy wants PCR 15 as it is before a root is opened, and it was extended before this kernel started.
+    RootWasOpened,
     /// No signature is for the PCRs as they are now.
     NoSignature {
         /// The object that was looked for.
@@ -104,6 +106,10 @@ fn advice(code: TpmRcBase) -> &'static str {
     }
 }
 
+/// The reason why no key for a root is released or sealed: the TPM knows of one that was opened already.
+pub const ROOT_WAS_OPENED: &str = "PCR 15 was extended before this kernel (by kexec, or a boot loader that measures): the TPM takes it that a \
+                                   root was opened already; start the machine from its firmware";
+
 impl fmt::Display for TpmError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -123,6 +129,7 @@ impl fmt::Display for TpmError {
             Self::PolicyMismatch { looked_at } => {
                 write!(f, "{looked_at} not as at enrolment: firmware, boot loader or their settings changed; use another key and enrol again")
             }
+            Self::RootWasOpened => f.write_str(ROOT_WAS_OPENED),
             Self::NoSignature { looked_for } => write!(
                 f,
                 "no signature for {looked_for}: the UKI was not signed for this state of the boot"

@@ -1,5 +1,6 @@
 //! The measurements that systemd makes in an initrd, and the log that goes with them: the phases of the boot into PCR
-//! 11, the key of a volume into PCR 15.
+//! 11, the key of a volume into PCR 15. A root without a key is measured into PCR 15 as well, by its kind: PCR 15 is all zeroes
+//! in no boot that has looked at a root.
 //!
 //! References: systemd 257, docs/TPM2_PCR_MEASUREMENTS.md, src/shared/tpm2-util.c (`tpm2_extend_bytes`,
 //! `tpm2_userspace_log`), src/pcrextend.
@@ -9,19 +10,29 @@ use std::prelude::v1::*;
 use serde_json::json;
 use uuid::Uuid;
 
+pub use super::pcr::SYSTEM_PCR;
 use super::{Bank, signature::hex};
 use crate::secret::Secret;
 
 /// The PCR of the boot's phases.
 pub const PHASE_PCR: u32 = 11;
-/// The PCR of the system's identity, volume keys first of all.
-pub const SYSTEM_PCR: u32 = 15;
+
+/// The text that stands for a volume where its key is measured.
+fn volume_text(volume: &str, uuid: Uuid) -> String {
+    format!("cryptsetup:{}:{uuid}", volume.replace('\\', "\\x5c").replace(':', "\\x3a"))
+}
+
+/// The identity of a volume's key in hexadecimal digits: that which is measured into a bank of SHA-256
+/// (crypttab(5), `fixate-volume-key=`; systemd 260, src/shared/cryptsetup-util.c, `cryptsetup_get_volume_key_id`).
+pub fn volume_key_id(volume: &str, uuid: Uuid, key: &Secret) -> String {
+    hex(&Bank::Sha256.hmac(key.expose(), volume_text(volume, uuid).as_bytes()))
+}
 
 /// Something to be measured.
 pub struct Measurement {
     /// The PCR.
     pub pcr: u32,
-    /// The name of the event in the log: `phase`, `volume-key`.
+    /// The name of the event in the log: `phase`, `volume-key`, or our own `root`, which systemd's tools pass over.
     event: &'static str,
     /// The text that is measured, or that names the key.
     text: String,
@@ -32,13 +43,23 @@ pub struct Measurement {
 impl Measurement {
     /// A phase of the boot: `enter-initrd`, `leave-initrd`.
     pub fn phase(banks: &[Bank], word: &str) -> Self {
-        let digests = banks.iter().map(|bank| (*bank, bank.digest(word.as_bytes()))).collect();
-        Self { pcr: PHASE_PCR, event: "phase", text: word.into(), digests }
+        Self::text(banks, PHASE_PCR, "phase", word.into())
+    }
+
+    /// A root that has no volume key, by its kind: `plain`, `tmpfs`, `overlay`. It says that this boot has opened its root, and
+    /// not which.
+    pub fn root(banks: &[Bank], kind: &str) -> Self {
+        Self::text(banks, SYSTEM_PCR, "root", format!("hermetic-root:{kind}"))
+    }
+
+    fn text(banks: &[Bank], pcr: u32, event: &'static str, text: String) -> Self {
+        let digests = banks.iter().map(|bank| (*bank, bank.digest(text.as_bytes()))).collect();
+        Self { pcr, event, text, digests }
     }
 
     /// The key of a volume: the measured value does not reveal the key, but another key gives another value.
     pub fn volume_key(banks: &[Bank], volume: &str, uuid: Uuid, key: &Secret) -> Self {
-        let text = format!("cryptsetup:{}:{uuid}", volume.replace('\\', "\\x5c").replace(':', "\\x3a"));
+        let text = volume_text(volume, uuid);
         let digests = banks.iter().map(|bank| (*bank, bank.hmac(key.expose(), text.as_bytes()))).collect();
         Self { pcr: SYSTEM_PCR, event: "volume-key", text, digests }
     }

@@ -17,6 +17,8 @@ use super::{
 
 /// `TPM_CAP_PCRS`.
 const CAP_PCRS: u32 = 5;
+/// The PCR of the system's identity, volume keys first of all.
+pub const SYSTEM_PCR: u32 = 15;
 /// A PC's TPM has PCRs 0 to 23.
 const COUNT: u32 = 24;
 
@@ -123,9 +125,29 @@ impl PcrMask {
         self.0 == 0
     }
 
+    /// PCR 15: the identity of the system, all zeroes until a root is opened.
+    pub const SYSTEM: Self = Self(1 << SYSTEM_PCR);
+
+    /// These and those of `other`.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// These without those of `other`.
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Returns true when this PCR is one of them.
+    pub fn contains(self, pcr: u32) -> bool {
+        pcr < COUNT && self.0 & 1 << pcr != 0
+    }
+
     /// Their numbers, ascending.
     pub fn numbers(self) -> impl Iterator<Item = u32> {
-        (0..COUNT).filter(move |pcr| self.0 & 1 << pcr != 0)
+        (0..COUNT).filter(move |pcr| self.contains(*pcr))
     }
 
     /// A `TPML_PCR_SELECTION` of these in one bank.

@@ -90,12 +90,17 @@ fn authorize(key_name: &[u8]) -> PolicyDigest {
 }
 
 impl Tpm<'_> {
-    /// The digest that this policy has with the PCRs as they are now.
+    /// The digest that this policy has with the PCRs as they are now, but for `zeroes`: those as if they were not yet extended.
     ///
     /// # Errors
     /// The PCRs cannot be read.
-    pub fn policy_digest(&mut self, policy: &Policy) -> Result<PolicyDigest, TpmError> {
-        let values = self.read_pcrs(policy.bank, policy.pcrs)?;
+    pub fn policy_digest(&mut self, policy: &Policy, zeroes: PcrMask) -> Result<PolicyDigest, TpmError> {
+        let mut values = self.read_pcrs(policy.bank, policy.pcrs)?;
+        for (pcr, value) in policy.pcrs.numbers().zip(&mut values) {
+            if zeroes.contains(pcr) {
+                value.fill(0);
+            }
+        }
         Ok(policy.digest(&values))
     }
 

@@ -169,18 +169,20 @@ fn single(value: &Value) -> Option<&Value> {
 }
 
 impl Tpm<'_> {
-    /// Seals a new secret: the token for it, and the passphrase for the keyslot that it opens.
+    /// Seals a new secret to the PCRs as they are, but for `zeroes`: to those as they are before anything extends them. Returns
+    /// the token for it, and the passphrase for the keyslot that it opens.
     ///
     /// # Errors
     /// The TPM refuses, or its bank of PCRs is not active.
     pub fn enrol(
         &mut self,
         policy: &Policy,
+        zeroes: PcrMask,
         pin: Option<&Pin>,
         salt: Option<&[u8]>,
     ) -> Result<(Token, Secret), TpmError> {
         let key = self.storage_key_or_new()?;
-        let digest = self.policy_digest(policy)?;
+        let digest = self.policy_digest(policy, zeroes)?;
         let mut secret = Secret::zeroed(SECRET);
         (self.random)(secret.expose_mut());
         let blob = self.seal(&key, &digest, pin, &secret)?;
@@ -198,7 +200,8 @@ impl Tpm<'_> {
     /// The passphrase that a token leads to.
     ///
     /// # Errors
-    /// The storage root key is another one, the policy does not hold, the PIN is wrong, the TPM is locked.
+    /// The storage root key is another one, the policy does not hold, the PIN is wrong, the TPM is locked. A policy that would hold
+    /// if PCR 15 were all zeroes has an error of its own.
     pub fn open(
         &mut self,
         token: &Token,
@@ -207,8 +210,15 @@ impl Tpm<'_> {
     ) -> Result<Secret, TpmError> {
         let key = self.storage_key_of(token)?;
         let policy = self.policy_as_sealed(token)?;
-        let secret = self.unseal(&key, &token.blob, &policy, &token.digest, pin, signatures)?;
-        Ok(passphrase(&secret))
+        match self.unseal(&key, &token.blob, &policy, &token.digest, pin, signatures) {
+            Ok(secret) => Ok(passphrase(&secret)),
+            Err(TpmError::PolicyMismatch { .. })
+                if self.policy_digest(&policy, PcrMask::SYSTEM)? == token.digest =>
+            {
+                Err(TpmError::RootWasOpened)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The storage root key that a token was made with, or another persistent key (`--tpm2-seal-key-handle=`). systemd
@@ -236,7 +246,7 @@ impl Tpm<'_> {
             signed: Some(SignedPcrs { pcrs: signed.pcrs, key: signed.key.clone().spelled_out() }),
             ..policy.clone()
         };
-        let fits = self.policy_digest(&other)? == token.digest;
+        let fits = self.policy_digest(&other, PcrMask::default())? == token.digest;
         Ok(if fits { other } else { policy.clone() })
     }
 

@@ -5,7 +5,7 @@ use std::{fs::File, path::Path};
 
 use hermetic_init::{
     file_system::FileSystem,
-    repart::{NewPartition, RepartError, Surroundings},
+    repart::{NewPartition, RepartError, Surroundings, Unsealed},
 };
 
 use super::{Failure, args::Choices, identity};
@@ -52,7 +52,7 @@ impl Surroundings for Host<'_> {
         Ok(true)
     }
 
-    fn lacks_tpm(&mut self) -> Result<Option<&'static str>, Failure> {
+    fn lacks_tpm(&mut self, _: &NewPartition) -> Result<Option<Unsealed>, Failure> {
         Ok(None)
     }
 
@@ -97,7 +97,7 @@ impl Surroundings for Unknown {
         Ok(true)
     }
 
-    fn lacks_tpm(&mut self) -> Result<Option<&'static str>, Failure> {
+    fn lacks_tpm(&mut self, _: &NewPartition) -> Result<Option<Unsealed>, Failure> {
         Ok(None)
     }
 

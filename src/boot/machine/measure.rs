@@ -1,6 +1,9 @@
 //! Measurements into the TPM: the start of the initrd, the key of root, the end of the initrd; each with its record in
 //! systemd's log. The order matters: a secret that is sealed to the initrd's phase can be unsealed only in it
-//! (systemd-pcrphase.service(8)).
+//! (systemd-pcrphase.service(8)), and one that is sealed to a PCR 15 of zeroes only before a root is opened.
+//!
+//! Phases are measured as by systemd, where sd-stub measured the kernel. PCR 15 is extended by every boot on a machine with a TPM
+//! 2.0, whatever started it: what a stranger's root may not have hangs on it.
 
 use std::{
     fs::{self, File, OpenOptions, Permissions},
@@ -31,37 +34,51 @@ const MODE: u32 = 0o600;
 /// The sticky bit says that a record is missing: it is set while the TPM knows more than the log.
 const INCOMPLETE: u32 = 0o1600;
 
-/// The TPM of a machine whose boot is measured; of any other machine nothing.
-pub struct Measurements(Option<(Device, Vec<Bank>)>);
+/// The end of the line when a boot ends because its TPM was not told.
+const UNTOLD: &str = "; after this boot it would release what it must not, so the boot ends here; hermetic.measure=no tells it nothing";
+
+/// The machine's TPM, as far as it is told of this boot.
+pub struct Measurements {
+    wish: Measure,
+    /// The boot's phases are measured.
+    phases: bool,
+    tpm: Option<(Device, Vec<Bank>)>,
+    /// A TPM that the firmware announces was waited for.
+    awaited: bool,
+    /// This system has keys in the TPM.
+    needed: bool,
+    /// The first measurement that failed, while it was not known that the system has keys in the TPM.
+    untold: Option<Failure>,
+}
 
 impl Measurements {
-    /// Opens the TPM when this boot is to be measured.
+    /// Measures the phase `enter-initrd`, when phases are measured.
     ///
     /// # Errors
-    /// It is, but there is no TPM 2.0, or the TPM does not answer.
+    /// `hermetic.measure=yes`, and there is no TPM 2.0, or it does not answer.
     pub fn begin(config: &Config, devices: &mut Devices) -> Result<Self, Failure> {
-        let wanted = match config.hermetic.measure {
-            Measure::No => false,
-            Measure::Yes => true,
-            Measure::Auto => kernel_was_measured()?,
-        };
-        if !wanted {
-            return Ok(Self(None));
+        let wish = config.hermetic.measure;
+        let needed = wish == Measure::Yes;
+        let phases = needed || (wish == Measure::Auto && kernel_was_measured()?);
+        let mut begun = Self { wish, phases, tpm: None, awaited: false, needed, untold: None };
+        if phases {
+            let reached = begun.reach(devices);
+            begun.judge(reached)?;
+            begun.phase("enter-initrd")?;
         }
-        let Some(mut device) = tpm::open(devices)? else {
-            let reason =
-                format!("the boot is to be measured, but {}; say hermetic.measure=no", tpm::missing());
-            return Err(Failure::new(reason));
-        };
-        let banks = Tpm::new(&mut device, &mut unused)
-            .banks()
-            .or_fail(|| "cannot ask the TPM for its banks of PCRs".into())?;
-        if banks.is_empty() {
-            let reason =
-                "the TPM has no active bank of PCRs that we can compute; activate sha256 in the firmware";
-            return Err(Failure::new(reason));
+        Ok(begun)
+    }
+
+    /// Notes that this system has keys in the TPM, or is to have some: then it must be told.
+    ///
+    /// # Errors
+    /// Something that it had to be told has failed before.
+    pub fn require(&mut self) -> Result<(), Failure> {
+        self.needed = true;
+        match self.untold.take() {
+            Some(failure) => Err(failure),
+            None => Ok(()),
         }
-        Ok(Self(Some((device, banks))))
     }
 
     /// Measures the start of a phase of the boot.
@@ -69,21 +86,103 @@ impl Measurements {
     /// # Errors
     /// The TPM refuses: a secret that is sealed to other phases could then be unsealed in this one.
     pub fn phase(&mut self, word: &str) -> Result<(), Failure> {
-        match &mut self.0 {
-            None => Ok(()),
-            Some((device, banks)) => extend(device, &Measurement::phase(banks, word)),
+        if !self.phases {
+            return Ok(());
         }
+        self.tell(&|banks| Measurement::phase(banks, word))
     }
 
-    /// Measures which key a volume has.
+    /// Measures that a root without a volume key is opened, before anything of it is looked at; `kind` as
+    /// [`Measurement::root`].
     ///
     /// # Errors
-    /// The TPM refuses.
-    pub fn volume_key(&mut self, volume: &str, uuid: Uuid, key: &Secret) -> Result<(), Failure> {
-        match &mut self.0 {
-            None => Ok(()),
-            Some((device, banks)) => extend(device, &Measurement::volume_key(banks, volume, uuid, key)),
+    /// The TPM refuses: what is sealed to the time before a root is opened could be unsealed afterwards.
+    pub fn root(&mut self, kind: &str, devices: &mut Devices) -> Result<(), Failure> {
+        self.identity(devices, &|banks| Measurement::root(banks, kind))
+    }
+
+    /// Measures which key a volume has, before its content is looked at.
+    ///
+    /// # Errors
+    /// As [`Measurements::root`].
+    pub fn volume_key(
+        &mut self,
+        volume: &str,
+        uuid: Uuid,
+        key: &Secret,
+        devices: &mut Devices,
+    ) -> Result<(), Failure> {
+        self.identity(devices, &|banks| Measurement::volume_key(banks, volume, uuid, key))
+    }
+
+    /// Measures something into PCR 15.
+    fn identity(
+        &mut self,
+        devices: &mut Devices,
+        measurement: &dyn Fn(&[Bank]) -> Measurement,
+    ) -> Result<(), Failure> {
+        // A TPM may have come after the phase began.
+        let reached = self.reach(devices);
+        self.judge(reached)?;
+        self.tell(measurement)
+    }
+
+    /// Finds the TPM, unless it was found before.
+    fn reach(&mut self, devices: &mut Devices) -> Result<(), Failure> {
+        if self.wish == Measure::No || self.tpm.is_some() {
+            return Ok(());
         }
+        // Nobody waits for a TPM that nothing hangs on.
+        let waits = (self.needed || self.phases) && !self.awaited;
+        self.awaited |= waits;
+        let found = if waits { tpm::open(devices)? } else { tpm::open_now()? };
+        let Some(mut device) = found else {
+            if self.wish == Measure::Yes {
+                let reason =
+                    format!("the boot is to be measured, but {}; say hermetic.measure=no", tpm::missing());
+                return Err(Failure::new(reason));
+            }
+            if tpm::is_announced() {
+                warning!("nothing is measured: {}", tpm::missing());
+            }
+            return Ok(());
+        };
+        let banks = Tpm::new(&mut device, &mut unused)
+            .banks()
+            .or_fail(|| "cannot ask the TPM for its banks of PCRs".into())?;
+        if banks.is_empty() {
+            return Err(Failure::new(tpm::NO_BANK));
+        }
+        self.tpm = Some((device, banks));
+        Ok(())
+    }
+
+    /// Extends a PCR of the TPM that was found.
+    fn tell(&mut self, measurement: &dyn Fn(&[Bank]) -> Measurement) -> Result<(), Failure> {
+        let told = match &mut self.tpm {
+            None => Ok(()),
+            Some((device, banks)) => extend(device, &measurement(banks)),
+        };
+        self.judge(told)
+    }
+
+    /// Takes a failure for the end of the boot when this system has keys in the TPM. Otherwise it is a warning, and is kept: the
+    /// system may turn out to have some.
+    fn judge(&mut self, done: Result<(), Failure>) -> Result<(), Failure> {
+        let Err(failure) = done else { return Ok(()) };
+        if self.wish == Measure::Yes {
+            return Err(failure);
+        }
+        let ends = Failure::new(failure.reason.clone() + UNTOLD);
+        if self.needed {
+            return Err(ends);
+        }
+        warning!(
+            "{}; nothing here says that the TPM has keys of this system, so the boot goes on",
+            failure.reason
+        );
+        self.untold.get_or_insert(ends);
+        Ok(())
     }
 }
 

@@ -14,8 +14,7 @@ use crate::boot::{
 pub fn start(early: Early) -> Result<Means, Failure> {
     let Early { config, next, credentials, borrowed } = early;
     let mut devices = Devices::start(&config)?;
-    let mut measurements = Measurements::begin(&config, &mut devices)?;
-    measurements.phase("enter-initrd")?;
+    let measurements = Measurements::begin(&config, &mut devices)?;
     let key = KeyFile::new(&config);
     Ok(Means { config, next, credentials, key, devices, measurements, borrowed })
 }

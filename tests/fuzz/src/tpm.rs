@@ -104,7 +104,7 @@ pub fn tpm_response(data: &[u8]) {
         1 => tpm.banks().map(drop),
         2 => tpm.read_pcrs(Bank::Sha256, policy.pcrs).map(drop),
         3 => tpm.lockout().map(drop),
-        4 => tpm.enrol(&policy, None, None).map(drop),
+        4 => tpm.enrol(&policy, PcrMask::default(), None, None).map(drop),
         _ => {
             let token = Token::parse(&serde_json::from_slice(&tpm_token_seeds()[0]).expect("a seed"));
             let pin = Pin::new(&Secret::new(b"1234".to_vec()), None);

@@ -1,7 +1,7 @@
 //! The decision of what is made on a disk ([`Decision`]), asked for this machine: before the first write, and by a factory reset of the
 //! disk as it would leave it, before it erases anything.
 
-use super::locks::Locks;
+use super::locks::{Locks, bond};
 use crate::{
     boot::{
         failure::{Failure, OrFail as _},
@@ -11,9 +11,11 @@ use crate::{
     },
     disk::gpt::Gpt,
     file_system::FileSystem,
-    repart::{Decision, NewPartition, Plan, RepartError, Surroundings, Terms},
+    repart::{Decision, NewPartition, Plan, RepartError, Surroundings, Terms, Unsealed},
     secret::Secret,
     sys::{clock, dm::Mapper, tpm::Device},
+    tpm::ROOT_WAS_OPENED,
+    warning,
 };
 
 /// Decides to carry out `plan` on the disk `name` with this table, and makes the keys of the partitions that are
@@ -28,7 +30,7 @@ pub fn decide<'p>(
     plan: &'p Plan,
 ) -> Result<(Decision<'p>, Locks), Failure> {
     let terms = Terms::of_boot(&means.config, rustix::param::page_size() as u32, clock::unix_seconds());
-    let mut machine = Machine { means, name, key_file: None, tpm: None };
+    let mut machine = Machine { means, name, key_file: None, asked: false, tpm: None };
     let decision = Decision::make(plan, gpt, &terms, &mut machine)?;
     let Machine { key_file, tpm, .. } = machine;
     let locks = Locks::make(&means.config, &decision.creations, key_file, tpm)?;
@@ -40,6 +42,8 @@ struct Machine<'a> {
     means: &'a mut Means,
     name: &'a str,
     key_file: Option<Secret>,
+    /// The TPM was looked for.
+    asked: bool,
     tpm: Option<Device>,
 }
 
@@ -60,9 +64,21 @@ impl Surroundings for Machine<'_> {
         has.or_fail(|| "the kernel's device-mapper cannot be asked for dm-crypt".into())
     }
 
-    fn lacks_tpm(&mut self) -> Result<Option<&'static str>, Failure> {
-        self.tpm = tpm::open(&mut self.means.devices)?;
-        Ok(self.tpm.is_none().then(tpm::missing))
+    fn lacks_tpm(&mut self, new: &NewPartition) -> Result<Option<Unsealed>, Failure> {
+        if !self.asked {
+            self.asked = true;
+            self.tpm = tpm::open(&mut self.means.devices)?;
+        }
+        let Some(device) = &mut self.tpm else { return Ok(Some(Unsealed::NoTpm(tpm::missing()))) };
+        let zeroes = bond(&self.means.config, new);
+        let bank = tpm::bank(device)?;
+        let values = tpm::ask(device, |tpm| tpm.read_pcrs(bank, zeroes))?;
+        let values = values.or_fail(|| format!("cannot read PCR {zeroes} of the TPM"))?;
+        if values.concat().iter().all(|byte| *byte == 0) {
+            return Ok(None);
+        }
+        warning!("{}: not sealed: {ROOT_WAS_OPENED}, or say hermetic.tpm2-root-bond=no", new.label);
+        Ok(Some(Unsealed::NotNow(ROOT_WAS_OPENED)))
     }
 
     fn key_file(&mut self) -> Result<(), Failure> {

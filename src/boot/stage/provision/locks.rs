@@ -11,19 +11,17 @@ use crate::{
         machine::{stub, tpm},
         random::Random,
     },
-    config::Config,
+    config::{Config, RootBond},
     info,
     luks::{NewKdf, RecoveryKey},
     notice,
-    repart::{Creation, Openers},
+    repart::{Creation, NewPartition, Openers},
     secret::Secret,
     sys::{clock::Deadline, tpm::Device, tty::Tty},
-    tpm::{Bank, PcrMask, Pin, Policy, SignedPcrs, TpmError, measure::PHASE_PCR, signature},
+    tpm::{PcrMask, Pin, Policy, SignedPcrs, TpmError, measure::PHASE_PCR, signature},
     units::PartitionNumber,
+    warning,
 };
-
-/// The order in which banks of PCRs are chosen; SHA-1 when there is no other.
-const BANKS: [Bank; 4] = [Bank::Sha256, Bank::Sha384, Bank::Sha512, Bank::Sha1];
 
 /// The time that a console may take to print a recovery key: at 9600 baud, twice.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -95,12 +93,7 @@ impl Locks {
         creations: &[Creation<'_>],
         device: &mut Device,
     ) -> Result<(), Failure> {
-        let banks = tpm::ask(device, |tpm| tpm.banks())?
-            .or_fail(|| "cannot ask the TPM for its banks of PCRs".into())?;
-        let bank = BANKS.into_iter().find(|bank| banks.contains(bank)).ok_or_else(|| {
-            Failure::new("the TPM has no active bank of PCRs; activate sha256 in the firmware")
-        })?;
-        let policy = Policy { bank, pcrs: config.hermetic.tpm2_pcrs, signed: signed_pcrs()?, pin: false };
+        let (bank, signed) = (tpm::bank(device)?, signed_pcrs()?);
         let signatures = stub::find(stub::PCR_SIGNATURES).map_err(Failure::new)?;
         let signatures = signatures
             .map(|(content, path)| signature::Signatures::parse(&content).or_fail(|| path))
@@ -109,8 +102,11 @@ impl Locks {
             if !opened_by.is_some_and(|openers| openers.tpm) {
                 continue;
             }
+            let zeroes = bond(config, new);
+            let pcrs = config.hermetic.tpm2_pcrs.with(zeroes);
+            let policy = Policy { bank, pcrs, signed: signed.clone(), pin: false };
             let sealed = tpm::ask(device, |tpm| {
-                let (token, passphrase) = tpm.enrol(&policy, None, None)?;
+                let (token, passphrase) = tpm.enrol(&policy, zeroes, None, None)?;
                 let opened = tpm.open(&token, &Pin::none(), signatures.as_ref())?;
                 if opened.expose() != passphrase.expose() {
                     return Err(TpmError::Invalid("the TPM gives another secret than it sealed".into()));
@@ -120,6 +116,12 @@ impl Locks {
             let what = || format!("{}: cannot be sealed to {}", new.label, policy.looked_at());
             let (token, passphrase) = sealed.or_fail(what)?;
             info!("{}: sealed to {}", new.label, policy.looked_at());
+            if new.definition.is_root() && zeroes.is_empty() {
+                warning!(
+                    "{}: hermetic.tpm2-root-bond=no: the TPM gives its key to a stranger's root as well",
+                    new.label
+                );
+            }
             self.sealed.push(Sealed { number: new.number, token: token.to_json(0), passphrase });
         }
         Ok(())
@@ -160,6 +162,16 @@ impl Locks {
             // The next line of the log would tear it.
             console.drain(Deadline::after(PATIENCE));
         }
+    }
+}
+
+/// The PCRs that the key of a new partition is sealed to as they are before anything extends them. Of the root that is PCR 15, which
+/// every boot extends before it looks at a root: a stranger's root may run, but what opens the true one is out of its reach.
+/// Other volumes are opened by the real system.
+pub fn bond(config: &Config, new: &NewPartition) -> PcrMask {
+    match config.hermetic.tpm2_root_bond {
+        RootBond::Yes if new.definition.is_root() => PcrMask::SYSTEM,
+        _ => PcrMask::default(),
     }
 }
 

@@ -48,6 +48,9 @@ pub fn provision(means: &mut Means, usr: &mut Usr) -> Result<Expectation, Failur
     }
     let mut definitions = definitions.list;
     let expectation = Expectation::of(&definitions);
+    if definitions.iter().any(|definition| definition.encrypt.asks_for_tpm()) {
+        means.measurements.require()?;
+    }
     if !means.config.repart {
         notice!("systemd-repart.service is masked: the partition table stays as it is");
         return Ok(expectation);

@@ -10,18 +10,25 @@ use crate::{
         random::Random,
         volume::{self, Crypt, Volume},
     },
-    config::VolumeOptions,
+    config::{Config, RootBond, VolumeOptions},
     luks::{Flags, Header},
     notice,
     sys::{
         block::{BlockDevice, Node},
         dm::Mapping,
     },
+    tpm::{
+        Entry, PcrMask, Token,
+        measure::{SYSTEM_PCR, volume_key_id},
+    },
     warning,
 };
 
 /// The name of the mapping, unless the command line gives it another.
 const NAME: &str = "root";
+
+/// PCR 15 as it is before a root is opened, for `--tpm2-pcrs=` of systemd-cryptenroll(1).
+const BOND: &str = "15:sha256=0000000000000000000000000000000000000000000000000000000000000000";
 
 /// Opens the LUKS2 volume on `device` and maps it. A damaged copy of the header is mended once the volume has opened: before,
 /// nothing says that it is ours. Returns the mapping, and true when it refuses writes.
@@ -37,10 +44,22 @@ pub fn unlock(means: &mut Means, device: &BlockDevice) -> Result<(Mapping, bool)
     let options = config.luks.options(uuid);
     let key_file = config.luks.key_file(uuid).map_or_else(|| key.path().to_owned(), PathBuf::from);
     let volume = Volume { device, node: &node, header: &header, name: &name, options: &options, key_file };
+    let tokens = Token::all(header.document());
+    if !tokens.is_empty() {
+        measurements.require()?;
+    }
     let key = volume::unlock(&volume, credentials, devices)?;
     // Before the content of the volume is read: an attacker who exchanged the volume cannot have its key measured as
     // the true one.
-    measurements.volume_key(&name, uuid, &key.key)?;
+    measurements.volume_key(&name, uuid, &key.key, devices)?;
+    if let Some(expected) = &options.fixate_volume_key {
+        let found = volume_key_id(&name, uuid, &key.key);
+        if !found.eq_ignore_ascii_case(expected) {
+            let line = format!("{}: its volume key is {found}, not that of fixate-volume-key=", device.name);
+            return Err(Failure::new(line + "; this is another disk, or the word has to follow a new root"));
+        }
+    }
+    advise(config, device, &tokens, key.keyslot);
     if let Some(complaint) = header.complaint() {
         warning!("{}: {complaint}", device.name);
         if !options.read_only {
@@ -53,6 +72,35 @@ pub fn unlock(means: &mut Means, device: &BlockDevice) -> Result<(Mapping, bool)
     let mapping = crypt.map(&name, devices)?;
     udev::link(&mapping).or_fail(|| format!("cannot link {}", mapping.link().display()))?;
     Ok((mapping, read_only))
+}
+
+/// Warns of a key that the TPM would give to a stranger's root as well, or that it no longer gives. The command is the builder's
+/// word, never the header's.
+fn advise(config: &Config, device: &BlockDevice, tokens: &[Entry], keyslot: u32) {
+    let opened = tokens.iter().find(|entry| entry.keyslots.contains(&keyslot));
+    let is_bound = |entry: &Entry| {
+        matches!(&entry.token, Ok(token) if token.policy.pcrs.contains(SYSTEM_PCR))
+            || config.hermetic.tpm2_root_bond == RootBond::No
+    };
+    let why = match opened {
+        _ if tokens.is_empty() => return,
+        Some(entry) if is_bound(entry) => return,
+        Some(_) => {
+            "the key that opened it is not bound to PCR 15, so the TPM gives it to a stranger's root as well"
+        }
+        None => "the TPM did not open it; if that stays so",
+    };
+    let pcrs = config.hermetic.tpm2_pcrs.without(PcrMask::SYSTEM);
+    let (plus, bond) = match config.hermetic.tpm2_root_bond {
+        RootBond::No => ("", ""),
+        RootBond::Yes if pcrs.is_empty() => ("", BOND),
+        RootBond::Yes => ("+", BOND),
+    };
+    let (name, node) = (&device.name, device.node());
+    warning!(
+        "{name}: {why}; seal it anew in the running system: systemd-cryptenroll --wipe-slot=tpm2 --tpm2-device=auto --tpm2-pcrs={pcrs}{plus}{bond} {}",
+        node.display()
+    );
 }
 
 /// Writes the damaged copy again. A copy that cannot be written does not keep the machine from booting from the good

@@ -88,6 +88,7 @@ pub fn open(means: &mut Means, usr: &Usr, expectation: &Expectation) -> Result<R
         // Options that were meant for a root on a disk are not for a tmpfs.
         let anything = Mount { read_write: true, ..Mount::default() };
         let wish = if config.root.source == RootSource::Tmpfs { &config.root.mount } else { &anything };
+        means.measurements.root("tmpfs", &mut means.devices)?;
         volatile::tmpfs(wish, &path)?;
         volatile::record_origin(usr.data().number)?;
         let summary = "root new on a tmpfs".to_owned();
@@ -100,7 +101,12 @@ pub fn open(means: &mut Means, usr: &Usr, expectation: &Expectation) -> Result<R
     expectation.admit(&means.config, &device, outside)?;
     let mapping = match outside {
         Some(Format::LUKS2) => Some(encrypted::unlock(means, &device)?),
-        _ => None,
+        // Before its content is looked at, as the key of an encrypted one is measured.
+        _ => {
+            let kind = if means.config.volatile == Volatile::Overlay { "overlay" } else { "plain" };
+            means.measurements.root(kind, &mut means.devices)?;
+            None
+        }
     };
     let Means { config, devices, .. } = means;
     let (mapping, locked) = mapping.map_or((None, false), |(mapping, read_only)| (Some(mapping), read_only));
