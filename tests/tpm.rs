@@ -432,6 +432,94 @@ fn whoever_changes_a_response_on_the_bus_is_found_out() {
     );
 }
 
+/// The codes of commands whose responses carry a session of ours: TPM2_Create, TPM2_Unseal.
+const WITH_SESSION: [u32; 2] = [0x153, 0x15e];
+
+/// A bus on which one bit of one response is turned over, and the number of bits of each response so far.
+struct Flipping {
+    wire: Wire,
+    /// The response and its bit; None for a quiet bus.
+    target: Option<(usize, usize)>,
+    /// Every response so far: the code of its command, its tag, its bits.
+    heard: Vec<(u32, u16, usize)>,
+}
+
+impl Transport for Flipping {
+    fn transmit(&mut self, command: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
+        let mut response = self.wire.transmit(command)?;
+        if let Some((number, bit)) = self.target
+            && number == self.heard.len()
+        {
+            let code = u32::from_be_bytes(command[6..10].try_into().unwrap());
+            assert!(bit < response.len() * 8, "{number} {bit} {code:#x} {:x?} {:?}", &*response, self.heard);
+            response[bit / 8] ^= 1 << (bit % 8);
+        }
+        let code = u32::from_be_bytes(command[6..10].try_into().unwrap());
+        let tag = u16::from_be_bytes(response[..2].try_into().unwrap());
+        self.heard.push((code, tag, response.len() * 8));
+        Ok(response)
+    }
+}
+
+/// TPM2_FlushContext of everything that a broken exchange may have left behind: there is no resource manager.
+fn flush_all(simulator: &Simulator) {
+    for handle in [0x8000_0000_u32, 0x0200_0000, 0x0300_0000].into_iter().flat_map(|first| first..first + 3) {
+        let flush = [&[0x80, 1, 0, 0, 0, 14, 0, 0, 1, 0x65][..], &handle.to_be_bytes()].concat();
+        Wire(simulator.port).transmit(&flush).unwrap();
+    }
+}
+
+/// Of the responses whose command had an authorization, every bit in turn: one that a session of ours vouches for is refused,
+/// and whatever happens to the others, no other secret comes of it.
+#[test]
+fn every_flipped_bit_of_a_response_with_a_session_is_found_out() {
+    let Some(simulator) = Simulator::new() else { return };
+    let word = Secret::new(b"1234".to_vec());
+    let pin = Pin::new(&word, None);
+    let (token, passphrase) =
+        simulator.with(|tpm| tpm.enrol(&policy("7", true), PcrMask::default(), Some(&pin), None).unwrap());
+    let opens = |tpm: &mut Tpm<'_>| {
+        let opened = tpm.open(&token, &pin, None)?;
+        assert!(opened.expose() == passphrase.expose(), "another secret is taken");
+        Ok(())
+    };
+    // What was sealed on such a bus must open on a quiet one.
+    let seals = |tpm: &mut Tpm<'_>| {
+        let (token, passphrase) = tpm.enrol(&policy("7", true), PcrMask::default(), Some(&pin), None)?;
+        flush_all(&simulator);
+        let opened = simulator.with(|tpm| tpm.open(&token, &pin, None)).unwrap();
+        assert!(opened.expose() == passphrase.expose(), "another secret was sealed");
+        Ok(())
+    };
+    let mut found = 0;
+    for work in [&opens as &dyn Fn(&mut Tpm<'_>) -> Result<(), TpmError>, &seals] {
+        let on = |target| {
+            let mut bus = Flipping { wire: Wire(simulator.port), target, heard: Vec::new() };
+            let done = work(&mut Tpm::new(&mut bus, &mut random));
+            flush_all(&simulator);
+            (done, bus.heard)
+        };
+        // The first exchange may have an answer of a TPM that still tests itself.
+        on(None).0.unwrap();
+        let (done, quiet) = on(None);
+        done.unwrap();
+        for (number, (code, tag, bits)) in quiet.iter().enumerate().filter(|(_, (_, tag, _))| *tag == 0x8002)
+        {
+            for bit in 0..*bits {
+                let (done, _) = on(Some((number, bit)));
+                match done {
+                    Ok(()) => assert!(!WITH_SESSION.contains(code), "bit {bit} of the response to {code:#x}"),
+                    Err(TpmError::Device(words)) => panic!("{words}"),
+                    Err(_) => found += 1,
+                }
+            }
+            assert_eq!(*tag, 0x8002);
+        }
+    }
+    println!("{found} flipped bits were refused");
+    assert!(found > 4000, "{found}");
+}
+
 /// A TPM behind something that does as it likes with each command: the response, or None to pass the command on.
 struct Between<'a>(Wire, &'a mut dyn FnMut(&[u8]) -> Option<Vec<u8>>);
 

@@ -203,6 +203,10 @@ impl Tpm<'_> {
             }
             let code = TpmRc::try_from(code).map_err(|error| TpmError::malformed(command, &error))?;
             match code.base() {
+                // No code covers the tag.
+                TpmRcBase::Success if answer.get(..2) != frame.get(..2) => {
+                    return Err(malformed(command, "its tag is not that of the command"));
+                }
                 TpmRcBase::Success => return Ok(answer),
                 TpmRcBase::Retry | TpmRcBase::Yielded | TpmRcBase::Testing if attempt < TRIES => {}
                 _ => return Err(TpmError::Refused { command, code }),
@@ -330,6 +334,9 @@ fn take_apart(
             let key = session.key_with(value);
             kdf::cfb(&key, &session.nonce_tpm, &session.nonce_caller, data, Direction::Decrypt);
         }
+    }
+    if !area.is_empty() {
+        return Err(malformed(code, "something follows its authorizations"));
     }
     response.params = params;
     Ok(response)
