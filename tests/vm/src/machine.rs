@@ -79,6 +79,12 @@ impl Machine {
         self
     }
 
+    /// The whole command line.
+    #[must_use]
+    pub fn words(&self) -> &str {
+        &self.cmdline
+    }
+
     /// Adds a disk; the kernel sees them in this order.
     #[must_use]
     pub fn disk(mut self, disk: Disk) -> Self {
@@ -209,7 +215,7 @@ impl Machine {
             end: start + self.deadline,
             deadline: self.deadline,
             killed: false,
-            _tpm: tpm,
+            tpm,
         };
         if let Err(error) = running.control.connect() {
             running.control.hang_up();
@@ -253,7 +259,7 @@ pub struct Running {
     deadline: Duration,
     killed: bool,
     /// Ends with the machine.
-    _tpm: Option<Tpm>,
+    tpm: Option<Tpm>,
 }
 
 impl Running {
@@ -283,6 +289,11 @@ impl Running {
     /// QEMU's control channel.
     pub fn control(&mut self) -> &mut Qmp {
         &mut self.control
+    }
+
+    /// Ends the TPM: the machine still has one, which answers every command with a failure.
+    pub fn break_tpm(&mut self) {
+        self.tpm = None;
     }
 
     /// Cuts the power.

@@ -1,15 +1,17 @@
 //! A measured boot: the phases go into PCR 11, the volume key into PCR 15, and systemd's log, replayed, gives the very
-//! values that the TPM has. Another key gives another PCR 15. Without a TPM a boot that must be measured does not start,
-//! and a boot that need not be measured touches neither PCR. Without a word the firmware decides: where sd-stub says (here the
-//! test init, in an earlier boot) that it measured the kernel, the boot is measured.
+//! values that the TPM has. Another key gives another PCR 15. Without a TPM a boot that must be measured does not start. Without a
+//! word PCR 15 is extended by every boot that has a TPM, whatever its root is: encrypted, plain, below an overlay, a tmpfs; and
+//! PCR 11 where sd-stub says (here the test init, in an earlier boot) that it measured the kernel. A key that is not the one of
+//! `fixate-volume-key=` is refused.
 
 use super::small::{ENCRYPTED, Small};
 use super::{Context, TEST_INIT, small};
 use crate::disk::Disk;
-use crate::machine::Exit;
-use anyhow::{Context as _, Result, bail, ensure};
+use crate::machine::{Exit, Machine};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use std::path::Path;
 
 /// A PCR that was not extended.
 const UNTOUCHED: [u8; 32] = [0; 32];
@@ -33,14 +35,16 @@ pub fn run(context: &Context<'_>) -> Result<()> {
         let machine = machine.cmdline(&format!("hermetic.init={TEST_INIT}"));
         context.run(&machine)?.expect(&Exit::PowerOff)?.state()
     };
-    let unmeasured = by_firmware(&small::efi("StubPcrKernelImage", small::LOADER, "11"))?;
-    let failed = unmeasured.pointer("/actions/0/error").context("the variable was not written")?;
+    let by_default = by_firmware(&small::efi("StubPcrKernelImage", small::LOADER, "11"))?;
+    let failed = by_default.pointer("/actions/0/error").context("the variable was not written")?;
     ensure!(failed.is_null(), "the variable was not written: {failed}");
-    for number in ["11", "15"] {
-        ensure!(pcr(&unmeasured, number)? == hex(&UNTOUCHED), "PCR {number} of a boot that is not measured");
-    }
+    ensure!(pcr(&by_default, "11")? == hex(&UNTOUCHED), "PCR 11 of a boot whose kernel was not measured");
+    let alone = told(&by_default, &[KEY]).context("a boot that nobody measured before us")?;
+    ensure!(alone == first, "PCR 15 is {alone} without phases, {first} with them");
     let found = measured(&by_firmware("")?).context("what sd-stub began to measure")?;
     ensure!(found == first, "PCR 15 is {found} by the firmware's word, {first} by ours");
+    fixate(context, &small, &state, &id(&by_default)?)?;
+    others(context, &small, &state)?;
 
     // A volume of another person, with the same passphrase: it opens, and PCR 15 differs.
     let other = Small::new(context, ENCRYPTED)?;
@@ -61,17 +65,75 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Checks that the log equals the TPM's PCRs; returns PCR 15.
+/// The identity of the volume key, as the log has it.
+fn id(state: &Value) -> Result<String> {
+    let records = records(state)?;
+    let key = records.first().context("an empty log")?;
+    Ok(sha256(key)?.to_owned())
+}
+
+/// The volume key that the command line names, or another.
+fn fixate(context: &Context<'_>, small: &Small, tpm: &Path, id: &str) -> Result<()> {
+    let machine = |id: &str| -> Result<Machine> {
+        let words = format!("hermetic.init={TEST_INIT} rd.luks.options=headless,fixate-volume-key={id}");
+        Ok(small.machine(context)?.tpm(tpm).cmdline(&words))
+    };
+    context.run(&machine(id)?.disk(Disk::new(&small.disk)))?.expect(&Exit::PowerOff)?.state()?;
+    let says = ["vda3", id, "not that of fixate-volume-key="];
+    small::refuses(context, &machine(&hex(&UNTOUCHED))?, &small.disk, "root", &says).map(drop)
+}
+
+/// Roots without a key: each is a record of its kind, and systemd's log has it.
+fn others(context: &Context<'_>, encrypted: &Small, tpm: &Path) -> Result<()> {
+    let plain = Small::new(context, small::PLAIN)?;
+    for (small, words, record) in [
+        (&plain, "", "plain"),
+        (&plain, "systemd.volatile=overlay", "overlay"),
+        (encrypted, "root=tmpfs", "tmpfs"),
+        (encrypted, "systemd.volatile=yes", "tmpfs"),
+    ] {
+        let machine = small.machine(context)?.tpm(tpm).disk(Disk::new(&small.disk)).cmdline(words);
+        let machine = machine.cmdline(&format!("hermetic.init={TEST_INIT}"));
+        let state = context.run(&machine)?.expect(&Exit::PowerOff)?.state()?;
+        let record = format!("15 \"root\" \"hermetic-root:{record}\"");
+        told(&state, &[&record]).with_context(|| format!("a root without a key, {words}"))?;
+    }
+    Ok(())
+}
+
+/// The records of phases and keys, as [`told`] takes them.
+const ENTER: &str = "11 \"phase\" \"enter-initrd\"";
+const KEY: &str = "15 \"volume-key\" \"cryptsetup:root:";
+const LEAVE: &str = "11 \"phase\" \"leave-initrd\"";
+
+/// Checks that the log of a boot whose phases are measured equals the TPM's PCRs; returns PCR 15.
 ///
 /// # Errors
 /// It does not, or the order is another.
 pub fn measured(state: &Value) -> Result<String> {
+    told(state, &[ENTER, KEY, LEAVE])
+}
+
+/// Checks that the log of a boot that nobody measured before us equals the TPM's PCRs; returns PCR 15.
+///
+/// # Errors
+/// It does not, or has other records.
+pub fn measured_alone(state: &Value) -> Result<String> {
+    told(state, &[KEY])
+}
+
+/// The records of the log.
+fn records(state: &Value) -> Result<Vec<Value>> {
     let log = state.get("measured").and_then(Value::as_str).context("no log of measurements")?;
-    let records: Vec<Value> = log
-        .split('\u{1e}')
+    log.split('\u{1e}')
         .filter(|record| !record.is_empty())
         .map(|record| serde_json::from_str(record).with_context(|| format!("a record is no JSON: {record}")))
-        .collect::<Result<_>>()?;
+        .collect()
+}
+
+/// Checks that the log has these records, by how they begin, and equals the TPM's PCRs; returns PCR 15.
+fn told(state: &Value, expected: &[&str]) -> Result<String> {
+    let records = records(state)?;
     let told: Vec<String> = records
         .iter()
         .map(|record| {
@@ -79,15 +141,16 @@ pub fn measured(state: &Value) -> Result<String> {
             format!("{} {} {}", text("/pcr"), text("/content/eventType"), text("/content/string"))
         })
         .collect();
-    let [enter, key, leave] = told.as_slice() else { bail!("the log has {} records: {told:?}", told.len()) };
-    ensure!(enter == "11 \"phase\" \"enter-initrd\"", "the first record is {enter}");
-    ensure!(key.starts_with("15 \"volume-key\" \"cryptsetup:root:"), "the second record is {key}");
-    ensure!(leave == "11 \"phase\" \"leave-initrd\"", "the third record is {leave}");
+    ensure!(told.len() == expected.len(), "the log has {} records: {told:?}", told.len());
+    for (record, expected) in told.iter().zip(expected) {
+        ensure!(record.starts_with(expected), "a record is {record} instead of {expected}");
+    }
     for number in ["11", "15"] {
         let replayed = replay(&records, number)?;
         let value = pcr(state, number)?;
         ensure!(value == hex(&replayed), "PCR {number} is {value}, its log gives {}", hex(&replayed));
-        ensure!(replayed != UNTOUCHED, "PCR {number} was never extended");
+        let extended = expected.iter().any(|record| record.starts_with(number));
+        ensure!((replayed != UNTOUCHED) == extended, "PCR {number} is {value} after {told:?}");
     }
     pcr(state, "15")
 }
@@ -98,15 +161,20 @@ fn replay(records: &[Value], number: &str) -> Result<[u8; 32]> {
     for record in
         records.iter().filter(|record| record.get("pcr").map(Value::to_string).as_deref() == Some(number))
     {
-        let digests = record.get("digests").and_then(Value::as_array).context("a record without digests")?;
-        let digest = digests
-            .iter()
-            .find(|digest| digest.get("hashAlg").and_then(Value::as_str) == Some("sha256"))
-            .and_then(|digest| digest.get("digest").and_then(Value::as_str))
-            .context("a record without a SHA-256 digest")?;
+        let digest = sha256(record)?;
         value = Sha256::new().chain_update(value).chain_update(unhex(digest)?).finalize().into();
     }
     Ok(value)
+}
+
+/// The SHA-256 digest of a record.
+fn sha256(record: &Value) -> Result<&str> {
+    let digests = record.get("digests").and_then(Value::as_array).context("a record without digests")?;
+    digests
+        .iter()
+        .find(|digest| digest.get("hashAlg").and_then(Value::as_str) == Some("sha256"))
+        .and_then(|digest| digest.get("digest").and_then(Value::as_str))
+        .context("a record without a SHA-256 digest")
 }
 
 fn pcr(state: &Value, number: &str) -> Result<String> {

@@ -77,6 +77,14 @@ pub fn faultless(context: &Context<'_>, disk: &Path, sector: u32) -> Result<()> 
 /// # Errors
 /// There is no root.
 pub fn find_root(context: &Context<'_>, disk: &Path, sector: u32) -> Result<Root> {
+    find(context, disk, sector, "root")
+}
+
+/// The partition of this name, also in a table that only the backup describes.
+///
+/// # Errors
+/// There is none.
+pub fn find(context: &Context<'_>, disk: &Path, sector: u32, name: &str) -> Result<Root> {
     let mut sfdisk = context.bench.tools.tool("sfdisk")?;
     sfdisk.args(["--sector-size", &sector.to_string(), "--json"]).arg(disk);
     let table: Value = serde_json::from_str(&command::output(&mut sfdisk)?)?;
@@ -85,8 +93,8 @@ pub fn find_root(context: &Context<'_>, disk: &Path, sector: u32) -> Result<Root
     let (index, entry) = partitions
         .iter()
         .enumerate()
-        .find(|(_, entry)| entry.get("name").and_then(Value::as_str) == Some("root"))
-        .with_context(|| format!("no partition is named root: {table}"))?;
+        .find(|(_, entry)| entry.get("name").and_then(Value::as_str) == Some(name))
+        .with_context(|| format!("no partition is named {name}: {table}"))?;
     let bytes = |field: &str| -> Result<u64> {
         let sectors = entry.get(field).and_then(Value::as_u64).context("sfdisk names no place")?;
         Ok(sectors * u64::from(sector))

@@ -54,7 +54,12 @@ cases! {
     passphrase_is_typed { run: Normal, "a passphrase is typed at a console" }
     image_policy_is_violated { run: Normal, "what the image policy does not allow is neither mounted nor made" }
     boot_is_measured { run: Normal, "a measured boot tells the TPM what its log says" }
-    root_is_sealed { run: Normal, "a root sealed to the TPM opens by itself, and nowhere else" }
+    tpm_fails { run: Normal, "a TPM that fails while it is told ends a boot that has keys in it" }
+    root_is_sealed {
+        run: Normal, "a root sealed to the TPM opens by itself, and nowhere else";
+        under_firmware: Long, "strangers' roots learn nothing where sd-stub measured the kernel";
+        further: Long, "a root sealed to a phase, and one that is not bound to PCR 15";
+    }
     systemd_seals_root { run: Normal, "what systemd-cryptenroll seals opens root, by PIN and by signature too" }
     nothing_is_left { run: Normal, "nothing of ours is left at the hand-over" }
     all_partitions_are_made { run: Normal, "all partitions of repart.d are made at once, and the last one grows" }

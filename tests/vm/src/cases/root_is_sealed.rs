@@ -1,108 +1,348 @@
-//! `Encrypt=tpm2`: the first boot seals root to the TPM2 and shows a recovery key; the second opens it unattended. The
-//! reason of a broken seal is printed in one line, and the next key is tried: another state of the boot, a TPM that was
-//! cleared, a missing TPM. After the initrd it cannot be unsealed again. A stranger's root that is sealed to the same
-//! TPM opens, but PCR 15 differs, and secrets that the true system sealed to it stay closed.
+//! `Encrypt=tpm2` without another word: the first boot seals root to the TPM2 and shows a recovery key; the second opens it
+//! unattended, and so does a root that systemd-cryptenroll binds anew in the running system. An encrypted swap and /home beside it
+//! are opened by the real system. The reason of a broken seal is printed in one line, and the next key is tried: PCR 15 that was
+//! extended before a kexec, a TPM that was cleared, a missing TPM.
+//!
+//! Strangers: a root that is sealed to the same TPM, one that was sealed elsewhere to the storage root key that any header tells, a
+//! plain one where policy takes it, and a tmpfs. Each runs in the state of the true system. None gets the true root's key or what
+//! was sealed to PCR 15, by our token or by systemd-cryptenroll's; what was sealed to the state alone it gets.
 
 use super::small::{self, IMPATIENT, KEY, Small};
 use super::{Context, TEST_INIT, boot_is_measured, lasting, tpm2};
 use crate::bare_tpm::BareTpm;
+use crate::base64;
 use crate::command;
 use crate::disk::Disk;
-use crate::image::Image;
+use crate::image::{self, Image, Partition, types};
 use crate::initramfs::Initramfs;
-use crate::machine::{Exit, Machine};
+use crate::machine::{Exit, Machine, Outcome};
+use crate::usr::Usr;
 use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-const SEALED: &str = "[Partition]\nType=root\nLabel=root\nFormat=ext4\nEncrypt=tpm2\nSizeMinBytes=64M\n";
+const SEALED: &str =
+    "[Partition]\nType=root\nLabel=root\nFormat=ext4\nEncrypt=tpm2\nSizeMinBytes=64M\nSizeMaxBytes=64M\n";
+const SWAP: &str =
+    "[Partition]\nType=swap\nLabel=swap\nFormat=swap\nEncrypt=tpm2\nSizeMinBytes=32M\nSizeMaxBytes=32M\n";
+const HOME: &str =
+    "[Partition]\nType=home\nLabel=home\nFormat=ext4\nEncrypt=tpm2\nSizeMinBytes=48M\nSizeMaxBytes=48M\n";
 
 /// Sealed to the phase of the boot as well, which is over when the real system runs.
-const PHASE: &str = "hermetic.tpm2-pcrs=7+11";
+const PHASE: &str = "hermetic.measure=yes hermetic.tpm2-pcrs=7+11";
 
 /// The message of systemd-cryptsetup when a PCR differs from the one at sealing.
 const REFUSED: &str = "Failed to unseal secret using TPM2: Operation not permitted";
 
+/// The error of a token for a root when a root was opened.
+const OPENED: &str = "PCR 15 was extended before this kernel";
+
+/// The plain root of a stranger.
+const UUID: &str = "6a3b2c1d-0e4f-4a5b-8c6d-7e8f9a0b1c2d";
+
+/// An appliance, its TPM, and a volume beside it.
+struct System<'a> {
+    context: &'a Context<'a>,
+    usr: Usr,
+    disk: PathBuf,
+    tpm: PathBuf,
+    safe: PathBuf,
+    /// The variables of UEFI firmware; None for a machine without.
+    variables: Option<PathBuf>,
+    words: &'static str,
+}
+
+impl<'a> System<'a> {
+    fn new(context: &'a Context<'_>, words: &'static str) -> Result<Self> {
+        let recipe = tpm2::recipe(context, SEALED)?.file("lib/repart.d/60-swap.conf", SWAP, 0o644).file(
+            "lib/repart.d/70-home.conf",
+            HOME,
+            0o644,
+        );
+        let usr = context.usr(&recipe)?;
+        let (tpm, safe) = (context.file("tpm"), context.file("safe.img"));
+        make_safe(context, &safe)?;
+        let mut system = Self { context, usr, disk: PathBuf::new(), tpm, safe, variables: None, words };
+        system.disk = system.image("disk.raw", None)?;
+        Ok(system)
+    }
+
+    /// A disk with /usr, and a root when there is one already.
+    fn image(&self, name: &str, root: Option<Partition>) -> Result<PathBuf> {
+        let mut partitions = self.context.partitions(&self.usr)?;
+        partitions.extend(root);
+        self.context.disk(name, &Image { size: 512 << 20, ..small::image(partitions) })
+    }
+
+    /// A machine without a disk.
+    fn bare(&self) -> Result<Machine> {
+        let initramfs = self.context.initramfs(&Initramfs::new("virtio"))?;
+        let machine = lasting::bare(self.context, &self.usr).initramfs(&initramfs).tpm(&self.tpm);
+        let machine = machine.cmdline(&format!("{} hermetic.init={TEST_INIT}", self.words));
+        let machine = self.variables.iter().fold(machine, |machine, variables| machine.firmware(variables));
+        Ok(machine.deadline(2 * small::DEADLINE))
+    }
+
+    /// Checks the measurements of a boot; returns PCR 15.
+    fn measured(&self, state: &Value) -> Result<String> {
+        match self.variables {
+            None => boot_is_measured::measured_alone(state),
+            Some(_) => boot_is_measured::measured(state),
+        }
+    }
+
+    /// A machine with this disk, and the safe behind it.
+    fn machine(&self, disk: &Path) -> Result<Machine> {
+        Ok(self.bare()?.disk(Disk::new(disk)).disk(Disk::new(&self.safe)))
+    }
+
+    fn run(&self, machine: Machine, words: &str) -> Result<Outcome> {
+        let outcome = self.context.run(&machine.cmdline(tpm2::UNATTENDED).cmdline(words))?;
+        outcome.expect(&Exit::PowerOff)?;
+        Ok(outcome)
+    }
+
+    /// The first boot, in which something else is sealed to PCR 15 by the system that runs then. Returns the recovery key, the
+    /// console and the state.
+    fn first(&self, further: &str) -> Result<(String, Outcome, Value)> {
+        let words = format!(
+            "hermetic.recovery-key=show hermetic.test.write=/run/key:{}{}{}{further}",
+            percent(KEY),
+            tpm2::run("/usr/bin/systemd-cryptenroll+/dev/vda3"),
+            tpm2::run(
+                "/usr/bin/systemd-cryptenroll+--unlock-key-file=/run/key+--tpm2-device=auto+--tpm2-pcrs=15+/dev/vdb"
+            ),
+        );
+        let first = self.run(self.machine(&self.disk)?, &words)?;
+        first.line("TPM2 token 0 opens keyslot 0")?;
+        let recovery_key = tpm2::recovery_key(&first.lines)?;
+        let state = first.state()?;
+        let group = recovery_key.split('-').next().unwrap_or_default();
+        ensure!(!state.to_string().contains(group), "the recovery key is in the log or in /run");
+        let listed = tpm2::slots(tpm2::succeeded(&state, 0)?);
+        ensure!(listed == ["0 tpm2", "1 recovery"], "systemd-cryptenroll lists {listed:?}");
+        tpm2::succeeded(&state, 1).context("sealing to PCR 15")?;
+        Ok((recovery_key, first, state))
+    }
+}
+
 pub fn run(context: &Context<'_>) -> Result<()> {
-    let usr = context.usr(&tpm2::recipe(context, SEALED)?)?;
-    let image = |name: &str| {
-        context.disk(name, &Image { size: 512 << 20, ..small::image(context.partitions(&usr)?) })
+    let system = System::new(context, "")?;
+    let beside = tpm2::attach("swap", "/dev/vda4") + &tpm2::attach("home", "/dev/vda5");
+    let opens_beside = |state: &Value, number: usize| -> Result<()> {
+        tpm2::succeeded(state, number).context("the encrypted swap beside root")?;
+        tpm2::succeeded(state, number + 1).context("the encrypted /home beside root").map(drop)
     };
-    let disk = image("disk.raw")?;
-    let (tpm, safe) = (context.file("tpm"), context.file("safe.img"));
-    make_safe(context, &safe)?;
-    let bare = |tpm: &Path| -> Result<Machine> {
-        Ok(tpm2::machine(context, &Initramfs::new("virtio"), &usr, tpm)?.cmdline(PHASE))
-    };
-    let machine =
-        |disk: &Path| -> Result<Machine> { Ok(bare(&tpm)?.disk(Disk::new(disk)).disk(Disk::new(&safe))) };
 
-    // The first boot. Something else is sealed to PCR 15 by the system that runs then.
-    let words = format!(
-        "{} hermetic.recovery-key=show hermetic.test.write=/run/key:{}{}{}",
-        tpm2::UNATTENDED,
-        percent(KEY),
-        tpm2::run("/usr/bin/systemd-cryptenroll+/dev/vda3"),
-        tpm2::run(
-            "/usr/bin/systemd-cryptenroll+--unlock-key-file=/run/key+--tpm2-device=auto+--tpm2-pcrs=15+/dev/vdb"
-        ),
-    );
-    let first = context.run(&machine(&disk)?.cmdline(&words))?;
-    first.expect(&Exit::PowerOff)?.line("root: sealed to PCR 7+11 (sha256)")?;
-    first.line("TPM2 token 0 opens keyslot 0")?;
-    let recovery_key = tpm2::recovery_key(&first.lines)?;
-    let state = first.state()?;
-    let group = recovery_key.split('-').next().unwrap_or_default();
-    ensure!(!state.to_string().contains(group), "the recovery key is in the log or in /run");
-    let listed = tpm2::slots(tpm2::succeeded(&state, 0)?);
-    ensure!(listed == ["0 tpm2", "1 recovery"], "systemd-cryptenroll lists {listed:?}");
-    tpm2::succeeded(&state, 1).context("sealing to PCR 15")?;
-    let pcr15 = boot_is_measured::measured(&state).context("the first boot")?;
+    let (recovery_key, first, state) = system.first(&beside)?;
+    first.line("root: sealed to PCR 7+15 (sha256)")?;
+    first.line("swap: sealed to PCR 7 (sha256)")?;
+    first.without("is not bound to PCR 15")?;
+    opens_beside(&state, 2)?;
+    let pcr15 = boot_is_measured::measured_alone(&state).context("the first boot")?;
 
-    // The second, and an attempt to unseal the root once more when the initrd is over.
-    let copy = context.file("copy.img");
-    tpm2::copy_root(context, &disk, &copy)?;
-    let words = format!(
-        "{}{}{}",
-        tpm2::UNATTENDED,
-        tpm2::attach("safe", "/dev/vdb"),
-        tpm2::attach("again", "/dev/vdc")
+    // The second, an attempt to unseal the root once more, and the same bond by systemd-cryptenroll.
+    let (ours, theirs) = (context.file("ours.img"), context.file("systemds.img"));
+    tpm2::copy_root(context, &system.disk, &ours)?;
+    let anew = format!(
+        "PASSWORD={recovery_key}+/usr/bin/systemd-cryptenroll+--wipe-slot=tpm2+--tpm2-device=auto+--tpm2-pcrs=7%2b{}+/dev/vda3",
+        tpm2::BOND
     );
-    let second = context.run(&machine(&disk)?.disk(Disk::new(&copy)).cmdline(&words))?;
-    second.expect(&Exit::PowerOff)?.line("TPM2 token 0 opens keyslot 0")?;
+    let words =
+        tpm2::attach("safe", "/dev/vdb") + &tpm2::attach("again", "/dev/vdc") + &beside + &tpm2::run(&anew);
+    let second = system.run(system.machine(&system.disk)?.disk(Disk::new(&ours)), &words)?;
+    second.line("TPM2 token 0 opens keyslot 0")?;
     second.without("recovery key  ")?;
     let state = second.state()?;
     lasting::mounted(&state, "/", "/dev/mapper/root ext4")?;
     tpm2::succeeded(&state, 0).context("what was sealed to PCR 15 by the same system")?;
-    tpm2::failed(&state, 1, REFUSED).context("a second unseal, after the initrd")?;
-    ensure!(boot_is_measured::measured(&state)? == pcr15, "two boots of one root differ in PCR 15");
+    tpm2::failed(&state, 1, REFUSED).context("a second unseal, when the root is open")?;
+    opens_beside(&state, 2)?;
+    tpm2::succeeded(&state, 4).context("systemd-cryptenroll, PCR 7 and PCR 15 of zeroes")?;
+    ensure!(boot_is_measured::measured_alone(&state)? == pcr15, "two boots of one root differ in PCR 15");
 
-    // A stranger's root, sealed to the same storage root key.
-    let theirs = image("theirs.raw")?;
-    let words = format!("{}{}", tpm2::UNATTENDED, tpm2::attach("safe", "/dev/vdb"));
-    let attack = context.run(&machine(&theirs)?.cmdline(&words))?;
-    attack.expect(&Exit::PowerOff)?.line("TPM2 token 0 opens keyslot 0")?;
+    let third = system.run(system.machine(&system.disk)?, "")?;
+    third.line("opens keyslot 2")?;
+    third.without("is not bound to PCR 15")?;
+    tpm2::copy_root(context, &system.disk, &theirs)?;
+
+    strangers(&system, &ours, &theirs, &pcr15)?;
+    after_a_kexec(&system, &recovery_key)?;
+
+    // The TPM is cleared; and gone.
+    BareTpm::start(&context.bench.tools, &system.tpm)?.clear()?;
+    let cleared = system.bare()?.cmdline(IMPATIENT);
+    small::refuses(context, &cleared, &system.disk, "root", &["vda3", "cleared or replaced", "headless"])?;
+    let none = lasting::bare(context, &system.usr).initramfs(&context.initramfs(&Initramfs::new("virtio"))?);
+    let none = none.cmdline(IMPATIENT);
+    small::refuses(context, &none, &system.disk, "root", &["vda3", "there is no TPM 2.0", "headless"])?;
+    without_a_tpm(context)
+}
+
+/// Roots of strangers, in the state of the true system, with a copy of the true root (sealed by us, and by systemd-cryptenroll).
+fn strangers(system: &System<'_>, ours: &Path, systemds: &Path, pcr15: &str) -> Result<()> {
+    let context = system.context;
+    let home = context.file("home.img");
+    tpm2::copy_partition(context, &system.disk, "home", &home)?;
+    let copies =
+        |machine: Machine| machine.disk(Disk::new(ours)).disk(Disk::new(systemds)).disk(Disk::new(&home));
+    let words = [("safe", "vdb"), ("ours", "vdc"), ("systemds", "vdd"), ("other", "vde")]
+        .map(|(name, device)| tpm2::attach(name, &format!("/dev/{device}")))
+        .concat();
+    let learns_nothing = |state: &Value| -> Result<()> {
+        tpm2::failed(state, 0, REFUSED).context("what was sealed to PCR 15")?;
+        tpm2::failed(state, 1, REFUSED).context("the root's key by our token")?;
+        tpm2::failed(state, 2, REFUSED).context("the root's key by systemd-cryptenroll's token")?;
+        // This is the state that the true system was sealed in.
+        tpm2::succeeded(state, 3).context("what is sealed to the state alone").map(drop)
+    };
+
+    // Sealed by the same TPM.
+    let sealed = system.image("sealed.raw", None)?;
+    let attack =
+        system.run(copies(system.machine(&sealed)?), &format!("hermetic.recovery-key=show{words}"))?;
+    attack.line("TPM2 token 0 opens keyslot 0")?;
     let state = attack.state()?;
-    ensure!(boot_is_measured::measured(&state)? != pcr15, "PCR 15 does not tell a stranger's root");
-    tpm2::failed(&state, 0, REFUSED).context("what was sealed to PCR 15, from a stranger's root")?;
+    learns_nothing(&state).context("a root that this TPM sealed")?;
+    ensure!(system.measured(&state)? != pcr15, "PCR 15 does not tell a stranger's root");
 
-    // Another state: nothing is measured, so PCR 11 is not that of an initrd.
-    let changed = machine(&disk)?.cmdline("hermetic.measure=no rd.luks.options=tries=1,timeout=100");
-    let mut running = context.start(&changed)?;
-    running.wait_for("the seal's refusal", "PCR 7+11 (sha256) not as at enrolment", small::DEADLINE)?;
+    // Sealed elsewhere, to nothing, for the storage root key of which the token has the public part.
+    import(context, &sealed, ours, &tpm2::recovery_key(&attack.lines)?)?;
+    let attack = system.run(copies(system.machine(&sealed)?), &words)?;
+    attack.line("opens keyslot 2")?;
+    attack.line("the key that opened it is not bound to PCR 15")?;
+    learns_nothing(&attack.state()?).context("a root that was sealed elsewhere")?;
+
+    // Plain.
+    let root = context.file("plain.img");
+    File::create(&root)?.set_len(64 << 20)?;
+    command::run(context.bench.tools.tool("mkfs.ext4")?.args(["-q", "-F"]).arg(&root))?;
+    let plain = system.image("plain.raw", Some(Partition::of(types::ROOT, UUID, "root", &root)?))?;
+    let attack =
+        system.run(copies(system.machine(&plain)?), &format!("hermetic.root-policy=existing{words}"))?;
+    let state = attack.state()?;
+    lasting::mounted(&state, "/", "/dev/vda3 ext4")?;
+    learns_nothing(&state).context("a plain root")?;
+
+    let attack = system.run(copies(system.machine(&system.disk)?), &format!("root=tmpfs{words}"))?;
+    learns_nothing(&attack.state()?).context("a root on a tmpfs")
+}
+
+/// Puts a keyslot into the root of the disk `sealed` whose secret was sealed with an empty policy, without the TPM, for the storage
+/// root key that is told by the header in the image `header`.
+fn import(context: &Context<'_>, sealed: &Path, header: &Path, recovery_key: &str) -> Result<()> {
+    let metadata = command::output(
+        context.bench.tools.tool("cryptsetup")?.args(["luksDump", "--dump-json-metadata"]).arg(header),
+    )?;
+    let metadata: Value = serde_json::from_str(&metadata)?;
+    let tokens = metadata.get("tokens").and_then(Value::as_object).context("no tokens")?;
+    let key = tokens.values().find_map(|token| token.get("tpm2_srk")?.as_str()).context("no tpm2_srk")?;
+    let key = base64::decode(key)?;
+    // Esys_TR_Serialize: a handle, a name, a kind, and the TPM2B_PUBLIC that the tool takes.
+    let name = key.get(4..6).context("tpm2_srk is cut short")?;
+    let start = 10 + usize::from(u16::from_be_bytes(name.try_into()?));
+    let (public, unlock) = (context.file("srk.public"), context.file("recovery-key"));
+    fs::write(&public, key.get(start..).context("tpm2_srk is cut short")?)?;
+    fs::write(&unlock, recovery_key)?;
+    let image = context.file("sealed.img");
+    tpm2::copy_root(context, sealed, &image)?;
+    let mut enroll = context.bench.tools.tool("systemd-cryptenroll")?;
+    enroll.arg(format!("--unlock-key-file={}", unlock.display()));
+    enroll.arg(format!("--tpm2-device-key={}", public.display()));
+    enroll.args(["--wipe-slot=tpm2", "--tpm2-pcrs=", "--tpm2-public-key="]).arg(&image);
+    command::run(&mut enroll)?;
+    let mut head = vec![0; 16 << 20];
+    std::io::Read::read_exact(&mut File::open(&image)?, &mut head)?;
+    image::overwrite(sealed, lasting::root_on(context, sealed, 512)?.start, &head)
+}
+
+/// A system whose root is a tmpfs starts the kernel again: the TPM remembers that a root was opened. The recovery key is asked for,
+/// and a first boot seals no root.
+fn after_a_kexec(system: &System<'_>, recovery_key: &str) -> Result<()> {
+    let context = system.context;
+    let machine = |disk: &Path, words: &str| -> Result<Machine> {
+        let (initramfs, both) = (context.initramfs(&Initramfs::new("virtio"))?, context.file("kexec.img"));
+        let parts = [fs::read(context.bench.appliance.kernel())?, fs::read(initramfs)?];
+        fs::write(&both, parts.concat())?;
+        let bare = lasting::bare(context, &system.usr);
+        let words = format!("{} tsc=unstable hermetic.init={TEST_INIT} {words}", bare.words());
+        let [kernel, initramfs] = parts.map(|part| part.len());
+        let words = words.replace(' ', "%20");
+        let word = format!("hermetic.test.kexec=/dev/vdb:{kernel}:{initramfs}:{words}");
+        Ok(system
+            .bare()?
+            .disk(Disk::new(disk))
+            .disk(Disk::new(&both))
+            .cmdline(&format!("root=tmpfs {word} hermetic.test.end=kexec")))
+    };
+    let mut running = context.start(&machine(&system.disk, "rd.luks.options=tries=1,timeout=100")?)?;
+    running.wait_for("the seal's refusal", OPENED, 2 * small::DEADLINE)?;
     running.wait_for("the question", "Passphrase or recovery key for root on vda3", small::DEADLINE)?;
     running.type_in(&format!("{}\r", recovery_key.replace('-', " ").to_uppercase()))?;
     let outcome = running.finish()?;
     outcome.expect(&Exit::PowerOff)?.line("recovery key opens keyslot 1")?;
+    outcome.line(&format!(
+        "systemd-cryptenroll --wipe-slot=tpm2 --tpm2-device=auto --tpm2-pcrs=7+{}",
+        tpm2::BOND
+    ))?;
 
-    // The TPM is cleared; and gone.
-    BareTpm::start(&context.bench.tools, &tpm)?.clear()?;
-    let cleared = bare(&tpm)?.cmdline(IMPATIENT);
-    small::refuses(context, &cleared, &disk, "root", &["vda3", "cleared or replaced", "headless"])?;
-    let none = lasting::bare(context, &usr).initramfs(&context.initramfs(&Initramfs::new("virtio"))?);
-    let none = none.cmdline(IMPATIENT);
-    small::refuses(context, &none, &disk, "root", &["vda3", "there is no TPM 2.0", "headless"])?;
-    without_a_tpm(context)
+    let new = system.image("new.raw", None)?;
+    let outcome = context.run(&machine(&new, IMPATIENT)?)?;
+    outcome.expect(&Exit::Reboot)?;
+    small::reason(
+        &outcome,
+        "provision",
+        &["50-root.conf", "Encrypt=tpm2", OPENED, "hermetic.no-tpm=recovery"],
+    )
+}
+
+/// The same strangers where sd-stub says that it measured the kernel (here the test init, in the first boot).
+pub fn under_firmware(context: &Context<'_>) -> Result<()> {
+    let mut system = System::new(context, "")?;
+    system.variables = Some(context.file("variables.fd"));
+    let word = small::efi("StubPcrKernelImage", small::LOADER, "11");
+    let (_, first, state) = system.first(&format!(" {word}"))?;
+    first.line("root: sealed to PCR 7+15 (sha256)")?;
+    let pcr15 = boot_is_measured::measured_alone(&state).context("the first boot")?;
+    let second = system.run(system.machine(&system.disk)?, &tpm2::attach("safe", "/dev/vdb"))?;
+    let state = second.state()?;
+    tpm2::succeeded(&state, 0).context("what was sealed to PCR 15 by the same system")?;
+    ensure!(system.measured(&state)? == pcr15, "phases change PCR 15");
+    let ours = context.file("ours.img");
+    tpm2::copy_root(context, &system.disk, &ours)?;
+    strangers(&system, &ours, &ours, &pcr15)
+}
+
+/// Sealed to the phase of the initrd as well, under the word that measures phases; and without the bond.
+pub fn further(context: &Context<'_>) -> Result<()> {
+    let system = System::new(context, PHASE)?;
+    let (recovery_key, first, state) = system.first("")?;
+    first.line("root: sealed to PCR 7+11+15 (sha256)")?;
+    boot_is_measured::measured(&state).context("the first boot")?;
+
+    // Another state: nothing is measured, so PCR 11 is not that of an initrd.
+    let changed = system.machine(&system.disk)?;
+    let changed = changed.cmdline("hermetic.measure=no rd.luks.options=tries=1,timeout=100");
+    let mut running = context.start(&changed)?;
+    running.wait_for("the seal's refusal", "PCR 7+11+15 (sha256) not as at enrolment", small::DEADLINE)?;
+    running.wait_for("the question", "Passphrase or recovery key for root on vda3", small::DEADLINE)?;
+    running.type_in(&format!("{recovery_key}\r"))?;
+    let outcome = running.finish()?;
+    outcome.expect(&Exit::PowerOff)?.line("recovery key opens keyslot 1")?;
+
+    // The premise: without the bond the running system gets the key once more.
+    let system = System::new(context, "hermetic.tpm2-root-bond=no")?;
+    let (_, first, _) = system.first("")?;
+    first.line("root: sealed to PCR 7 (sha256)")?;
+    first.line("hermetic.tpm2-root-bond=no: the TPM gives its key to a stranger's root as well")?;
+    let copy = context.file("copy.img");
+    tpm2::copy_root(context, &system.disk, &copy)?;
+    let machine = system.machine(&system.disk)?.disk(Disk::new(&copy)).cmdline("hermetic.tpm2-root-bond=yes");
+    let second = system.run(machine, &tpm2::attach("again", "/dev/vdc"))?;
+    second.line("the key that opened it is not bound to PCR 15")?;
+    second.line(&format!("--tpm2-pcrs=7+{}", tpm2::BOND))?;
+    tpm2::succeeded(&second.state()?, 0).context("a root that is not bound, once more").map(drop)
 }
 
 /// A first boot on a machine without a TPM: refused, unless the command line has another key.

@@ -25,7 +25,7 @@ const SEALED: &str =
     "[Partition]\nType=root\nLabel=root\nFormat=ext4\nEncrypt=key-file+tpm2\nSizeMinBytes=64M\n";
 
 /// Sealed to this TPM and to no state of it: it is asked for the secret without the machine.
-const UNBOUND: &str = "hermetic.tpm2-pcrs=";
+const UNBOUND: &str = "hermetic.tpm2-root-bond=no hermetic.tpm2-pcrs=";
 
 /// Short enough to get Argon2id, and like nothing else that a machine has in its memory.
 const PASSPHRASE: &str = "Wq7-tangerine-0451-Zx8";

@@ -57,6 +57,9 @@ pub fn run(program: &str) -> String {
     format!(" hermetic.test.run=/usr/bin/env+DM_DISABLE_UDEV=1+{program}")
 }
 
+/// The bytes of PCR 15 before a root is opened, for `--tpm2-pcrs=` in [`run`].
+pub const BOND: &str = "15:sha256=0000000000000000000000000000000000000000000000000000000000000000";
+
 /// systemd-cryptsetup on a volume that only a TPM opens.
 #[must_use]
 pub fn attach(name: &str, device: &str) -> String {
@@ -99,9 +102,17 @@ pub fn slots(listed: &str) -> Vec<String> {
 /// A copy of the partition named `root`, as a separate disk without a table.
 ///
 /// # Errors
-/// There is no such partition, or it cannot be copied.
+/// As [`copy_partition`].
 pub fn copy_root(context: &Context<'_>, disk: &Path, copy: &Path) -> Result<()> {
-    let root = lasting::root_on(context, disk, 512)?;
+    copy_partition(context, disk, "root", copy)
+}
+
+/// A copy of the partition of this name, as a separate disk without a table.
+///
+/// # Errors
+/// There is no such partition, or it cannot be copied.
+pub fn copy_partition(context: &Context<'_>, disk: &Path, name: &str, copy: &Path) -> Result<()> {
+    let root = lasting::find(context, disk, 512, name)?;
     let (from, to) = (File::open(disk)?, File::create(copy)?);
     to.set_len(root.length)?;
     let mut buffer = vec![0; 1 << 20];

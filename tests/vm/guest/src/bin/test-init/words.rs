@@ -4,7 +4,8 @@
 //! that blanks, plus signs, colons and binary data can be said.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Error, Result, Write};
+use std::io::{Error, Read, Result, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -27,6 +28,7 @@ pub fn carry_out(cmdline: &str) -> (Value, Value) {
             "write" => write(value),
             "remove" => std::fs::remove_file(PathBuf::from(string(decoded(value)))),
             "efi" => efi(value),
+            "kexec" => kexec(value),
             "run" => {
                 let program: Vec<_> =
                     value.split('+').map(|word| PathBuf::from(string(decoded(word)))).collect();
@@ -48,6 +50,7 @@ pub fn end(cmdline: &str) -> RebootCommand {
     match words(cmdline).filter(|(name, _)| *name == "end").last() {
         Some((_, "reboot")) => RebootCommand::Restart,
         Some((_, "halt")) => RebootCommand::Halt,
+        Some((_, "kexec")) => RebootCommand::Kexec,
         _ => RebootCommand::PowerOff,
     }
 }
@@ -89,6 +92,37 @@ fn efi(value: &str) -> Result<()> {
         ioctl_setflags(&old, IFlags::empty())?;
     }
     OpenOptions::new().write(true).create(true).truncate(false).open(&path)?.write_all(&bytes)
+}
+
+/// `DEVICE:LENGTH:LENGTH:WORDS`: the kernel and the initramfs of these lengths, one behind the other on the device, are what
+/// `end=kexec` starts, with this command line (kexec_file_load(2)).
+fn kexec(value: &str) -> Result<()> {
+    let unreadable = || Error::other("kexec=DEVICE:LENGTH:LENGTH:WORDS");
+    let mut parts = value.splitn(4, ':');
+    let mut next = || parts.next().ok_or_else(unreadable);
+    let mut device = File::open(next()?)?;
+    let mut copy = |name: &str, length: &str| -> Result<File> {
+        let length = length.parse().map_err(|_| unreadable())?;
+        let mut file = File::create(name)?;
+        std::io::copy(&mut (&mut device).take(length), &mut file)?;
+        File::open(name)
+    };
+    // The kernel takes regular files alone.
+    let (kernel, initramfs) = (copy("/run/kernel", next()?)?, copy("/run/initramfs", next()?)?);
+    let mut words = decoded(next()?);
+    words.push(0);
+    // SAFETY: the descriptors are open, and the kernel reads no more of the text than its length.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_kexec_file_load,
+            kernel.as_raw_fd(),
+            initramfs.as_raw_fd(),
+            words.len(),
+            words.as_ptr(),
+            0,
+        )
+    };
+    if done == 0 { Ok(()) } else { Err(Error::last_os_error()) }
 }
 
 /// Runs a program of /usr and returns its result.
