@@ -17,11 +17,13 @@
 //!
 //! | module | content |
 //! |---|---|
+//! | `credstore` | credentials of the machine, and of /usr |
 //! | `error` | a step that failed, as one line |
 //! | `report` | counts, deviations, messages |
 //! | `links` | step 4 |
 //! | `users` | step 5 |
 
+mod credstore;
 mod error;
 mod links;
 mod report;
@@ -49,6 +51,7 @@ use crate::{
 pub use error::{FurnishError, Step};
 pub use report::{Deviation, Report, Why};
 
+use credstore::Store;
 use error::At as _;
 
 /// Everything that a furnished root is known by.
@@ -69,7 +72,7 @@ pub struct Request<'a> {
     pub usr: BorrowedFd<'a>,
     /// Everything that it will be known by.
     pub identity: &'a Identity,
-    /// Passwords, shells and further lines for sysusers.d and tmpfiles.d.
+    /// Passwords, shells and further lines for sysusers.d and tmpfiles.d, before those of `/usr/lib/credstore`.
     pub credentials: &'a dyn Credentials,
     /// The values of specifiers. That of the machine id comes from the identity.
     pub facts: &'a Facts,
@@ -94,7 +97,8 @@ impl Request<'_> {
 pub fn create(request: &Request<'_>, report: &mut Report) -> Result<(), FurnishError> {
     // Files get the modes that they are created with; without a mask that takes no second call for each of them.
     let mask = umask(Mode::empty());
-    let done = fill(request, report);
+    let store = Store::of(request.credentials, request.usr);
+    let done = fill(&Request { credentials: &store, ..*request }, report);
     umask(mask);
     done
 }
@@ -128,6 +132,8 @@ fn fill(request: &Request<'_>, report: &mut Report) -> Result<(), FurnishError> 
 /// The step that failed: the root or the image cannot be read, or `watch` refused a change. The report has the results
 /// before it.
 pub fn follow(request: &Request<'_>, watch: &dyn Watch, report: &mut Report) -> Result<(), FurnishError> {
+    let store = Store::of(request.credentials, request.usr);
+    let request = &Request { credentials: &store, ..*request };
     let Request { root, usr, identity: Identity { machine, head }, .. } = *request;
     let (durable, watch) = (Durable::Here, &Witness::new(watch));
     base::create(root, usr).at(Step::Base)?;

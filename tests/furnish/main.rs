@@ -1,6 +1,7 @@
 //! Roots that are furnished: by a first boot, and again for other versions of /usr, with the power cut before every change.
 
 mod again;
+mod credstore;
 mod cuts;
 mod full;
 mod lines;
