@@ -7,7 +7,7 @@ use clap::ValueEnum;
 pub enum Preset {
     /// A virtual machine: virtio-pci, virtio-blk, dm-verity, dm-crypt, erofs, efivarfs and the algorithms of these.
     Virtio,
-    /// Any machine: that, and NVMe, AHCI, SCSI, MMC, USB storage and HID, squashfs, ext4, btrfs, overlay, TPM.
+    /// Any machine: that, and NVMe, AHCI, SCSI, MMC, USB storage and HID, squashfs, ext4, btrfs, FAT, overlay, TPM.
     Generic,
     /// Nothing: the kernel has everything built in.
     None,
@@ -111,7 +111,7 @@ impl Preset {
     pub fn file_systems(self) -> &'static [&'static str] {
         match self {
             Self::Virtio => &["erofs"],
-            Self::Generic => &["erofs", "squashfs", "ext4", "btrfs", "overlay"],
+            Self::Generic => &["erofs", "squashfs", "ext4", "btrfs", "vfat", "overlay"],
             Self::None => &[],
         }
     }

@@ -84,9 +84,18 @@ impl Selection {
         any
     }
 
-    /// Records for the file systems that `module` mounts; false when it mounts none.
+    /// Records for the file systems that `module` mounts, with the code pages for which a FAT asks the kernel; false when it mounts none.
     fn file_system(&mut self, index: &Index, module: &ModuleName) -> bool {
-        let list = closure(index, [module]);
+        let mut wanted = Vec::new();
+        if closure(index, [module]).contains(&ModuleName::new("fat")) {
+            let pages = index.code_pages().iter().filter_map(|name| index.by_name(name));
+            wanted.extend(pages.filter_map(|found| match found {
+                Found::Module(page) => Some(page),
+                Found::Builtin(_) => None,
+            }));
+        }
+        wanted.push(module.clone());
+        let list = closure(index, &wanted);
         let mut any = false;
         for alias in index.aliases(module).filter(|alias| alias.starts_with("fs-")) {
             self.tables.demand.insert(alias.to_owned(), list.clone());
@@ -199,6 +208,14 @@ mod tests {
              fs-vfat fat vfat\n"
         );
         assert!(Selection::new(&index, Preset::None, &["nobody".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn a_fat_comes_with_its_code_pages() {
+        let dep = format!("{DEP}nls_cp437.ko:\nnls_ascii.ko:\n");
+        let index = Index::from_texts(&dep, ALIAS, "", BUILTIN);
+        let selection = Selection::new(&index, Preset::None, &["vfat".to_owned()]).unwrap();
+        assert_eq!(show(&selection.tables), "--\n--\nfs-vfat nls_cp437 nls_ascii fat vfat\n");
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub struct Index {
     /// The same for built-in modules, from modules.builtin.modinfo.
     builtin_aliases: Vec<(String, ModuleName)>,
     soft: BTreeMap<ModuleName, Soft>,
+    code_pages: Vec<String>,
 }
 
 /// One line of modules.dep.
@@ -52,6 +53,30 @@ pub enum Found {
     Module(ModuleName),
     /// Built into the kernel: nothing to load.
     Builtin(ModuleName),
+}
+
+/// The kernel's configuration, where distributions leave it: beside the modules, or in /boot of the tree that they are in.
+fn configuration(dir: &Path, release: &str) -> Option<String> {
+    let name = format!("boot/config-{release}");
+    // …/lib/modules/RELEASE, or …/usr/lib/modules/RELEASE.
+    let trees = dir.ancestors().skip(3).take(2).map(|tree| tree.join(&name));
+    std::iter::once(dir.join("config")).chain(trees).find_map(|path| fs::read_to_string(path).ok())
+}
+
+/// The modules of the code page and the character set of FAT by a configuration; without one those of Kconfig's defaults and of
+/// Debian, of which the kernel may lack some (kernel: fs/fat/Kconfig, fs/fat/inode.c).
+fn code_pages(configuration: Option<&str>) -> Vec<String> {
+    let value = |name: &str| {
+        let lines = configuration?.lines();
+        lines
+            .filter_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+            .next()
+            .map(|value| value.trim_matches('"'))
+    };
+    match (value("CONFIG_FAT_DEFAULT_CODEPAGE"), value("CONFIG_FAT_DEFAULT_IOCHARSET")) {
+        (Some(page), Some(set)) => vec![format!("nls_cp{page}"), format!("nls_{set}")],
+        _ => ["nls_cp437", "nls_iso8859-1", "nls_ascii"].map(String::from).into(),
+    }
 }
 
 /// The fault of a line: its number, the first is 1, and the reason.
@@ -94,7 +119,14 @@ impl Index {
                 .map_err(|e| bad("modules.alias", e))?,
             builtin_aliases: parse_modinfo(&read("modules.builtin.modinfo")?.unwrap_or_default()),
             soft: parse_softdep(&read("modules.softdep")?.unwrap_or_default()),
+            code_pages: code_pages(configuration(dir, release).as_deref()),
         })
+    }
+
+    /// The names of the modules for which FAT asks the kernel when it is mounted without options: those of its code page and of its
+    /// character set.
+    pub fn code_pages(&self) -> &[String] {
+        &self.code_pages
     }
 
     /// The kernel's release.
@@ -243,6 +275,7 @@ impl Index {
             aliases: parse_alias(alias).unwrap(),
             soft: parse_softdep(softdep),
             builtin: builtin.lines().filter_map(ModuleName::of_path).collect(),
+            code_pages: code_pages(None),
             ..Self::default()
         }
     }
@@ -256,6 +289,34 @@ mod tests {
 
     fn names(names: &[&str]) -> Vec<ModuleName> {
         names.iter().map(|name| ModuleName::new(name)).collect()
+    }
+
+    #[test]
+    fn code_pages_are_those_of_the_configuration() {
+        // Lines of Debian's /boot/config-6.12.117+deb13-cloud-amd64.
+        let debian = "CONFIG_FAT_FS=m\nCONFIG_FAT_DEFAULT_CODEPAGE=437\nCONFIG_FAT_DEFAULT_IOCHARSET=\"ascii\"\n\
+                      CONFIG_FAT_DEFAULT_UTF8=y\n";
+        assert_eq!(code_pages(Some(debian)), ["nls_cp437", "nls_ascii"]);
+        assert_eq!(code_pages(Some("# CONFIG_FAT_FS is not set\n")), code_pages(None));
+    }
+
+    #[test]
+    fn the_configuration_is_found_where_distributions_leave_it() {
+        let top = std::env::temp_dir().join(format!("hermetic-config-{}", std::process::id()));
+        for (dir, place) in [
+            ("a/lib/modules/6.1", "a/boot/config-6.1"),
+            ("b/usr/lib/modules/6.1", "b/boot/config-6.1"),
+            ("c/usr/lib/modules/6.1", "c/usr/lib/modules/6.1/config"),
+        ] {
+            let (dir, place) = (top.join(dir), top.join(place));
+            for path in [&dir, place.parent().unwrap()] {
+                fs::create_dir_all(path).unwrap();
+            }
+            assert_eq!(configuration(&dir, "6.1"), None);
+            fs::write(&place, "x").unwrap();
+            assert_eq!(configuration(&dir, "6.1").as_deref(), Some("x"), "{}", place.display());
+        }
+        fs::remove_dir_all(top).unwrap();
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! An image that asks for a whole disk: /usr as it is and an empty second slot for it, an ESP, swap, an encrypted root,
+//! An image that asks for a whole disk: /usr as it is and an empty second slot for it, an ESP with a file in it, swap, an encrypted root,
 //! a /home with files in it, and a /srv that takes what is left. All of them appear by the first boot, each valid for
 //! blkid and the checkers; the second boot changes nothing; on a disk that grew the last one grows, and nothing else. A
 //! partition that was there without a label gets the one of its definition with the same write, one may have no
@@ -20,7 +20,10 @@ const DEFINITIONS: [(&str, &str); 10] = [
     ("05-data", "Type=linux-generic\nLabel=data\nSizeMinBytes=4K\nSizeMaxBytes=4K\n"),
     ("10-usr", "Type=usr\nSizeMinBytes=4K\nSizeMaxBytes=4K\n"),
     ("11-usr-verity", "Type=usr-verity\nSizeMinBytes=4K\nSizeMaxBytes=4K\n"),
-    ("20-esp", "Type=esp\nFormat=vfat\nSizeMinBytes=40M\nSizeMaxBytes=40M\n"),
+    (
+        "20-esp",
+        "Type=esp\nFormat=vfat\nSizeMinBytes=40M\nSizeMaxBytes=40M\nCopyFiles=/usr/lib/os-release:/EFI/os-release\n",
+    ),
     ("30-usr-b", "Type=usr\nFormat=empty\nSizeMinBytes=8M\nSizeMaxBytes=8M\n"),
     ("31-usr-verity-b", "Type=usr-verity\nLabel=_empty\nSizeMinBytes=1M\nSizeMaxBytes=1M\n"),
     ("40-swap", "Type=swap\nFormat=swap\nUUID=null\nSizeMinBytes=16M\nSizeMaxBytes=16M\n"),
@@ -60,7 +63,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     let mut partitions = context.partitions(&usr)?;
     partitions.push(Partition::of(types::LINUX, DATA, "", &content)?);
     let disk = context.disk("disk.raw", &Image { size: 512 * MIB, ..Image::new(partitions) })?;
-    let machine = lasting::machine(context, Initramfs::new("virtio"), &usr)?.disk(Disk::new(&disk));
+    let machine = lasting::machine(context, Initramfs::new("virtio").module("vfat"), &usr)?.disk(Disk::new(&disk));
 
     let mut existing = table(context, &disk)?;
     let last = existing.last_mut().context("an empty table")?;
@@ -81,6 +84,9 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     }
     let swap = new.get(3).context("no swap")?;
     ensure!(swap.guid.bytes().all(|digit| matches!(digit, b'0' | b'-')), "UUID=null has become {swap:?}");
+    let esp = part(context, &disk, new.first().context("no ESP")?)?;
+    let holds = |text: &[u8]| -> Result<bool> { Ok(std::fs::read(&esp)?.windows(text.len()).any(|at| at == text)) };
+    ensure!(holds(b"ID=debian")? && holds(b"EFI  ")?, "the ESP lacks what CopyFiles= names");
     let home = part(context, &disk, new.get(5).context("no home")?)?;
     let mut debugfs = context.bench.tools.tool("debugfs")?;
     let copied = command::output(debugfs.args(["-R", "cat /alice/os-release"]).arg(&home))?;
