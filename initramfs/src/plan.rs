@@ -101,7 +101,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     for warning in &definitions.warnings {
         eprintln!("warning: {warning}");
     }
-    let sources = Sources::new(args, &gpt)?;
+    let sources = Sources::new(args, &gpt, &config)?;
     repart::measure(
         Maker::Boot,
         &mut definitions.list,
@@ -157,6 +157,8 @@ fn print(text: String) {
 /// The sources of CopyBlocks= in an image: a partition of the slot that boots, or a file of /usr.
 struct Sources<'a> {
     gpt: &'a Gpt,
+    /// The configuration of the boot.
+    config: &'a Config,
     /// The directory whose `usr` is /usr.
     above: Option<File>,
     /// /usr itself, where it has another name.
@@ -164,13 +166,13 @@ struct Sources<'a> {
 }
 
 impl<'a> Sources<'a> {
-    fn new(args: &Args, gpt: &'a Gpt) -> Result<Self, Failure> {
-        let Some(usr) = &args.usr else { return Ok(Self { gpt, above: None, usr: None }) };
+    fn new(args: &Args, gpt: &'a Gpt, config: &'a Config) -> Result<Self, Failure> {
+        let Some(usr) = &args.usr else { return Ok(Self { gpt, config, above: None, usr: None }) };
         let whole = std::path::absolute(usr).unwrap_or_else(|_| usr.clone());
         // Links in the tree say where they lead once it is /usr.
         match whole.parent().filter(|_| whole.file_name().is_some_and(|name| name == "usr")) {
-            Some(above) => Ok(Self { gpt, above: Some(open(above)?), usr: None }),
-            None => Ok(Self { gpt, above: None, usr: Some(open(usr)?) }),
+            Some(above) => Ok(Self { gpt, config, above: Some(open(above)?), usr: None }),
+            None => Ok(Self { gpt, config, above: None, usr: Some(open(usr)?) }),
         }
     }
 
@@ -188,7 +190,9 @@ impl<'a> Sources<'a> {
     }
 
     fn booted(&self, definition: &Definition) -> Result<Copied, Failure> {
-        let Ok(slot) = select_usr(self.gpt.partitions(), Choice::Newest) else {
+        let verity = self.config.usr.verity.as_ref();
+        let choice = verity.map_or(Choice::Newest, |verity| Choice::RootHash(&verity.root_hash));
+        let Ok(slot) = select_usr(self.gpt.partitions(), choice, &self.config.image_filter) else {
             return Ok(Copied::default());
         };
         let number = match types::role(definition.type_guid) {

@@ -60,7 +60,7 @@ impl Expectation {
     /// As [`Expectation::admit`]; the root cannot be read.
     pub fn admit_existing(&self, config: &Config, disk: &Disk) -> Result<(), Failure> {
         let RootSource::Auto = config.root.source else { return Ok(()) };
-        let Some(partition) = select_root(disk.gpt.partitions()) else { return Ok(()) };
+        let Some(partition) = select_root(disk.gpt.partitions(), &config.image_filter) else { return Ok(()) };
         let device = disk.partition(partition)?;
         let found = disks::superblock(&device.node()).or_fail(|| format!("cannot read {}", device.name))?;
         self.admit(config, &device, found.map(|superblock| superblock.format))

@@ -11,6 +11,7 @@ use super::{
     Config, Failure, FailureAction, Hermetic, ImagePolicy, Luks, MachineId, Mount, Root, RootSource, Usr,
     UsrSource, Verity, Volatile,
 };
+use crate::disk::filter::Filter;
 use crate::level::Level;
 use crate::verity::RootHash;
 
@@ -43,6 +44,10 @@ pub(super) fn decide(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<Config> {
         image_policy: match &raw.image_policy {
             Some(word) => ImagePolicy::parse(value(word)).map_err(|error| ConfigError::value(word, error))?,
             None => ImagePolicy::default(),
+        },
+        image_filter: match &raw.image_filter {
+            Some(word) => Filter::parse(value(word)).map_err(|error| ConfigError::value(word, error))?,
+            None => Filter::default(),
         },
         // Without a suffix a service is meant (systemd: unit_name_mangle).
         repart: !raw
@@ -86,15 +91,18 @@ fn refuse_what_we_cannot_do(raw: &Raw) -> Result<()> {
             "verity protects /usr here, and the root is private; use usrhash=",
         ));
     }
-    if let Some(word) = filled(&raw.image_filter) {
-        return Err(ConfigError::unsupported(word, "name the slot with usrhash= or PARTLABEL="));
-    }
     if let Some(word) = filled(&raw.initrd_unit)
         && !matches!(value(word), "initrd.target" | "default.target")
     {
         return Err(ConfigError::unsupported(
             word,
             "there are no units in this initramfs; boot without the word",
+        ));
+    }
+    if let Some(word) = filled(&raw.initrd_mount) {
+        return Err(ConfigError::unsupported(
+            word,
+            "nothing but /usr and the root is mounted in this initramfs; without rd. the real system mounts it",
         ));
     }
     if let Some(word) = &raw.luks
@@ -110,7 +118,13 @@ fn refuse_what_we_cannot_do(raw: &Raw) -> Result<()> {
 
 fn usr(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<Usr> {
     let verity_on = raw.verity.as_ref().map(flag).transpose()?.unwrap_or(true);
-    let hash = match (&raw.usrhash, verity_on) {
+    if let (Some(word), None) = (&raw.usrhash, filled(&raw.usrhash)) {
+        warnings.push(Warning::new(
+            word,
+            "/usr is not verified: the empty word takes every root hash before it back",
+        ));
+    }
+    let hash = match (filled(&raw.usrhash), verity_on) {
         (Some(word), true) => Some(root_hash(word)?),
         (Some(word), false) => {
             warnings.push(Warning::new(word, "/usr is not verified: systemd.verity=no is given as well"));

@@ -1,7 +1,7 @@
 //! The image policy: what protection /usr and the root must have before they are used.
 //!
-//! The language is systemd.image-policy(7): `DESIGNATOR=FLAG[+FLAG...][:...][:=DEFAULT]`. Here only the designators
-//! `usr` and `root` decide anything; the others are checked for their grammar and left to systemd.
+//! The language is systemd.image-policy(7), of systemd 260 and later: `DESIGNATOR=FLAG[+FLAG...][:...][:=DEFAULT]`. Here only the
+//! designators `usr` and `root` decide anything; the others are checked for their grammar and left to systemd.
 
 use core::fmt;
 use std::collections::BTreeSet;
@@ -22,10 +22,12 @@ impl Uses {
     pub const UNPROTECTED: Self = Self(8);
     /// It may exist, and is not used.
     pub const UNUSED: Self = Self(16);
-    /// It may be missing. For the root of a first boot: it may be made.
+    /// It may be missing. What a first boot makes is not missing when it is used, as after systemd-repart.
     pub const ABSENT: Self = Self(32);
+    /// Inside LUKS with dm-integrity below it. Not made and not opened here.
+    pub const ENCRYPTED_WITH_INTEGRITY: Self = Self(64);
     /// All of them.
-    pub const OPEN: Self = Self(63);
+    pub const OPEN: Self = Self(127);
     /// `ignore` of systemd: unused or absent.
     pub const IGNORE: Self = Self(48);
 
@@ -59,14 +61,18 @@ impl fmt::Debug for Uses {
     }
 }
 
-const NAMES: [(&str, Uses); 6] = [
+const NAMES: [(&str, Uses); 7] = [
     ("verity", Uses::VERITY),
     ("signed", Uses::SIGNED),
     ("encrypted", Uses::ENCRYPTED),
+    ("encryptedwithintegrity", Uses::ENCRYPTED_WITH_INTEGRITY),
     ("unprotected", Uses::UNPROTECTED),
     ("unused", Uses::UNUSED),
     ("absent", Uses::ABSENT),
 ];
+
+/// The file systems that a policy can demand, a bit each in this order.
+const FILE_SYSTEMS: [&str; 7] = ["btrfs", "erofs", "ext4", "f2fs", "squashfs", "vfat", "xfs"];
 
 /// The policy for one partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,17 +83,37 @@ pub struct PartitionPolicy {
     pub read_only: Option<bool>,
     /// The demanded GPT attribute 59 (grow file system); None when it does not matter.
     pub growfs: Option<bool>,
+    /// The file systems that it may hold, a bit for each of [`FILE_SYSTEMS`]; 0 when it does not matter.
+    file_systems: u8,
 }
 
 impl PartitionPolicy {
+    /// In any way, with anything in it.
+    pub const OPEN: Self = Self::of(Uses::OPEN);
+
     const fn of(uses: Uses) -> Self {
-        Self { uses, read_only: None, growfs: None }
+        Self { uses, read_only: None, growfs: None, file_systems: 0 }
     }
 
     /// True when the partition may be used in this way.
     pub const fn allows(self, uses: Uses) -> bool {
         self.uses.contains(uses)
     }
+
+    /// True when the partition may hold the file system of this name.
+    pub fn allows_file_system(self, name: &str) -> bool {
+        self.file_systems == 0 || file_system(name).is_some_and(|bit| self.file_systems & bit != 0)
+    }
+
+    /// The names of the file systems that it may hold; empty when it does not matter.
+    pub fn file_systems(self) -> impl Iterator<Item = &'static str> {
+        FILE_SYSTEMS.into_iter().filter(move |name| self.file_systems != 0 && self.allows_file_system(name))
+    }
+}
+
+/// The bit of a file system; None for one that no policy names.
+fn file_system(name: &str) -> Option<u8> {
+    FILE_SYSTEMS.iter().position(|known| *known == name).map(|index| 1 << index)
 }
 
 /// The policy for the partitions that an initramfs mounts.
@@ -102,8 +128,7 @@ pub struct ImagePolicy {
 impl Default for ImagePolicy {
     /// systemd's own policy for the host: /usr and root in any way, or absent.
     fn default() -> Self {
-        let open = PartitionPolicy::of(Uses::OPEN);
-        Self { usr: open, root: open }
+        Self { usr: PartitionPolicy::OPEN, root: PartitionPolicy::OPEN }
     }
 }
 
@@ -128,7 +153,8 @@ impl fmt::Display for PolicyError {
                 for (name, _) in NAMES {
                     write!(f, "{name}, ")?;
                 }
-                f.write_str("open, ignore, read-only-on, read-only-off, growfs-on, growfs-off")
+                f.write_str("open, ignore, read-only-on, read-only-off, growfs-on, growfs-off, ")?;
+                f.write_str(&FILE_SYSTEMS.join(", "))
             }
             Self::Twice(designator) if designator.is_empty() => f.write_str("the default is given twice"),
             Self::Twice(designator) => write!(f, "{designator} is given twice"),
@@ -182,11 +208,11 @@ fn partition(text: &str) -> Result<PartitionPolicy, PolicyError> {
                 "read-only-off" => read_only.1 = true,
                 "growfs-on" => growfs.0 = true,
                 "growfs-off" => growfs.1 = true,
-                _ => {
-                    let known = NAMES.iter().find(|(name, _)| *name == flag);
-                    let (_, bit) = known.ok_or_else(|| PolicyError::UnknownFlag(flag.to_string()))?;
-                    policy.uses = policy.uses.with(*bit);
-                }
+                _ => match (NAMES.iter().find(|(name, _)| *name == flag), file_system(flag)) {
+                    (Some((_, bit)), _) => policy.uses = policy.uses.with(*bit),
+                    (None, Some(bit)) => policy.file_systems |= bit,
+                    (None, None) => return Err(PolicyError::UnknownFlag(flag.to_string())),
+                },
             }
         }
     }
@@ -204,29 +230,25 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The expected sides are what `systemd-analyze image-policy` prints for the policy.
+    /// `open`, in words.
+    const OPEN: &str = "verity+signed+encrypted+encryptedwithintegrity+unprotected+unused+absent";
+
+    /// The expected sides are what `systemd-analyze image-policy` of systemd 262 prints for the policy.
     #[test]
     fn policies_mean_what_systemd_says() {
         for (text, usr, root) in [
-            (
-                "*",
-                "verity+signed+encrypted+unprotected+unused+absent",
-                "verity+signed+encrypted+unprotected+unused+absent",
-            ),
+            ("*", OPEN, OPEN),
             ("-", "unused+absent", "unused+absent"),
             ("", "unused+absent", "unused+absent"),
             ("~", "absent", "absent"),
             ("usr=signed:root=encrypted+absent", "signed", "encrypted+absent"),
             ("root=encrypted", "unused+absent", "encrypted"),
             ("usr=verity:=absent", "verity", "absent"),
-            (
-                "usr=:root=-:=absent",
-                "verity+signed+encrypted+unprotected+unused+absent",
-                "verity+signed+encrypted+unprotected+unused+absent",
-            ),
-            ("usr=ignore:root=open", "unused+absent", "verity+signed+encrypted+unprotected+unused+absent"),
+            ("usr=:root=-:=absent", OPEN, OPEN),
+            ("usr=ignore:root=open", "unused+absent", OPEN),
             (" usr = verity + signed :no-such=verity:=unprotected", "verity+signed", "unprotected"),
-            ("usr=read-only-on", "verity+signed+encrypted+unprotected+unused+absent", "unused+absent"),
+            ("usr=read-only-on", OPEN, "unused+absent"),
+            ("root=encryptedwithintegrity+ext4:usr=erofs", OPEN, "encryptedwithintegrity"),
         ] {
             let policy = ImagePolicy::parse(text).unwrap();
             assert_eq!(
@@ -244,6 +266,25 @@ mod tests {
         let policy = ImagePolicy::parse(text).unwrap();
         assert!(policy.usr.allows(Uses::SIGNED) && !policy.usr.allows(Uses::VERITY));
         assert!(policy.root.allows(Uses::ABSENT) && !policy.root.allows(Uses::UNPROTECTED));
+    }
+
+    /// As `systemd-analyze image-policy` of systemd 262 shows them in its column FSTYPE.
+    #[test]
+    fn file_systems_may_be_restricted() {
+        for (text, usr, root) in [
+            ("usr=verity+ext4", "ext4", ""),
+            ("root=ext4+btrfs+read-only-on", "", "btrfs+ext4"),
+            ("root=xfs+f2fs:=erofs+squashfs", "erofs+squashfs", "f2fs+xfs"),
+            ("*", "", ""),
+        ] {
+            let policy = ImagePolicy::parse(text).unwrap();
+            let names = |policy: PartitionPolicy| policy.file_systems().collect::<Vec<_>>().join("+");
+            assert_eq!((names(policy.usr).as_str(), names(policy.root).as_str()), (usr, root), "{text}");
+        }
+        let usr = ImagePolicy::parse("usr=verity+ext4").unwrap().usr;
+        assert!(usr.allows_file_system("ext4"));
+        assert!(!usr.allows_file_system("erofs") && !usr.allows_file_system("minix"));
+        assert!(PartitionPolicy::OPEN.allows_file_system("minix"));
     }
 
     #[test]
@@ -281,7 +322,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_printed_is_read_back(bits in 1u8..64, more in 1u8..64) {
+        fn what_is_printed_is_read_back(bits in 1u8..128, more in 1u8..128) {
             let text = format!("usr={}:root={}", Uses(bits), Uses(more));
             let policy = ImagePolicy::parse(&text).unwrap();
             prop_assert_eq!((policy.usr.uses, policy.root.uses), (Uses(bits), Uses(more)));

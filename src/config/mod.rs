@@ -5,7 +5,7 @@
 //! kernel and to systemd.
 //!
 //! References: kernel-command-line(7), systemd-fstab-generator(8), systemd-gpt-auto-generator(8),
-//! systemd-veritysetup-generator(8), systemd-cryptsetup-generator(8), systemd.image-policy(7).
+//! systemd-veritysetup-generator(8), systemd-cryptsetup-generator(8), systemd.image-policy(7), systemd.image-filter(7).
 
 use core::time::Duration;
 use std::prelude::v1::*;
@@ -31,7 +31,7 @@ pub use image_policy::{ImagePolicy, PartitionPolicy, Uses};
 pub use luks::{Luks, VolumeOptions};
 pub use options::{FailureAction, Hermetic, Measure, NoTpm, Recovery, RootBond, RootPolicy, Strategy};
 
-use crate::{level::Level, verity::RootHash};
+use crate::{disk::filter::Filter, level::Level, verity::RootHash};
 
 /// The configuration of the boot, checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,6 +44,8 @@ pub struct Config {
     pub root: Root,
     /// The protection that is demanded.
     pub image_policy: ImagePolicy,
+    /// The labels that partitions must have to be found by their type.
+    pub image_filter: Filter,
     /// True when partitions may be made, grown or deleted: false with `rd.systemd.mask=systemd-repart.service`.
     pub repart: bool,
     /// `systemd.factory_reset=`: true when the machine is to be reset; None leaves that to the firmware.

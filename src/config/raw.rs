@@ -39,6 +39,7 @@ pub(super) struct Raw {
     pub luks_data: Option<Word>,
     pub luks_volumes: luks::Words,
     pub initrd_unit: Option<Word>,
+    pub initrd_mount: Option<Word>,
     pub masks: Vec<String>,
     pub modules_load: Vec<String>,
     pub modules_blocked: Vec<String>,
@@ -108,8 +109,9 @@ impl Raw {
             (_, "luks.uuid") => self.luks_volumes.uuid.push(word),
             (_, "luks.name") => self.luks_volumes.name.push(word),
             (_, "luks.data") => self.luks_data = Some(word),
-            // Without `rd.` these two are for the real system and not for us.
+            // Without `rd.` these are for the real system and not for us.
             (true, "systemd.unit") => self.initrd_unit = Some(word),
+            (true, "systemd.mount_extra" | "systemd.swap_extra") => self.initrd_mount = Some(word),
             (true, "systemd.mask") => self.masks.extend(word.value),
             (_, "modules_load") => adds(&mut self.modules_load, word, ','),
             (_, "module_blacklist" | "modprobe.blacklist" | "driver.blacklist") => {

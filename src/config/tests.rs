@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{Strategy, *};
-use crate::tpm::PcrMask;
+use crate::{disk::types::Role, tpm::PcrMask};
 
 const HASH: &str = "00112233445566778899aabbccddeeff102132435465768798a9bacbdcedfe0f";
 
@@ -46,6 +46,7 @@ fn nothing_said() {
             usr: Usr { source: UsrSource::Auto, verity: None, mount: Mount::default() },
             root: Root { source: RootSource::Auto, mount: Mount { read_write: true, ..Mount::default() } },
             image_policy: ImagePolicy::default(),
+            image_filter: Filter::default(),
             repart: true,
             factory_reset: None,
             hermetic: Hermetic {
@@ -155,6 +156,12 @@ fn a_root_hash_names_its_partitions() {
     assert_eq!(verity.root_hash.data_guid().to_string(), "00112233-4455-6677-8899-aabbccddeeff");
     assert_eq!(verity.root_hash.verity_guid().to_string(), "10213243-5465-7687-98a9-bacbdcedfe0f");
     assert_eq!((verity.data, verity.hash, verity.options), (None, None, vec![]));
+    // An empty word takes an earlier one back; somebody who did not mean that is told.
+    for empty in ["usrhash=", "usrhash"] {
+        let (taken_back, warnings) = Config::from_cmdline(&format!("usrhash={HASH} {empty}"), None).unwrap();
+        assert_eq!((taken_back.usr.verity, warnings.len()), (None, 1), "{empty}");
+        assert!(config(&format!("{empty} usrhash={HASH}")).usr.verity.is_some());
+    }
     for same in [format!("rd.usrhash={HASH}"), format!("usrhash=00 usrhash={HASH} mount.usr=/dev/mapper/usr")]
     {
         assert_eq!(config(&same).usr, config(&text).usr, "{same}");
@@ -272,7 +279,11 @@ fn the_smaller_words() {
     assert_eq!((inits.init.as_deref(), inits.kernel_init.as_deref()), (Some("/bin/c"), Some("/bin/b")));
     assert_eq!(config("quiet -- hermetic.nonsense root=nfs:x").root.source, RootSource::Auto);
     assert!(config("systemd.image-policy=usr=signed").image_policy.usr.allows(Uses::SIGNED));
-    config("systemd.factory_reset=0 rd.systemd.unit=initrd.target");
+    let filter = config("systemd.image-filter=usr=a*:root=b systemd.image_filter=usr=os_*").image_filter;
+    assert!(filter.passes(Role::Usr, "os_1") && !filter.passes(Role::Usr, "a"));
+    assert!(filter.passes(Role::Root, "c"));
+    assert_eq!(config("systemd.image_filter=usr=a systemd.image_filter=").image_filter, Filter::default());
+    config("systemd.mount-extra=/dev/sda1:/x systemd.factory_reset=0 rd.systemd.unit=initrd.target");
     for (text, volatile, is_new) in [
         ("", Volatile::No, false),
         ("systemd.volatile", Volatile::Yes, true),
@@ -336,8 +347,6 @@ fn policy_that_we_do_not_understand_or_cannot_do_refuses() {
         ("hermetic.device-timeout=1h", "is no number of seconds"),
         ("hermetic.init=sh", "is no absolute path"),
         ("hermetic.key-file=/", "is no absolute path"),
-        ("usrhash=", "usrhash=: a root hash has"),
-        ("usrhash", "usrhash: a root hash has"),
         ("usrhash=xyz", "a root hash has"),
         ("usrhash=abc", "a root hash has"),
         ("usrhash=abcd", "a root hash has"),
@@ -354,11 +363,13 @@ fn policy_that_we_do_not_understand_or_cannot_do_refuses() {
         ("systemd.gpt_auto=no", "add usrhash= or mount.usr="),
         ("mount.usr=/dev/vda1 systemd.gpt_auto=no", "add root="),
         ("systemd.image_policy=usr=veritas", "is not known"),
-        ("systemd.image_filter=usr=x*", "not supported yet"),
+        ("systemd.image_filter=usr", "has no ="),
+        ("systemd.image_filter=user=x*", "is not the name of partitions"),
         ("systemd.volatile=often", "write yes, no, overlay or state"),
         ("hermetic.etc=mirror", "write track, copy, symlink, none"),
         ("systemd.factory_reset=maybe", "neither yes nor no"),
         ("rd.systemd.unit=factory-reset.target", "not supported yet"),
+        ("rd.systemd.mount-extra=/dev/sda1:/x", "without rd."),
         ("rd.luks=no", "not supported yet"),
         ("rd.luks.options=header=/h", "not supported yet"),
         ("luks.data=a=/dev/sda", "not supported yet"),

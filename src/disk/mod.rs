@@ -5,6 +5,7 @@
 //! bounded memory, once.
 
 #[cfg(feature = "std")]
+pub mod filter;
 pub mod gpt;
 pub mod label;
 pub mod label_version;

@@ -9,6 +9,7 @@ use std::prelude::v1::*;
 use uuid::Uuid;
 
 use super::{
+    filter::Filter,
     label_version::{compare, names_a_slot},
     partition::Partition,
     types::{self, Role},
@@ -42,8 +43,8 @@ pub enum Choice<'a> {
 /// The reason why no slot was chosen.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SlotError {
-    /// No usable partition of /usr's type for this architecture.
-    None,
+    /// No usable partition of /usr's type for this architecture; with the pattern of its label, when there is one.
+    None(Option<String>),
     /// The root hash names two partitions by their GUIDs, and this one is not there.
     Missing {
         /// `usr` or `usr-verity`.
@@ -51,15 +52,31 @@ pub enum SlotError {
         /// The GUID that it would have.
         guid: Uuid,
     },
+    /// It is there, and the filter hides it.
+    Hidden {
+        /// `usr` or `usr-verity`.
+        role: &'static str,
+        /// Its label.
+        label: String,
+    },
 }
 
 impl fmt::Display for SlotError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::None => write!(
+            Self::None(None) => write!(
                 f,
                 "no usr-{} partition with a bootable label; write an image for this architecture",
                 types::NATIVE_ARCHITECTURE
+            ),
+            Self::None(Some(pattern)) => write!(
+                f,
+                "no usr-{} partition with a bootable label that matches {pattern} of systemd.image_filter=; correct one of them",
+                types::NATIVE_ARCHITECTURE
+            ),
+            Self::Hidden { role, label } => write!(
+                f,
+                "the {role} partition of usrhash= has the label {label:?}, which systemd.image_filter= does not let pass; correct one of them"
             ),
             Self::Missing { role, guid } => write!(
                 f,
@@ -75,25 +92,27 @@ impl core::error::Error for SlotError {}
 ///
 /// With a root hash it is the pair that the hash names, by GUID alone: attributes and labels steer automatic discovery
 /// only, and there is no fallback to another version. Of partitions with the same GUID, which `CopyBlocks=auto` makes, the
-/// first is taken: the root hash vouches for any of them. Without a root hash it is, among the native usr partitions that
+/// first is taken: the root hash vouches for any of them. The filter holds here, too. Without a root hash it is, among the native usr partitions that
 /// discovery may use, the label of the given version, or else the highest label version; of equal ones the first.
 ///
 /// # Errors
 /// See [`SlotError`].
-pub fn select_usr(partitions: &[Partition], choice: Choice<'_>) -> Result<Slot, SlotError> {
+pub fn select_usr(partitions: &[Partition], choice: Choice<'_>, filter: &Filter) -> Result<Slot, SlotError> {
     let version = match choice {
         Choice::RootHash(hash) => {
-            let data = by_guid(partitions, "usr", hash.data_guid())?;
-            let verity = by_guid(partitions, "usr-verity", hash.verity_guid())?;
+            let data = by_guid(partitions, (Role::Usr, "usr"), hash.data_guid(), filter)?;
+            let verity = by_guid(partitions, (Role::UsrVerity, "usr-verity"), hash.verity_guid(), filter)?;
             return Ok(Slot { data: data.number, verity: Some(verity.number), label: data.label.clone() });
         }
         Choice::Version(version) => Some(version),
         Choice::Newest => None,
     };
-    let same = version
-        .and_then(|version| candidates(partitions, Role::Usr).find(|slot| has_version(&slot.label, version)));
-    let data = same.or_else(|| newest(partitions, Role::Usr)).ok_or(SlotError::None)?;
-    let verity = candidates(partitions, Role::UsrVerity)
+    let same = version.and_then(|version| {
+        candidates(partitions, Role::Usr, filter).find(|slot| has_version(&slot.label, version))
+    });
+    let data = same.or_else(|| newest(partitions, Role::Usr, filter));
+    let data = data.ok_or_else(|| SlotError::None(filter.pattern(Role::Usr).map(String::from)))?;
+    let verity = candidates(partitions, Role::UsrVerity, filter)
         .find(|partition| compare(version_of_hash(&partition.label), &data.label).is_eq());
     Ok(Slot {
         data: data.number,
@@ -109,25 +128,30 @@ pub fn has_version(label: &str, version: &str) -> bool {
 
 /// Chooses the root among the partitions of one disk: of those of the native root type that discovery may use, the one
 /// with the highest label version, and of equal ones the first. None when there is no such partition.
-pub fn select_root(partitions: &[Partition]) -> Option<&Partition> {
-    newest(partitions, Role::Root)
+pub fn select_root<'a>(partitions: &'a [Partition], filter: &Filter) -> Option<&'a Partition> {
+    newest(partitions, Role::Root, filter)
 }
 
 /// `max_by` keeps the last of equal ones, the first shall stay.
-fn newest(partitions: &[Partition], role: Role) -> Option<&Partition> {
-    candidates(partitions, role).reduce(|best, next| match compare(&next.label, &best.label) {
+fn newest<'a>(partitions: &'a [Partition], role: Role, filter: &Filter) -> Option<&'a Partition> {
+    candidates(partitions, role, filter).reduce(|best, next| match compare(&next.label, &best.label) {
         Ordering::Greater => next,
         Ordering::Less | Ordering::Equal => best,
     })
 }
 
-fn candidates(partitions: &[Partition], role: Role) -> impl Iterator<Item = &Partition> {
+fn candidates<'a>(
+    partitions: &'a [Partition],
+    role: Role,
+    filter: &Filter,
+) -> impl Iterator<Item = &'a Partition> {
     let wanted = types::native(role);
     partitions.iter().filter(move |partition| {
         !wanted.is_nil()
             && partition.type_guid == wanted
             && !partition.no_auto()
             && names_a_slot(&partition.label)
+            && filter.passes(role, &partition.label)
     })
 }
 
@@ -138,11 +162,16 @@ fn version_of_hash(label: &str) -> &str {
 
 fn by_guid<'a>(
     partitions: &'a [Partition],
-    role: &'static str,
+    (role, name): (Role, &'static str),
     guid: Uuid,
+    filter: &Filter,
 ) -> Result<&'a Partition, SlotError> {
-    let found = partitions.iter().find(|partition| partition.guid == guid);
-    found.ok_or(SlotError::Missing { role, guid })
+    let named = || partitions.iter().filter(|partition| partition.guid == guid);
+    match (named().find(|partition| filter.passes(role, &partition.label)), named().next()) {
+        (Some(found), _) => Ok(found),
+        (None, Some(hidden)) => Err(SlotError::Hidden { role: name, label: hidden.label.clone() }),
+        (None, None) => Err(SlotError::Missing { role: name, guid }),
+    }
 }
 
 #[cfg(test)]
@@ -188,13 +217,39 @@ mod tests {
             (Usr, "PND#os_9", "", 0),
             (Root, "os_9", "", 0),
         ]);
-        assert_eq!(numbers(select_usr(&table, Choice::Newest)), (4, Some(5)));
-        assert_eq!(numbers(select_usr(&table[..1], Choice::Newest)), (1, None));
-        assert_eq!(select_usr(&table[6..], Choice::Newest), Err(SlotError::None));
+        assert_eq!(numbers(select_usr(&table, Choice::Newest, &Filter::default())), (4, Some(5)));
+        assert_eq!(numbers(select_usr(&table[..1], Choice::Newest, &Filter::default())), (1, None));
+        assert_eq!(select_usr(&table[6..], Choice::Newest, &Filter::default()), Err(SlotError::None(None)));
         // The kernel's own version goes before a newer one; a version that no slot has changes nothing.
-        assert_eq!(numbers(select_usr(&table, Choice::Version("1.9"))), (1, Some(2)));
-        assert_eq!(numbers(select_usr(&table, Choice::Version("9"))), (4, Some(5)));
-        assert_eq!(numbers(select_usr(&table, Choice::Version("2"))), (4, Some(5)));
+        assert_eq!(numbers(select_usr(&table, Choice::Version("1.9"), &Filter::default())), (1, Some(2)));
+        assert_eq!(numbers(select_usr(&table, Choice::Version("9"), &Filter::default())), (4, Some(5)));
+        assert_eq!(numbers(select_usr(&table, Choice::Version("2"), &Filter::default())), (4, Some(5)));
+    }
+
+    #[test]
+    fn what_the_filter_hides_is_not_there() {
+        use Role::{Root, Usr, UsrVerity};
+        let table = disk(&[
+            (Usr, "os_1", "", 0),
+            (UsrVerity, "os_1", TREE, 0),
+            (Usr, "other_2", DATA, 0),
+            (UsrVerity, "other_2", "", 0),
+            (Root, "foreign", "", 0),
+            (Root, "os-root", "", 0),
+        ]);
+        let filter = Filter::parse("usr=os_*:usr-verity=os_*:root=os-*").unwrap();
+        assert_eq!(numbers(select_usr(&table, Choice::Newest, &filter)), (1, Some(2)));
+        assert_eq!(numbers(select_usr(&table, Choice::Version("2"), &filter)), (1, Some(2)));
+        let root = |filter| select_root(&table, &filter).map(|root| root.number.0);
+        assert_eq!((root(Filter::default()), root(filter.clone())), (Some(6), Some(6)));
+        assert_eq!(root(Filter::parse("root=foreign").unwrap()), Some(5));
+        assert_eq!(root(Filter::parse("root=x").unwrap()), None);
+        let nothing = Filter::parse("usr=x*").unwrap();
+        let error = Err(SlotError::None(Some("x*".into())));
+        assert_eq!(select_usr(&table, Choice::Newest, &nothing), error);
+        let hash: RootHash = HASH.parse().unwrap();
+        let hidden = Err(SlotError::Hidden { role: "usr", label: "other_2".into() });
+        assert_eq!(select_usr(&table, Choice::RootHash(&hash), &filter), hidden);
     }
 
     #[test]
@@ -207,13 +262,19 @@ mod tests {
             (UsrVerity, "os_1", TREE, types::NO_AUTO),
             (Usr, "_empty", DATA, types::NO_AUTO),
         ]);
-        assert_eq!(numbers(select_usr(&table, Choice::RootHash(&hash))), (4, Some(3)));
+        assert_eq!(numbers(select_usr(&table, Choice::RootHash(&hash), &Filter::default())), (4, Some(3)));
         let missing = |role, guid: &str| SlotError::Missing { role, guid: Uuid::try_parse(guid).unwrap() };
-        assert_eq!(select_usr(&table[..3], Choice::RootHash(&hash)), Err(missing("usr", DATA)));
-        assert_eq!(select_usr(&table[3..], Choice::RootHash(&hash)), Err(missing("usr-verity", TREE)));
+        assert_eq!(
+            select_usr(&table[..3], Choice::RootHash(&hash), &Filter::default()),
+            Err(missing("usr", DATA))
+        );
+        assert_eq!(
+            select_usr(&table[3..], Choice::RootHash(&hash), &Filter::default()),
+            Err(missing("usr-verity", TREE))
+        );
         // A copy behind it is not looked at.
         table.extend_from_within(3..);
         table[4].number = PartitionNumber(5);
-        assert_eq!(numbers(select_usr(&table, Choice::RootHash(&hash))), (4, Some(3)));
+        assert_eq!(numbers(select_usr(&table, Choice::RootHash(&hash), &Filter::default())), (4, Some(3)));
     }
 }

@@ -57,7 +57,7 @@ impl Role {
         [Self::Root, Self::RootVerity, Self::RootVeritySig, Self::Usr, Self::UsrVerity, Self::UsrVeritySig];
 
     /// The text before and after the architecture in the identifier: `usr` and `-verity`.
-    const fn affixes(self) -> (&'static str, &'static str) {
+    pub(super) const fn affixes(self) -> (&'static str, &'static str) {
         match self {
             Self::Root => ("root", ""),
             Self::RootVerity => ("root", "-verity"),

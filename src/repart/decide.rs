@@ -17,8 +17,8 @@ use super::{
     refuse,
 };
 use crate::{
-    config::{Config, NoTpm, Recovery, RootSource, Uses},
-    disk::validatefs::Constraint,
+    config::{Config, NoTpm, PartitionPolicy, Recovery, RootSource, Uses},
+    disk::{filter::Filter, validatefs::Constraint},
     file_system::FileSystem,
     mkfs::Recipe,
 };
@@ -87,7 +87,7 @@ pub enum Unsealed {
 }
 
 /// The terms on which partitions are made.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Terms<'a> {
     /// The maker.
     pub maker: Maker,
@@ -95,10 +95,12 @@ pub struct Terms<'a> {
     pub page_size: u32,
     /// Seconds since 1970.
     pub now: u64,
-    /// The uses of a root that the image policy allows.
-    pub root: Uses,
+    /// The image policy for the root.
+    pub root: PartitionPolicy,
     /// The disk must have a root in the end.
     pub needs_root: bool,
+    /// The labels that partitions must have to be found.
+    pub filter: Filter,
     /// The replacement of a TPM that is missing.
     pub no_tpm: NoTpm,
     /// A recovery key is wanted beside the TPM.
@@ -109,7 +111,7 @@ pub struct Terms<'a> {
     pub is_reproducible: bool,
 }
 
-impl Terms<'_> {
+impl<'a> Terms<'a> {
     /// The terms of a boot with this configuration.
     #[must_use]
     pub fn of_boot(config: &Config, page_size: u32, now: u64) -> Self {
@@ -117,17 +119,16 @@ impl Terms<'_> {
             maker: Maker::Boot,
             page_size,
             now,
-            root: config.image_policy.root.uses,
+            root: config.image_policy.root,
             needs_root: config.root.source == RootSource::Auto,
+            filter: config.image_filter.clone(),
             no_tpm: config.hermetic.no_tpm,
             recovery_key: config.hermetic.recovery_key == Recovery::Show,
             deferred: &[],
             is_reproducible: false,
         }
     }
-}
 
-impl<'a> Terms<'a> {
     /// The terms of the host tool: it makes every partition that is asked for, for a machine with pages of 4096 bytes.
     #[must_use]
     pub fn of_tool(now: u64, deferred: &'a [Uuid]) -> Self {
@@ -135,8 +136,9 @@ impl<'a> Terms<'a> {
             maker: Maker::Tool,
             page_size: 4096,
             now,
-            root: Uses::OPEN,
+            root: PartitionPolicy::OPEN,
             needs_root: false,
+            filter: Filter::default(),
             no_tpm: NoTpm::Fail,
             recovery_key: false,
             deferred,
@@ -238,7 +240,8 @@ impl<'a> Decision<'a> {
         let transaction =
             plan.transaction(gpt, terms.deferred).map_err(|error| around.refused(error.into()))?;
         if terms.needs_root {
-            super::demand_root(transaction.after.partitions()).map_err(|error| around.refused(error))?;
+            super::demand_root(transaction.after.partitions(), &terms.filter)
+                .map_err(|error| around.refused(error))?;
         }
         Ok(Self { creations, transaction })
     }
@@ -279,9 +282,9 @@ pub fn creations<'a, E>(
     Ok(creations)
 }
 
-/// Checks that the image policy lets this partition be made: a root may be made where it may be absent, and must be made as it
-/// has to be found afterwards. Of other partitions the policy says nothing.
-fn permit(new: &NewPartition, root: Uses) -> Result<(), RepartError> {
+/// Checks that the image policy lets this root be used once it is there. `absent` is no question: policy looks at the disk as
+/// it is then, as after systemd-repart. Of other partitions the policy says nothing.
+fn permit(new: &NewPartition, root: PartitionPolicy) -> Result<(), RepartError> {
     if !new.definition.is_root() {
         return Ok(());
     }
@@ -289,12 +292,12 @@ fn permit(new: &NewPartition, root: Uses) -> Result<(), RepartError> {
         Encrypt::Off => (Uses::UNPROTECTED, "unprotected"),
         Encrypt::KeyFile | Encrypt::Tpm2 | Encrypt::KeyFileTpm2 => (Uses::ENCRYPTED, "encrypted"),
     };
-    for (wanted, word) in [(Uses::ABSENT, "absent"), (needed, word)] {
-        if !root.contains(wanted) {
-            return Err(RepartError::Forbidden { file: new.definition.file.clone(), word });
-        }
-    }
-    Ok(())
+    let forbidden = match new.file_system().map(FileSystem::name) {
+        _ if !root.allows(needed) => word,
+        Some(name) if !root.allows_file_system(name) => name,
+        _ => return Ok(()),
+    };
+    Err(RepartError::Forbidden { file: new.definition.file.clone(), word: forbidden })
 }
 
 /// Decides the content of one partition, but not its keys.

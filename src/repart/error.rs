@@ -114,7 +114,7 @@ impl fmt::Display for RepartError {
             Self::Table(error) => f.write_str(error),
             Self::NoRoot => f.write_str(
                 "after all that repart.d asks for there would still be no root: define one with Type=root, without NoAuto=yes and \
-                 without a Label= that begins with _, PRT# or PND#",
+                 without a Label= that begins with _, PRT# or PND#, or that systemd.image_filter= hides",
             ),
         }
     }

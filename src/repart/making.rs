@@ -15,6 +15,7 @@ use crate::{
 #[cfg(feature = "std")]
 use crate::{
     disk::{
+        filter::Filter,
         gpt::{self, Gpt, GptError},
         slot::select_root,
         transaction::{Change, Transaction},
@@ -174,6 +175,6 @@ impl Plan {
 /// # Errors
 /// There is no such root.
 #[cfg(feature = "std")]
-pub fn demand_root(partitions: &[Partition]) -> Result<(), RepartError> {
-    select_root(partitions).map(drop).ok_or(RepartError::NoRoot)
+pub fn demand_root(partitions: &[Partition], filter: &Filter) -> Result<(), RepartError> {
+    select_root(partitions, filter).map(drop).ok_or(RepartError::NoRoot)
 }

@@ -415,7 +415,18 @@ fn what_is_in_the_way_refuses_before_the_first_write() {
             "Type=root\nFormat=ext4\n",
             "to be unprotected",
         ),
-        (none(), boot("systemd.image_policy=root=encrypted"), tpm, "does not allow root to be absent"),
+        (
+            none(),
+            boot("systemd.image_policy=root=encryptedwithintegrity"),
+            tpm,
+            "does not allow root to be encrypted",
+        ),
+        (
+            none(),
+            boot("systemd.image_policy=root=btrfs"),
+            "Type=root\nFormat=ext4\n",
+            "does not allow root to be ext4",
+        ),
         (
             none(),
             boot(""),
@@ -442,11 +453,11 @@ fn what_is_in_the_way_refuses_before_the_first_write() {
         ),
         (
             mount(),
-            tool,
+            tool.clone(),
             "Type=root\nFormat=ext4\nAddValidateFS=yes\n",
             "50-root.conf:4: AddValidateFS=yes is not supported",
         ),
-        (none(), tool, tpm, "50-root.conf:3: Encrypt=tpm2 is not supported"),
+        (none(), tool.clone(), tpm, "50-root.conf:3: Encrypt=tpm2 is not supported"),
         (
             none(),
             tool,

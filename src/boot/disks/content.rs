@@ -4,6 +4,7 @@ use std::{io, path::Path};
 
 use crate::{
     boot::failure::{Failure, OrFail as _},
+    config::PartitionPolicy,
     disk::probe::{self, Superblock},
     file_system::FileSystem,
     sys::block::Node,
@@ -30,6 +31,7 @@ pub fn superblock(node: &Path) -> io::Result<Option<Superblock>> {
 pub fn file_system(
     node: &Path,
     allowed: fn(FileSystem) -> bool,
+    policy: PartitionPolicy,
     wanted: Option<&str>,
 ) -> Result<FileSystem, Failure> {
     let found = superblock(node).or_fail(|| format!("cannot read {}", node.display()))?;
@@ -45,6 +47,9 @@ pub fn file_system(
         Some(system) if allowed(system) => match wanted {
             Some(wanted) if wanted != system.name() => refuse(format!(
                 "holds {system}, but the command line says {wanted}; correct the command line"
+            )),
+            _ if !policy.allows_file_system(system.name()) => refuse(format!(
+                "holds {system}, which systemd.image_policy= does not allow; correct one of them"
             )),
             _ => Ok(system),
         },

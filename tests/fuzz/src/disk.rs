@@ -9,6 +9,7 @@ use hermetic_init::{
         label_version::{compare, names_a_slot},
         partition::Partition,
         probe::{self, probe},
+        filter::Filter,
         slot::{Choice, select_root, select_usr},
         transaction::{RESET, Step, Transaction},
         types::{self, Role},
@@ -39,11 +40,11 @@ pub fn gpt(data: &[u8]) {
     sound(&table);
     let hash = "5a".repeat(32).parse::<RootHash>().unwrap();
     for choice in [Choice::Newest, Choice::Version("1"), Choice::RootHash(&hash)] {
-        if let Err(error) = select_usr(table.partitions(), choice) {
+        if let Err(error) = select_usr(table.partitions(), choice, Filter::ALL) {
             crate::one_line(&error);
         }
     }
-    if let Some(root) = select_root(table.partitions()) {
+    if let Some(root) = select_root(table.partitions(), Filter::ALL) {
         assert!(table.partitions().contains(root));
     }
     for plan in [table.repair(), table.commit()].into_iter().flatten() {

@@ -39,8 +39,8 @@ use crate::{
 const COMPLETE: &str = "/run/systemd/factory-reset-complete";
 
 /// Gives up partitions on request, or when an earlier boot began to. Afterwards the disk lacks them, and the boot goes
-/// on as a first boot; when the request was on the command line, the boot ends instead, because the word would erase
-/// everything again the next time. `above` is the directory whose `usr` is /usr, and `tree` is /usr.
+/// on as a first boot; when the request was on the command line, a boot that has erased something ends instead, because the word
+/// would erase everything again the next time. `above` is the directory whose `usr` is /usr, and `tree` is /usr.
 ///
 /// # Errors
 /// A partition that is given up could not be made anew, or /usr is booted from it: then nothing was erased. Any step
@@ -106,9 +106,15 @@ pub fn reset(
     }
     match asked {
         Reset::No => Ok(()),
+        // As with systemd-repart, which makes what is missing then. The boot after this one must lack the word, or it erases again.
+        Reset::ByCommandLine if numbers.is_empty() => {
+            notice!(
+                "{name}: nothing is left to reset, although systemd.factory_reset= asks for it; going on"
+            );
+            Ok(())
+        }
         Reset::ByCommandLine => {
             let what = match numbers.len() {
-                0 => "nothing was left to reset".into(),
                 1 => "1 partition was erased and removed".into(),
                 count => format!("{count} partitions were erased and removed"),
             };

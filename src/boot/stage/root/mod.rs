@@ -112,7 +112,12 @@ pub fn open(means: &mut Means, usr: &Usr, expectation: &Expectation) -> Result<R
     let (mapping, locked) = mapping.map_or((None, false), |(mapping, read_only)| (Some(mapping), read_only));
     let node = mapping.as_ref().map_or_else(|| device.node(), Mapping::node);
     let mount = &config.root.mount;
-    let system = disks::file_system(&node, FileSystem::mounts_as_root, mount.fstype.as_deref())?;
+    let system = disks::file_system(
+        &node,
+        FileSystem::mounts_as_root,
+        config.image_policy.root,
+        mount.fstype.as_deref(),
+    )?;
     let name = system.name();
     devices.demand(&format!("fs-{name}"))?;
     let overlay = match config.volatile {
@@ -171,7 +176,7 @@ fn find(
                 let reason = "/usr is on no disk with a GPT, so root cannot be discovered; name it by root=";
                 return Err(Failure::new(reason));
             };
-            let partition = select_root(disk.gpt.partitions()).ok_or_else(|| {
+            let partition = select_root(disk.gpt.partitions(), &config.image_filter).ok_or_else(|| {
                 let reason =
                     format!("{}: no root partition, and /usr's repart.d makes none", disk.device.name);
                 Failure::new(reason + "; add a definition, or name the root by root=")

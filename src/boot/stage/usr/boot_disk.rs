@@ -8,7 +8,10 @@ use crate::{
         failure::{Failure, OrFail as _},
         machine::devices::{Devices, Look},
     },
-    disk::slot::{Choice, Slot, has_version, select_usr},
+    disk::{
+        filter::Filter,
+        slot::{Choice, Slot, SlotError, has_version, select_usr},
+    },
     info, notice,
     os_release::OsRelease,
     sys::{block::BlockDevice, efi},
@@ -27,7 +30,11 @@ const LIMIT: Limit = Limit::mebibytes(1);
 ///
 /// # Errors
 /// The deadline passed, or the choice is not clear.
-pub fn choose(devices: &mut Devices, root_hash: Option<&RootHash>) -> Result<(Disk, Slot), Failure> {
+pub fn choose(
+    devices: &mut Devices,
+    root_hash: Option<&RootHash>,
+    filter: &Filter,
+) -> Result<(Disk, Slot), Failure> {
     let loader = match efi::is_available() {
         true => efi::text("LoaderDevicePartUUID", efi::LOADER)
             .or_fail(|| "cannot read the EFI variable LoaderDevicePartUUID".into())?
@@ -43,13 +50,14 @@ pub fn choose(devices: &mut Devices, root_hash: Option<&RootHash>) -> Result<(Di
         (None, Some(version)) => Choice::Version(version),
         (None, None) => Choice::Newest,
     };
+    let wish = Wish { choice, filter };
     let subject = match root_hash {
         Some(root_hash) => format!("/usr with root hash {root_hash}"),
         None => "/usr partition".to_owned(),
     };
     let (disk, slot, how) = devices.wait(&subject, |there| match &loader {
-        Some(guid) => on_firmware_disk(there, guid, choice),
-        None => on_any_disk(there, choice),
+        Some(guid) => on_firmware_disk(there, guid, wish),
+        None => on_any_disk(there, wish),
     })?;
     if let Some(version) = version.filter(|version| !has_version(&slot.label, version)) {
         notice!(
@@ -70,10 +78,23 @@ fn image_version() -> io::Result<Option<String>> {
     }
 }
 
+/// The slot that is wanted.
+#[derive(Clone, Copy)]
+struct Wish<'a> {
+    choice: Choice<'a>,
+    filter: &'a Filter,
+}
+
+impl Wish<'_> {
+    fn on(self, disk: &Disk) -> Result<Slot, SlotError> {
+        select_usr(disk.gpt.partitions(), self.choice, self.filter)
+    }
+}
+
 /// A disk, its slot, and how the two were found.
 type Chosen = (Disk, Slot, &'static str);
 
-fn on_firmware_disk(there: &[BlockDevice], guid: &str, choice: Choice<'_>) -> Result<Look<Chosen>, Failure> {
+fn on_firmware_disk(there: &[BlockDevice], guid: &str, wish: Wish<'_>) -> Result<Look<Chosen>, Failure> {
     let mut disks = Disk::all(there);
     disks.retain(|disk| disk.gpt.partitions().iter().any(|partition| partition.guid.to_string() == guid));
     if disks.len() > 1 {
@@ -85,13 +106,13 @@ fn on_firmware_disk(there: &[BlockDevice], guid: &str, choice: Choice<'_>) -> Re
     let Some(disk) = disks.pop() else {
         return Ok(Look::NotYet(format!("no disk has the partition {guid} that the firmware booted from")));
     };
-    let error = match select_usr(disk.gpt.partitions(), choice) {
+    let error = match wish.on(&disk) {
         Ok(slot) => return Ok(Look::Found((disk, slot, "the firmware's disk"))),
         Err(error) => format!("{}, which the firmware booted from: {error}", disk.device.name),
     };
-    match choice {
+    match wish.choice {
         // The loader may be on a disk of its own. A root hash names its /usr on any disk.
-        Choice::RootHash(_) => Ok(match on_any_disk(there, choice)? {
+        Choice::RootHash(_) => Ok(match on_any_disk(there, wish)? {
             Look::Found((disk, slot, _)) => {
                 Look::Found((disk, slot, "the only disk with it, though not the firmware's"))
             }
@@ -101,10 +122,10 @@ fn on_firmware_disk(there: &[BlockDevice], guid: &str, choice: Choice<'_>) -> Re
     }
 }
 
-fn on_any_disk(there: &[BlockDevice], choice: Choice<'_>) -> Result<Look<Chosen>, Failure> {
+fn on_any_disk(there: &[BlockDevice], wish: Wish<'_>) -> Result<Look<Chosen>, Failure> {
     let (mut found, mut reasons) = (Vec::new(), Vec::new());
     for disk in Disk::all(there) {
-        match select_usr(disk.gpt.partitions(), choice) {
+        match wish.on(&disk) {
             Ok(slot) => found.push((disk, slot)),
             Err(error) => reasons.push(format!("{}: {error}", disk.device.name)),
         }

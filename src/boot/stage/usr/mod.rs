@@ -139,7 +139,7 @@ fn find(config: &Config, devices: &mut Devices) -> Result<Found, Failure> {
                 Ok(Found { disk: disk_of(&data)?, data, hash: None })
             }
             UsrSource::Auto => {
-                let (disk, slot) = boot_disk::choose(devices, None)?;
+                let (disk, slot) = boot_disk::choose(devices, None, &config.image_filter)?;
                 from_slot(disk, &slot, false)
             }
         };
@@ -150,7 +150,7 @@ fn find(config: &Config, devices: &mut Devices) -> Result<Found, Failure> {
     }
     match (&verity.data, &verity.hash) {
         (None, None) => {
-            let (disk, slot) = boot_disk::choose(devices, Some(&verity.root_hash))?;
+            let (disk, slot) = boot_disk::choose(devices, Some(&verity.root_hash), &config.image_filter)?;
             from_slot(disk, &slot, true)
         }
         // A device that is not named is the partition that the root hash names.
@@ -213,7 +213,12 @@ fn mount_at(
     mapping: Option<&Mapping>,
     target: &Path,
 ) -> Result<&'static str, Failure> {
-    let system = disks::file_system(node, FileSystem::mounts_as_usr, config.usr.mount.fstype.as_deref())?;
+    let system = disks::file_system(
+        node,
+        FileSystem::mounts_as_usr,
+        config.image_policy.usr,
+        config.usr.mount.fstype.as_deref(),
+    )?;
     let name = system.name();
     devices.demand(&format!("fs-{name}"))?;
     let read_only = if config.usr.mount.read_write { MountFlags::empty() } else { MountFlags::RDONLY };
