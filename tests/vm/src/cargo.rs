@@ -116,9 +116,14 @@ impl Products {
         let target = target_directory()?;
         let machines = machine_target();
         let for_machines = target.join(machines).join("release");
+        let say = |number: u32, name: &str| eprintln!("    {number} of 4: {name}");
+        say(1, "hermetic-init");
         release("hermetic-init", machines)?;
+        say(2, "hermetic, the host tool");
         host("hermetic")?;
+        say(3, "the init of the tests");
         release("guest", machines)?;
+        say(4, "what is measured beside it");
         let examples = ["--example", "populate", "--example", "panics"];
         command::run(release_of("hermetic-init", machines).args(examples))?;
         Ok(Self {

@@ -13,6 +13,8 @@ use crate::machine::{Exit, Machine, Outcome};
 use crate::numbers::{Way, init_to_systemd, measure, milliseconds, stages, stamp};
 use crate::progress::{seconds, step};
 use anyhow::{Context as _, Result, bail};
+use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The text of `cargo demo help`.
@@ -41,9 +43,10 @@ pub fn demo(mut words: Arguments) -> Result<()> {
     let bench = Bench::open()?;
     let products = step("building hermetic-init and what makes its initramfs", Products::build)?;
     let context = Context::new(&bench, &products, "demo")?;
-    let machine = step("making a disk with Debian's /usr on it, verified, and nothing else", || {
-        appliance(&context).map(|machine| if console { machine.echo() } else { machine })
-    })?;
+    let made =
+        step("making a disk with Debian's /usr on it, verified, and nothing else", || Made::new(&context))?;
+    let machine = made.machine(&context);
+    let machine = if console { machine.echo() } else { machine };
 
     let first = boot(&context, &machine, "first boot", "echo it was here >/var/lib/demo; echo written")?;
     let second = boot(&context, &machine, "second boot, same disk", "cat /var/lib/demo")?;
@@ -56,21 +59,46 @@ pub fn demo(mut words: Arguments) -> Result<()> {
         measure(&context, &Way::ALL, 1)
     })?;
     println!("\nIn numbers, in a machine that executes an instruction per nanosecond\n{numbers}");
+    println!("\n{}", made.next());
     Ok(())
 }
 
-/// The machine with its new disk.
-fn appliance(context: &Context<'_>) -> Result<Machine> {
-    let usr = context.usr(&context.recipe()?.repart(definition::ENCRYPTED))?;
-    let root_hash = usr.root_hash().context("the appliance's /usr is verified")?;
-    let disk = context.disk("demo.raw", &Image::new(context.partitions(&usr)?))?;
-    let initramfs = context.initramfs(&Initramfs::new("virtio").key(&definition::KEY))?;
-    Ok(context
-        .machine()
-        .deadline(DEADLINE)
-        .initramfs(&initramfs)
-        .cmdline(&format!("usrhash={root_hash}"))
-        .disk(Disk::new(&disk)))
+/// Everything that the demo boots; it stays for who wants to go on.
+struct Made {
+    disk: PathBuf,
+    initramfs: PathBuf,
+    cmdline: String,
+}
+
+impl Made {
+    fn new(context: &Context<'_>) -> Result<Self> {
+        let place = context.bench.cache.file("demo");
+        fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
+        let usr = context.usr(&context.recipe()?.repart(definition::ENCRYPTED))?;
+        let root_hash = usr.root_hash().context("the appliance's /usr is verified")?;
+        let disk = place.join("disk.raw");
+        Image::new(context.partitions(&usr)?).write(&context.bench.tools, &disk)?;
+        let initramfs = place.join("initramfs.cpio.zst");
+        fs::copy(context.initramfs(&Initramfs::new("virtio").key(&definition::KEY))?, &initramfs)
+            .with_context(|| format!("cannot write {}", initramfs.display()))?;
+        Ok(Self { disk, initramfs, cmdline: format!("usrhash={root_hash}") })
+    }
+
+    /// The machine with the new disk.
+    fn machine(&self, context: &Context<'_>) -> Machine {
+        let machine = context.machine().deadline(DEADLINE).initramfs(&self.initramfs);
+        machine.cmdline(&self.cmdline).disk(Disk::new(&self.disk))
+    }
+
+    /// The place of what was made, and what to do with it.
+    fn next(&self) -> String {
+        let (disk, initramfs, cmdline) = (self.disk.display(), self.initramfs.display(), &self.cmdline);
+        format!(
+            "What was booted stays:\n    {disk}\n    {initramfs}\n\nTry next\n    cargo vm boot --disk {disk} --initramfs \
+             {initramfs} --cmdline '{cmdline}'\n        boots it again, with its console here\n    \
+             docs/how-to/initramfs.md\n        an initramfs for an image of yours"
+        )
+    }
 }
 
 /// Boots, lets the machine switch itself off, and prints the steps.
