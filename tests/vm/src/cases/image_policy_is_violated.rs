@@ -1,5 +1,5 @@
 //! `systemd.image_policy=` is a floor that nothing goes below: a /usr that is not as well protected as it says is not
-//! mounted, and a root that it does not allow is not made. One that it allows boots.
+//! mounted, and a root that it does not allow is not made. One that it allows boots. What `systemd.image_filter=` hides is not there.
 
 use super::Context;
 use super::small::{self, ENCRYPTED, PLAIN, Small};
@@ -10,10 +10,20 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     let machine = small.machine(context)?;
     for (policy, stage, says) in [
         ("usr=signed:root=encrypted+absent", "usr", "demands a signed /usr"),
-        ("usr=verity:root=encrypted", "provision", "does not allow root to be absent"),
+        ("usr=verity+squashfs:root=encrypted", "usr", "holds erofs, which systemd.image_policy= does not allow"),
         ("usr=verity:root=unprotected+absent", "provision", "does not allow root to be encrypted"),
+        ("usr=verity:root=encryptedwithintegrity", "provision", "does not allow root to be encrypted"),
+        ("usr=verity:root=encrypted+btrfs", "provision", "does not allow root to be ext4"),
     ] {
         let strict = machine.clone().cmdline(&format!("systemd.image_policy={policy}"));
+        small::refuses(context, &strict, &small.disk, stage, &[says])?;
+    }
+    for (filter, stage, says) in [
+        ("usr=other_*", "usr", "which systemd.image_filter= does not let pass"),
+        ("usr=appliance_*:root=other-*", "provision", "systemd.image_filter= hides"),
+        ("user=x", "early", "is not the name of partitions"),
+    ] {
+        let strict = machine.clone().cmdline(&format!("systemd.image_filter={filter}"));
         small::refuses(context, &strict, &small.disk, stage, &[says])?;
     }
     let unverified =
@@ -26,5 +36,8 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     small::refuses(context, &strict, &plain.disk, "provision", &says)?;
 
     let small = Small::new(context, ENCRYPTED)?;
-    small.boot(context, "systemd.image_policy=usr=verity:root=encrypted+absent").map(drop)
+    // The words of ParticleOS in 2025, with what is absent left out, and the filter of 2026.
+    let words = "systemd.image_policy=esp=unprotected:xbootldr=unprotected+unused+absent:usr=verity+erofs:root=encrypted:\
+                 swap=encrypted+unused+absent:=ignore systemd.image_filter=usr=appliance_*:usr-verity=appliance_*:root=root";
+    small.boot(context, words).map(drop)
 }
