@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`units`] | bytes, sectors, LBAs, partition and device numbers |
 //! | [`sort`] | sorting, compiled once |
+//! | [`map`] | maps by name, compiled once |
 //! | [`secret`] | keys and passphrases: wiped on drop, never printed |
 //! | [`strerror`] | errors in the words of the C library (std) |
 //! | [`durable`] | the order in which changes reach the disk |
@@ -52,6 +53,7 @@ pub mod furnish;
 pub mod glob;
 pub mod level;
 pub mod luks;
+pub mod map;
 pub mod mkfs;
 pub mod os_release;
 #[cfg(feature = "std")]

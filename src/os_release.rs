@@ -5,23 +5,25 @@
 //! file. Lines that assign nothing are passed over, as os-release(5) asks of readers.
 
 use core::str::Chars;
-use std::{collections::BTreeMap, prelude::v1::*};
+use std::prelude::v1::*;
+
+use crate::map::Map;
 
 /// The fields of an os-release file.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct OsRelease(BTreeMap<String, String>);
+pub struct OsRelease(Map<String>);
 
 impl OsRelease {
     /// Reads a whole file. The last of several lines with the same key holds.
     pub fn parse(text: &str) -> Self {
-        let mut fields = BTreeMap::new();
+        let mut fields = Map::new();
         let mut rest = text.chars();
         while let Some(key) = key(&mut rest) {
             let value = value(&mut rest);
             let key = key.trim_end_matches([' ', '\t']);
             let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
             if key.bytes().all(plain) && !key.starts_with(|c: char| c.is_ascii_digit()) {
-                fields.insert(key.to_owned(), value);
+                fields.insert(key, value);
             }
         }
         Self(fields)
@@ -34,7 +36,7 @@ impl OsRelease {
 
     /// A field; empty when it is missing.
     pub fn value(&self, key: &str) -> &str {
-        self.0.get(key).map(String::as_str).unwrap_or_default()
+        self.0.get(key.as_bytes()).map(String::as_str).unwrap_or_default()
     }
 
     /// `ID`, or `linux`, the default of the specification.
@@ -201,13 +203,13 @@ mod tests {
     #[test]
     fn lines_that_are_no_assignment_are_passed_over() {
         let os = OsRelease::parse("export A=1\n1B=2\n=3\nC D=4\nE\nF=5\nF=6\n");
-        assert_eq!(os, OsRelease(BTreeMap::from([("F".to_string(), "6".to_string())])));
+        assert_eq!(os, OsRelease(Map::from_iter([("F", "6".to_string())])));
     }
 
     proptest! {
         #[test]
         fn any_text_is_read_without_panic(text in any::<String>()) {
-            for (name, value) in OsRelease::parse(&text).0 {
+            for (name, value) in OsRelease::parse(&text).0.iter() {
                 prop_assert!(!name.is_empty() && name.len() + value.len() < text.len());
             }
         }

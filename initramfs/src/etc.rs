@@ -139,7 +139,7 @@ fn status(open: &Open) -> Result<String, String> {
             Step::Write { path, .. } => writeln!(text, "would merge {}", shown(path)),
         };
     }
-    for (path, deviation) in &plan.deviations {
+    for (path, deviation) in plan.deviations.iter() {
         let path = shown(path);
         let _ = match deviation {
             Deviation::Changed => writeln!(text, "keeps {path}: changed here"),

@@ -6,13 +6,13 @@
 //!
 //! References: SMBIOS specification (DSP0134) 3.6, section 6.1 and type 11; systemd.system-credentials(7).
 
-use std::{collections::BTreeMap, prelude::v1::*};
+use std::prelude::v1::*;
 
 use base64ct::{Base64, Encoding as _};
 use zeroize::Zeroize as _;
 
 use super::cmdline::{Word, boolean, words};
-use crate::secret::Secret;
+use crate::{map::Map, secret::Secret};
 
 /// The largest credential, and the largest sum of all (`CREDENTIAL_SIZE_MAX`, `CREDENTIALS_TOTAL_SIZE_MAX`), in bytes.
 pub const MAX_SIZE: usize = 1 << 20;
@@ -24,7 +24,7 @@ const LONGEST_NAME: usize = 255;
 /// Names and secrets.
 #[derive(Default)]
 pub struct Credentials {
-    entries: BTreeMap<String, Secret>,
+    entries: Map<Secret>,
     total: usize,
     problems: Vec<String>,
 }
@@ -37,12 +37,12 @@ impl Credentials {
 
     /// The credential of this name.
     pub fn get(&self, name: &str) -> Option<&Secret> {
-        self.entries.get(name)
+        self.entries.get(name.as_bytes())
     }
 
     /// All names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.entries.keys().map(String::as_str)
+        self.entries.keys().filter_map(|name| core::str::from_utf8(name).ok())
     }
 
     /// The credentials that were passed over, one sentence each, without secrets.
@@ -57,9 +57,9 @@ impl Credentials {
             self.problem("a credential's name is not valid", name);
         } else if size > MAX_SIZE.saturating_sub(self.total) || self.entries.len() >= MOST {
             self.problem("credentials are larger than 1 MiB", name);
-        } else if !self.entries.contains_key(name) {
+        } else if !self.entries.contains_key(name.as_bytes()) {
             self.total += size;
-            self.entries.insert(name.to_owned(), value);
+            self.entries.insert(name, value);
         }
     }
 

@@ -4,8 +4,9 @@
 //! designators `usr` and `root` decide anything; the others are checked for their grammar and left to systemd.
 
 use core::fmt;
-use std::collections::BTreeSet;
 use std::prelude::v1::*;
+
+use crate::map::Names;
 
 /// The ways in which a partition may be used, one bit each.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -174,13 +175,13 @@ impl ImagePolicy {
             "~" => return everywhere(Uses::ABSENT),
             _ => {}
         }
-        let mut seen = BTreeSet::new();
+        let mut seen = Names::new();
         let (mut usr, mut root, mut default) = (None, None, PartitionPolicy::of(Uses::IGNORE));
         for entry in text.split(':') {
             let (designator, flags) =
                 entry.split_once('=').ok_or_else(|| PolicyError::NoFlags(entry.to_string()))?;
             let designator = designator.trim();
-            if !seen.insert(designator) {
+            if seen.insert(designator, ()).is_some() {
                 return Err(PolicyError::Twice(designator.to_string()));
             }
             let policy = partition(flags.trim())?;

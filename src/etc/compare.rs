@@ -37,12 +37,11 @@ impl fmt::Display for Difference {
 pub fn compare(factory: &Snapshot, root: &Snapshot, rules: &Rules, place: &str) -> Vec<Difference> {
     let wished = wished(factory, rules, place);
     let mut differences = Vec::new();
-    let other = wished.iter().filter(|(path, entry)| root.get(*path).is_some_and(|there| there != *entry));
+    let other = wished.iter().filter(|(path, entry)| root.get(path).is_some_and(|there| there != *entry));
     differences.extend(other.map(|(path, _)| Difference::Modified(path.clone())));
-    let missing = wished.keys().filter(|path| !root.contains_key(*path));
+    let missing = wished.keys().filter(|path| !root.contains_key(path));
     differences.extend(missing.map(|path| Difference::Deleted(path.clone())));
-    let own =
-        root.keys().filter(|path| !wished.contains_key(*path) && rules.strategy(path) != Strategy::None);
+    let own = root.keys().filter(|path| !wished.contains_key(path) && rules.strategy(path) != Strategy::None);
     differences.extend(own.map(|path| Difference::Added(path.clone())));
     differences
 }

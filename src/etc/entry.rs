@@ -1,12 +1,14 @@
 //! The description of one file of a tree: kind, mode, owner, and a digest in place of its content.
 
 use core::fmt;
-use std::{collections::BTreeMap, prelude::v1::*};
+use std::prelude::v1::*;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::map::Map;
+
 /// A tree: entries by their path below /etc. A directory stands before its entries.
-pub type Snapshot = BTreeMap<Vec<u8>, Entry>;
+pub type Snapshot = Map<Entry>;
 
 /// The longest path that Linux knows, in bytes (`PATH_MAX`).
 const LONGEST_PATH: usize = 4095;

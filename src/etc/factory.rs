@@ -117,8 +117,8 @@ pub fn copy(
     report.source = Some(factory.source.to_owned());
     let contents = factory.users()?;
     for (file, kind) in databases {
-        if let Some(content) = contents.get(file) {
-            lines.users(file, &users::digests(kind, content));
+        if let Some(content) = contents.get(file.as_bytes()) {
+            users::digests(file, kind, content).iter().for_each(|(key, digest)| lines.user(key, digest));
         }
     }
     Ok((report, head.text(lines)))

@@ -186,7 +186,7 @@ fn look(
     let wanted = |path: &[u8]| {
         given.contains_key(path)
             || base.is_some_and(|base| base.tree.contains_key(path))
-            || journal.paths.contains_key(path)
+            || journal.names(path)
     };
     let (there, root_users) = match open::directory(root, "etc") {
         Err(Errno::NOENT) => (Snapshot::new(), super::users::Contents::new()),

@@ -12,18 +12,21 @@
 //! Every state that a path can have while the steps are carried out is in the [`Journal`], so that a boot after an
 //! interrupted update can tell the update's changes from those of people, and may go on to any /usr.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    prelude::v1::*,
-};
+use std::prelude::v1::*;
 
 use super::{
     entry::{Entry, Kind, Snapshot, name, parent},
-    manifest::{DATABASES, Head, Journal, Manifest},
+    manifest::{DATABASES, Head, Journal, Manifest, Users},
     rules::{BESIDE, Rules, Strategy, is_beside},
     users::{self, Contents, Kept},
 };
-use crate::sort;
+use crate::{
+    map::{Map, Names},
+    sort,
+};
+
+/// The tree of before where there was none.
+static NOTHING: Snapshot = Snapshot::new();
 
 /// The longest name of a file (linux/limits.h, `NAME_MAX`), in bytes.
 const LONGEST_NAME: usize = 255;
@@ -124,12 +127,13 @@ pub enum Deviation {
 pub struct Plan {
     /// In this order.
     pub steps: Vec<Step>,
-    /// To be kept before the first step.
+    /// The states in which they may leave their paths, and those in which an interrupted update may have left the user
+    /// databases.
     pub journal: Journal,
     /// To be kept after the last.
     pub manifest: Manifest,
     /// The entries that do not follow, by path.
-    pub deviations: BTreeMap<Vec<u8>, Deviation>,
+    pub deviations: Map<Deviation>,
     /// Entries of the user databases that do not follow.
     pub kept_users: Vec<Kept>,
 }
@@ -143,67 +147,77 @@ impl Plan {
             failed.iter().filter_map(|number| self.steps.get(*number)).map(Step::path).collect();
         sort::slice(&mut paths);
         let has_failed = |path: &[u8]| paths.binary_search(&path).is_ok();
-        let before = base.into_iter().flat_map(|base| &base.tree).filter(|(path, _)| has_failed(path));
-        let before = before.map(|(path, entry)| (path.clone(), entry.clone()));
-        let tree = core::mem::take(&mut self.manifest.tree).into_iter();
-        self.manifest.tree = sort::map(tree.filter(|(path, _)| !has_failed(path)).chain(before));
+        let before = base.map(|base| &base.tree);
+        self.manifest.tree = mixed(&self.manifest.tree, before, &|path| has_failed(path));
         // The file of /usr beside one of the root's is not there.
-        let is_here =
-            |deviation: &Deviation| !matches!(deviation, Deviation::Beside(beside) if has_failed(beside));
-        let deviations = core::mem::take(&mut self.deviations).into_iter();
-        self.deviations = sort::map(deviations.filter(|(_, deviation)| is_here(deviation)));
-        for &path in &paths {
-            if let Some(states) = self.journal.paths.get(path) {
-                left.paths.insert(path.to_vec(), states.clone());
-            }
-            if let Some((file, _)) = DATABASES.iter().find(|(file, _)| file.as_bytes() == path) {
-                keep_users(&mut self.manifest, file, base);
-                let users = self.journal.users.get(file);
-                left.users.extend(users.map(|users| (*file, users.clone())));
-            }
+        let is_gone =
+            |deviation: &Deviation| matches!(deviation, Deviation::Beside(beside) if has_failed(beside));
+        let here = self.deviations.iter().filter(|(_, deviation)| !is_gone(deviation));
+        self.deviations = here.map(|(path, deviation)| (&**path, deviation.clone())).collect();
+        left.paths.extend(self.journal.paths.iter().filter(|(path, _)| has_failed(path)).cloned());
+        for (file, _) in DATABASES.iter().filter(|(file, _)| has_failed(file.as_bytes())) {
+            keep_users(&mut self.manifest, file, base);
+            left.users.extend(self.journal.users.iter().filter(|(key, _)| is_of(key, file)).cloned());
         }
+        left.order();
         left
     }
 }
 
 /// Gives a database the record of before.
-fn keep_users(manifest: &mut Manifest, file: &'static str, base: Option<&Manifest>) {
-    let before = base.and_then(|base| base.users.get(file)).map(|users| (file, users.clone()));
-    let others = core::mem::take(&mut manifest.users).into_iter().filter(|(name, _)| *name != file);
-    manifest.users = sort::map(others.chain(before));
+fn keep_users(manifest: &mut Manifest, file: &str, base: Option<&Manifest>) {
+    manifest.users = mixed(&manifest.users, base.map(|base| &base.users), &|key| is_of(key, file));
+}
+
+/// Returns true for the key of an entry of this database.
+fn is_of(key: &[u8], file: &str) -> bool {
+    key.strip_prefix(file.as_bytes()).is_some_and(|rest| rest.starts_with(b":"))
+}
+
+/// The new values, but those of before for these names.
+fn mixed<V: Clone>(new: &Map<V>, before: Option<&Map<V>>, is_old: &dyn Fn(&[u8]) -> bool) -> Map<V> {
+    let mut mixed = Map::new();
+    for (map, side) in [(Some(new), false), (before, true)] {
+        for (name, value) in map.iter().flat_map(|map| map.iter()).filter(|(name, _)| is_old(name) == side) {
+            mixed.insert(&**name, value.clone());
+        }
+    }
+    mixed
 }
 
 /// Makes the plan.
 pub fn plan(input: &Input<'_>) -> Plan {
     let mut planner = Planner {
         input,
-        after: sort::map(input.root.iter().map(|(path, entry)| (path.clone(), entry.is_directory()))),
+        directories: input.root.iter().map(|(path, entry)| (&**path, entry.is_directory())).collect(),
         children: children(input.root),
-        wanted: BTreeSet::new(),
+        wanted: Names::new(),
         databases: Vec::new(),
-        moved: BTreeMap::new(),
+        moved: Map::new(),
         removed: Vec::new(),
         made: Vec::new(),
         plan: Plan {
             steps: Vec::new(),
-            journal: Journal::default(),
+            journal: Journal { paths: Vec::new(), users: input.journal.users.clone() },
             manifest: Manifest::new(input.head.clone()),
-            deviations: BTreeMap::new(),
+            deviations: Map::new(),
             kept_users: Vec::new(),
         },
     };
     let desired = desired(input.factory, input.rules, input.place);
     // Directories that become files must be empty by then, so removals come first; entries that stand beside the root's
     // are only known when all others are.
-    planner.drop_from_root(|path| !is_beside(path) && !desired.contains_key(path));
-    for (path, goal) in &desired {
+    planner.drop_from_root(&|path| !is_beside(path) && !desired.contains_key(path));
+    for (path, goal) in desired.iter() {
         planner.follow(path, goal);
     }
     let wanted = core::mem::take(&mut planner.wanted);
-    planner.drop_from_root(|path| is_beside(path) && !wanted.contains(path));
+    planner.drop_from_root(&|path| is_beside(path) && !wanted.contains_key(path));
     planner.users();
     let Planner { mut plan, removed, made, .. } = planner;
-    plan.steps = removed.into_iter().chain(made).collect();
+    plan.steps = removed;
+    plan.steps.extend(made);
+    plan.journal.order();
     plan
 }
 
@@ -215,13 +229,13 @@ struct Goal {
 
 /// The tree that a root has in which everything follows the factory.
 pub fn wished(factory: &Snapshot, rules: &Rules, place: &str) -> Snapshot {
-    sort::map(desired(factory, rules, place).into_iter().map(|(path, goal)| (path, goal.entry)))
+    desired(factory, rules, place).iter().map(|(path, goal)| (&**path, goal.entry.clone())).collect()
 }
 
 /// The factory's tree as the rules want it.
-fn desired(factory: &Snapshot, rules: &Rules, place: &str) -> BTreeMap<Vec<u8>, Goal> {
-    let mut desired: BTreeMap<Vec<u8>, Goal> = BTreeMap::new();
-    for (path, entry) in factory {
+fn desired(factory: &Snapshot, rules: &Rules, place: &str) -> Map<Goal> {
+    let mut desired: Map<Goal> = Map::new();
+    for (path, entry) in factory.iter() {
         // An entry below a link or below a missing directory cannot be made.
         if parent(path).is_some_and(|above| !desired.get(above).is_some_and(|goal| goal.entry.is_directory()))
         {
@@ -233,7 +247,7 @@ fn desired(factory: &Snapshot, rules: &Rules, place: &str) -> BTreeMap<Vec<u8>, 
             Strategy::Symlink => link(place, path),
             Strategy::Track | Strategy::Copy => entry.clone(),
         };
-        desired.insert(path.clone(), Goal { entry, strategy });
+        desired.insert(&**path, Goal { entry, strategy });
     }
     desired
 }
@@ -244,24 +258,30 @@ fn link(place: &str, path: &[u8]) -> Entry {
 }
 
 /// The number of entries of each directory.
-fn children(tree: &Snapshot) -> BTreeMap<Vec<u8>, usize> {
-    let mut children = BTreeMap::new();
-    for above in tree.keys().filter_map(|path| parent(path)) {
-        *children.entry(above.to_vec()).or_default() += 1;
-    }
+fn children(tree: &Snapshot) -> Map<usize> {
+    let mut children = Map::new();
+    tree.keys().for_each(|path| one_more(&mut children, path));
     children
+}
+
+/// Counts an entry of its directory.
+fn one_more(children: &mut Map<usize>, path: &[u8]) {
+    if let Some(above) = parent(path) {
+        let count = children.get(above).map_or(0, |count| *count);
+        children.insert(above, count + 1);
+    }
 }
 
 struct Planner<'a> {
     input: &'a Input<'a>,
-    /// The paths that will exist; true for a directory.
-    after: BTreeMap<Vec<u8>, bool>,
+    /// True for the directories that there will be.
+    directories: Map<bool>,
     /// The number of entries that each directory will still have.
-    children: BTreeMap<Vec<u8>, usize>,
+    children: Map<usize>,
     /// The paths that entries of the factory get here, when under another name.
-    moved: BTreeMap<Vec<u8>, Vec<u8>>,
+    moved: Map<Vec<u8>>,
     /// Paths that were looked at: they are not dropped.
-    wanted: BTreeSet<Vec<u8>>,
+    wanted: Names,
     /// The user databases that both sides have.
     databases: Vec<&'static str>,
     removed: Vec<Step>,
@@ -280,11 +300,14 @@ impl Planner<'_> {
     }
 
     /// Plans the end of everything that the factory gave and does not give any more, the innermost first.
-    fn drop_from_root(&mut self, goes: impl Fn(&[u8]) -> bool) {
-        let journal = self.input.journal.paths.keys();
-        let known = self.input.base.iter().flat_map(|base| base.tree.keys()).chain(journal);
-        let known: BTreeSet<&Vec<u8>> = sort::set(known.filter(|path| goes(path)));
-        for path in known.into_iter().rev() {
+    fn drop_from_root(&mut self, goes: &dyn Fn(&[u8]) -> bool) {
+        let base = self.input.base.map_or(&NOTHING, |base| &base.tree);
+        let journal = self.input.journal.paths.iter().map(|(path, _)| path);
+        let mut known = Names::new();
+        for path in base.keys().chain(journal).filter(|path| goes(path)) {
+            known.insert_new(&**path, ());
+        }
+        for path in known.keys().rev() {
             let Some(now) = self.input.root.get(path) else { continue };
             if !self.is_pristine(path, now) {
                 self.deviates(path, Deviation::ChangedAndDropped);
@@ -311,15 +334,15 @@ impl Planner<'_> {
             self.deviates(&path, Deviation::Beside(beside.clone()));
             // An entry that is in the way there as well stays, and nothing is put anywhere.
             self.settle(from, &beside, goal);
-            self.moved.insert(from.to_vec(), beside);
+            self.moved.insert(from, beside);
         } else if is_moved {
-            self.moved.insert(from.to_vec(), path);
+            self.moved.insert(from, path);
         }
     }
 
     /// Plans the root's entry at `path`. Returns true when it must be put elsewhere: a directory stands against a file.
     fn settle(&mut self, from: &[u8], path: &[u8], goal: &Goal) -> bool {
-        self.wanted.insert(path.to_vec());
+        self.wanted.insert_new(path, ());
         let now = self.input.root.get(path);
         let base = self.base(path).cloned();
         let is_copied = goal.strategy == Strategy::Copy;
@@ -357,7 +380,7 @@ impl Planner<'_> {
             }
         }
         if !is_copied {
-            self.plan.manifest.tree.insert(path.to_vec(), goal.entry.clone());
+            self.plan.manifest.tree.insert(path, goal.entry.clone());
         }
         false
     }
@@ -376,25 +399,24 @@ impl Planner<'_> {
     }
 
     fn users(&mut self) {
+        // Those that are merged: the others are files like all.
         let of = |contents: &Contents| -> Contents {
-            let ours = contents.iter().filter(|(file, _)| self.databases.contains(file));
-            sort::map(ours.map(|(file, content)| (*file, content.clone())))
+            let ours = self.databases.iter().filter_map(|file| Some((*file, contents.get(file.as_bytes())?)));
+            ours.map(|(file, content)| (file, content.clone())).collect()
         };
         let (root, factory) = (of(self.input.root_users), of(self.input.factory_users));
-        let nothing = BTreeMap::new();
+        let nothing = Users::new();
         let base = self.input.base.map_or(&nothing, |base| &base.users);
         let merged = users::merge(base, self.input.journal, &root, &factory);
-        let mut journal = self.input.journal.users.clone();
         for (file, kind) in DATABASES {
-            let Some(content) = factory.get(file) else { continue };
-            let digests = users::digests(kind, content);
-            for (name, digest) in &digests {
-                journal.entry(file).or_default().entry(name.clone()).or_default().insert(*digest);
+            let Some(content) = factory.get(file.as_bytes()) else { continue };
+            for (key, digest) in users::digests(file, kind, content).iter() {
+                self.plan.journal.users.push((key.clone(), *digest));
+                self.plan.manifest.users.insert(&**key, *digest);
             }
-            self.plan.manifest.users.insert(file, digests);
         }
-        for (file, content) in merged.changed {
-            self.made.push(Step::Write { path: file.as_bytes().to_vec(), content });
+        for (file, content) in merged.changed.iter() {
+            self.made.push(Step::Write { path: file.clone(), content: content.clone() });
         }
         // A database that is something else here was not merged.
         for (file, _) in DATABASES {
@@ -403,13 +425,12 @@ impl Planner<'_> {
             }
         }
         self.plan.kept_users = merged.kept;
-        self.plan.journal.users = journal;
     }
 
     fn remove(&mut self, path: &[u8], now: &Entry) {
         self.may_be(path, Some(now.clone()));
         self.may_be(path, None);
-        self.after.remove(path);
+        self.directories.insert(path, false);
         if let Some(count) = parent(path).and_then(|above| self.children.get_mut(above)) {
             *count = count.saturating_sub(1);
         }
@@ -419,9 +440,9 @@ impl Planner<'_> {
     fn put(&mut self, from: &[u8], path: &[u8], goal: &Goal, now: Option<&Entry>) {
         self.may_be(path, now.cloned());
         self.may_be(path, Some(goal.entry.clone()));
-        self.after.insert(path.to_vec(), goal.entry.is_directory());
-        if let (Some(above), None) = (parent(path), now) {
-            *self.children.entry(above.to_vec()).or_default() += 1;
+        self.directories.insert(path, goal.entry.is_directory());
+        if now.is_none() {
+            one_more(&mut self.children, path);
         }
         self.made.push(Step::Put {
             path: path.to_vec(),
@@ -448,14 +469,14 @@ impl Planner<'_> {
 
     /// Returns true when there will be a directory to put the path into.
     fn has_parent(&self, path: &[u8]) -> bool {
-        parent(path).is_none_or(|above| self.after.get(above) == Some(&true))
+        parent(path).is_none_or(|above| self.directories.get(above) == Some(&true))
     }
 
     fn deviates(&mut self, path: &[u8], deviation: Deviation) {
-        self.plan.deviations.insert(path.to_vec(), deviation);
+        self.plan.deviations.insert(path, deviation);
     }
 
     fn may_be(&mut self, path: &[u8], state: Option<Entry>) {
-        self.plan.journal.paths.entry(path.to_vec()).or_default().insert(state);
+        self.plan.journal.paths.push((path.to_vec(), state));
     }
 }

@@ -4,19 +4,19 @@
 //! added. Two changes are never made, because files on the root are owned by numbers: an entry does not get another id,
 //! and an entry does not go because the factory dropped it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    prelude::v1::*,
-};
+use std::prelude::v1::*;
 
 use super::{
     entry::Digest,
-    manifest::{DATABASES, Journal, Users},
+    manifest::{DATABASES, Journal, Users, key},
 };
-use crate::sysusers::database::{Entry, Kind};
+use crate::{
+    map::{Map, Names},
+    sysusers::database::{Entry, Kind},
+};
 
 /// The contents of the databases of one side, by their names below /etc.
-pub type Contents = BTreeMap<&'static str, Vec<u8>>;
+pub type Contents = Map<Vec<u8>>;
 
 /// An entry that does not follow the factory.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -61,10 +61,10 @@ pub struct Merged {
 }
 
 /// The digests of a database's entries, for the manifest. The first of a name counts, as it does for libc.
-pub fn digests(kind: Kind, content: &[u8]) -> Users {
+pub fn digests(file: &str, kind: Kind, content: &[u8]) -> Users {
     let mut users = Users::new();
     for (entry, text) in entries(kind, content) {
-        users.entry(entry.name.to_vec()).or_insert_with(|| Digest::of(text));
+        users.insert_new(key(file, entry.name), Digest::of(text));
     }
     users
 }
@@ -76,24 +76,20 @@ fn entries(kind: Kind, content: &[u8]) -> impl Iterator<Item = (Entry<'_>, &[u8]
 /// Merges the factory's databases into the root's. `base` has the digests of the factory's old entries, `journal` those
 /// that an interrupted merge may have written; a database that is missing on either side is left alone. A line of the
 /// root that is not an entry stays as it is, one of the factory is passed over.
-pub fn merge(
-    base: &BTreeMap<&'static str, Users>,
-    journal: &Journal,
-    root: &Contents,
-    factory: &Contents,
-) -> Merged {
+pub fn merge(base: &Users, journal: &Journal, root: &Contents, factory: &Contents) -> Merged {
     let mut merged = Merged::default();
     // passwd and group come first in the list: the two shadow files follow the decisions there.
-    let mut known: BTreeMap<&str, BTreeSet<Vec<u8>>> = BTreeMap::new();
+    let mut known: Map<Names> = Map::new();
     for (file, kind) in DATABASES {
-        let (Some(old), Some(new)) = (root.get(file), factory.get(file)) else { continue };
+        let (Some(old), Some(new)) = (root.get(file.as_bytes()), factory.get(file.as_bytes())) else {
+            continue;
+        };
         let companion = match kind {
-            Kind::Shadow => known.get("passwd"),
-            Kind::Gshadow => known.get("group"),
+            Kind::Shadow => known.get(b"passwd"),
+            Kind::Gshadow => known.get(b"group"),
             Kind::Passwd | Kind::Group => None,
         };
-        let nothing = Users::new();
-        let before = Before { file, base: base.get(file).unwrap_or(&nothing), journal };
+        let before = Before { file, base, journal };
         let one = database(kind, &before, old, new, companion);
         if one.content != *old {
             merged.changed.insert(file, one.content);
@@ -112,26 +108,25 @@ struct Before<'a> {
 }
 
 impl Before<'_> {
+    /// The digest of the factory's old line.
+    fn base(&self, name: &[u8]) -> Option<&Digest> {
+        self.base.get(&key(self.file, name))
+    }
+
     /// Returns true when this line came from the factory, so that it is unchanged.
     fn gave(&self, name: &[u8], line: &[u8]) -> bool {
-        self.base.get(name) == Some(&Digest::of(line)) || self.journal.explains_user(self.file, name, line)
+        self.base(name) == Some(&Digest::of(line)) || self.journal.explains_user(self.file, name, line)
     }
 }
 
 struct One {
     content: Vec<u8>,
-    names: BTreeSet<Vec<u8>>,
+    names: Names,
     kept: Vec<Kept>,
 }
 
-fn database(
-    kind: Kind,
-    before: &Before<'_>,
-    root: &[u8],
-    factory: &[u8],
-    companion: Option<&BTreeSet<Vec<u8>>>,
-) -> One {
-    let mut wanted: BTreeMap<&[u8], (u32, &[u8])> = BTreeMap::new();
+fn database(kind: Kind, before: &Before<'_>, root: &[u8], factory: &[u8], companion: Option<&Names>) -> One {
+    let mut wanted: Map<(u32, &[u8])> = Map::new();
     let mut order = Vec::new();
     for (entry, text) in entries(kind, factory) {
         if !wanted.contains_key(entry.name) {
@@ -141,19 +136,19 @@ fn database(
     }
     let mut kept = Vec::new();
     let mut keep = |name: &[u8], why| kept.push(Kept { file: before.file, name: name.to_vec(), why });
-    let (mut lines, mut names, mut ids) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+    let (mut lines, mut names, mut ids) = (Vec::new(), Names::new(), Names::new());
     for line in kind.lines(root) {
         let Some(entry) = line.entry else {
             lines.push((line.text, false));
             continue;
         };
-        ids.insert(entry.id);
-        let first = names.insert(entry.name.to_vec());
+        ids.insert(entry.id.to_be_bytes(), ());
+        let first = names.insert(entry.name, ()).is_none();
         let mut text = line.text;
         if let Some(&(id, new)) = wanted.get(entry.name).filter(|(_, new)| first && *new != line.text) {
             if !before.gave(entry.name, line.text) {
                 // A line that the factory did not change is not new.
-                if before.base.get(entry.name) != Some(&Digest::of(new)) {
+                if before.base(entry.name) != Some(&Digest::of(new)) {
                     keep(entry.name, Why::Changed);
                 }
             } else if id != entry.id {
@@ -167,16 +162,16 @@ fn database(
     let has_ids = matches!(kind, Kind::Passwd | Kind::Group);
     let mut added = Vec::new();
     for entry in order {
-        let was_removed = before.base.contains_key(entry.name);
-        let is_alone = companion.is_some_and(|companion| !companion.contains(entry.name));
-        if names.contains(entry.name) || was_removed || is_alone {
+        let was_removed = before.base(entry.name).is_some();
+        let is_alone = companion.is_some_and(|companion| !companion.contains_key(entry.name));
+        if names.contains_key(entry.name) || was_removed || is_alone {
             continue;
         }
-        if has_ids && !entry.is_nis() && !ids.insert(entry.id) {
+        if has_ids && !entry.is_nis() && ids.insert(entry.id.to_be_bytes(), ()).is_some() {
             keep(entry.name, Why::IdTaken);
             continue;
         }
-        names.insert(entry.name.to_vec());
+        names.insert(entry.name, ());
         added.extend(wanted.get(entry.name).map(|(_, text)| *text));
     }
     // NIS entries end what libc looks at: nothing may come behind them.
@@ -202,17 +197,17 @@ mod tests {
     use super::*;
 
     fn one(file: &'static str, text: &str) -> Contents {
-        Contents::from([(file, text.as_bytes().to_vec())])
+        Contents::from_iter([(file, text.as_bytes().to_vec())])
     }
 
     /// Merges one database; returns the result, and the names that were kept.
     fn run(file: &'static str, base: &str, root: &str, factory: &str) -> (String, Vec<(String, Why)>) {
         let kind = DATABASES.iter().find(|(name, _)| *name == file).unwrap().1;
-        let base = BTreeMap::from([(file, digests(kind, base.as_bytes()))]);
+        let base = digests(file, kind, base.as_bytes());
         let merged = merge(&base, &Journal::default(), &one(file, root), &one(file, factory));
         let content = merged
             .changed
-            .get(file)
+            .get(file.as_bytes())
             .map_or(root.to_owned(), |content| String::from_utf8(content.clone()).unwrap());
         let name = |kept: &Kept| (String::from_utf8(kept.name.clone()).unwrap(), kept.why);
         (content, merged.kept.iter().map(name).collect())
@@ -251,15 +246,16 @@ mod tests {
 
     #[test]
     fn shadows_follow_who_is_there() {
-        let root = Contents::from([("passwd", b"a:x:1:1:::\n".to_vec()), ("shadow", b"a:*:\n".to_vec())]);
-        let factory = Contents::from([
+        let root =
+            Contents::from_iter([("passwd", b"a:x:1:1:::\n".to_vec()), ("shadow", b"a:*:\n".to_vec())]);
+        let factory = Contents::from_iter([
             ("passwd", b"a:x:1:1:::\nb:x:1:1:::\nc:x:2:2:::\n".to_vec()),
             ("shadow", b"a:!:\nb:!:\nc:!:\n".to_vec()),
         ]);
-        let merged = merge(&BTreeMap::new(), &Journal::default(), &root, &factory);
+        let merged = merge(&Users::new(), &Journal::default(), &root, &factory);
         // b has a's id; the factory may not change a's password, with any old entry of the factory.
-        assert_eq!(merged.changed["passwd"], b"a:x:1:1:::\nc:x:2:2:::\n");
-        assert_eq!(merged.changed["shadow"], b"a:*:\nc:!:\n");
+        assert_eq!(merged.changed.get(b"passwd").unwrap(), b"a:x:1:1:::\nc:x:2:2:::\n");
+        assert_eq!(merged.changed.get(b"shadow").unwrap(), b"a:*:\nc:!:\n");
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! Finds the files of a kind of fragments that count, and reads them.
 
-use std::{collections::BTreeMap, os::fd::OwnedFd, rc::Rc};
+use std::{os::fd::OwnedFd, rc::Rc};
 
 use rustix::{
     fs::{self, FileType, RawDir},
     io::Errno,
 };
 
-use crate::tree::{
-    Tree, open,
-    read::{self, Limit, ReadError},
+use crate::{
+    map::Map,
+    tree::{
+        Tree, open,
+        read::{self, Limit, ReadError},
+    },
 };
 
 /// The directories of fragments, the strongest first: a file hides those of its name in the directories after it.
@@ -57,7 +60,7 @@ pub fn find(tree: &Tree<'_>, kind: &str) -> Result<Vec<Found>, SearchError> {
 /// # Errors
 /// A directory that exists and cannot be read.
 pub fn find_in(tree: &Tree<'_>, directories: &[String]) -> Result<Vec<Found>, SearchError> {
-    let mut files = BTreeMap::new();
+    let mut files = Map::new();
     let mut space: Vec<u8> = Vec::with_capacity(ENTRIES);
     for path in directories {
         let failed = |step| move |errno| SearchError { step, path: path.clone(), errno };
@@ -71,15 +74,18 @@ pub fn find_in(tree: &Tree<'_>, directories: &[String]) -> Result<Vec<Found>, Se
             let entry = entry.map_err(failed("read"))?;
             let Ok(name) = entry.file_name().to_str() else { continue };
             if name.ends_with(".conf") && files.len() < MAX_FILES {
-                files.entry(name.to_owned()).or_insert_with(|| Found {
-                    path: format!("{path}/{name}"),
-                    directory: Some(Rc::clone(&directory)),
-                    name: name.to_owned(),
-                });
+                files.insert_new(
+                    name,
+                    Found {
+                        path: format!("{path}/{name}"),
+                        directory: Some(Rc::clone(&directory)),
+                        name: name.to_owned(),
+                    },
+                );
             }
         }
     }
-    Ok(files.into_values().collect())
+    Ok(files.into_values())
 }
 
 impl Found {

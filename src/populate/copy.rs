@@ -2,7 +2,6 @@
 //! of one that is there, but never of a directory.
 
 use std::{
-    collections::BTreeMap,
     ffi::{CStr, CString},
     mem::MaybeUninit,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -13,17 +12,15 @@ use rustix::{
     io::Errno,
 };
 
-use super::{
-    CopyFiles, PopulateError, Report,
-    chase::Tree,
-    deny::{Denied, key},
-    file,
-};
-use crate::tree::{
-    attributes::{Failed, Side},
-    hole,
-    inode::{self, Inode},
-    open,
+use super::{CopyFiles, PopulateError, Report, chase::Tree, deny::Denied, file};
+use crate::{
+    map::Map,
+    tree::{
+        attributes::{Failed, Side},
+        hole,
+        inode::{self, Inode},
+        open,
+    },
 };
 
 /// Directories are read in pieces of this size.
@@ -39,7 +36,7 @@ pub(super) struct Copier<'a> {
     denied: &'a Denied,
     report: &'a mut Report,
     /// The first copy of a source file with several names, as a path from `start`.
-    linked: BTreeMap<(u64, u64), CString>,
+    linked: Map<CString>,
     /// True when the new file system has owners.
     owners: bool,
     /// The directory we are in, from `start`, with a slash at its end.
@@ -56,7 +53,7 @@ impl<'a> Copier<'a> {
     ) -> Result<Self, PopulateError> {
         let owners = file::has_owners(start)
             .map_err(|failed| PopulateError::at(failed, &copy.source, &copy.target))?;
-        let (linked, path) = (BTreeMap::new(), Vec::new());
+        let (linked, path) = (Map::new(), Vec::new());
         Ok(Self { start, copy, denied, report, linked, owners, path })
     }
 
@@ -178,7 +175,7 @@ impl<'a> Copier<'a> {
 
     fn file(&mut self, from: &OwnedFd, to: &OwnedFd, name: &CStr, stat: &Stat) -> Result<(), PopulateError> {
         if stat.st_nlink > 1
-            && let Some(first) = self.linked.get(&key(stat)).cloned()
+            && let Some(first) = self.linked.get(&inode::name(stat)).cloned()
         {
             let start = self.start;
             let make = || match fs::linkat(start, first.as_c_str(), to, name, AtFlags::empty()) {
@@ -206,7 +203,7 @@ impl<'a> Copier<'a> {
             let mut path = self.path.clone();
             path.extend_from_slice(name.to_bytes());
             // Neither part holds a NUL: both were names in a directory.
-            self.linked.insert(key(stat), CString::new(path).unwrap_or_default());
+            self.linked.insert(inode::name(stat), CString::new(path).unwrap_or_default());
         }
         Ok(())
     }

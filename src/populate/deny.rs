@@ -1,8 +1,6 @@
 //! The parts of a source that are not copied. As in systemd, an entry is known by its inode, so that it is found by any
 //! path of the copy.
 
-use std::collections::BTreeMap;
-
 use rustix::{
     fs::{OFlags, Stat, fstat},
     io::Errno,
@@ -12,6 +10,7 @@ use super::{
     Content, CopyFiles, PopulateError,
     chase::{Tree, below},
 };
+use crate::{map::Map, tree::inode};
 
 /// Directories of the running system whose content belongs into no image (systemd: `APIVFS_TMP_DIRS_NULSTR`).
 const RUNNING: [&str; 6] = ["/proc", "/sys", "/dev", "/tmp", "/run", "/var/tmp"];
@@ -27,7 +26,7 @@ enum Deny {
 
 /// The inodes that are left out, by device and number.
 #[derive(Default)]
-pub(super) struct Denied(BTreeMap<(u64, u64), Deny>);
+pub(super) struct Denied(Map<Deny>);
 
 impl Denied {
     /// The exclusions of one `CopyFiles=`; None when it is left out altogether.
@@ -68,7 +67,7 @@ impl Denied {
     fn add(&mut self, source: &Tree<'_>, path: &str, deny: Deny) -> Result<(), PopulateError> {
         match source.open(path, OFlags::PATH).and_then(fstat) {
             Ok(stat) => {
-                self.0.entry(key(&stat)).or_insert(deny);
+                self.0.insert_new(inode::name(&stat), deny);
                 Ok(())
             }
             Err(Errno::NOENT) => Ok(()),
@@ -78,18 +77,13 @@ impl Denied {
 
     /// Returns true when this inode is not copied.
     pub fn whole(&self, stat: &Stat) -> bool {
-        self.0.get(&key(stat)) == Some(&Deny::Whole)
+        self.0.get(&inode::name(stat)) == Some(&Deny::Whole)
     }
 
     /// Returns true when this directory is copied without its content.
     pub fn content(&self, stat: &Stat) -> bool {
-        self.0.get(&key(stat)) == Some(&Deny::Content)
+        self.0.get(&inode::name(stat)) == Some(&Deny::Content)
     }
-}
-
-/// The identity of an inode.
-pub(super) fn key(stat: &Stat) -> (u64, u64) {
-    (stat.st_dev, stat.st_ino)
 }
 
 fn join(above: &str, path: &str) -> String {

@@ -1,9 +1,6 @@
 //! Reads the definition files below a root directory.
 
-use std::{
-    collections::BTreeMap,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::{
     fs::{Dir, Mode, OFlags, ResolveFlags, openat2, readlinkat},
@@ -11,7 +8,10 @@ use rustix::{
 };
 
 use super::{Definitions, Reading, RepartError, Source};
-use crate::tree::read::{self, Limit};
+use crate::{
+    map::Map,
+    tree::read::{self, Limit},
+};
 
 /// The directories of definitions, the first one first: a file there hides those of the same name further on.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,38 +44,37 @@ impl Definitions {
     /// # Errors
     /// A directory or file that exists and cannot be read, and the errors of [`Definitions::parse`].
     pub fn read(root: BorrowedFd<'_>, search: &Search, reading: Reading<'_>) -> Result<Self, RepartError> {
-        let mut sources: BTreeMap<String, Source> = BTreeMap::new();
+        let mut sources = Map::new();
         for directory in &search.directories {
-            for (name, text) in texts(root, directory)? {
-                let path = format!("{}{directory}/{name}", search.prefix);
-                let source = Source { path, text, name: name.clone(), drop_ins: Vec::new() };
-                sources.entry(name).or_insert(source);
-            }
+            add(&mut sources, root, search, directory)?;
         }
-        for source in sources.values_mut().filter(|source| !source.text.is_empty()) {
-            let mut drop_ins: BTreeMap<String, (String, String)> = BTreeMap::new();
+        let mut sources = sources.into_values();
+        for source in sources.iter_mut().filter(|source| !source.text.is_empty()) {
+            let mut drop_ins = Map::new();
             for directory in &search.directories {
-                let directory = format!("{directory}/{}.d", source.name);
-                for (name, text) in texts(root, &directory)? {
-                    let path = format!("{}{directory}/{name}", search.prefix);
-                    drop_ins.entry(name).or_insert((path, text));
-                }
+                add(&mut drop_ins, root, search, &format!("{directory}/{}.d", source.name))?;
             }
-            source.drop_ins = drop_ins.into_values().filter(|(_, text)| !text.is_empty()).collect();
+            let drop_ins = drop_ins.into_values().into_iter().filter(|drop_in| !drop_in.text.is_empty());
+            source.drop_ins = drop_ins.map(|drop_in| (drop_in.path, drop_in.text)).collect();
         }
-        Self::parse(&sources.into_values().collect::<Vec<_>>(), reading)
+        Self::parse(&sources, reading)
     }
 }
 
-/// Name and text of every `*.conf` in a directory, by name. Empty for a missing directory.
-fn texts(root: BorrowedFd<'_>, directory: &str) -> Result<BTreeMap<String, String>, RepartError> {
+/// Adds every `*.conf` in a directory whose name is new. There are none in a missing directory.
+fn add(
+    sources: &mut Map<Source>,
+    root: BorrowedFd<'_>,
+    search: &Search,
+    directory: &str,
+) -> Result<(), RepartError> {
     let unreadable = |path: &str, reason: String| RepartError::Unreadable { path: path.into(), reason };
     let handle = match open(root, directory, OFlags::DIRECTORY) {
         Ok(handle) => handle,
-        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(BTreeMap::new()),
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
         Err(errno) => return Err(unreadable(directory, errno.to_string())),
     };
-    let mut texts = BTreeMap::new();
+    let mut count = 0;
     for entry in Dir::read_from(&handle).map_err(|errno| unreadable(directory, errno.to_string()))? {
         let entry = entry.map_err(|errno| unreadable(directory, errno.to_string()))?;
         let Ok(name) = entry.file_name().to_str() else { continue };
@@ -90,12 +89,14 @@ fn texts(root: BorrowedFd<'_>, directory: &str) -> Result<BTreeMap<String, Strin
         } else {
             read(root, &path).map_err(|reason| unreadable(&path, reason))?
         };
-        if texts.len() >= MOST_FILES {
+        count += 1;
+        if count > MOST_FILES {
             return Err(unreadable(directory, "more than 10000 files".into()));
         }
-        texts.insert(name.to_owned(), text);
+        let path = format!("{}{path}", search.prefix);
+        sources.insert_new(name, Source { path, text, name: name.to_owned(), drop_ins: Vec::new() });
     }
-    Ok(texts)
+    Ok(())
 }
 
 fn read(root: BorrowedFd<'_>, path: &str) -> Result<String, String> {

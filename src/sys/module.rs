@@ -10,7 +10,6 @@
 //! the initramfs: the builder's closure holds these modules and they are loaded before they are needed.
 
 use std::{
-    collections::HashSet,
     ffi::CString,
     fmt, fs,
     fs::File,
@@ -21,7 +20,10 @@ use std::{
 use rustix::io::Errno;
 
 use super::attribute;
-use crate::glob::{self, Flags};
+use crate::{
+    glob::{self, Flags},
+    map::Names,
+};
 
 /// The directory in which the builder puts its tables.
 pub const TABLES: &str = "/hermetic";
@@ -49,9 +51,9 @@ pub struct Modules {
     demand: Vec<Entry>,
     blocked: Vec<String>,
     parameters: Vec<(String, String)>,
-    loaded: HashSet<String>,
+    loaded: Names,
     /// Drivers that could not be loaded when their device announced itself: logged once.
-    failed: HashSet<String>,
+    failed: Names,
 }
 
 /// A line of a table: the name or pattern, and its files, dependencies first.
@@ -133,11 +135,12 @@ impl Modules {
     /// # Errors
     /// The first module that would not load.
     pub fn load_named(&mut self, name: &str) -> Result<bool, ModuleError> {
-        let is_it = |path: &String| module_name(path) == name;
+        let is_it = |path: &str| module_name(path) == name;
         let entries = self.alias.iter().chain(&self.demand).map(|entry| &entry.paths);
-        let Some(paths) = entries.filter_map(|paths| paths.get(..=paths.iter().position(is_it)?)).next()
+        let Some(paths) =
+            entries.filter_map(|paths| paths.get(..=paths.iter().position(|path| is_it(path))?)).next()
         else {
-            return Ok(self.loaded.iter().any(is_it));
+            return Ok(self.loaded.iter().any(|(path, ())| core::str::from_utf8(path).is_ok_and(&is_it)));
         };
         let paths = paths.to_vec();
         self.load_all(&paths)?;
@@ -159,13 +162,13 @@ impl Modules {
             .filter(|entry| glob::matches(entry.key.as_bytes(), modalias.as_bytes(), Flags::NONE))
             .map(|entry| entry.paths.clone())
             .filter(|paths| !paths.last().is_some_and(|driver| self.is_blocked(driver)))
-            .filter(|paths| !paths.iter().any(|path| self.failed.contains(path)))
+            .filter(|paths| !paths.iter().any(|path| self.failed.contains_key(path.as_bytes())))
             .collect();
         let before = self.loaded.len();
         let mut errors = Vec::new();
         for paths in &matching {
             if let Err(error) = self.load_all(paths) {
-                self.failed.insert(error.path.clone());
+                self.failed.insert(&*error.path, ());
                 errors.push(error);
             }
         }
@@ -195,7 +198,7 @@ impl Modules {
     fn load_all(&mut self, paths: &[String]) -> Result<Outcome, ModuleError> {
         let mut outcome = Outcome::Loaded;
         for path in paths {
-            if self.loaded.contains(path) {
+            if self.loaded.contains_key(path.as_bytes()) {
                 continue;
             }
             let loaded = match self.load(path) {
@@ -205,7 +208,7 @@ impl Modules {
                 }
                 other => other.map_err(|error| ModuleError { path: path.clone(), error })?,
             };
-            self.loaded.insert(path.clone());
+            self.loaded.insert(&**path, ());
             if loaded == Outcome::Unsupported {
                 outcome = loaded;
             }

@@ -2,7 +2,7 @@
 //! one pool, from the top down, and a cursor never goes back.
 
 use core::fmt;
-use std::{collections::BTreeMap, prelude::v1::*};
+use std::prelude::v1::*;
 
 use super::{
     database::{Databases, Kind},
@@ -11,7 +11,10 @@ use super::{
     message::Message,
     range::IdRanges,
 };
-use crate::level::Level;
+use crate::{
+    level::Level,
+    map::{Map, Names},
+};
 
 /// The user and the group that own a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,16 +93,17 @@ impl NameService for () {
 /// Names to ids and back, of one pair of databases. The first of several equal ones counts.
 #[derive(Default)]
 struct Ids {
-    by_name: BTreeMap<Vec<u8>, u32>,
-    by_id: BTreeMap<u32, Vec<u8>>,
+    by_name: Map<u32>,
+    /// By the bytes of the id.
+    by_id: Map<Vec<u8>>,
 }
 
 impl Ids {
     fn read(kind: Kind, content: Option<&Vec<u8>>) -> Self {
         let mut ids = Self::default();
         for entry in kind.lines(content.map_or(&[], |content| content)).iter().filter_map(|line| line.entry) {
-            ids.by_name.entry(entry.name.to_vec()).or_insert(entry.id);
-            ids.by_id.entry(entry.id).or_insert_with(|| entry.name.to_vec());
+            ids.by_name.insert_new(entry.name, entry.id);
+            ids.by_id.insert_new(entry.id.to_be_bytes(), entry.name.to_vec());
         }
         ids
     }
@@ -125,8 +129,9 @@ struct Allocator<'a> {
     pool: IdRanges,
     /// The last id that was taken from the pool.
     cursor: u32,
-    new_uids: BTreeMap<u32, String>,
-    new_gids: BTreeMap<u32, String>,
+    /// The names of new users and groups, by the bytes of their ids.
+    new_uids: Map<String>,
+    new_gids: Map<String>,
     result: Allocation,
     /// True when actions and reasons are not logged.
     is_terse: bool,
@@ -140,7 +145,7 @@ struct Failed;
 pub fn allocate(
     definitions: &Definitions,
     databases: &Databases,
-    owners: &BTreeMap<String, Owner>,
+    owners: &Map<Owner>,
     service: &dyn NameService,
 ) -> Allocation {
     let mut allocator = Allocator {
@@ -152,15 +157,15 @@ pub fn allocate(
             false => definitions.ranges().clone(),
         },
         cursor: u32::MAX,
-        new_uids: BTreeMap::new(),
-        new_gids: BTreeMap::new(),
+        new_uids: Map::new(),
+        new_gids: Map::new(),
         result: Allocation::default(),
         is_terse: definitions.is_terse(),
     };
     let implicit = allocator.implicit(definitions);
-    let owner = |path: &Option<String>| path.as_ref().and_then(|path| owners.get(path).copied());
+    let owner = |path: &Option<String>| path.as_ref().and_then(|path| owners.get(path.as_bytes()).copied());
 
-    let mut group_items = BTreeMap::new();
+    let mut group_items: Map<Item> = Map::new();
     for group in definitions.groups().iter().chain(&implicit.groups) {
         let mut item = Item {
             name: group.name.clone(),
@@ -172,7 +177,7 @@ pub fn allocate(
         let _said = allocator.group(&mut item, true);
         group_items.insert(group.name.as_str(), item);
     }
-    let mut user_items: BTreeMap<&str, Item> = BTreeMap::new();
+    let mut user_items: Map<Item> = Map::new();
     for user in definitions.users().iter().chain(&implicit.users) {
         let mut item = Item {
             name: user.name.clone(),
@@ -184,8 +189,10 @@ pub fn allocate(
         };
         let queued = match (user.gid, &user.group) {
             (Some(_), _) => None,
-            (None, Some(name)) => group_items.get(name.as_str()).or_else(|| user_items.get(name.as_str())),
-            (None, None) => group_items.get(user.name.as_str()),
+            (None, Some(name)) => {
+                group_items.get(name.as_bytes()).or_else(|| user_items.get(name.as_bytes()))
+            }
+            (None, None) => group_items.get(user.name.as_bytes()),
         };
         let grouped = match queued.filter(|queued| queued.made_group) {
             Some(queued) => {
@@ -210,17 +217,17 @@ struct Implicit {
 impl Allocator<'_> {
     fn implicit(&mut self, definitions: &Definitions) -> Implicit {
         let mut implicit = Implicit::default();
-        let mut named: BTreeMap<&str, ()> = BTreeMap::new();
+        let mut named = Names::new();
         for membership in definitions.members() {
             for user in &membership.users {
-                if !definitions.has_user(user) && named.insert(user, ()).is_none() {
+                if !definitions.has_user(user) && named.insert(user.as_bytes(), ()).is_none() {
                     self.debug(format_args!("Adding implicit user '{user}' due to m line"));
                     implicit.users.push(User { name: user.clone(), ..User::default() });
                 }
             }
             let group = &membership.group;
             let is_asked_for = definitions.has_user(group) || definitions.has_group(group);
-            if !is_asked_for && !named.contains_key(group.as_str()) {
+            if !is_asked_for && !named.contains_key(group.as_bytes()) {
                 self.debug(format_args!("Adding implicit group '{group}' due to m line"));
                 implicit.groups.push(Group { name: group.clone(), ..Group::default() });
             }
@@ -274,7 +281,7 @@ impl Allocator<'_> {
             },
         };
         (item.gid, item.made_group) = (Some(gid), true);
-        self.new_gids.insert(gid, item.name.clone());
+        self.new_gids.insert(gid.to_be_bytes(), item.name.clone());
         self.say(Level::Info, format_args!("Creating group '{}' with GID {gid}.", item.name));
         self.result.groups.push(NewGroup { name: item.name.clone(), gid, explicit });
         Ok(())
@@ -319,7 +326,7 @@ impl Allocator<'_> {
         };
         item.uid = Some(uid);
         let gid = item.gid.unwrap_or(uid);
-        self.new_uids.insert(uid, name.clone());
+        self.new_uids.insert(uid.to_be_bytes(), name.clone());
         let description = user.description.as_deref().unwrap_or("n/a");
         self.say(
             Level::Info,
@@ -361,10 +368,10 @@ impl Allocator<'_> {
     /// Returns true when no group has this id and, if `mind_users`, no user of another name.
     fn gid_is_free(&self, gid: u32, name: &str, mind_users: bool) -> bool {
         let other = |user: &[u8]| mind_users && user != name.as_bytes();
-        let taken = self.new_gids.contains_key(&gid)
-            || self.groups.by_id.contains_key(&gid)
-            || self.new_uids.get(&gid).is_some_and(|user| other(user.as_bytes()))
-            || self.users.by_id.get(&gid).is_some_and(|user| other(user))
+        let taken = self.new_gids.contains_key(&gid.to_be_bytes())
+            || self.groups.by_id.contains_key(&gid.to_be_bytes())
+            || self.new_uids.get(&gid.to_be_bytes()).is_some_and(|user| other(user.as_bytes()))
+            || self.users.by_id.get(&gid.to_be_bytes()).is_some_and(|user| other(user))
             || self.service.group_of(gid).is_some()
             || (mind_users && self.service.has_uid(gid));
         !taken
@@ -373,10 +380,10 @@ impl Allocator<'_> {
     /// Returns true when no user has this id and, if `mind_groups`, no group of another name.
     fn uid_is_free(&self, uid: u32, name: &str, mind_groups: bool) -> bool {
         let other = |group: &[u8]| mind_groups && group != name.as_bytes();
-        let taken = self.new_uids.contains_key(&uid)
-            || self.users.by_id.contains_key(&uid)
-            || self.new_gids.get(&uid).is_some_and(|group| other(group.as_bytes()))
-            || self.groups.by_id.get(&uid).is_some_and(|group| other(group))
+        let taken = self.new_uids.contains_key(&uid.to_be_bytes())
+            || self.users.by_id.contains_key(&uid.to_be_bytes())
+            || self.new_gids.get(&uid.to_be_bytes()).is_some_and(|group| other(group.as_bytes()))
+            || self.groups.by_id.get(&uid.to_be_bytes()).is_some_and(|group| other(group))
             || self.service.has_uid(uid)
             || (mind_groups && self.service.group_of(uid).is_some_and(|group| other(group.as_bytes())));
         !taken

@@ -26,7 +26,6 @@ use crate::{
     durable::Durable,
     fragments::search::Found,
     level::Level,
-    sort,
     strerror::strerror,
     tree::{
         Tree,
@@ -159,7 +158,7 @@ pub fn add_defined(
 fn look_around<'a>(tree: &Tree<'_>, definitions: &Definitions, options: Options<'a>) -> Surroundings<'a> {
     let owner = |path: &str| tree.stat(path).ok().map(|stat| Owner { uid: stat.st_uid, gid: stat.st_gid });
     Surroundings {
-        owners: sort::map(definitions.owner_paths().filter_map(|path| Some((path.to_owned(), owner(path)?)))),
+        owners: definitions.owner_paths().filter_map(|path| Some((path, owner(path)?))).collect(),
         has_bash: tree.stat("/bin/bash").is_ok(),
         today: options.today,
         credentials: options.credentials,

@@ -1,6 +1,6 @@
 //! The requests of sysusers.d: the items of all files together, found by name.
 
-use std::{collections::BTreeMap, prelude::v1::*};
+use std::prelude::v1::*;
 
 use super::{
     item::{Group, Item, User},
@@ -11,6 +11,7 @@ use super::{
 use crate::{
     fragments::{Facts, lines},
     level::Level,
+    map::{Map, Names},
 };
 
 /// A group and its new members; no member is named twice.
@@ -27,7 +28,7 @@ pub struct Membership {
 struct Named<T> {
     items: Vec<T>,
     places: Vec<Place>,
-    by_name: BTreeMap<String, usize>,
+    by_name: Map<usize>,
 }
 
 /// A number in [`Definitions::files`], and a line.
@@ -35,18 +36,18 @@ type Place = (usize, usize);
 
 impl<T> Default for Named<T> {
     fn default() -> Self {
-        Self { items: Vec::new(), places: Vec::new(), by_name: BTreeMap::new() }
+        Self { items: Vec::new(), places: Vec::new(), by_name: Map::new() }
     }
 }
 
 impl<T> Named<T> {
     fn get(&self, name: &str) -> Option<(&T, Place)> {
-        let at = *self.by_name.get(name)?;
+        let at = *self.by_name.get(name.as_bytes())?;
         Some((self.items.get(at)?, *self.places.get(at)?))
     }
 
     fn add(&mut self, name: &str, item: T, place: Place) {
-        self.by_name.insert(name.to_owned(), self.items.len());
+        self.by_name.insert(name, self.items.len());
         self.items.push(item);
         self.places.push(place);
     }
@@ -58,7 +59,7 @@ pub struct Definitions {
     users: Named<User>,
     groups: Named<Group>,
     members: Vec<Membership>,
-    member_of: BTreeMap<String, (usize, BTreeMap<String, ()>)>,
+    member_of: Map<(usize, Names)>,
     ranges: IdRanges,
     messages: Vec<Message>,
     /// Messages that do not count if two shells turn out to be one file: number in `messages`, the shells.
@@ -111,7 +112,7 @@ impl Definitions {
 
     /// The users that are to be members of this group.
     pub fn members_of(&self, group: &[u8]) -> Option<&[String]> {
-        let (at, _) = self.member_of.get(core::str::from_utf8(group).ok()?)?;
+        let (at, _) = self.member_of.get(group)?;
         self.members.get(*at).map(|membership| membership.users.as_slice())
     }
 
@@ -122,12 +123,12 @@ impl Definitions {
 
     /// Returns true when a `u` line asks for this user.
     pub fn has_user(&self, name: &str) -> bool {
-        self.users.by_name.contains_key(name)
+        self.users.by_name.contains_key(name.as_bytes())
     }
 
     /// Returns true when a `g` line asks for this group.
     pub fn has_group(&self, name: &str) -> bool {
-        self.groups.by_name.contains_key(name)
+        self.groups.by_name.contains_key(name.as_bytes())
     }
 
     /// Lines that were passed over, and why.
@@ -221,11 +222,12 @@ impl Definitions {
 
     fn add_member(&mut self, user: String, group: String) {
         let next = self.members.len();
-        let (at, known) = self.member_of.entry(group.clone()).or_insert_with(|| (next, BTreeMap::new()));
-        if *at == next {
-            self.members.push(Membership { group, users: Vec::new() });
+        if !self.member_of.contains_key(group.as_bytes()) {
+            self.member_of.insert(&*group, (next, Names::new()));
+            self.members.push(Membership { group: group.clone(), users: Vec::new() });
         }
-        if known.insert(user.clone(), ()).is_none()
+        if let Some((at, known)) = self.member_of.get_mut(group.as_bytes())
+            && known.insert(&*user, ()).is_none()
             && let Some(membership) = self.members.get_mut(*at)
         {
             membership.users.push(user);

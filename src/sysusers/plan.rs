@@ -1,6 +1,6 @@
 //! The new content of the four databases, as a value.
 
-use std::{collections::BTreeMap, prelude::v1::*};
+use std::prelude::v1::*;
 
 use super::{
     allocate::{Allocation, NewGroup, NewUser, allocate},
@@ -10,8 +10,11 @@ use super::{
     message::Message,
     surroundings::Surroundings,
 };
-use crate::secret::Secret;
-use crate::sort;
+use crate::{
+    map::{Map, Names},
+    secret::Secret,
+    sort,
+};
 
 /// The password field that points to shadow (passwd(5)).
 const SEE_SHADOW: &str = "x";
@@ -110,9 +113,9 @@ fn groups(
     let (first, last) = apart(&lines, kind);
     let mut content = Vec::new();
     let mut changed = !allocation.groups.is_empty();
-    let explicit: BTreeMap<&[u8], ()> = match kind {
-        Kind::Gshadow => sort::map(allocation.groups.iter().filter(|new| new.explicit).map(key)),
-        _ => BTreeMap::new(),
+    let explicit: Names = match kind {
+        Kind::Gshadow => allocation.groups.iter().filter(|new| new.explicit).map(key).collect(),
+        _ => Names::new(),
     };
     for line in first {
         let Some(entry) = line.entry else {
@@ -160,7 +163,7 @@ fn with_members(text: &[u8], name: &[u8], definitions: &Definitions) -> Option<V
     const FIELD: usize = 3;
     let wanted = definitions.members_of(name)?;
     let mut all = members(text, FIELD);
-    let present: BTreeMap<&[u8], ()> = sort::map(all.iter().map(|member| (*member, ())));
+    let present: Names = all.iter().map(|member| (*member, ())).collect();
     let count = all.len();
     all.extend(wanted.iter().map(String::as_bytes).filter(|member| !present.contains_key(member)));
     if all.len() == count {
@@ -210,8 +213,7 @@ fn shadow(
     let today = surroundings.today.to_string();
     let mut content = Vec::new();
     // True for those that have an entry already.
-    let mut new: BTreeMap<&[u8], bool> =
-        sort::map(allocation.users.iter().map(|new| (new.user.name.as_bytes(), false)));
+    let mut new: Map<bool> = allocation.users.iter().map(|new| (new.user.name.as_bytes(), false)).collect();
     for line in first {
         match line.entry.and_then(|entry| new.get_mut(entry.name)) {
             Some(present) => {
@@ -268,7 +270,7 @@ mod tests {
         let mut definitions = Definitions::new();
         definitions.parse("f", lines.as_bytes(), &Facts::default());
         let surroundings = Surroundings {
-            owners: BTreeMap::new(),
+            owners: Map::new(),
             has_bash: false,
             today: 20780,
             credentials,

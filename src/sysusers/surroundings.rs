@@ -1,6 +1,6 @@
 //! The machine's part in the new lines: owners of files, shells, credentials, the date.
 
-use std::{collections::BTreeMap, prelude::v1::*};
+use std::prelude::v1::*;
 
 use super::{
     allocate::{NameService, Owner},
@@ -8,7 +8,7 @@ use super::{
     message::Message,
     password::{Salt, hash},
 };
-use crate::{config::credentials, level::Level, secret::Secret};
+use crate::{config::credentials, level::Level, map::Map, secret::Secret};
 
 /// The shell of a user who may not log in, at the path of Debian, Fedora and systemd's default.
 const NOLOGIN: &str = "/usr/sbin/nologin";
@@ -35,7 +35,7 @@ impl Credentials for () {
 /// The machine's part in the new lines.
 pub struct Surroundings<'a> {
     /// Owners of the definitions' paths, as far as these exist.
-    pub owners: BTreeMap<String, Owner>,
+    pub owners: Map<Owner>,
     /// True when the root has /bin/bash, which is then root's shell; /bin/sh otherwise.
     pub has_bash: bool,
     /// Days since 1970, for shadow's date of the last password change.

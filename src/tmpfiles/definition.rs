@@ -1,6 +1,6 @@
 //! The lines of all files together: which count, and in which order they are carried out.
 
-use std::{collections::BTreeMap, prelude::v1::*};
+use std::prelude::v1::*;
 
 use super::{
     item::Item,
@@ -12,6 +12,7 @@ use crate::{
     fragments::{LineError, lines},
     glob,
     level::Level,
+    map::Map,
     sort,
 };
 
@@ -41,7 +42,7 @@ pub struct Definitions {
     /// Plain paths, then patterns; each in the order in which they were first named.
     groups: [Vec<Group>; 2],
     /// The index of a path in `groups`.
-    places: [BTreeMap<Vec<u8>, usize>; 2],
+    places: [Map<usize>; 2],
     /// Lines that are wrong.
     pub invalid: Vec<LineError>,
     /// Lines that could not be read though they may be right.
@@ -86,8 +87,9 @@ impl Definitions {
             false => (plain, plain_places),
             true => (patterns, pattern_places),
         };
-        let index = *places.entry(item.path.clone()).or_insert(groups.len());
+        let index = places.get(&item.path).copied().unwrap_or(groups.len());
         if index == groups.len() {
+            places.insert(&*item.path, index);
             groups.push(Group { path: item.path.clone(), items: Vec::new() });
         }
         let Some(group) = groups.get_mut(index) else { return };

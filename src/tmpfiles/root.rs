@@ -1,9 +1,10 @@
 //! The facts of the root that lines ask for while they are read: users and groups by name, copy sources, credentials.
 
-use std::{cell::OnceCell, collections::BTreeMap};
+use std::cell::OnceCell;
 
 use super::{acl::Names, line::Surroundings};
 use crate::{
+    map::Map,
     sysusers::Credentials,
     tree::{
         Last, Tree,
@@ -15,7 +16,7 @@ use crate::{
 const MAX_SIZE: Limit = Limit::mebibytes(4);
 
 /// Names and their ids.
-type Ids = BTreeMap<Vec<u8>, u32>;
+type Ids = Map<u32>;
 
 /// A root, and the credentials of the machine.
 pub struct Root<'a> {
@@ -43,7 +44,7 @@ impl<'a> Root<'a> {
                 let mut fields = line.trim_ascii_start().split(|&byte| byte == b':');
                 let (Some(name), Some(id)) = (fields.next(), fields.nth(1)) else { continue };
                 if let Some(id) = core::str::from_utf8(id).ok().and_then(|id| id.parse().ok()) {
-                    ids.entry(name.to_vec()).or_insert(id);
+                    ids.insert_new(name, id);
                 }
             }
         }

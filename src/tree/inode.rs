@@ -12,6 +12,11 @@ use rustix::{
 
 use super::open;
 
+/// The name of an inode in a map: its device and its number.
+pub fn name(stat: &Stat) -> [u8; 16] {
+    (u128::from(stat.st_dev) << 64 | u128::from(stat.st_ino)).to_be_bytes()
+}
+
 /// An inode. A link is never followed.
 #[derive(Clone, Copy)]
 pub enum Inode<'a> {

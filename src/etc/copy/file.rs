@@ -18,7 +18,14 @@ use crate::{
         label,
         scan::entry,
     },
-    tree::{attributes::Attributes, flags, inode::Inode, open, replace::write_all, xattr::Xattrs},
+    tree::{
+        attributes::Attributes,
+        flags,
+        inode::{self, Inode},
+        open,
+        replace::write_all,
+        xattr::Xattrs,
+    },
 };
 
 impl Copier<'_> {
@@ -40,7 +47,7 @@ impl Copier<'_> {
         stat: &Stat,
     ) -> Result<(Digest, Xattrs), EtcError> {
         let name = route.name;
-        let key = (stat.st_dev, stat.st_ino);
+        let key = inode::name(stat);
         if stat.st_nlink > 1
             && let Some((first, digest)) = self.linked.get(&key)
         {

@@ -14,7 +14,6 @@ mod node;
 mod report;
 
 use std::{
-    collections::BTreeMap,
     ffi::{CStr, CString},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
@@ -34,6 +33,7 @@ use super::{
     scan::entry,
 };
 use crate::{
+    map::Map,
     sysusers::database,
     tree::{
         attributes::Attributes,
@@ -90,7 +90,7 @@ pub(super) struct Copier<'a> {
     spaces: Vec<Vec<u8>>,
     xattrs: Vec<u8>,
     /// The first copy of a source file that has several names: its path from the target, and the digest of its content.
-    linked: BTreeMap<(u64, u64), (CString, Digest)>,
+    linked: Map<(CString, Digest)>,
     /// The owner that new files get by themselves.
     owner: (u32, u32),
     /// The bits that creation takes away.
@@ -135,7 +135,7 @@ impl<'a> Copier<'a> {
             buffer: vec![0; CHUNK],
             spaces: Vec::new(),
             xattrs: Vec::new(),
-            linked: BTreeMap::new(),
+            linked: Map::new(),
             owner: (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
             umask: open::umask(),
             path: Vec::new(),

@@ -31,10 +31,7 @@
 mod text;
 
 use core::fmt;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    prelude::v1::*,
-};
+use std::prelude::v1::*;
 
 pub use text::{Lines, Text};
 
@@ -42,7 +39,7 @@ use super::{
     entry::{Digest, Entry, Kind, Snapshot, is_path},
     rules::Strategy,
 };
-use crate::sysusers::database;
+use crate::{map::Map, sort, sysusers::database};
 
 /// The first line of a manifest.
 const MANIFEST: &str = "hermetic-init /etc manifest 1\n";
@@ -55,8 +52,13 @@ pub const HEAD: usize = 1024;
 /// The largest manifest or journal that is read, in bytes.
 pub const MAX_SIZE: usize = 32 << 20;
 
-/// The digests of the entries of one user database, by their names.
-pub type Users = BTreeMap<Vec<u8>, Digest>;
+/// The digests of the entries of the user databases, by their keys.
+pub type Users = Map<Digest>;
+
+/// The key of an entry: the database, a colon, which neither has, the entry's name.
+pub fn key(file: &str, name: &[u8]) -> Vec<u8> {
+    [file.as_bytes(), name].join(&b':')
+}
 
 /// The /usr that was followed, and the strategy: later boots compare only this.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -107,16 +109,16 @@ pub struct Manifest {
     /// Its tree.
     pub tree: Snapshot,
     /// The entries of its user databases.
-    pub users: BTreeMap<&'static str, Users>,
+    pub users: Users,
 }
 
 /// The states in which an interrupted update may have left the paths that it touched.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Journal {
-    /// Of each path. None: nothing is there.
-    pub paths: BTreeMap<Vec<u8>, BTreeSet<Option<Entry>>>,
-    /// Of each entry of the user databases.
-    pub users: BTreeMap<&'static str, BTreeMap<Vec<u8>, BTreeSet<Digest>>>,
+    /// Of each path, in order. None: nothing is there.
+    pub paths: Vec<(Vec<u8>, Option<Entry>)>,
+    /// Of each entry of the user databases by its key, in order.
+    pub users: Vec<(Vec<u8>, Digest)>,
 }
 
 /// The reason why a manifest or a journal is ignored.
@@ -142,7 +144,7 @@ impl core::error::Error for ManifestError {}
 impl Manifest {
     /// A manifest of an empty tree.
     pub fn new(head: Head) -> Self {
-        Self { head, tree: Snapshot::new(), users: BTreeMap::new() }
+        Self { head, tree: Snapshot::new(), users: Users::new() }
     }
 
     /// Reads a whole manifest.
@@ -158,8 +160,8 @@ impl Manifest {
             let error = |reason| ManifestError { line: number + 4, reason };
             match line.strip_prefix(b"u ") {
                 Some(user) => {
-                    let (file, name, digest) = parse_user(user).ok_or(error("no entry of a database"))?;
-                    if manifest.users.entry(file).or_default().insert(name, digest).is_some() {
+                    let (key, digest) = parse_user(user).ok_or(error("no entry of a database"))?;
+                    if manifest.users.insert(key, digest).is_some() {
                         return Err(error("the same entry a second time"));
                     }
                 }
@@ -178,7 +180,7 @@ impl Manifest {
     pub fn text(&self) -> Text {
         let mut lines = Lines::new();
         self.tree.iter().for_each(|(path, entry)| lines.entry([b"", path], entry));
-        self.users.iter().for_each(|(file, users)| lines.users(file, users));
+        self.users.iter().for_each(|(key, digest)| lines.user(key, digest));
         self.head.text(lines)
     }
 }
@@ -197,47 +199,60 @@ impl Journal {
         for (number, line) in body.split(|&byte| byte == b'\n').enumerate() {
             let error = ManifestError { line: number + 2, reason: "no state of a path or an entry" };
             if let Some(user) = line.strip_prefix(b"u ") {
-                let (file, name, digest) = parse_user(user).ok_or(error)?;
-                journal.users.entry(file).or_default().entry(name).or_default().insert(digest);
+                journal.users.push(parse_user(user).ok_or(error)?);
                 continue;
             }
             let (path, state) = match line.strip_prefix(b"- ") {
                 Some(path) => (unescape(path).filter(|path| is_path(path)), None),
                 None => parse_entry(line).map_or((None, None), |(path, entry)| (Some(path), Some(entry))),
             };
-            journal.paths.entry(path.ok_or(error)?).or_default().insert(state);
+            journal.paths.push((path.ok_or(error)?, state));
         }
+        journal.order();
         Ok(journal)
     }
 
     /// The journal as its file holds it.
     pub fn text(&self) -> Text {
         let mut lines = Lines::new();
-        for (path, state) in
-            self.paths.iter().flat_map(|(path, states)| states.iter().map(move |state| (path, state)))
-        {
+        for (path, state) in &self.paths {
             match state {
                 Some(entry) => lines.entry([b"", path], entry),
                 None => lines.absence(path),
             }
         }
-        for (file, users) in &self.users {
-            for (name, digests) in users {
-                digests.iter().for_each(|digest| lines.user(file, name, digest));
-            }
-        }
+        self.users.iter().for_each(|(key, digest)| lines.user(key, digest));
         lines.finish(&[JOURNAL.as_bytes()])
     }
 
     /// Returns true when the update may have left `path` in this state.
     pub fn explains(&self, path: &[u8], state: Option<&Entry>) -> bool {
-        self.paths.get(path).is_some_and(|states| states.iter().any(|known| known.as_ref() == state))
+        self.paths.binary_search_by(|(known, there)| (&**known, there.as_ref()).cmp(&(path, state))).is_ok()
+    }
+
+    /// Returns true when the update may have changed `path`.
+    pub fn names(&self, path: &[u8]) -> bool {
+        self.paths.binary_search_by(|(known, _)| (**known).cmp(path)).is_ok()
     }
 
     /// Returns true when the update may have given an entry of a user database this line.
     pub fn explains_user(&self, file: &str, name: &[u8], line: &[u8]) -> bool {
-        let lines = self.users.get(file).and_then(|users| users.get(name));
-        lines.is_some_and(|lines| lines.contains(&Digest::of(line)))
+        self.users.binary_search(&(key(file, name), Digest::of(line))).is_ok()
+    }
+
+    /// Adds the states of another one.
+    pub fn grow(&mut self, other: &Self) {
+        self.paths.extend_from_slice(&other.paths);
+        self.users.extend_from_slice(&other.users);
+        self.order();
+    }
+
+    /// Puts the states in order, each once.
+    pub(super) fn order(&mut self) {
+        sort::slice(&mut self.paths);
+        self.paths.dedup();
+        sort::slice(&mut self.users);
+        self.users.dedup();
     }
 }
 
@@ -284,13 +299,13 @@ fn parse_entry(line: &[u8]) -> Option<(Vec<u8>, Entry)> {
     fields.next().is_none().then_some((path, Entry { kind, mode, uid, gid, xattrs }))
 }
 
-fn parse_user(line: &[u8]) -> Option<(&'static str, Vec<u8>, Digest)> {
+fn parse_user(line: &[u8]) -> Option<(Vec<u8>, Digest)> {
     let mut fields = line.split(|&byte| byte == b' ');
     let file = fields.next()?;
-    let file = DATABASES.iter().map(|(name, _)| *name).find(|name| name.as_bytes() == file)?;
+    let (file, _) = DATABASES.iter().find(|(name, _)| name.as_bytes() == file)?;
     let digest = Digest::parse(fields.next()?)?;
     let name = unescape(fields.next()?)?;
-    fields.next().is_none().then_some((file, name, digest))
+    fields.next().is_none().then(|| (key(file, &name), digest))
 }
 
 /// The files of /etc that are merged by entry.
@@ -347,7 +362,7 @@ mod tests {
         ] {
             manifest.tree.insert(path.to_vec(), entry);
         }
-        manifest.users.entry("shadow").or_default().insert(b"root".to_vec(), Digest::of(b"root:*:"));
+        manifest.users.insert("shadow:root", Digest::of(b"root:*:"));
         manifest
     }
 
@@ -409,11 +424,16 @@ mod tests {
     fn a_journal_tells_of_a_path_several_times() {
         let mut journal = Journal::default();
         assert_eq!(Journal::parse(&journal.text()), Ok(journal.clone()));
-        let states = journal.paths.entry(b"a".to_vec()).or_default();
-        states.insert(None);
-        states.insert(Some(entry(Kind::Directory, 0o755)));
-        let lines = journal.users.entry("group").or_default().entry(b"tty".to_vec()).or_default();
-        lines.extend([Digest::of(b"tty:x:5:"), Digest::of(b"tty:x:5:me")]);
+        let other = Journal {
+            paths: [None, Some(entry(Kind::Directory, 0o755)), None]
+                .map(|state| (b"a".to_vec(), state))
+                .into(),
+            users: ["tty:x:5:me", "tty:x:5:"]
+                .map(|line| (key("group", b"tty"), Digest::of(line.as_bytes())))
+                .into(),
+        };
+        journal.grow(&other);
+        assert_eq!((journal.paths.len(), journal.users.len()), (2, 2));
         assert_eq!(Journal::parse(&journal.text()), Ok(journal.clone()));
         assert!(journal.explains_user("group", b"tty", b"tty:x:5:me"));
         assert!(!journal.explains_user("group", b"tty", b"tty:x:5:you"));

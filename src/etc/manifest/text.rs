@@ -7,7 +7,7 @@ use std::prelude::v1::*;
 
 use super::{
     super::entry::{Digest, Entry, Kind},
-    END, Users,
+    END,
 };
 use crate::sort;
 
@@ -82,19 +82,17 @@ impl Lines {
         self.tree.extend_from_slice(b" -\n");
     }
 
-    /// The entry of a user database.
-    pub(super) fn user(&mut self, file: &str, name: &[u8], digest: &Digest) {
+    /// The entry of a user database with this key.
+    pub(in crate::etc) fn user(&mut self, key: &[u8], digest: &Digest) {
         let line = &mut self.users;
-        for word in [b"u ", file.as_bytes(), b" ", &digest.digits(), b" "] {
+        let colon = key.iter().position(|&byte| byte == b':').unwrap_or(key.len());
+        let (file, name) = key.split_at(colon);
+        let name = name.get(1..).unwrap_or_default();
+        for word in [b"u ", file, b" ", &digest.digits(), b" "] {
             line.extend_from_slice(word);
         }
         escape(line, name);
         line.push(b'\n');
-    }
-
-    /// The entries of a user database.
-    pub(in crate::etc) fn users(&mut self, file: &str, users: &Users) {
-        users.iter().for_each(|(name, digest)| self.user(file, name, digest));
     }
 
     /// The whole text, behind the first lines.

@@ -6,7 +6,6 @@
 //! put there by one rename.
 
 use std::{
-    collections::BTreeMap,
     fs::File,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
 };
@@ -22,6 +21,7 @@ use super::{
 };
 use crate::{
     durable::Durable,
+    map::Map,
     tree::{
         Last,
         attributes::Attributes,
@@ -60,7 +60,7 @@ impl Applier<'_> {
                 durable: self.durable,
                 watch: self.watch,
                 top: parent.fd.as_fd(),
-                linked: BTreeMap::new(),
+                linked: Map::new(),
             };
             copier.run(&holder, name, parent.name)
         });
@@ -104,7 +104,7 @@ struct Copier<'fd> {
     /// The directory in which the copy is made.
     top: BorrowedFd<'fd>,
     /// The first copy of a source file with several names: its path from `top`.
-    linked: BTreeMap<(u64, u64), Vec<u8>>,
+    linked: Map<Vec<u8>>,
 }
 
 /// A target: directory, name there, path from the top.
@@ -197,14 +197,14 @@ impl Copier<'_> {
             kind => self.special(kind, stat, to)?,
         }
         if kind != FileType::Symlink && stat.st_nlink > 1 {
-            self.linked.insert((stat.st_dev, stat.st_ino), to.path.to_vec());
+            self.linked.insert(inode::name(stat), to.path.to_vec());
         }
         Ok(())
     }
 
     /// Gives a file that was copied already one more name. Returns true when that worked; else it is copied again.
     fn link(&self, stat: &Stat, to: Place<'_>) -> bool {
-        let Some(first) = self.linked.get(&(stat.st_dev, stat.st_ino)) else { return false };
+        let Some(first) = self.linked.get(&inode::name(stat)) else { return false };
         open::inside(self.top, first.as_slice(), flags::PATH)
             .and_then(|first| fs::linkat(&first, "", to.directory, to.name, AtFlags::EMPTY_PATH))
             .is_ok()

@@ -1,7 +1,6 @@
 //! Removing: `r`, `R`, the contents of `D`, and the entries in the way of `+` and `=`.
 
 use std::{
-    collections::BTreeSet,
     fs::read_to_string,
     os::fd::{AsFd as _, OwnedFd},
 };
@@ -17,7 +16,7 @@ use super::{
     find::gather,
     walk::Parent,
 };
-use crate::sort;
+use crate::map::Names;
 use crate::tree::{
     Last, inode, open,
     remove::{is_mount_point, names},
@@ -195,7 +194,7 @@ impl Applier<'_> {
             FileType::RegularFile if is_mounted && stat.st_uid == 0 && OF_THE_FILE_SYSTEM.contains(&name) => {
                 "of the file system"
             }
-            FileType::Socket if sockets_in_use().contains(path) => "live socket",
+            FileType::Socket if sockets_in_use().contains_key(path) => "live socket",
             FileType::CharacterDevice | FileType::BlockDevice => "a device",
             _ => "",
         };
@@ -223,9 +222,9 @@ impl Applier<'_> {
 }
 
 /// The paths of bound sockets. They are read again for each socket: there are few.
-fn sockets_in_use() -> BTreeSet<Vec<u8>> {
+fn sockets_in_use() -> Names {
     let table = read_to_string("/proc/net/unix").unwrap_or_default();
     // Num RefCount Protocol Flags Type St Inode Path
     let paths = table.lines().skip(1).filter_map(|line| line.split_ascii_whitespace().nth(7));
-    sort::set(paths.filter(|path| path.starts_with('/')).map(|path| path.as_bytes().to_vec()))
+    paths.filter(|path| path.starts_with('/')).map(|path| (path, ())).collect()
 }

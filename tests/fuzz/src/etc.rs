@@ -9,6 +9,7 @@ use hermetic_init::etc::{
     plan::{Input as PlanInput, plan},
     users,
 };
+use hermetic_init::map::Map;
 use hermetic_init::sysusers::database::Kind as Database;
 
 use crate::input::{Input, join};
@@ -32,7 +33,7 @@ pub fn manifest(data: &[u8]) {
     rules.read(conf).iter().for_each(|error| one_line(error));
     let head = Head { usr: "image:test/2".into(), strategy: Strategy::Track };
     let (there, given) = (tree(root), tree(factory));
-    let file = |content: &[u8]| BTreeMap::from([("passwd", content.to_vec())]);
+    let file = |content: &[u8]| Map::from_iter([("passwd", content.to_vec())]);
     let (root_users, factory_users) = (file(root_passwd), file(passwd));
     let input = PlanInput {
         head: &head,
@@ -113,14 +114,15 @@ fn tree(bytes: &[u8]) -> Snapshot {
             _ => Kind::File(Digest::of(&pair[1..])),
         };
         let mode = 0o700 + u32::from(pair[1] >> 6);
-        tree.entry(path).or_insert(Entry { kind, mode, uid: 0, gid: 0, xattrs: None });
+        tree.insert_new(path, Entry { kind, mode, uid: 0, gid: 0, xattrs: None });
     }
     tree
 }
 
 /// The state after these steps, each of which must be possible and touch no file of a user.
 fn carried_out(root: &Snapshot, steps: &[Step], base: Option<&Manifest>, journal: &Journal) -> Snapshot {
-    let mut tree = root.clone();
+    let mut tree: BTreeMap<Vec<u8>, Entry> =
+        root.iter().map(|(path, entry)| (path.clone(), entry.clone())).collect();
     let is_ours = |path: &[u8], entry: &Entry| {
         base.is_some_and(|base| base.tree.get(path) == Some(entry)) || journal.explains(path, Some(entry))
     };
@@ -148,19 +150,19 @@ fn carried_out(root: &Snapshot, steps: &[Step], base: Option<&Manifest>, journal
             Step::Write { path, .. } => assert!(tree.contains_key(path)),
         }
     }
-    tree
+    tree.into_iter().collect()
 }
 
 /// Entries of a database that are merged.
 pub fn users(data: &[u8]) {
     let [base, root, factory]: [&[u8]; 3] = Input::new(data).parts();
     for (file, kind) in hermetic_init::etc::manifest::DATABASES {
-        let base = BTreeMap::from([(file, users::digests(kind, base))]);
+        let base = users::digests(file, kind, base);
         let (old, new) =
-            (BTreeMap::from([(file, root.to_vec())]), BTreeMap::from([(file, factory.to_vec())]));
+            (Map::from_iter([(file, root.to_vec())]), Map::from_iter([(file, factory.to_vec())]));
         // The shadow files add no user without the others.
         let merged = users::merge(&base, &Journal::default(), &old, &new);
-        let Some(content) = merged.changed.get(file) else { continue };
+        let Some(content) = merged.changed.get(file.as_bytes()) else { continue };
         let names = |content: &[u8]| -> Vec<(Vec<u8>, u32)> {
             let lines = kind.lines(content);
             lines.iter().filter_map(|line| line.entry).map(|entry| (entry.name.to_vec(), entry.id)).collect()
