@@ -19,6 +19,7 @@ use super::{
     copy::{Copier, Route},
     entry::{Entry, name, parent},
     label,
+    manifest::{Journal, Text},
     plan::{Plan, Step},
     room,
     rules::Rules,
@@ -81,13 +82,15 @@ pub(super) fn clear(etc: BorrowedFd<'_>) -> Result<(), EtcError> {
     Ok(())
 }
 
-/// Carries out the steps of a plan that can be. A step that fails on its path leaves the others alone.
+/// Carries out the steps of a plan that can be. A step that fails on its path leaves the others alone. `journal` is kept
+/// before the first one.
 ///
 /// # Errors
 /// The image's factory cannot be read, or the watch has refused a change. The journal then has the possible results.
 pub(super) fn apply(
     place: Place<'_>,
     plan: &Plan,
+    journal: &Journal,
     durable: Durable,
     watch: &Witness<'_>,
 ) -> Result<Outcome, EtcError> {
@@ -113,8 +116,9 @@ pub(super) fn apply(
     if live.is_empty() {
         return Ok(Outcome::Tried(failed));
     }
-    let staged = match room::check(place.etc, place.factory, plan, &live)
-        .and_then(|()| stage_all(place, plan, durable, watch, &mut live, &mut failed))
+    let kept = journal.text();
+    let staged = match room::check(place.etc, place.factory, plan, &kept, &live)
+        .and_then(|()| stage_all(place, plan, &kept, (durable, watch), &mut live, &mut failed))
     {
         Ok(staged) => staged,
         Err(error) if watch.has_ended() || error.is_of_factory() => return Err(error),
@@ -149,14 +153,14 @@ pub(super) fn apply(
 fn stage_all(
     place: Place<'_>,
     plan: &Plan,
-    durable: Durable,
-    watch: &Witness<'_>,
+    journal: &Text,
+    (durable, watch): (Durable, &Witness<'_>),
     live: &mut Vec<usize>,
     failed: &mut Vec<Failed>,
 ) -> Result<OwnedFd, EtcError> {
     let kept = store::make(place.root)?;
     // First of all, so that the next boot looks for its leftovers with any /usr.
-    store::begin(kept.as_fd(), &plan.journal, durable, watch)?;
+    store::begin(kept.as_fd(), journal, durable, watch)?;
     match watch
         .before("stage", STAGED.as_bytes())
         .and_then(|()| fs::mkdirat(place.etc, STAGED, Mode::from_raw_mode(0o700)))

@@ -84,21 +84,24 @@ pub fn update(
     let etc = factory::etc(root)?;
     let cleared = apply::clear(etc.as_fd());
     let factory = Factory::find(usr)?;
-    let Kept { manifest, journal, problems } = store::kept(root)?;
+    let Kept { manifest, mut journal, problems } = store::kept(root)?;
     let mut plan = look(root, factory.as_ref(), head, rules, manifest.as_ref(), &journal)?;
+    // Until an update commits, the states of all that were interrupted before it are possible.
+    let is_first = journal == Journal::default();
+    journal.grow(&plan.journal);
     // Without a factory there are only removals, which need none.
     let tree = factory.as_ref().map_or(etc.as_fd(), |factory| factory.tree.as_fd());
     let place = Place { root, etc: etc.as_fd(), factory: tree };
     let outcome = match cleared {
         Err(error) if !plan.steps.is_empty() => Outcome::Stays(error),
-        _ => apply::apply(place, &plan, durable, watch)?,
+        _ => apply::apply(place, &plan, &journal, durable, watch)?,
     };
     let mut failed = match outcome {
         Outcome::Tried(failed) => failed,
         Outcome::Stays(error) => {
             // What was staged, and the journal of changes that were not made, cost room at most.
             let _left_for_the_next = apply::clear(etc.as_fd());
-            if journal == Journal::default() {
+            if is_first {
                 let _likewise = store::forget(root, watch);
             }
             return Ok(Updated {

@@ -15,7 +15,7 @@
 use std::prelude::v1::*;
 
 use super::{
-    entry::{Entry, Kind, Snapshot, name, parent},
+    entry::{Digest, Entry, Kind, Snapshot, name, parent},
     manifest::{DATABASES, Head, Journal, Manifest, Users},
     rules::{BESIDE, Rules, Strategy, is_beside},
     users::{self, Contents, Kept},
@@ -456,6 +456,9 @@ impl Planner<'_> {
         // Owner first, then mode, then attributes: see `apply`.
         let owned = Entry { uid: entry.uid, gid: entry.gid, ..now.clone() };
         let moded = Entry { mode: entry.mode, ..owned.clone() };
+        if now.xattrs != entry.xattrs {
+            self.may_be(path, Some(Entry { xattrs: Some(Digest::UNREAD), ..entry.clone() }));
+        }
         for state in [now.clone(), owned, moded, entry.clone()] {
             self.may_be(path, Some(state));
         }

@@ -7,6 +7,7 @@ use rustix::fs::{self, AtFlags};
 use super::{
     EtcError,
     entry::Kind,
+    manifest::Text,
     plan::{Plan, Step},
 };
 
@@ -21,12 +22,13 @@ pub(super) fn check(
     etc: BorrowedFd<'_>,
     factory: BorrowedFd<'_>,
     plan: &Plan,
+    journal: &Text,
     steps: &[usize],
 ) -> Result<(), EtcError> {
     let there = fs::fstatvfs(etc).map_err(EtcError::call("see how full", "/etc"))?;
     let block = there.f_frsize.max(512);
     let blocks = |bytes: u64| bytes.div_ceil(block);
-    let kept = [plan.journal.text().len(), plan.manifest.text().len()];
+    let kept = [journal.len(), plan.manifest.text().len()];
     let mut needed = SPARE + kept.into_iter().map(|bytes| blocks(bytes as u64)).sum::<u64>();
     let mut inodes = SPARE;
     for step in steps.iter().filter_map(|number| plan.steps.get(*number)) {

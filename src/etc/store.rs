@@ -132,11 +132,11 @@ pub fn last(root: BorrowedFd<'_>) -> Result<Option<Head>, EtcError> {
 /// Keeps a journal before the first change that it records.
 pub(super) fn begin(
     directory: BorrowedFd<'_>,
-    journal: &Journal,
+    journal: &Text,
     durable: Durable,
     watch: &dyn Watch,
 ) -> Result<(), EtcError> {
-    write(directory, JOURNAL, &journal.text(), durable, watch).map(drop)
+    write(directory, JOURNAL, journal, durable, watch).map(drop)
 }
 
 /// Keeps a manifest, which ends an update: all its entries must be on the disk already. `left` has the paths that could
@@ -161,7 +161,7 @@ pub fn commit(
         atomic::flush(directory.as_fd(), watch)?;
     }
     match left {
-        Some(left) => begin(directory.as_fd(), left, durable, watch),
+        Some(left) => begin(directory.as_fd(), &left.text(), durable, watch),
         None if ends => end(directory.as_fd(), watch),
         None => Ok(()),
     }

@@ -1,12 +1,14 @@
 //! Roots that are furnished: by a first boot, and again for other versions of /usr, with the power cut before every change.
 
 mod again;
+mod attributes;
 mod credstore;
 mod cuts;
 mod full;
 mod lines;
 mod machine_id;
 mod refusals;
+mod series;
 mod states;
 mod table;
 mod track;

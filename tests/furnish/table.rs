@@ -58,6 +58,24 @@ impl Case {
         tree::parse(line.unwrap_or_else(|| panic!("{}: no {word}", self.name)))
     }
 
+    /// The versions of /usr that it has.
+    pub fn versions(&self) -> Vec<&'static str> {
+        ["v1", "v2", "v3"].into_iter().filter(|version| self.lines.contains_key(*version)).collect()
+    }
+
+    /// The factory of a version.
+    pub fn factory(&self, version: &str) -> Tree {
+        self.tree(version, &[])
+    }
+
+    /// Returns true for a path of /etc that is copied once, or whose entries are merged: no rollback takes it away.
+    pub fn stays_since_it_came(&self, path: &str) -> bool {
+        let conf = self.lines.get("conf").map(String::as_str).unwrap_or_default();
+        let is_copied = |above: &str| conf.contains(&format!("/etc/{above} copy"));
+        path.split('/').next().is_some_and(is_copied)
+            || etc::manifest::DATABASES.iter().any(|(file, _)| *file == path)
+    }
+
     /// The expected /etc after the update.
     pub fn updated(&self) -> Tree {
         self.tree("now", &[])
@@ -96,7 +114,7 @@ impl Machine {
     pub fn new(case: &Case, name: &str) -> Self {
         let machine = Self::empty(name, Strategy::Track);
         let conf = case.lines.get("conf").cloned().unwrap_or_default().replace("\\n", "\n");
-        for version in ["v1", "v2", "v3"].into_iter().filter(|version| case.lines.contains_key(*version)) {
+        for version in case.versions() {
             let tree = case.tree(version, &[]);
             let usr = machine.usr(version);
             fs::create_dir_all(usr.join("lib/hermetic-init")).unwrap();

@@ -5,7 +5,7 @@
 //! to root. `\n` in content is a line's end, `_` a blank.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown, symlink},
     path::Path,
@@ -14,7 +14,7 @@ use std::{
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 /// One entry: kind, mode, owner, content or target.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Entry {
     kind: char,
     mode: u32,
@@ -72,6 +72,17 @@ pub fn read(top: &Path) -> Tree {
 pub fn whole(top: &Path) -> Tree {
     let mut tree = Tree::new();
     walk(top, "", &mut tree);
+    tree
+}
+
+/// Looks at a directory as it is after a power cut: the content of files that are not `safe`, by their inodes, is lost.
+pub fn after_a_cut(top: &Path, safe: &BTreeSet<u64>) -> Tree {
+    let mut tree = whole(top);
+    for (path, entry) in tree.iter_mut().filter(|(_, entry)| entry.kind == '=') {
+        if !safe.contains(&fs::symlink_metadata(top.join(path)).unwrap().ino()) {
+            entry.text.clear();
+        }
+    }
     tree
 }
 

@@ -23,7 +23,7 @@
 //!
 //! A journal begins with `hermetic-init /etc journal 1` instead, has neither `usr`, `strategy` nor `u` lines, but lines
 //! `- PATH` (nothing is there), and may have several lines for a path: each is a state in which the update may have
-//! left it.
+//! left it. XATTRS of 64 zeroes stand for any: they are changed one by one. It only grows until an update is whole.
 //!
 //! A stranger who can write the root can write the manifest, so it is not trusted: without its checksum it is ignored,
 //! and it cannot name a path outside of /etc.
@@ -227,6 +227,11 @@ impl Journal {
 
     /// Returns true when the update may have left `path` in this state.
     pub fn explains(&self, path: &[u8], state: Option<&Entry>) -> bool {
+        let with_any = state.map(|entry| Entry { xattrs: Some(Digest::UNREAD), ..entry.clone() });
+        self.has(path, state) || self.has(path, with_any.as_ref())
+    }
+
+    fn has(&self, path: &[u8], state: Option<&Entry>) -> bool {
         self.paths.binary_search_by(|(known, there)| (&**known, there.as_ref()).cmp(&(path, state))).is_ok()
     }
 
