@@ -22,7 +22,7 @@ use hermetic_init::{
         types::{self, Role},
     },
     file_system::FileSystem as Kind,
-    luks::{self, FormatParams, Header, Limits, NewKdf},
+    luks::{self, Budget, FormatParams, Header, NewKdf},
     mkfs::{btrfs, ext4},
     secret::Secret,
     units::{Bytes, Lba, PartitionNumber},
@@ -131,7 +131,7 @@ impl Wanted<'_> {
         if self.encrypted {
             let header = Header::read(device).map_err(|error| error.to_string())?;
             let key = header
-                .unlock(device, &Secret::new(KEY.to_vec()), Limits::with_memory(0))
+                .unlock(device, &Secret::new(KEY.to_vec()), &mut Budget::with_memory(0))
                 .map_err(|error| error.to_string())?;
             start = device[luks::DATA_OFFSET.0 as usize..][..probe::LENGTH].to_vec();
             xts(key.key.expose()).decrypt_area(&mut start, 4096, 0, tweak);

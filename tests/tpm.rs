@@ -13,7 +13,7 @@ use std::{
 
 use common::{Scratch, tool};
 use hermetic_init::{
-    luks::{Header, Limits},
+    luks::{Budget, Header},
     secret::Secret,
     tpm::{
         Bank, PcrMask, Pin, Policy, SignedPcrs, Token, Tpm, TpmError, Transport, measure::Measurement,
@@ -765,7 +765,7 @@ fn opens_what_it_enrols(simulator: &Simulator, words: &[&str], pin: Option<&str>
         .unwrap_or_else(|error| panic!("{words:?}: {error}"));
     let disk = fs::File::open(scratch.host("disk")).unwrap();
     let header = Header::read(&disk).unwrap();
-    let key = header.unlock(&disk, &passphrase, Limits::with_memory(128 << 10)).unwrap();
+    let key = header.unlock(&disk, &passphrase, &mut Budget::with_memory(128 << 10)).unwrap();
     assert_eq!(key.keyslot, 1, "{words:?}");
     // The token that would be written for the same key has the same members.
     let ours = token.to_json(1);

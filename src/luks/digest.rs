@@ -3,10 +3,11 @@
 use std::prelude::v1::*;
 
 use super::{
+    budget,
     error::{LuksError, quote},
     hash::{Hash, equal},
     json::Node,
-    kdf::{Limits, SALT},
+    kdf::SALT,
 };
 use crate::secret::Secret;
 
@@ -46,13 +47,21 @@ impl Digest {
         })
     }
 
-    /// Returns true when `key` is the key that this digest was made of. The work is paid from `limits`.
+    /// The work of a check, in the units of a [`Budget`](super::Budget).
+    ///
+    /// # Errors
+    /// The reason why no key can be checked.
+    pub fn work(&self) -> Result<u64, String> {
+        let check = self.check.as_ref().map_err(Clone::clone)?;
+        Ok(budget::pbkdf2(check.hash, check.iterations, check.digest.len()))
+    }
+
+    /// Returns true when `key` is the key that this digest was made of. The work was paid before.
     ///
     /// # Errors
     /// The reason why the key cannot be checked.
-    pub fn verify(&self, key: &Secret, limits: &mut Limits) -> Result<bool, String> {
+    pub fn verify(&self, key: &Secret) -> Result<bool, String> {
         let check = self.check.as_ref().map_err(Clone::clone)?;
-        limits.pay_pbkdf2(check.hash, check.iterations, check.digest.len())?;
         let mut digest = vec![0; check.digest.len()];
         check.hash.pbkdf2(key.expose(), &check.salt, check.iterations, &mut digest);
         Ok(equal(&digest, &check.digest))

@@ -85,6 +85,9 @@ pub enum LuksError {
     Change(&'static str),
 }
 
+/// The number of skipped keyslots that a line names; the rest is counted.
+const NAMED: usize = 2;
+
 /// A keyslot that could not be tried, and why.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Skipped {
@@ -138,11 +141,14 @@ impl fmt::Display for LuksError {
                     list(f, tried)?;
                     f.write_str("); ")?;
                 }
-                for (index, skip) in skipped.iter().enumerate() {
+                for (index, skip) in skipped.iter().take(NAMED).enumerate() {
                     let comma = if index == 0 { "" } else { "; " };
                     write!(f, "{comma}keyslot {} could not be tried: {}", skip.keyslot, skip.reason)?;
                 }
-                Ok(())
+                match skipped.len().saturating_sub(NAMED) {
+                    0 => Ok(()),
+                    more => write!(f, "; nor could {more} more"),
+                }
             }
             Self::DeviceSize { device, problem } => {
                 write!(f, "the device of {} bytes ({device}) {problem}", device.0)
@@ -192,6 +198,11 @@ mod tests {
             (
                 LuksError::NotAllTried { tried: vec![], skipped: skipped[..1].to_vec() },
                 "keyslot 2 could not be tried: it needs 1 GiB",
+            ),
+            (
+                LuksError::NotAllTried { tried: vec![], skipped: vec![skipped[0].clone(); 32] },
+                "keyslot 2 could not be tried: it needs 1 GiB; keyslot 2 could not be tried: it needs 1 GiB; nor could \
+                 30 more",
             ),
         ] {
             assert_eq!(error.to_string(), text);

@@ -158,7 +158,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        luks::{Header, Limits, Origin},
+        luks::{Budget, Header, Origin},
         writes::{ReadAt, Write},
     };
 
@@ -236,7 +236,8 @@ mod tests {
             (header.origin(), header.label(), header.uuid()),
             (Origin::Primary, "root", Uuid::from_u128(1))
         );
-        let opened = header.unlock(&image[..], &Secret::new(KEY.to_vec()), Limits::with_memory(0)).unwrap();
+        let opened =
+            header.unlock(&image[..], &Secret::new(KEY.to_vec()), &mut Budget::with_memory(0)).unwrap();
         assert!(opened.key.expose() == key.key.expose());
         assert!(!image.windows(16).any(|window| key.key.expose().starts_with(window)));
     }
@@ -273,7 +274,7 @@ mod tests {
         let device = Counting(&image, Default::default());
         let header = Header::read(&device).unwrap();
         assert_eq!(device.1.get(), 2 * 0x4000);
-        header.unlock(&device, &Secret::new(KEY.to_vec()), Limits::with_memory(0)).unwrap();
+        header.unlock(&device, &Secret::new(KEY.to_vec()), &mut Budget::with_memory(0)).unwrap();
         assert_eq!(device.1.get(), 2 * 0x4000 + 256_000);
     }
 
@@ -301,8 +302,8 @@ mod tests {
             }
             with_text(&mut image, &text);
             if let Ok(header) = Header::read(&image[..]) {
-                let limits = Limits { argon2_memory: 64, argon2_work: 64, pbkdf2_work: 4000 };
-                header.unlock(&image[..], &Secret::new(KEY.to_vec()), limits).ok();
+                let mut budget = Budget { memory: 64, work: 16_000 };
+                header.unlock(&image[..], &Secret::new(KEY.to_vec()), &mut budget).ok();
             }
         }
 
@@ -318,8 +319,8 @@ mod tests {
             let text = format!("{}{value}{}", &text[..=colon], &text[colon + 1 + rest..]);
             with_text(&mut image, text.as_bytes());
             if let Ok(header) = Header::read(&image[..]) {
-                let limits = Limits { argon2_memory: 64, argon2_work: 64, pbkdf2_work: 4000 };
-                header.unlock(&image[..], &Secret::new(KEY.to_vec()), limits).ok();
+                let mut budget = Budget { memory: 64, work: 16_000 };
+                header.unlock(&image[..], &Secret::new(KEY.to_vec()), &mut budget).ok();
             }
         }
 

@@ -6,6 +6,7 @@ use base64ct::{Base64, Encoding as _};
 use serde_json::Value;
 
 use super::error::{LuksError, quote};
+use crate::sort;
 
 /// The largest number of separators (`,` `:` `[` `{`) of a text. A header with 32 keyslots and 32 tokens has some 2000;
 /// the bound keeps a hostile text of 4 MiB from becoming a tree of a hundred times that.
@@ -100,10 +101,13 @@ impl<'a> Node<'a> {
         texts.ok_or_else(|| self.invalid("not an array of strings"))
     }
 
-    /// This value as an array of numbers of objects, which LUKS2 writes as strings.
+    /// This value as an array of numbers of objects, which LUKS2 writes as strings; the set of them, in their order.
     pub fn references(&self) -> Result<Vec<u32>, LuksError> {
         let numbers: Option<Vec<_>> = self.texts()?.into_iter().map(object_number).collect();
-        numbers.ok_or_else(|| self.invalid("not an array of object numbers"))
+        let mut numbers = numbers.ok_or_else(|| self.invalid("not an array of object numbers"))?;
+        sort::slice(&mut numbers);
+        numbers.dedup();
+        Ok(numbers)
     }
 
     /// This value as an object of numbered objects, of which there may be `max`, numbered below `max`.

@@ -7,7 +7,8 @@
 //! | `metadata` | the JSON text as checked types: keyslots, digests, segments, configuration |
 //! | `segment` | the encrypted range and its dm-crypt table |
 //! | `keyslot` | one way to the volume key: area, splitter, key derivation |
-//! | `kdf` | Argon2 and PBKDF2 with a budget of memory and time |
+//! | `kdf` | Argon2 and PBKDF2 |
+//! | `budget` | the memory and the work that an unlock may cost |
 //! | `af` | the anti-forensic splitter |
 //! | `digest` | the check of a volume key |
 //! | `unlock` | from a key to the volume key |
@@ -20,12 +21,13 @@
 //!
 //! A header comes from a disk that anybody may have written. Nothing in it is used before it was checked: text and
 //! object counts are bounded, areas lie inside the keyslots area and apart from each other, costs are paid from a
-//! [`Limits`] that the caller gives, and a cipher that would quietly switch encryption off (`cipher_null`) is refused.
+//! [`Budget`] that the caller gives, and a cipher that would quietly switch encryption off (`cipher_null`) is refused.
 //!
 //! References: LUKS2 On-Disk Format Specification 1.1.3 (gitlab.com/cryptsetup/LUKS2-docs), cryptsetup 2.7.
 
 mod af;
 mod binary;
+mod budget;
 mod content;
 mod digest;
 mod edit;
@@ -49,13 +51,13 @@ use std::prelude::v1::*;
 
 use uuid::Uuid;
 
+pub use budget::Budget;
 pub use content::CONTENT_SECTOR;
 pub use edit::AddKeyslot;
 pub use erase::erase;
 pub use error::{LuksError, Skipped};
 pub use format::{DATA_OFFSET, FormatParams, format};
 pub use header::{Complaint, Header, Origin};
-pub use kdf::Limits;
 pub use new_keyslot::NewKdf;
 pub use recovery_key::RecoveryKey;
 pub use segment::{Flags, Segment, SegmentSize};

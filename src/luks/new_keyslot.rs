@@ -10,7 +10,7 @@ use super::{
     af,
     error::LuksError,
     hash::Hash,
-    kdf::{Kdf, Limits, SALT},
+    kdf::{Kdf, SALT},
     segment::CIPHER,
     xts::{self, Direction},
 };
@@ -98,7 +98,7 @@ impl NewKeyslot {
         random(&mut salt);
         let kdf = kdf.with_salt(salt);
         let mut area_key = Secret::zeroed(AREA_KEY_SIZE);
-        kdf.derive(passphrase, &mut Limits::NONE.clone(), &mut area_key).map_err(LuksError::KeyDerivation)?;
+        kdf.derive(passphrase, &mut area_key).map_err(LuksError::KeyDerivation)?;
         let key = key.expose();
         let mut area = Zeroizing::new(vec![0; area_size(key.len()) as usize]);
         random(&mut area);

@@ -6,10 +6,10 @@ use core::fmt::Display;
 
 use super::{
     af,
+    budget::{ATTEMPT, Budget},
     digest::Digest,
     error::{LuksError, Skipped},
     header::{self, Header},
-    kdf::Limits,
     keyslot::{Keyslot, Priority, Recipe},
     xts::{self, Direction},
 };
@@ -34,43 +34,50 @@ pub struct VolumeKey {
 impl Header {
     /// Tries `passphrase` (typed, or a key file's content) on the keyslots that lead to the encrypted segment: those of
     /// high priority first, then by number; those of priority `ignore` never, as cryptsetup does it. Keyslot areas are
-    /// read from `device`, each once. The cost of the attempts is bounded by `limits`.
+    /// read from `device`. The attempts are paid from `budget`; a keyslot that is too dear is skipped before any memory or time
+    /// is spent on it.
     ///
     /// # Errors
     /// The volume is not one that may be opened ([`Header::segment`]; a keyslot with the null cipher), no keyslot opens
     /// with this key, or no keyslot could be tried.
-    pub fn unlock<R>(&self, device: &R, passphrase: &Secret, limits: Limits) -> Result<VolumeKey, LuksError>
-    where
-        R: ReadAt + ?Sized,
-        R::Error: Display,
-    {
-        self.unlock_among(device, passphrase, limits, |_, keyslot| keyslot.priority != Priority::Ignore)
-    }
-
-    /// As [`Header::unlock`], with the keyslot of this number alone, with any priority.
-    ///
-    /// # Errors
-    /// As [`Header::unlock`]; also when there is no such keyslot.
-    pub fn unlock_keyslot<R>(
+    pub fn unlock<R>(
         &self,
-        number: u32,
         device: &R,
         passphrase: &Secret,
-        limits: Limits,
+        budget: &mut Budget,
     ) -> Result<VolumeKey, LuksError>
     where
         R: ReadAt + ?Sized,
         R::Error: Display,
     {
-        self.unlock_among(device, passphrase, limits, |candidate, _| candidate == number)
+        self.unlock_among(device, passphrase, budget, None)
+    }
+
+    /// As [`Header::unlock`], with the keyslots of these numbers alone, with any priority. A number that comes twice counts
+    /// once.
+    ///
+    /// # Errors
+    /// As [`Header::unlock`]; also when there are no such keyslots.
+    pub fn unlock_keyslots<R>(
+        &self,
+        numbers: &[u32],
+        device: &R,
+        passphrase: &Secret,
+        budget: &mut Budget,
+    ) -> Result<VolumeKey, LuksError>
+    where
+        R: ReadAt + ?Sized,
+        R::Error: Display,
+    {
+        self.unlock_among(device, passphrase, budget, Some(numbers))
     }
 
     fn unlock_among<R>(
         &self,
         device: &R,
         passphrase: &Secret,
-        mut limits: Limits,
-        wanted: impl Fn(u32, &Keyslot) -> bool,
+        budget: &mut Budget,
+        numbers: Option<&[u32]>,
     ) -> Result<VolumeKey, LuksError>
     where
         R: ReadAt + ?Sized,
@@ -87,9 +94,9 @@ impl Header {
         let (digest_number, digest) = digest.ok_or(LuksError::NoKeyslot)?;
 
         let (mut tried, mut skipped) = (Vec::new(), Vec::new());
-        for (keyslot_number, keyslot) in self.candidates(digest, wanted) {
+        for (keyslot_number, keyslot) in self.candidates(digest, numbers) {
             let attempt = match &keyslot.recipe {
-                Ok(recipe) => recipe.open(device, keyslot.area.start, passphrase, digest, &mut limits),
+                Ok(recipe) => recipe.open(device, keyslot.area.start, passphrase, digest, budget),
                 Err(error) => Err(error.to_string()),
             };
             match attempt {
@@ -108,12 +115,16 @@ impl Header {
     }
 
     /// The wanted keyslots among those that belong to `digest`, in the order in which they are tried.
-    fn candidates(&self, digest: &Digest, wanted: impl Fn(u32, &Keyslot) -> bool) -> Vec<(u32, &Keyslot)> {
+    fn candidates(&self, digest: &Digest, numbers: Option<&[u32]>) -> Vec<(u32, &Keyslot)> {
+        let wanted = |number: &u32, keyslot: &Keyslot| match numbers {
+            Some(numbers) => numbers.contains(number),
+            None => keyslot.priority != Priority::Ignore,
+        };
         let mut candidates: Vec<_> = self
             .metadata
             .keyslots
             .iter()
-            .filter(|(number, keyslot)| digest.keyslots.contains(number) && wanted(**number, keyslot))
+            .filter(|(number, keyslot)| digest.keyslots.contains(number) && wanted(number, keyslot))
             .map(|(number, keyslot)| (*number, keyslot))
             .collect();
         // Stable: by number among those of one priority.
@@ -133,21 +144,23 @@ impl Recipe {
         offset: u64,
         passphrase: &Secret,
         digest: &Digest,
-        limits: &mut Limits,
+        budget: &mut Budget,
     ) -> Result<Option<Secret>, String>
     where
         R: ReadAt + ?Sized,
         R::Error: Display,
     {
+        let work = self.kdf.work(self.area_key_size).saturating_add(digest.work()?);
+        budget.pay(self.kdf.memory(), work.saturating_add(ATTEMPT))?;
         let mut area_key = Secret::zeroed(self.area_key_size);
-        self.kdf.derive(passphrase, limits, &mut area_key)?;
+        self.kdf.derive(passphrase, &mut area_key)?;
         let mut area = Secret::zeroed(self.key_size * af::STRIPES);
         header::read(device, offset, area.expose_mut()).map_err(|error| error.to_string())?;
         xts::crypt(Direction::Decrypt, area.expose_mut(), area_key.expose())
             .ok_or("its area cannot be decrypted")?;
         let mut key = Secret::zeroed(self.key_size);
         af::merge(area.expose(), key.expose_mut(), self.af_hash);
-        let right = digest.verify(&key, limits);
+        let right = digest.verify(&key);
         // Splitter and digest have had the volume key in their hands.
         scrub_stack();
         Ok(right?.then_some(key))

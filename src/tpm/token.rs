@@ -15,7 +15,7 @@ use super::{
     seal::passphrase,
     signature::{PublicKey, Signatures, hex, pcrs, unhex},
 };
-use crate::secret::Secret;
+use crate::{secret::Secret, sort};
 
 /// The token's type.
 pub const TYPE: &str = "systemd-tpm2";
@@ -70,7 +70,11 @@ impl Token {
     /// The keyslots that a member of a header's `tokens` has the key of.
     fn keyslots(value: &Value) -> Vec<u32> {
         let numbers = value.get("keyslots").and_then(Value::as_array).into_iter().flatten();
-        numbers.filter_map(|number| number.as_str()?.parse().ok()).collect()
+        let mut numbers: Vec<u32> = numbers.filter_map(|number| number.as_str()?.parse().ok()).collect();
+        // A set: whoever wrote the header may have named one of them tens of thousands of times.
+        sort::slice(&mut numbers);
+        numbers.dedup();
+        numbers
     }
 
     /// Reads a member of a header's `tokens`.
@@ -288,7 +292,7 @@ mod tests {
         let document = json!({ "tokens": { "0": recovery, "1": left_behind, "2": json.clone() } });
         let entry = Entry { number: "2".into(), keyslots: vec![3], token: Ok(token.clone()) };
         assert_eq!(Token::all(&document), [entry]);
-        assert_eq!(Token::keyslots(&json!({ "keyslots": ["x", 4, "-1", "5"] })), [5]);
+        assert_eq!(Token::keyslots(&json!({ "keyslots": ["7", "x", 4, "-1", "5", "7"] })), [5, 7]);
         assert_eq!(Token::parse(&json), Ok(token));
     }
 

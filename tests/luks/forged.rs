@@ -4,7 +4,7 @@ use std::fs;
 
 use base64ct::{Base64, Encoding as _};
 use hermetic_init::{
-    luks::{Header, Limits, LuksError, NewKdf},
+    luks::{Budget, Header, LuksError, NewKdf},
     secret::Secret,
     units::Bytes,
     writes::{ReadAt, ShortImage},
@@ -16,7 +16,7 @@ use sha2::Sha256;
 use crate::{
     common::tool,
     naive,
-    volume::{CHEAP, KEY, LIMITS, Volume, refusal},
+    volume::{CHEAP, KEY, MEMORY, Volume, refusal},
 };
 
 #[test]
@@ -167,7 +167,7 @@ fn a_header_that_changes_between_check_and_use() {
     disk.read_exact_at(Bytes(0), &mut again).unwrap();
     assert_eq!(naive::open(&again, KEY).unwrap().cipher, "cipher_null-ecb");
     // We do not: key, table and flags are those of the header that was checked.
-    let key = header.unlock(&disk, &Secret::new(KEY.to_vec()), LIMITS).unwrap();
+    let key = header.unlock(&disk, &Secret::new(KEY.to_vec()), &mut Budget::with_memory(MEMORY)).unwrap();
     assert!(key.key.expose() == honest.key);
     assert_eq!(header.segment().unwrap().cipher, "aes-xts-plain64");
     assert!(!header.flags().allow_discards);
@@ -237,13 +237,62 @@ fn a_keyslot_that_wants_two_gigabytes() {
     assert!(!naive.status.success(), "{naive:?}");
     let disk = fs::File::open(volume.disk()).unwrap();
     let passphrase = Secret::new(b"a word".to_vec());
-    let key = volume.header().unwrap().unlock(&disk, &passphrase, Limits::with_memory(900_000)).unwrap();
+    let key = volume.header().unwrap().unlock(&disk, &passphrase, &mut Budget::with_memory(900_000)).unwrap();
     assert_eq!(key.keyslot, 1);
     assert_eq!(
         key.skipped[0].reason,
         "Argon2 needs 2 GiB of memory, this machine can spare 878.9 MiB; `cryptsetup luksConvertKey \
          --pbkdf-memory` lowers it"
     );
+}
+
+#[test]
+fn one_budget_for_all_attempts() {
+    let Some((volume, _)) = Volume::by_us(512, NewKdf::MACHINE, 0) else { return };
+    // 32 keyslots in their own areas, each as cheap as a header may have it.
+    volume.edit(|header| {
+        let mut keyslot = header["keyslots"]["0"].clone();
+        for number in 0..32_u64 {
+            keyslot["area"]["offset"] = json!((32_768 + number * 258_048).to_string());
+            header["keyslots"][number.to_string()] = keyslot.clone();
+        }
+        header["digests"]["0"]["keyslots"] = (0..32).map(|number| number.to_string()).collect();
+    });
+    let disk = fs::File::open(volume.disk()).unwrap();
+    let header = volume.header().unwrap();
+    let wrong = Secret::new(b"wrong".to_vec());
+    let cost = |numbers: &[u32]| {
+        let mut budget = Budget::with_memory(0);
+        let before = budget.work;
+        let error = refusal(header.unlock_keyslots(numbers, &disk, &wrong, &mut budget));
+        (before - budget.work, error)
+    };
+    let (once, error) = cost(&[7]);
+    assert_eq!(error, LuksError::WrongKey { tried: vec![7] });
+    assert_eq!(cost(&[7; 20_000]), (once, error), "a number that comes twice counts once");
+    // All attempts, of whichever key, are paid from one budget. When it is used up nothing more is tried.
+    let mut budget = Budget { work: 40 * once, ..Budget::with_memory(0) };
+    let mut unlock = || refusal(header.unlock(&disk, &wrong, &mut budget));
+    assert_eq!(unlock(), LuksError::WrongKey { tried: (0..32).collect() });
+    let LuksError::NotAllTried { tried, skipped } = unlock() else { panic!("more was tried than was paid") };
+    assert_eq!((tried.len(), skipped.len()), (8, 24));
+    let error = unlock();
+    assert!(matches!(&error, LuksError::NotAllTried { tried, .. } if tried.is_empty()));
+    let text = error.to_string();
+    assert!(
+        text.contains("take longer than an unlock may") && text.ends_with("; nor could 30 more"),
+        "{text}"
+    );
+    assert!(text.len() < 500, "{text}");
+    // A header's keyslots and digests cannot cost years: they are refused at once.
+    volume.edit(|header| {
+        for number in 0..32 {
+            header["keyslots"][number.to_string()]["kdf"]["iterations"] = json!(u32::MAX);
+        }
+    });
+    let mut budget = Budget::with_memory(0);
+    refusal(volume.header().unwrap().unlock(&disk, &wrong, &mut budget));
+    assert!(budget.is_whole(), "something was paid for what was not done");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 
 use hermetic_init::{
-    luks::{Complaint, Limits, LuksError, Origin, SegmentSize},
+    luks::{Budget, Complaint, LuksError, Origin, SegmentSize},
     secret::Secret,
     units::Bytes,
 };
@@ -56,6 +56,23 @@ fn what_cryptsetup_formats_we_open() {
     }
 }
 
+/// Of the keyslots that cryptsetup makes by benchmark (two seconds, up to 1 GiB) six and more can be tried.
+#[test]
+fn headers_made_by_benchmark_fit_into_the_budget() {
+    for kdf in [&[][..], &["--pbkdf", "pbkdf2"], &["--pbkdf", "pbkdf2", "--hash", "sha512"]] {
+        let Some(volume) = Volume::by_cryptsetup(kdf) else { return };
+        let disk = fs::File::open(volume.disk()).unwrap();
+        let mut budget = Budget::with_memory(u32::MAX);
+        let whole = budget.work;
+        let key = volume.header().unwrap().unlock(&disk, &Secret::new(KEY.to_vec()), &mut budget).unwrap();
+        assert!(key.skipped.is_empty());
+        let cost = whole - budget.work;
+        let header = volume.header().unwrap();
+        let kdf = &header.document()["keyslots"]["0"]["kdf"];
+        assert!(6 * cost <= whole, "{cost} units for {kdf}");
+    }
+}
+
 #[test]
 fn other_header_sizes_and_fixed_sizes_open() {
     for size in ["32k", "64k", "4m"] {
@@ -96,8 +113,10 @@ fn keyslots_are_tried_by_priority() {
 fn a_keyslot_that_costs_too_much_is_named_and_the_next_one_opens() {
     let Some(volume) = Volume::by_cryptsetup(&CHEAP) else { return };
     let disk = fs::File::open(volume.disk()).unwrap();
-    let small = Limits::with_memory(16 << 10);
-    let unlock = |key: &[u8]| volume.header().unwrap().unlock(&disk, &Secret::new(key.to_vec()), small);
+    let unlock = |key: &[u8]| {
+        let mut small = Budget::with_memory(16 << 10);
+        volume.header().unwrap().unlock(&disk, &Secret::new(key.to_vec()), &mut small)
+    };
     assert_eq!(
         refusal(unlock(KEY)).to_string(),
         "keyslot 0 could not be tried: Argon2 needs 32 MiB of memory, this machine can spare 16 MiB; \

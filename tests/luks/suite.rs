@@ -11,13 +11,13 @@ use std::{
 };
 
 use hermetic_init::{
-    luks::{Header, LuksError, VolumeKey},
+    luks::{Budget, Header, LuksError, VolumeKey},
     secret::Secret,
 };
 
 use crate::{
     common::{Scratch, tool},
-    volume::LIMITS,
+    volume::MEMORY,
 };
 
 use Outcome::{Accepted, Opens, Refused};
@@ -251,9 +251,9 @@ fn refusal(image: &Path, outcome: Outcome) -> Option<LuksError> {
     let opened = Header::read(&disk).and_then(|header| {
         header.segment()?;
         match outcome {
-            Opens(passphrase) => {
-                header.unlock(&disk, &Secret::new(passphrase.as_bytes().to_vec()), LIMITS).map(Some)
-            }
+            Opens(passphrase) => header
+                .unlock(&disk, &Secret::new(passphrase.as_bytes().to_vec()), &mut Budget::with_memory(MEMORY))
+                .map(Some),
             _ => Ok(None::<VolumeKey>),
         }
     });
@@ -403,7 +403,9 @@ fn same_key(scratch: &Scratch, name: &str, passphrase: &str) -> Option<String> {
     assert!(output.status.success(), "{name}: {output:?}");
     let disk = fs::File::open(scratch.host(name)).unwrap();
     let header = Header::read(&disk).unwrap();
-    let key = header.unlock(&disk, &Secret::new(passphrase.as_bytes().to_vec()), LIMITS).ok()?;
+    let key = header
+        .unlock(&disk, &Secret::new(passphrase.as_bytes().to_vec()), &mut Budget::with_memory(MEMORY))
+        .ok()?;
     let same = key.key.expose() == fs::read(scratch.host("key")).unwrap();
     (!same).then(|| format!("{name}: another volume key than cryptsetup's"))
 }

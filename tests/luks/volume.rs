@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, process::Output};
 
 use crate::common::{Scratch, tool};
 use hermetic_init::{
-    luks::{FormatParams, Header, Limits, LuksError, NewKdf, VolumeKey, format},
+    luks::{Budget, FormatParams, Header, LuksError, NewKdf, VolumeKey, format},
     secret::Secret,
     units::Bytes,
     writes::Writes,
@@ -15,7 +15,8 @@ use uuid::Uuid;
 
 pub const KEY: &[u8; 32] = b"thirty-two bytes of random, say.";
 pub const SIZE: u64 = 20 << 20;
-pub const LIMITS: Limits = Limits::with_memory(128 << 10);
+/// The memory that these tests spare, in KiB.
+pub const MEMORY: u32 = 128 << 10;
 pub const CHEAP: [&str; 4] = ["--pbkdf-force-iterations", "4", "--pbkdf-memory", "32768"];
 
 /// An image file that both sides see, and the key files for it.
@@ -109,7 +110,7 @@ impl Volume {
 
     pub fn unlock(&self, key: &[u8]) -> Result<VolumeKey, LuksError> {
         let disk = fs::File::open(self.disk()).unwrap();
-        self.header()?.unlock(&disk, &Secret::new(key.to_vec()), LIMITS)
+        self.header()?.unlock(&disk, &Secret::new(key.to_vec()), &mut Budget::with_memory(MEMORY))
     }
 
     /// Overwrites bytes of the disk.

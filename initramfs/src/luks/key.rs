@@ -8,7 +8,7 @@ use std::{
 };
 
 use hermetic_init::{
-    luks::{Limits, NewKdf},
+    luks::{Budget, NewKdf},
     secret::Secret,
 };
 
@@ -114,7 +114,7 @@ pub fn write_private(path: &Path, key: &Secret) -> Result<(), Error> {
         .map_err(|error| Error::Io { what: format!("cannot write {}", path.display()), error })
 }
 
-/// The limits of the work that an unlock may cause on this machine.
-pub fn limits() -> Limits {
-    Limits::from_meminfo(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default())
+/// The memory and the work that an unlock may cost on this machine.
+pub fn budget() -> Budget {
+    Budget::from_meminfo(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default())
 }

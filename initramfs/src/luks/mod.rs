@@ -258,10 +258,10 @@ pub fn run(args: &Args) -> Result<(), Error> {
 /// Finds the volume key; keyslots that were skipped on the way are reported.
 fn unlock(volume: &Volume, header: &Header, key: &KeyFile, keyslot: Option<u32>) -> Result<VolumeKey, Error> {
     let passphrase = key.read()?;
-    let limits = key::limits();
+    let mut budget = key::budget();
     let found = match keyslot {
-        Some(number) => header.unlock_keyslot(number, volume.file(), &passphrase, limits),
-        None => header.unlock(volume.file(), &passphrase, limits),
+        Some(number) => header.unlock_keyslots(&[number], volume.file(), &passphrase, &mut budget),
+        None => header.unlock(volume.file(), &passphrase, &mut budget),
     };
     let found = found.map_err(|error| volume.luks(error))?;
     for skipped in &found.skipped {

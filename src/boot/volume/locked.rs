@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::limits::limits;
+use super::attempts::Attempts;
 use crate::{
     boot::failure::{Failure, OrFail as _},
     config::VolumeOptions,
@@ -40,9 +40,9 @@ impl Volume<'_> {
     }
 
     /// Logs the reason why a source is of no use, and notes it.
-    pub fn failed(&self, name: &str, why: &dyn core::fmt::Display, tried: &mut Vec<String>) {
+    pub fn failed(&self, name: &str, why: &dyn core::fmt::Display, tried: &mut Attempts) {
         notice!("{}: {name}: {why}", self.device.name);
-        tried.push(format!("{name}: {why}"));
+        tried.note(format!("{name}: {why}"));
     }
 
     /// Tries the secret of a token on its keyslots, and on no other.
@@ -54,24 +54,21 @@ impl Volume<'_> {
         name: &str,
         keyslots: &[u32],
         secret: &Secret,
-        tried: &mut Vec<String>,
+        tried: &mut Attempts,
     ) -> Result<Option<VolumeKey>, Failure> {
-        for keyslot in keyslots {
-            match self.header.unlock_keyslot(*keyslot, self.node.file(), secret, limits()) {
-                Ok(key) => {
-                    info!("{}: {name} opens keyslot {keyslot}", self.device.name);
-                    return Ok(Some(key));
-                }
-                Err(
-                    error @ (LuksError::WrongKey { .. }
-                    | LuksError::NotAllTried { .. }
-                    | LuksError::NoKeyslot),
-                ) => {
-                    self.failed(name, &error, tried);
-                }
-                Err(error) => return Err(error).or_fail(|| self.device.name.clone()),
+        let opened = self.header.unlock_keyslots(keyslots, self.node.file(), secret, &mut tried.budget);
+        match opened {
+            Ok(key) => {
+                info!("{}: {name} opens keyslot {}", self.device.name, key.keyslot);
+                Ok(Some(key))
             }
+            Err(
+                error @ (LuksError::WrongKey { .. } | LuksError::NotAllTried { .. } | LuksError::NoKeyslot),
+            ) => {
+                self.failed(name, &error, tried);
+                Ok(None)
+            }
+            Err(error) => Err(error).or_fail(|| self.device.name.clone()),
         }
-        Ok(None)
     }
 }

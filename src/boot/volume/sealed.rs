@@ -1,6 +1,6 @@
 //! Keys that a TPM2 keeps: the tokens `systemd-tpm2` of a header, each tried once, and with each PIN.
 
-use super::locked::Volume;
+use super::{attempts::Attempts, locked::Volume};
 use crate::{
     boot::{
         failure::Failure,
@@ -33,11 +33,7 @@ impl Sealed {
     ///
     /// # Errors
     /// The TPM cannot be opened.
-    pub fn find(
-        volume: &Volume<'_>,
-        tried: &mut Vec<String>,
-        devices: &mut Devices,
-    ) -> Result<Self, Failure> {
+    pub fn find(volume: &Volume<'_>, tried: &mut Attempts, devices: &mut Devices) -> Result<Self, Failure> {
         let mut sealed = Self::default();
         for Entry { number, keyslots, token } in Token::all(volume.header.document()) {
             let name = format!("TPM2 token {number}");
@@ -75,7 +71,7 @@ impl Sealed {
         &mut self,
         volume: &Volume<'_>,
         pin: Option<&Secret>,
-        tried: &mut Vec<String>,
+        tried: &mut Attempts,
     ) -> Result<Option<VolumeKey>, Failure> {
         let Some(device) = &mut self.tpm else { return Ok(None) };
         let (due, mut left): (Vec<_>, Vec<_>) = core::mem::take(&mut self.tokens)
@@ -113,7 +109,7 @@ impl Sealed {
     ///
     /// # Errors
     /// No randomness.
-    pub fn mind_lockout(&mut self, volume: &Volume<'_>, tried: &mut Vec<String>) -> Result<(), Failure> {
+    pub fn mind_lockout(&mut self, volume: &Volume<'_>, tried: &mut Attempts) -> Result<(), Failure> {
         let Some(device) = self.tpm.as_mut().filter(|_| self.tokens.iter().any(|c| c.token.policy.pin))
         else {
             return Ok(());
@@ -134,7 +130,7 @@ impl Sealed {
 }
 
 /// The signature file. One that cannot be used counts as missing; the tokens that need it will say so.
-fn signatures(volume: &Volume<'_>, tried: &mut Vec<String>) -> Option<Signatures> {
+fn signatures(volume: &Volume<'_>, tried: &mut Attempts) -> Option<Signatures> {
     let found = match &volume.options.tpm2_signature {
         Some(path) => stub::named(path).map(Some),
         None => stub::find(stub::PCR_SIGNATURES),

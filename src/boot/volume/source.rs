@@ -2,7 +2,8 @@
 
 use super::{
     ask::{Answer, ask},
-    limits::limits,
+    attempts::Attempts,
+    budget::budget,
     locked::Volume,
     sealed::Sealed,
 };
@@ -57,14 +58,17 @@ pub struct Trial<'a> {
     pub devices: &'a mut Devices,
     /// The TPM2 tokens that may still open it.
     pub sealed: Sealed,
-    /// One line for each source that did not open the volume.
-    pub tried: Vec<String>,
+    /// The attempts so far.
+    pub tried: Attempts,
+    /// The typed answers that may still be tried on keyslots (`tries=`); None: as many as there are.
+    pub answers: Option<u32>,
 }
 
 impl<'a> Trial<'a> {
     /// An attempt of which nothing was tried.
     pub fn new(volume: &'a Volume<'a>, credentials: &'a Imported, devices: &'a mut Devices) -> Self {
-        Self { volume, credentials, devices, sealed: Sealed::default(), tried: Vec::new() }
+        let answers = volume.options.tries;
+        Self { volume, credentials, devices, sealed: Sealed::default(), tried: Attempts::new(), answers }
     }
 
     /// Tries one key. None when it opens nothing, which is logged and noted in `tried`.
@@ -74,7 +78,7 @@ impl<'a> Trial<'a> {
     pub fn attempt(&mut self, source: &str, secret: &Secret) -> Result<Option<VolumeKey>, Failure> {
         let Volume { device, node, header, .. } = self.volume;
         let device = &device.name;
-        match header.unlock(node.file(), secret, limits()) {
+        match header.unlock(node.file(), secret, &mut self.tried.budget) {
             Ok(key) => {
                 for skipped in &key.skipped {
                     warning!("{device}: keyslot {} was skipped: {}", skipped.keyslot, skipped.reason);
@@ -84,26 +88,29 @@ impl<'a> Trial<'a> {
             }
             Err(error @ (LuksError::WrongKey { .. } | LuksError::NotAllTried { .. })) => {
                 notice!("{device}: {source}: {error}");
-                self.tried.push(format!("{source}: {error}"));
+                self.tried.note(format!("{source}: {error}"));
                 Ok(None)
             }
             Err(error) => Err(error).or_fail(|| device.clone()),
         }
     }
 
-    /// One answer from the consoles; None, with the reason noted, when there will be none.
+    /// One answer from the consoles, with a budget of its own; None, with the reason noted, when there will be none.
     ///
     /// # Errors
     /// Waiting fails.
     pub fn answer(&mut self, question: &str, what: &str) -> Result<Option<Secret>, Failure> {
         let timeout = self.volume.options.timeout;
         match ask(question, timeout.map(Deadline::after), self.devices)? {
-            Answer::Typed(typed) => return Ok(Some(typed)),
+            Answer::Typed(typed) => {
+                self.tried.budget = budget();
+                return Ok(Some(typed));
+            }
             Answer::Nothing => {
                 let seconds = timeout.unwrap_or_default().as_secs();
-                self.tried.push(format!("nobody typed {what} within {seconds} s"));
+                self.tried.note(format!("nobody typed {what} within {seconds} s"));
             }
-            Answer::Nobody => self.tried.push("there is no console to ask on".into()),
+            Answer::Nobody => self.tried.note("there is no console to ask on".into()),
         }
         Ok(None)
     }

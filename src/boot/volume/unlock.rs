@@ -36,6 +36,5 @@ pub fn unlock(
             Outcome::Nobody => break,
         }
     }
-    let tried = trial.tried.join("; ");
-    Err(Failure::new(format!("{}: nothing opens it: {tried}", volume.device.name)))
+    Err(Failure::new(format!("{}: nothing opens it: {}", volume.device.name, trial.tried)))
 }

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use hermetic_init::{
-    luks::{self, FormatParams, Header, Limits, LuksError, NewKdf, SegmentSize},
+    luks::{self, Budget, FormatParams, Header, LuksError, NewKdf, SegmentSize},
     secret::Secret,
     units::{Bytes, DeviceNumber},
     writes::Write,
@@ -139,8 +139,8 @@ fn look(disk: &Medium) {
         }
     }
     // Far below what a boot allows, and enough for the volume's own keyslot.
-    let limits = Limits { argon2_memory: 256, argon2_work: 1024, pbkdf2_work: 4096 };
-    match header.unlock(disk, &Secret::new(PASSPHRASE.to_vec()), limits) {
+    let mut budget = Budget { memory: 256, work: 16_384 };
+    match header.unlock(disk, &Secret::new(PASSPHRASE.to_vec()), &mut budget) {
         Ok(key) => assert!(key.key.expose() == volume().1, "a digest vouched for another key"),
         Err(LuksError::WrongKey { tried }) => assert!(!tried.is_empty() && tried.len() <= 32),
         Err(error) => crate::one_line(&error),
@@ -191,9 +191,9 @@ mod tests {
 
     #[test]
     fn the_first_seeds_are_volumes_that_open() {
-        let limits = Limits { argon2_memory: 256, argon2_work: 1024, pbkdf2_work: 4096 };
+        let mut budget = Budget { memory: 256, work: 16_384 };
         let disk = disk_of(&luks_json_seeds()[0]);
-        let key = Header::read(&disk).unwrap().unlock(&disk, &Secret::new(PASSPHRASE.to_vec()), limits);
+        let key = Header::read(&disk).unwrap().unlock(&disk, &Secret::new(PASSPHRASE.to_vec()), &mut budget);
         assert!(key.unwrap().key.expose() == volume().1);
         let unencrypted = Header::read(&disk_of(&luks_json_seeds()[1])).unwrap();
         assert!(matches!(unencrypted.segment(), Err(LuksError::NullCipher { .. })));

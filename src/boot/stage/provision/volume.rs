@@ -7,7 +7,7 @@ use crate::{
         failure::{Failure, OrFail as _},
         machine::devices::Devices,
         random::Random,
-        volume::{Crypt, limits},
+        volume::{Crypt, budget},
     },
     luks::{self, AddKeyslot, FormatParams, Header},
     repart,
@@ -53,7 +53,7 @@ pub fn encrypt(
     random.check()?;
     apply(&plan, &node)?;
     let mut header = Header::read(node.file()).or_fail(|| device.name.clone())?;
-    let key = header.unlock(node.file(), first.secret, limits()).or_fail(|| device.name.clone())?;
+    let key = header.unlock(node.file(), first.secret, &mut budget()).or_fail(|| device.name.clone())?;
     let token = first
         .token
         .as_ref()

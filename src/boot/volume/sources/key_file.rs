@@ -37,12 +37,12 @@ impl Source for KeyFiles {
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     if path == *key_file {
-                        trial.tried.push(format!("{shown} is missing; build the initramfs with --key-file"));
+                        trial.tried.note(format!("{shown} is missing; build the initramfs with --key-file"));
                     }
                 }
                 Err(error) => {
                     notice!("{}: {shown}: {error}", device.name);
-                    trial.tried.push(format!("{shown}: {error}"));
+                    trial.tried.note(format!("{shown}: {error}"));
                 }
             }
         }

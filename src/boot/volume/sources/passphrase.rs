@@ -37,17 +37,16 @@ impl Source for Typed {
     fn open(&self, trial: &mut Trial<'_>) -> Result<Outcome, Failure> {
         let volume = trial.volume;
         if volume.options.headless {
-            trial.tried.push("nobody is asked (headless)".into());
+            trial.tried.note("nobody is asked (headless)".into());
             return Ok(Outcome::Nobody);
         }
         let recovery = volume.header.tokens().any(|(_, kind)| kind == RecoveryKey::TOKEN);
         let what = if recovery { "Passphrase or recovery key" } else { "Passphrase" };
         let question = format!("{what} for {}", volume.named());
-        let mut left = volume.options.tries;
-        while left != Some(0) {
-            left = left.map(|left| left - 1);
+        while trial.answers != Some(0) {
+            trial.answers = trial.answers.map(|left| left - 1);
             let Some(typed) = trial.answer(&question, "a passphrase")? else { return Ok(Outcome::Nobody) };
-            let before = trial.tried.len();
+            let before = trial.tried.count();
             let recovery = RecoveryKey::parse(typed.expose());
             let recovery = recovery.as_ref().map(|key| ("recovery key", key.passphrase()));
             // A text in the form of a recovery key may still be a passphrase of these letters.
@@ -57,8 +56,8 @@ impl Source for Typed {
                 }
             }
             // Only the last of several typing errors is worth a place in the one line.
-            if left != Some(0) {
-                trial.tried.truncate(before);
+            if trial.answers != Some(0) {
+                trial.tried.forget_after(before);
             }
         }
         Ok(Outcome::InVain)

@@ -80,13 +80,17 @@ impl Source for TypedPin {
             if pin.expose().is_empty() {
                 return Ok(Outcome::InVain);
             }
-            let before = trial.tried.len();
+            let before = trial.tried.count();
             if let Some(key) = open(trial, Some(&pin))? {
                 return Ok(Outcome::Opened(key));
             }
+            // A wrong PIN is refused by the TPM, and no keyslot was tried.
+            if !trial.tried.budget.is_whole() {
+                trial.answers = trial.answers.map(|left| left.saturating_sub(1));
+            }
             // Only the last of several typing errors is worth a place in the one line.
             if left != Some(0) && trial.sealed.wants_pin() {
-                trial.tried.truncate(before);
+                trial.tried.forget_after(before);
             }
         }
     }
