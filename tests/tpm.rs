@@ -384,6 +384,26 @@ fn a_storage_root_key_of_another_kind_is_refused_by_name() {
     assert!(matches!(error, TpmError::Unsupported(_)) && text.contains("an RSA key of 2048 bits"), "{text}");
 }
 
+/// A key that its owner may duplicate, and one that decrypts for everybody: somebody else may know the private part.
+#[test]
+fn a_storage_root_key_that_others_may_know_is_refused() {
+    let Some(simulator) = Simulator::new() else { return };
+    let mut duplicable = ELLIPTIC;
+    duplicable[7] = 0x60;
+    #[rustfmt::skip]
+    let decrypts = [0, 0x23, 0, 11, 0, 2, 4, 0x72, 0, 0, 0, 0x10, 0, 0x10, 0, 3, 0, 0x10, 0, 0, 0, 0];
+    for template in [&duplicable[..], &decrypts] {
+        keep(&simulator, template, 0x8100_0001);
+        let error = simulator
+            .with(|tpm| tpm.enrol(&policy("7", false), PcrMask::default(), None, None).err().unwrap());
+        assert!(error.to_string().contains("could be known outside of it"), "{error}");
+        // Takes it from its place.
+        raw(&simulator, 0x120, &[0x4000_0001, 0x8100_0001], &0x8100_0001_u32.to_be_bytes());
+    }
+    keep(&simulator, &ELLIPTIC, 0x8100_0001);
+    simulator.with(|tpm| tpm.enrol(&policy("7", false), PcrMask::default(), None, None).unwrap());
+}
+
 #[test]
 fn an_rsa_storage_root_key_seals_and_releases() {
     let Some(simulator) = Simulator::new() else { return };

@@ -16,8 +16,13 @@
 //! | `signature` | a signed policy for PCRs (`tpm2-pcr-signature.json`) |
 //! | `measure` | what systemd measures in an initrd, and its log |
 //!
-//! The bus between processor and TPM is a stranger's: whatever is secret crosses it encrypted in a session whose salt only
-//! this TPM's storage root key can read, and every response is authenticated. A response is parsed by total functions.
+//! The bus between processor and TPM is a stranger's. Whoever listens there learns nothing: a secret crosses it encrypted in a
+//! session whose salt only the storage root key can read, and the key is asked first whether the TPM alone has its private part.
+//! Whoever changes an answer is found out where a session authenticates it: at a secret that is sealed or released. Two things do
+//! not hold. Answers without a session (public areas, PCRs, banks, lockout) are believed; a false one makes sealing or unsealing
+//! fail, or lets a policy be sealed that is not today's. And who answers in the TPM's place when the first secret is sealed,
+//! with a key of his own, is taken for it, because nothing vouches for the key then; a token names its key, so later he is not.
+//! A response is parsed by total functions.
 //!
 //! References: TCG TPM 2.0 Library, parts 1 to 3 (revision 1.59); systemd 257, src/shared/tpm2-util.c. Marshalling is
 //! that of the crate tpm2-protocol.

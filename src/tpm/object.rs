@@ -30,6 +30,11 @@ const PERSISTENT: u32 = 0x81;
 /// tpm2-tss's type of a serialised key (`IESYSC_KEY_RSRC`).
 const KEY_RESOURCE: u32 = 1;
 
+/// The attributes (`TPMA_OBJECT`) of every key that is trusted with a secret: made by this TPM of its own randomness
+/// (sensitiveDataOrigin), never to leave it or its parent (fixedTPM, fixedParent), and good for nothing but to be a parent
+/// (restricted, decrypt). Of any other key somebody else may know the private part.
+const TRUSTED: u32 = 0x0003_0032;
+
 /// The storage root key: secrets of this TPM are sealed below it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StorageKey {
@@ -68,6 +73,23 @@ impl StorageKey {
             }
             _ => Err(TpmError::Unsupported(
                 "the TPM's storage root key is neither a point of P-256 nor an RSA key of 2048 bits, use another key",
+            )),
+        }
+    }
+
+    /// Checks that the TPM alone has the private part.
+    ///
+    /// # Errors
+    /// An attribute that says so is missing.
+    fn check(&self) -> Result<(), TpmError> {
+        // Behind type and nameAlg of a TPMT_PUBLIC.
+        let attributes =
+            self.public.get(4..8).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
+        match attributes {
+            Some(attributes) if attributes & TRUSTED == TRUSTED => Ok(()),
+            _ => Err(TpmError::Unsupported(
+                "the TPM's storage root key could be known outside of it (fixedTPM, fixedParent, sensitiveDataOrigin, \
+                 restricted or decrypt is missing); remove it with `tpm2_evictcontrol`, or clear the TPM",
             )),
         }
     }
@@ -175,6 +197,7 @@ impl Tpm<'_> {
         // The name is computed, not believed: it is what everything else hangs on.
         let entity = Entity { handle, name: name(&public) };
         let key = StorageKey { entity, public };
+        key.check()?;
         key.recipient()?;
         Ok(Some(key))
     }
