@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     units::Bytes,
-    writes::{ReadAt, Writes},
+    writes::{Data, ReadAt, Writes},
 };
 
 /// The most that cryptsetup gives to headers and keyslots: two headers of 4 MiB and 128 MiB behind them (lib/luks2/luks2.h).
@@ -34,16 +34,27 @@ where
     let length = data.max(DATA_OFFSET).0.min(MAX_LENGTH).min(size.0);
     let copies = copy.saturating_mul(2).min(length);
     let mut plan = Writes::new();
-    // Written out, and not as a range of zeroes: those may become a hole, and flash would keep the old content.
-    let usual = length.min(DATA_OFFSET.0);
-    if usual > copies {
-        plan.data(Bytes(copies), vec![0; (usual - copies) as usize]);
-    }
-    plan.zero(Bytes(usual.max(copies)), Bytes(length.saturating_sub(usual.max(copies))));
+    overwrite(&mut plan, copies, length);
     plan.barrier();
-    plan.data(Bytes(0), vec![0; copies as usize]);
+    overwrite(&mut plan, 0, copies);
     plan.barrier();
     plan
+}
+
+/// The bytes of one write.
+const CHUNK: u64 = 1 << 20;
+
+/// Overwrites the bytes from `start` to `end`: written out, and not as a range of zeroes, which may become a hole; then flash
+/// would keep the old content.
+fn overwrite(plan: &mut Writes, start: u64, end: u64) {
+    let zeroes = Data::from(vec![0; CHUNK as usize]);
+    let mut at = start;
+    while at < end {
+        let length = CHUNK.min(end - at);
+        let data = if length == CHUNK { zeroes.clone() } else { vec![0; length as usize].into() };
+        plan.data(Bytes(at), data);
+        at += length;
+    }
 }
 
 #[cfg(test)]

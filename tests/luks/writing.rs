@@ -3,14 +3,16 @@
 use std::fs;
 
 use hermetic_init::{
-    luks::{AddKeyslot, Complaint, LuksError, NewKdf, Origin, RecoveryKey},
+    luks::{self, AddKeyslot, Complaint, LuksError, NewKdf, Origin, RecoveryKey},
     secret::Secret,
+    units::Bytes,
+    writes::Write,
 };
 use serde_json::json;
 
 use crate::{
     common::tool,
-    volume::{CHEAP, KEY, Volume, random, refusal},
+    volume::{CHEAP, KEY, SIZE, Volume, random, refusal},
 };
 
 #[test]
@@ -216,6 +218,30 @@ fn keyslots_come_and_go_under_both() {
         let last = volume.header().unwrap().kill_keyslot(2, &mut random).unwrap_err();
         assert!(last.to_string().contains("last keyslot"), "{last}");
     }
+}
+
+/// cryptsetup gives keyslots as much as it is told. What is erased may not become a hole, which flash would fill with the old content.
+#[test]
+fn keyslots_of_any_size_are_overwritten() {
+    let options = ["--luks2-keyslots-size", "18m", "--offset", "38912"];
+    let Some(volume) = Volume::by_cryptsetup(&[&CHEAP[..], &options].concat()) else { return };
+    let data = volume.header().unwrap().segment().unwrap().offset;
+    assert_eq!(data, Bytes(19 << 20));
+    let plan = luks::erase(&fs::File::open(volume.disk()).unwrap(), Bytes(SIZE));
+    let mut covered = vec![false; data.0 as usize];
+    for write in &plan.0 {
+        match write {
+            Write::Data { offset, data } => {
+                covered[offset.0 as usize..offset.0 as usize + data.len()].fill(true);
+                assert!(data.iter().all(|byte| *byte == 0));
+            }
+            Write::Zero { .. } => panic!("{write:?} may become a hole"),
+            Write::Barrier => {}
+        }
+    }
+    assert!(covered.iter().all(|covered| *covered));
+    volume.apply(&plan);
+    assert!(!volume.opens("@key"));
 }
 
 #[test]
