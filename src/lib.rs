@@ -9,6 +9,7 @@
 //! | [`map`] | maps by name, compiled once |
 //! | [`secret`] | keys and passphrases: wiped on drop, never printed |
 //! | [`strerror`] | errors in the words of the C library (std) |
+//! | [`printable`] | text of strangers as a terminal may see it |
 //! | [`durable`] | the order in which changes reach the disk |
 //! | [`level`] | levels of messages |
 //! | [`glob`] | patterns of a shell |
@@ -58,6 +59,7 @@ pub mod mkfs;
 pub mod os_release;
 #[cfg(feature = "std")]
 pub mod populate;
+pub mod printable;
 pub mod repart;
 pub mod secret;
 pub mod sort;

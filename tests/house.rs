@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// The rooms of hermetic-init, from the ground up. A room takes only from lines before its own; rooms on one line know nothing of
 /// each other.
 const ROOMS: [&[&str]; 16] = [
-    &["units", "sort", "map", "secret", "level", "durable", "strerror", "glob"],
+    &["units", "sort", "map", "secret", "level", "durable", "strerror", "printable", "glob"],
     &["os_release"],
     &["writes", "file_system", "verity", "tpm", "tree"],
     &["disk"],

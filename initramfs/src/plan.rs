@@ -21,6 +21,7 @@ use hermetic_init::{
     fragments::{Facts, facts, usr::os_release},
     os_release::OsRelease,
     populate::blocks,
+    printable,
     repart::{
         self, Content, Copied, CopyBlocks, Creation, Decision, Definition, Definitions, Maker, Openers, Plan,
         Reading, Search, Terms,
@@ -243,6 +244,8 @@ fn story(plan: &Plan, decided: Option<&Decision<'_>>) -> String {
         )
     }));
     lines.extend(plan.dropped.iter().map(ToString::to_string));
+    // What an adopted partition is called, the disk says.
+    let mut lines: Vec<String> = lines.iter().map(|line| printable::line(line)).collect();
     if !plan.changes() {
         lines.push("nothing is changed".into());
     }

@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use super::story;
 use crate::{
     level::Level,
+    printable,
     sys::{
         console, kmsg,
         power::{End, end, end_now},
@@ -130,7 +131,7 @@ pub fn act(failure: &Failure) -> ! {
         "\r\nhermetic-init {} {}\r\n  stage   {stage}\r\n  reason  {}\r\n{next}\r\n",
         story::VERSION,
         failure.headline,
-        failure.reason,
+        printable::line(&failure.reason),
     ));
     match policy.delay {
         Some(delay) => std::thread::sleep(delay),

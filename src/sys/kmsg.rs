@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::console;
-use crate::level::Level;
+use crate::{level::Level, printable};
 
 /// The facility "daemon", shifted as the kernel wants it.
 const DAEMON: u8 = 3 << 3;
@@ -33,7 +33,7 @@ pub fn set_level(level: Level) {
     LIMIT.store(level as u8, Ordering::Relaxed);
 }
 
-/// Logs one line. Newlines are folded, or the kernel would cut the record there.
+/// Logs one line, as printable text: the kernel cuts a record at a newline, and its consoles get the rest as it is.
 pub fn log(level: Level, text: fmt::Arguments<'_>) {
     if level as u8 > LIMIT.load(Ordering::Relaxed) {
         return;
@@ -50,8 +50,8 @@ pub fn log(level: Level, text: fmt::Arguments<'_>) {
 const MAX_LENGTH: usize = 1000;
 
 fn record(level: Level, text: &str) -> String {
+    let text = printable::line(text);
     let mut line = format!("<{}>hermetic-init[{}]: {text}", DAEMON | level as u8, std::process::id());
-    line = line.replace('\n', " | ");
     if line.len() > MAX_LENGTH {
         line.truncate(line.floor_char_boundary(MAX_LENGTH));
         line.push('…');

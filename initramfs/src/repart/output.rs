@@ -3,7 +3,7 @@
 
 use std::{fmt::Write as _, path::Path};
 
-use hermetic_init::{disk::types::Identifier, repart::Plan};
+use hermetic_init::{disk::types::Identifier, printable, repart::Plan};
 
 use super::args::{Json, partition_node};
 
@@ -242,7 +242,7 @@ pub fn table(rows: &[Row], style: Style) -> String {
     for row in rows {
         lines.push([
             row.kind.clone(),
-            if row.label.is_empty() { "-".into() } else { row.label.clone() },
+            if row.label.is_empty() { "-".into() } else { printable::line(&row.label) },
             row.uuid.clone(),
             row.number.saturating_sub(1).to_string(),
             row.file.as_deref().map(base).unwrap_or_default(),
@@ -304,7 +304,7 @@ pub fn bar(rows: &[Row], total: u64, style: Style) -> String {
         let start = starts.get(named).copied().unwrap_or(0);
         let hint = match &row.file {
             Some(file) => file.rsplit('/').next().unwrap_or_default(),
-            None if !row.label.is_empty() => &row.label,
+            None if !row.label.is_empty() => &printable::line(&row.label),
             None => &row.node,
         };
         match cells.iter_mut().find(|(at, _)| *at == start) {

@@ -5,6 +5,7 @@ use std::{io, os::fd::AsFd as _};
 
 use crate::{
     boot::{failure::Failure, machine::devices::Devices},
+    printable,
     secret::Secret,
     sys::{
         clock::Deadline,
@@ -31,6 +32,7 @@ pub fn ask(question: &str, deadline: Option<Deadline>, devices: &mut Devices) ->
     if consoles.is_empty() {
         return Ok(Answer::Nobody);
     }
+    let question = printable::line(question);
     for console in &consoles {
         console.print(&format!("\r\n{question}: "));
     }
