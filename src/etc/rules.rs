@@ -80,6 +80,13 @@ impl Rules {
         errors
     }
 
+    /// Makes this path below /etc a link, unless etc.conf says otherwise. A name with a wildcard stays what it is.
+    pub fn link(&mut self, path: &[u8]) {
+        if is_path(path) && !path.iter().any(|byte| b"*?".contains(byte)) {
+            self.exceptions.insert(0, (path.to_vec(), Strategy::Symlink));
+        }
+    }
+
     /// The strategy for a path of the factory: as [`Rules::strategy`], but a name that is reserved for entries beside
     /// the root's cannot come from the factory.
     pub fn of_factory(&self, path: &[u8]) -> Strategy {

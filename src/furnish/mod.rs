@@ -3,7 +3,7 @@
 //! | step | an empty root ([`create`]) | a root in use ([`follow()`]) |
 //! |---|---|---|
 //! | 1 | base directories | likewise, those that are missing |
-//! | 2 | the rules of etc.conf are read | likewise |
+//! | 2 | the rules of etc.conf are read, and the links into the factory of tmpfiles.d | likewise |
 //! | 3 | the factory's /etc is copied | /etc is brought from the old factory to the new one |
 //! | 4 | the lines of tmpfiles.d for /etc, when it holds links | likewise |
 //! | 5 | users and groups of sysusers.d | likewise, those that are missing |
@@ -36,7 +36,7 @@ use rustix::{fs::Mode, process::umask};
 use crate::{
     durable::Durable,
     etc::{
-        EtcError, Strategy, base, factory,
+        EtcError, Rules, Strategy, base, factory,
         follow::{self, Updated},
         machine_id::{self, MachineId, State},
         manifest::{Head, Journal},
@@ -107,8 +107,7 @@ fn fill(request: &Request<'_>, report: &mut Report) -> Result<(), FurnishError> 
     let Request { root, usr, identity: Identity { machine, head }, .. } = *request;
     let durable = Durable::Caller;
     base::create(root, usr).at(Step::Base)?;
-    let (rules, errors) = factory::rules(usr, head).at(Step::Rules)?;
-    report.say(Level::Warning, errors);
+    let rules = rules(request, report)?;
     let (copied, manifest) = factory::copy(root, usr, head, &rules).at(Step::Copy)?;
     report.copied = copied;
     if head.strategy == Strategy::Symlink {
@@ -137,8 +136,7 @@ pub fn follow(request: &Request<'_>, watch: &dyn Watch, report: &mut Report) -> 
     let Request { root, usr, identity: Identity { machine, head }, .. } = *request;
     let (durable, watch) = (Durable::Here, &Witness::new(watch));
     base::create(root, usr).at(Step::Base)?;
-    let (rules, errors) = factory::rules(usr, head).at(Step::Rules)?;
-    report.say(Level::Warning, errors);
+    let rules = rules(request, report)?;
     let updated = follow::update(root, usr, head, &rules, durable, watch).at(Step::Update)?;
     report.say(Level::Warning, &updated.problems);
     report.updated(&updated, head.strategy);
@@ -164,6 +162,16 @@ pub fn follow(request: &Request<'_>, watch: &dyn Watch, report: &mut Report) -> 
     }
     let committed = store::commit(root, &plan.manifest.text(), left.as_ref(), durable, watch);
     ended(watch, committed.err(), Step::Manifest, report)
+}
+
+/// The strategy for each path: of etc.conf, and where a path is copied by default, of the image's own tmpfiles.d.
+fn rules(request: &Request<'_>, report: &mut Report) -> Result<Rules, FurnishError> {
+    let (mut rules, errors) = factory::rules(request.usr, &request.identity.head).at(Step::Rules)?;
+    report.say(Level::Warning, errors);
+    if matches!(rules.default(), Strategy::Track | Strategy::Copy) {
+        links::rule(request, &mut rules)?;
+    }
+    Ok(rules)
 }
 
 /// Makes warnings of the errors of a step, unless the watch refused a change: then the first of them is the end.

@@ -20,8 +20,17 @@ pub struct Outcome {
 /// Carries out the root's tmpfiles.d.
 ///
 /// # Errors
-/// A directory of the search path that exists and cannot be read; then nothing was done.
+/// As [`read`]; then nothing was done.
 pub fn run(tree: Tree<'_>, request: &Request<'_>, log: &mut dyn Log) -> Result<Outcome, SearchError> {
+    let definitions = read(tree, request, log)?;
+    Ok(apply(tree, &definitions, request, log))
+}
+
+/// Reads the root's tmpfiles.d, as far as the request selects its lines.
+///
+/// # Errors
+/// A directory of the search path that exists and cannot be read.
+pub fn read(tree: Tree<'_>, request: &Request<'_>, log: &mut dyn Log) -> Result<Definitions, SearchError> {
     let files = find(&tree, "tmpfiles.d")?;
     let root = Root::new(tree, request.credentials);
     let context =
@@ -39,7 +48,7 @@ pub fn run(tree: Tree<'_>, request: &Request<'_>, log: &mut dyn Log) -> Result<O
     if let Some(extra) = request.credentials.get("tmpfiles.extra") {
         definitions.parse("tmpfiles.extra", extra, &context, log);
     }
-    Ok(apply(tree, &definitions, request, log))
+    Ok(definitions)
 }
 
 /// Carries out lines that were read already.

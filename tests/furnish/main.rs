@@ -6,6 +6,7 @@ mod credstore;
 mod cuts;
 mod full;
 mod lines;
+mod links;
 mod machine_id;
 mod refusals;
 mod series;
