@@ -13,6 +13,7 @@
 //! | [`durable`] | the order in which changes reach the disk |
 //! | [`level`] | levels of messages |
 //! | [`glob`] | patterns of a shell |
+//! | [`progress`] | the steps of a boot, counted |
 //! | [`os_release`] | the name and the version of a /usr |
 //! | [`writes`] | writes to a disk as a value: writes, zeroes, barriers |
 //! | [`file_system`] | the vocabulary of file systems, one row each |
@@ -60,6 +61,7 @@ pub mod os_release;
 #[cfg(feature = "std")]
 pub mod populate;
 pub mod printable;
+pub mod progress;
 pub mod repart;
 pub mod secret;
 pub mod sort;

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// The rooms of hermetic-init, from the ground up. A room takes only from lines before its own; rooms on one line know nothing of
 /// each other.
 const ROOMS: [&[&str]; 16] = [
-    &["units", "sort", "map", "secret", "level", "durable", "strerror", "printable", "glob"],
+    &["units", "sort", "map", "secret", "level", "durable", "strerror", "printable", "glob", "progress"],
     &["os_release"],
     &["writes", "file_system", "verity", "tpm", "tree"],
     &["disk"],
@@ -38,7 +38,7 @@ const ROOMS: [&[&str]; 16] = [
 const BOOT: [&[&str]; 7] = [
     &["story"],
     &["failure"],
-    &["disks", "random"],
+    &["disks", "random", "watch"],
     &["machine", "policy"],
     &["volume", "furnished"],
     &["means"],

@@ -8,9 +8,11 @@ use super::story;
 use crate::{
     level::Level,
     printable,
+    progress::Bounded,
     sys::{
         console, kmsg,
         power::{End, end, end_now},
+        watchdog,
     },
 };
 
@@ -94,7 +96,13 @@ impl Action {
     /// Carries it out, and returns only when the kernel refused.
     fn carry_out(self, end: fn(End) -> Errno) -> Errno {
         match self {
-            Self::End(how) => end(how),
+            Self::End(how) => {
+                if how == End::Halt {
+                    // It would start again what is to stand still.
+                    watchdog::stop();
+                }
+                end(how)
+            }
             // When sysrq is compiled out, exiting makes the same panic by another road.
             Self::Panic => {
                 drop(std::fs::write("/proc/sysrq-trigger", "c"));
@@ -117,6 +125,8 @@ pub fn set_policy(policy: Policy) {
 pub fn act(failure: &Failure) -> ! {
     let policy = *POLICY.get().unwrap_or(&DEFAULT);
     policy.arm();
+    // No stage runs any more: its time is over, and the reason has a time of its own.
+    let shown = Bounded::begin();
     // A panic may come before the first stage.
     let stage = story::running().unwrap_or("panic");
     kmsg::log(Level::Error, format_args!("{stage}: {}", failure.reason));
@@ -137,6 +147,7 @@ pub fn act(failure: &Failure) -> ! {
         Some(delay) => std::thread::sleep(delay),
         None => wait_for_ever(),
     }
+    drop(shown);
     let errno = policy.action.carry_out(end);
     console::print(&format!("hermetic-init: the kernel refuses to end the machine: {errno}\r\n"));
     wait_for_ever()
@@ -160,10 +171,10 @@ pub fn catch_panics() {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::{
         os::unix::process::ExitStatusExt as _,
-        process::{Child, Command, Stdio},
+        process::{Child, Command, ExitStatus, Stdio},
     };
 
     use super::*;
@@ -174,20 +185,25 @@ mod tests {
     const CHILD: &str = "HERMETIC_TEST_ENDS";
     const RESTART: i32 = 1;
 
-    /// Runs a test again as PID 1 with this console; None in there.
-    fn as_pid_1(test: &str, console: &Pty) -> Option<Child> {
+    /// The disks of the host are not those of a machine.
+    const WITHOUT_DISKS: &str = "mount --bind /dev/null /proc/diskstats && exec \"$0\" \"$@\"";
+
+    /// Runs a test of the boot again as PID 1 with this console; None in there.
+    pub fn as_pid_1(test: &str, console: &Pty) -> Option<Child> {
         if std::env::var_os(CHILD).is_some() {
             assert_eq!(std::process::id(), 1, "reboot(2) would end the machine");
             return None;
         }
         let mut command = Command::new("unshare");
-        command.args(["--pid", "--fork", "--kill-child"]).arg(std::env::current_exe().unwrap());
-        command.args(["--exact", &format!("boot::failure::tests::{test}"), "--nocapture"]).env(CHILD, "1");
+        command.args(["--pid", "--mount", "--fork", "--kill-child", "sh", "-c", WITHOUT_DISKS]);
+        command.arg(std::env::current_exe().unwrap()).env(CHILD, "1");
+        command.args(["--exact", &format!("boot::{test}"), "--nocapture"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(console.terminal.try_clone().unwrap());
         Some(command.spawn().unwrap())
     }
 
-    fn restarts(mut child: Child) {
+    /// The status of the child's end, within a minute.
+    pub fn end_of(mut child: Child) -> ExitStatus {
         let deadline = Deadline::after(Duration::from_secs(60));
         let ended = loop {
             match child.try_wait().unwrap() {
@@ -197,16 +213,21 @@ mod tests {
         };
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(ended.expect("an end of the machine").signal(), Some(RESTART));
+        ended.expect("an end of the machine")
     }
 
-    const AT_ONCE: Policy = Policy { action: Action::End(End::Reboot), delay: Some(Duration::ZERO) };
+    pub fn restarts(child: Child) {
+        assert_eq!(end_of(child).signal(), Some(RESTART));
+    }
+
+    pub const AT_ONCE: Policy = Policy { action: Action::End(End::Reboot), delay: Some(Duration::ZERO) };
 
     #[test]
     fn a_stopped_console_does_not_keep_the_machine() {
         let console = Pty::new();
         console.stop();
-        let Some(child) = as_pid_1("a_stopped_console_does_not_keep_the_machine", &console) else {
+        let Some(child) = as_pid_1("failure::tests::a_stopped_console_does_not_keep_the_machine", &console)
+        else {
             set_policy(AT_ONCE);
             act(&Failure::new("the disk is gone"))
         };
@@ -218,7 +239,9 @@ mod tests {
     fn a_console_that_nobody_reads_does_not_keep_the_machine() {
         let console = Pty::new();
         console.fill();
-        let Some(child) = as_pid_1("a_console_that_nobody_reads_does_not_keep_the_machine", &console) else {
+        let Some(child) =
+            as_pid_1("failure::tests::a_console_that_nobody_reads_does_not_keep_the_machine", &console)
+        else {
             set_policy(AT_ONCE);
             act(&Failure::new("the disk is gone"))
         };
@@ -228,7 +251,8 @@ mod tests {
     #[test]
     fn an_armed_machine_ends_whatever_is_waited_for() {
         let console = Pty::new();
-        let Some(child) = as_pid_1("an_armed_machine_ends_whatever_is_waited_for", &console) else {
+        let Some(child) = as_pid_1("failure::tests::an_armed_machine_ends_whatever_is_waited_for", &console)
+        else {
             AT_ONCE.arm();
             wait_for_ever()
         };

@@ -10,7 +10,7 @@
 //! | `volume` | encrypted volumes: the sources of the key, and the mapping |
 //! | `disks` | disks with their tables and their content |
 //! | `machine` | the machine around them: drivers, credentials, TPM, the state for systemd |
-//! | `random`, [`failure`], `story` | randomness; the end of a boot that cannot go on; the stage that is running |
+//! | `random`, [`failure`], `watch`, `story` | randomness; the end of a boot that cannot go on, and of one that hangs; the stage that is running |
 
 mod disks;
 pub mod failure;
@@ -22,6 +22,7 @@ mod random;
 mod stage;
 mod story;
 mod volume;
+mod watch;
 
 use std::convert::Infallible;
 

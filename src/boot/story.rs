@@ -3,7 +3,7 @@
 
 use std::{fmt, sync::Mutex, time::Duration};
 
-use crate::sys::clock;
+use crate::{progress, sys::clock};
 
 /// Our version and commit.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("HERMETIC_COMMIT"), ")");
@@ -19,6 +19,7 @@ pub fn stage<T>(name: &'static str, work: impl FnOnce() -> T) -> T {
 }
 
 fn begin(name: &'static str) {
+    progress::step();
     if let Ok(mut begun) = BEGUN.lock() {
         begun.push((name, clock::monotonic()));
     }

@@ -6,10 +6,11 @@ use std::prelude::v1::*;
 use super::cmdline::{Word, boolean};
 use super::device_spec::{DeviceSpec, Source};
 use super::error::{ConfigError, Warning};
+use super::luks::span;
 use super::raw::Raw;
 use super::{
     Config, Failure, FailureAction, Hermetic, ImagePolicy, Luks, MachineId, Mount, Root, RootSource, Usr,
-    UsrSource, Verity, Volatile,
+    UsrSource, Verity, Volatile, Watchdog,
 };
 use crate::disk::filter::Filter;
 use crate::level::Level;
@@ -78,6 +79,7 @@ pub(super) fn decide(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<Config> {
         module_parameters: raw.module_parameters.clone(),
         failure: failure(raw, &hermetic, warnings),
         log: log(raw, &hermetic),
+        watchdog: watchdog(raw, warnings),
         hermetic,
     })
 }
@@ -357,6 +359,23 @@ fn failure(raw: &Raw, hermetic: &Hermetic, warnings: &mut Vec<Warning>) -> Failu
         action: ours.or(emergency).or(crash_action).unwrap_or(hermetic.on_failure.default),
         delay: delay.unwrap_or(Some(hermetic.failure_delay.default)),
     }
+}
+
+fn watchdog(raw: &Raw, warnings: &mut Vec<Warning>) -> Option<Watchdog> {
+    let word = raw.watchdog_sec.as_ref()?;
+    let time = match value(word) {
+        "off" => return None,
+        "default" | "infinity" => None,
+        text => match span(text) {
+            Some(Duration::ZERO) => return None,
+            None => {
+                warnings.push(Warning::new(word, "ignored: it is no time, as 30s or 1min"));
+                return None;
+            }
+            time => time,
+        },
+    };
+    Some(Watchdog { time, device: raw.watchdog_device.as_ref().map(|word| value(word).to_owned()) })
 }
 
 /// Failures and warnings (`err`), also one line for a boot (`info`), also every step (`debug`).

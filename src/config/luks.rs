@@ -256,7 +256,7 @@ fn is_name(name: &str) -> bool {
 }
 
 /// systemd.time(7): numbers with units, seconds without one.
-fn span(text: &str) -> Option<Duration> {
+pub(super) fn span(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     let mut sum = Duration::ZERO;
     while !rest.is_empty() {

@@ -72,6 +72,17 @@ pub struct Config {
     pub failure: Failure,
     /// The least urgent lines that go to the kernel log.
     pub log: Level,
+    /// `systemd.watchdog_sec=`: None leaves the watchdog alone.
+    pub watchdog: Option<Watchdog>,
+}
+
+/// The hardware watchdog (kernel-command-line(7), `systemd.watchdog_sec=`).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Watchdog {
+    /// The time within which it is fed; None: the time that it has.
+    pub time: Option<Duration>,
+    /// `systemd.watchdog_device=`; None: the machine's first.
+    pub device: Option<String>,
 }
 
 /// /usr and its protection.

@@ -76,6 +76,10 @@ options! {
     /// The time that a disk may take to appear before the boot has failed.
     pub device_timeout: Duration = "hermetic.device-timeout", Duration::from_secs(30);
 
+    /// The time in which nothing goes on before a stage hangs, and the boot has failed; it ends before twice that has passed. A
+    /// question, a wait for a disk have a time of their own. 0: never.
+    pub stage_timeout: Duration = "hermetic.stage-timeout", Duration::from_secs(600);
+
     /// The end of a boot that has failed.
     pub(super) on_failure: Or<FailureAction> = "hermetic.on-failure",
         Or::after("rd.emergency=, then systemd.crash_action=, then", FailureAction::Reboot);

@@ -34,6 +34,8 @@ pub(super) struct Raw {
     pub panic: Option<Word>,
     pub emergency: Option<Word>,
     pub crash_action: Option<Word>,
+    pub watchdog_sec: Option<Word>,
+    pub watchdog_device: Option<Word>,
     pub init: Option<Word>,
     pub luks: Option<Word>,
     pub luks_data: Option<Word>,
@@ -102,6 +104,8 @@ impl Raw {
                 warnings.push(Warning::new(&word, "ignored: there is no shell in this initramfs"));
             }
             (_, "systemd.crash_action") => needs_value(&mut self.crash_action, word, warnings),
+            (_, "systemd.watchdog_sec") => needs_value(&mut self.watchdog_sec, word, warnings),
+            (_, "systemd.watchdog_device") => needs_value(&mut self.watchdog_device, word, warnings),
             (false, "init") => needs_value(&mut self.init, word, warnings),
             (_, "luks") => self.luks = Some(word),
             (_, "luks.key") => self.luks_volumes.key.push(word),

@@ -57,6 +57,7 @@ fn nothing_said() {
                 recovery_key: Recovery::Off,
                 no_tpm: NoTpm::Fail,
                 device_timeout: Duration::from_secs(30),
+                stage_timeout: Duration::from_secs(600),
                 ..Hermetic::decide(&[]).0
             },
             volatile: Volatile::No,
@@ -70,6 +71,7 @@ fn nothing_said() {
             module_parameters: vec![],
             failure: Failure { action: FailureAction::Reboot, delay: Some(Duration::from_secs(30)) },
             log: Level::Info,
+            watchdog: None,
         }
     );
     assert_eq!(config(""), plain);
@@ -275,6 +277,7 @@ fn the_smaller_words() {
     assert_eq!((sealing.recovery_key, sealing.no_tpm), (Recovery::Show, NoTpm::Recovery));
     assert_eq!(config("hermetic.no_tpm=key-file").hermetic.no_tpm, NoTpm::KeyFile);
     assert_eq!(config("hermetic.device-timeout=0").hermetic.device_timeout, Duration::ZERO);
+    assert_eq!(config("hermetic.stage-timeout=60").hermetic.stage_timeout, Duration::from_secs(60));
     let inits = config("init=/bin/a init=/bin/b hermetic.init=/bin/c hermetic.test.run=x");
     assert_eq!((inits.init.as_deref(), inits.kernel_init.as_deref()), (Some("/bin/c"), Some("/bin/b")));
     assert_eq!(config("quiet -- hermetic.nonsense root=nfs:x").root.source, RootSource::Auto);
@@ -402,4 +405,28 @@ proptest! {
         });
         let _ = Config::from_cmdline(&words.collect::<Vec<_>>().join(" "), None);
     }
+}
+
+#[test]
+fn the_watchdog_is_that_of_systemd() {
+    let seconds = |seconds| Some(Watchdog { time: Some(Duration::from_secs(seconds)), device: None });
+    let own = Some(Watchdog { time: None, device: None });
+    for (text, expected) in [
+        ("systemd.watchdog_device=/dev/watchdog1", None),
+        ("systemd.watchdog_sec=off", None),
+        ("systemd.watchdog_sec=0", None),
+        ("systemd.watchdog_sec=default", own.clone()),
+        ("systemd.watchdog_sec=infinity", own),
+        ("systemd.watchdog_sec=30", seconds(30)),
+        ("rd.systemd.watchdog-sec=1min", seconds(60)),
+        ("systemd.watchdog_sec=30 systemd.watchdog_sec=off", None),
+        (
+            "systemd.watchdog_sec=default systemd.watchdog_device=/dev/watchdog1",
+            Some(Watchdog { time: None, device: Some("/dev/watchdog1".into()) }),
+        ),
+    ] {
+        assert_eq!(config(text).watchdog, expected, "{text}");
+    }
+    let (config, warnings) = Config::from_cmdline("systemd.watchdog_sec=soon", None).unwrap();
+    assert_eq!((config.watchdog, warnings.len()), (None, 1));
 }

@@ -9,6 +9,7 @@ use zeroize::Zeroize as _;
 
 use super::{budget, error::LuksError, hash::Hash, json::Node};
 use crate::{
+    progress::Bounded,
     secret::{Secret, scrub_stack},
     units::Bytes,
 };
@@ -98,6 +99,7 @@ impl Kdf {
     /// # Errors
     /// The reason why it was not done.
     pub fn derive(&self, passphrase: &Secret, out: &mut Secret) -> Result<(), String> {
+        let _paid_for = Bounded::begin();
         match self {
             Self::Pbkdf2 { hash, iterations, salt } => {
                 hash.pbkdf2(passphrase.expose(), salt, *iterations, out.expose_mut());

@@ -32,6 +32,8 @@ pub mod power;
 #[cfg(test)]
 pub(crate) mod pty;
 #[cfg(feature = "boot")]
+pub mod requests;
+#[cfg(feature = "boot")]
 pub mod rootfs;
 #[cfg(feature = "boot")]
 pub mod tpm;
@@ -41,6 +43,8 @@ pub mod tty;
 pub mod uevent;
 #[cfg(all(feature = "boot", target_env = "musl", panic = "abort", not(test)))]
 mod unwind;
+#[cfg(feature = "boot")]
+pub mod watchdog;
 
 use std::{fs, path::Path};
 

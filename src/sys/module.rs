@@ -23,6 +23,7 @@ use super::attribute;
 use crate::{
     glob::{self, Flags},
     map::Names,
+    progress,
 };
 
 /// The directory in which the builder puts its tables.
@@ -209,6 +210,7 @@ impl Modules {
                 other => other.map_err(|error| ModuleError { path: path.clone(), error })?,
             };
             self.loaded.insert(&**path, ());
+            progress::step();
             if loaded == Outcome::Unsupported {
                 outcome = loaded;
             }

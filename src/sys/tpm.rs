@@ -8,7 +8,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use crate::tpm::Transport;
+use crate::{progress, tpm::Transport};
 
 /// Its node.
 pub const DEVICE: &str = "/dev/tpmrm0";
@@ -40,6 +40,7 @@ impl Transport for Device {
         let mut response = Zeroizing::new(vec![0; MAX_LENGTH]);
         let length = self.0.read(&mut response).map_err(fail)?;
         response.truncate(length);
+        progress::step();
         Ok(response)
     }
 }

@@ -31,7 +31,7 @@ use super::{
     clock::Deadline,
     output::{self, CHARACTERS},
 };
-use crate::secret::Secret;
+use crate::{progress::Bounded, secret::Secret};
 
 /// The longest line: what cryptsetup takes as an interactive passphrase (DEFAULT_PASSPHRASE_SIZE_MAX).
 const LINE: usize = 512;
@@ -158,6 +158,8 @@ impl Drop for Tty {
 pub fn wait(files: &[BorrowedFd<'_>], timeout: Option<Duration>) -> io::Result<Option<usize>> {
     let mut polled: Vec<_> =
         files.iter().map(|file| PollFd::from_borrowed_fd(*file, PollFlags::IN)).collect();
+    // The person has a time of its own.
+    let _ends_in_time = Bounded::begin();
     let timeout = timeout.map(Timespec::try_from).transpose().map_err(|_| Errno::INVAL)?;
     match poll(&mut polled, timeout.as_ref()) {
         Ok(_) => Ok(polled.iter().position(|file| !file.revents().is_empty())),

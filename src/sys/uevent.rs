@@ -13,6 +13,8 @@ use rustix::{
     net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, netlink, recv, socket_with},
 };
 
+use crate::progress::Bounded;
+
 /// One announcement.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Uevent {
@@ -95,6 +97,7 @@ impl Uevents {
             }
             let Some(left) = deadline.left() else { return Ok(None) };
             let left = Timespec::try_from(left).map_err(|_| Errno::INVAL)?;
+            let _ends_in_time = Bounded::begin();
             match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&left)) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),

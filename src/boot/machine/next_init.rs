@@ -15,7 +15,12 @@ use rustix::{
     io::Errno,
 };
 
-use crate::{boot::failure::Failure, config::options, info, sys::console};
+use crate::{
+    boot::failure::Failure,
+    config::options,
+    info,
+    sys::{console, watchdog},
+};
 
 /// The paths of systemd, in the order in which systemd's own switch-root looks.
 const SYSTEMD: [&str; 3] = [options::SYSTEMD, "/lib/systemd/systemd", "/sbin/init"];
@@ -97,6 +102,8 @@ pub fn execute(path: &Path, environment: &[(&'static str, &'static str)]) -> Fai
     if let Err(error) = console::open() {
         info!("no console: {error}");
     }
+    // systemd opens it anew, if it is told to.
+    watchdog::stop();
     let words = std::env::args_os().skip(1);
     let error = Command::new(path).args(words).envs(environment.iter().copied()).exec();
     Failure::new(format!("cannot execute {}: {error}", path.display()))

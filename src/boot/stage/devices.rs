@@ -5,6 +5,7 @@ use crate::boot::{
     machine::{devices::Devices, measure::Measurements},
     means::{Early, Means},
     volume::key_file::KeyFile,
+    watch,
 };
 
 /// Loads the drivers, and measures the phase `enter-initrd` when this boot is measured.
@@ -14,6 +15,7 @@ use crate::boot::{
 pub fn start(early: Early) -> Result<Means, Failure> {
     let Early { config, next, credentials, borrowed } = early;
     let mut devices = Devices::start(&config)?;
+    watch::feed(&config);
     let measurements = Measurements::begin(&config, &mut devices)?;
     let key = KeyFile::new(&config);
     Ok(Means { config, next, credentials, key, devices, measurements, borrowed })

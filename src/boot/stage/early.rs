@@ -14,6 +14,7 @@ use crate::{
         },
         means::Early,
         story::VERSION,
+        watch,
     },
     config::{self, Config, FailureAction},
     info,
@@ -45,6 +46,7 @@ pub fn prepare() -> Result<Early, Failure> {
         return Err(next.pass_through());
     }
     info!("{VERSION} starts");
+    watch::begin(&config);
     stub::hand_over();
     Ok(Early { config, next, credentials: Imported::of(&words), borrowed })
 }
