@@ -101,6 +101,8 @@ pub struct Products {
     pub test_init: PathBuf,
     /// The yardstick: modules, mount, exec.
     pub floor_init: PathBuf,
+    /// The program that counts how often PID 1 wakes.
+    pub observer: PathBuf,
     /// The work of PID 1 on /etc of a new root, as a separate program.
     pub populate: PathBuf,
     /// A PID 1 that panics.
@@ -131,6 +133,7 @@ impl Products {
             hermetic: target.join("host/hermetic"),
             test_init: for_machines.join("test-init"),
             floor_init: for_machines.join("floor-init"),
+            observer: for_machines.join("observer"),
             populate: for_machines.join("examples/populate"),
             panics: for_machines.join("examples/panics"),
         })

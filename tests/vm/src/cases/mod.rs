@@ -48,6 +48,7 @@ cases! {
     keys_have_many_places { run: Normal, "a key comes from a credential, or from the file that luks.* words name" }
     word_is_not_known { run: Normal, "an unknown word of ours is refused" }
     failure_is_acted_upon { run: Normal, "every failure policy acts" }
+    console_is_stopped { run: Normal, "a stopped console holds nothing up, and nothing polls" }
     corruption_acts_when_it_is_read { run: Normal, "a changed byte elsewhere acts when it is read" }
     root_is_not_encrypted { run: Normal, "a plain root is refused where policy says encrypted" }
     luks_header_is_forged { run: Normal, "a forged LUKS2 header is refused" }
