@@ -9,6 +9,7 @@
 //! definition the two root partitions that most machines make
 //! image      GPT, partitions, sectors → a disk image
 //! disk, tpm, machine, console, qmp, accel     a machine under QEMU and how it ended
+//! nbd        a disk that stops answering
 //! recording  the writes of a machine to its disk, and a replay of a part
 //! volume     the content of an encrypted volume        bare_tpm    the content of a machine's TPM
 //! bench      all of this made ready
@@ -46,6 +47,7 @@ pub mod initramfs;
 pub mod inside;
 pub mod machine;
 pub mod memory;
+pub mod nbd;
 pub mod numbers;
 pub mod progress;
 pub mod prove;

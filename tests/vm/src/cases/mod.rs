@@ -49,6 +49,11 @@ cases! {
     word_is_not_known { run: Normal, "an unknown word of ours is refused" }
     failure_is_acted_upon { run: Normal, "every failure policy acts" }
     console_is_stopped { run: Normal, "a stopped console holds nothing up, and nothing polls" }
+    disk_stops_answering {
+        ends: Normal, "a stage that hangs ends like a failure, or by the watchdog";
+        slow: Normal, "a first boot on a slow disk comes up";
+        runs_on: Long, "the watchdog is left to systemd";
+    }
     corruption_acts_when_it_is_read { run: Normal, "a changed byte elsewhere acts when it is read" }
     root_is_not_encrypted { run: Normal, "a plain root is refused where policy says encrypted" }
     luks_header_is_forged { run: Normal, "a forged LUKS2 header is refused" }
