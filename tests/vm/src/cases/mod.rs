@@ -54,6 +54,10 @@ cases! {
         slow: Normal, "a first boot on a slow disk comes up";
         runs_on: Long, "the watchdog is left to systemd";
     }
+    root_links_lead_away {
+        few: Normal, "nothing is mounted through a link of a stranger's root";
+        all: Long, "nothing is mounted through any link of a stranger's root";
+    }
     corruption_acts_when_it_is_read { run: Normal, "a changed byte elsewhere acts when it is read" }
     root_is_not_encrypted { run: Normal, "a plain root is refused where policy says encrypted" }
     luks_header_is_forged { run: Normal, "a forged LUKS2 header is refused" }
