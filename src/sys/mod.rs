@@ -10,6 +10,8 @@ pub mod btrfs;
 pub mod clock;
 #[cfg(feature = "boot")]
 pub mod console;
+#[cfg(all(feature = "boot", target_arch = "x86_64"))]
+pub mod cpuid;
 #[cfg(feature = "boot")]
 pub mod dm;
 #[cfg(feature = "boot")]

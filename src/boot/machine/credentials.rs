@@ -9,13 +9,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::host;
 use crate::{
     config::credentials::{Credentials, MAX_SIZE, are_wanted},
     info, notice,
     secret::Secret,
-    sort,
-    sys::attribute,
-    warning,
+    sort, warning,
 };
 
 /// The firmware's structures, which need no module.
@@ -28,9 +27,6 @@ const SEALED: [&str; 2] = ["/.extra/credentials", "/.extra/global_credentials"];
 /// The size of the largest table that is read, in bytes: SMBIOS 2.1 counts it with 16 bits, SMBIOS 3 has no limit that
 /// matters.
 const MAX_TABLE_SIZE: usize = 4 * MAX_SIZE;
-/// Flags of a processor that encrypts a guest's memory (/proc/cpuinfo). In such a guest the host's word counts for nothing. AMD shows its
-/// flag also to the guests of a host that could, which are distrusted without need.
-const CONFIDENTIAL: [&str; 2] = ["sev", "tdx_guest"];
 
 /// The credentials of this boot, read once: on first use.
 pub struct Imported {
@@ -65,7 +61,9 @@ impl Imported {
 /// first counts.
 fn import(command_line: &str) -> Credentials {
     let mut credentials = Credentials::new();
-    if !is_confidential() {
+    if host::is_distrusted() {
+        info!("this may be a confidential guest: its host's credentials (SMBIOS, fw_cfg) are not read");
+    } else {
         if let Err(error) = add_fw_cfg(&mut credentials) {
             warning!("cannot read credentials from {FW_CFG}: {error}");
         }
@@ -190,13 +188,6 @@ fn leave(place: &Path, credentials: &Credentials) -> io::Result<()> {
         file.write_all(value.expose())?;
     }
     Ok(())
-}
-
-fn is_confidential() -> bool {
-    let text = attribute("/proc/cpuinfo").unwrap_or_default();
-    let flags = text.lines().find_map(|line| line.strip_prefix("flags")).unwrap_or_default();
-    let has = |wanted: &str| flags.split_ascii_whitespace().any(|flag| flag == wanted);
-    has("hypervisor") && CONFIDENTIAL.into_iter().any(has)
 }
 
 #[cfg(test)]

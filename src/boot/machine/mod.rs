@@ -4,6 +4,7 @@
 pub mod credentials;
 pub mod devices;
 pub mod facts;
+mod host;
 pub mod id;
 pub mod measure;
 pub mod next_init;
