@@ -12,7 +12,7 @@ use std::{
 };
 
 use hermetic_init::{
-    config::Config,
+    config::{Config, RootPolicy},
     disk::{
         gpt::Gpt,
         slot::{Choice, select_usr},
@@ -33,7 +33,7 @@ use uuid::Uuid;
 use crate::{
     clock::Clock,
     repart::{
-        Failure,
+        Failure, admission,
         args::{Choices, Json},
         disk::Disk,
         host::Unknown,
@@ -93,14 +93,20 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let gpt =
         Gpt::read(&disk.file, disk.geometry()).map_err(|error| Failure::new(format!("{name}: {error}")))?;
     let config = config(args)?;
+    let mut definitions = definitions(args)?;
+    for warning in &definitions.warnings {
+        eprintln!("warning: {warning}");
+    }
+    for refusal in admission::refusals(&disk, &gpt, &definitions.list)? {
+        match config.hermetic.root_policy {
+            RootPolicy::Strict => return Err(Failure::new(refusal)),
+            RootPolicy::Existing => eprintln!("warning: {refusal}"),
+        }
+    }
     if !config.repart || config.root_is_new() {
         let why = if config.repart { "root is a tmpfs" } else { "systemd-repart.service is masked" };
         print(if args.json { "[]\n".into() } else { format!("\nnothing is changed: {why}\n") });
         return Ok(());
-    }
-    let mut definitions = definitions(args)?;
-    for warning in &definitions.warnings {
-        eprintln!("warning: {warning}");
     }
     let sources = Sources::new(args, &gpt, &config)?;
     repart::measure(

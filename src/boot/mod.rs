@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `stage` | the seven stages; one takes the results of those before it, and imports no other |
 //! | `means` | the means of every stage |
-//! | `policy` | the demands of /usr's definitions on the root |
+//! | `policy` | the demands of /usr's definitions on what exists |
 //! | `furnished` | roots, furnished for this machine |
 //! | `volume` | encrypted volumes: the sources of the key, and the mapping |
 //! | `disks` | disks with their tables and their content |
@@ -46,5 +46,5 @@ fn boot() -> Result<Infallible, Failure> {
     let expected = stage("provision", || provision::provision(&mut means, &mut usr))?;
     let root = stage("root", || root::open(&mut means, &usr, &expected))?;
     let ready = stage("etc", || etc::prepare(&means, &usr, root))?;
-    stage("handover", || handover::hand_over(means, usr, ready))
+    stage("handover", || handover::hand_over(means, usr, ready, &expected))
 }

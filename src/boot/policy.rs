@@ -1,5 +1,5 @@
-//! The demands of policy on an existing partition: /usr's definitions of the root, and the command line. They decide
-//! about the root, not the disk.
+//! The demands of policy on existing partitions: /usr's definitions, and the command line. They decide about what is on a
+//! disk, not the disk.
 
 use super::{
     disks::{self, Disk},
@@ -7,35 +7,63 @@ use super::{
 };
 use crate::{
     config::{Config, RootPolicy, RootSource, Uses},
-    disk::{probe::Format, slot::select_root},
-    repart::{Definition, Encrypt},
+    disk::{partition::Partition, probe::Format, slot::select_root},
+    notice,
+    repart::{self, Definition, Encrypt, Protection},
     sys::block::BlockDevice,
 };
 
-/// The root that the definitions lead to expect.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+/// The partitions that the definitions lead to expect.
 pub struct Expectation {
-    /// A definition asks for encryption.
-    pub encrypted: bool,
-    /// A definition wants the file system to follow its partition.
-    pub grows: bool,
+    definitions: Vec<Definition>,
 }
 
 impl Expectation {
     /// The expectation of these definitions.
     pub fn of(definitions: &[Definition]) -> Self {
-        let mut roots = definitions.iter().filter(|definition| definition.is_root());
-        Self {
-            encrypted: roots.clone().any(|root| root.encrypt != Encrypt::Off),
-            grows: roots.any(|root| root.grow_file_system == Some(true)),
+        Self { definitions: definitions.to_vec() }
+    }
+
+    fn roots(&self) -> impl Iterator<Item = &Definition> {
+        self.definitions.iter().filter(|definition| definition.is_root())
+    }
+
+    /// True when a definition wants the root's file system to follow its partition.
+    pub fn grows(&self) -> bool {
+        self.roots().any(|root| root.grow_file_system == Some(true))
+    }
+
+    /// Checks each of these entries of a disk's table whose type a definition encrypts.
+    ///
+    /// # Errors
+    /// One is less protected than its definition says, and `hermetic.root-policy=strict`; it cannot be read.
+    pub fn admit(&self, config: &Config, disk: &Disk, partitions: &[Partition]) -> Result<(), Failure> {
+        for (partition, definition) in repart::encrypted(&self.definitions, partitions) {
+            let device = disk.partition(partition)?;
+            let found = disks::protection(&device.node());
+            let found = found.or_fail(|| format!("cannot read {}", device.name))?;
+            let Err(error) = repart::admit(definition, found) else { continue };
+            let name = &device.name;
+            match config.hermetic.root_policy {
+                RootPolicy::Strict => return Err(Failure::new(format!("{name}: {error}"))),
+                RootPolicy::Existing => {
+                    notice!("{name}: less protected than {} says, and taken as it is", definition.file);
+                }
+            }
         }
+        Ok(())
     }
 
     /// Checks the content of a device that is to be the root.
     ///
     /// # Errors
     /// Policy does not allow it.
-    pub fn admit(&self, config: &Config, device: &BlockDevice, found: Option<Format>) -> Result<(), Failure> {
+    pub fn admit_root(
+        &self,
+        config: &Config,
+        device: &BlockDevice,
+        found: Option<Format>,
+    ) -> Result<(), Failure> {
         let refuse = |reason: &str| Err(Failure::new(format!("{}: {reason}", device.name)));
         match found {
             Some(Format::LUKS1) => refuse("a LUKS1 header; convert it with cryptsetup convert --type luks2"),
@@ -43,13 +71,18 @@ impl Expectation {
                 refuse("encrypted, which systemd.image_policy= does not allow for root")
             }
             Some(Format::LUKS2) => Ok(()),
-            _ if self.encrypted && config.hermetic.root_policy == RootPolicy::Strict => refuse(
-                "not encrypted, but /usr's repart.d says it is: this disk was tampered with, or set hermetic.root-policy=existing",
-            ),
-            _ if !config.image_policy.root.allows(Uses::UNPROTECTED) => {
-                refuse("not encrypted, which systemd.image_policy= does not allow for root")
+            _ => {
+                if config.hermetic.root_policy == RootPolicy::Strict
+                    && let Some(definition) = self.roots().find(|root| root.encrypt != Encrypt::Off)
+                    && let Err(error) = repart::admit(definition, Protection::None)
+                {
+                    return refuse(&error.to_string());
+                }
+                if !config.image_policy.root.allows(Uses::UNPROTECTED) {
+                    return refuse("not encrypted, which systemd.image_policy= does not allow for root");
+                }
+                Ok(())
             }
-            _ => Ok(()),
         }
     }
 
@@ -57,12 +90,12 @@ impl Expectation {
     /// partition that grew for it would be more than a refusal.
     ///
     /// # Errors
-    /// As [`Expectation::admit`]; the root cannot be read.
+    /// As [`Expectation::admit_root`]; the root cannot be read.
     pub fn admit_existing(&self, config: &Config, disk: &Disk) -> Result<(), Failure> {
         let RootSource::Auto = config.root.source else { return Ok(()) };
         let Some(partition) = select_root(disk.gpt.partitions(), &config.image_filter) else { return Ok(()) };
         let device = disk.partition(partition)?;
         let found = disks::superblock(&device.node()).or_fail(|| format!("cannot read {}", device.name))?;
-        self.admit(config, &device, found.map(|superblock| superblock.format))
+        self.admit_root(config, &device, found.map(|superblock| superblock.format))
     }
 }

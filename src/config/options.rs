@@ -59,8 +59,8 @@ options! {
     pub(super) init: Or<String> = "hermetic.init",
         Or::after("init=, then", SYSTEMD.into());
 
-    /// strict: a root that is less protected than /usr's repart.d asks is an attack and refused; existing: it
-    /// is used (for a fleet whose old roots are plain).
+    /// strict: a root, or any other partition, that is less protected than /usr's repart.d asks is an attack and
+    /// refused; existing: it is used (for a fleet whose old ones are plain).
     pub root_policy: RootPolicy = "hermetic.root-policy", RootPolicy::Strict;
 
     /// The strategy by which /etc comes from the factory. track: whole, and what nobody changed follows a new /usr; copy:
@@ -117,7 +117,7 @@ options! {
 pub const SYSTEMD: &str = "/usr/lib/systemd/systemd";
 
 choice! {
-    /// The fate of a root that is weaker than /usr's repart.d asks for.
+    /// The fate of a partition that is weaker than /usr's repart.d asks for.
     pub enum RootPolicy {
         /// It is an attack.
         Strict = "strict",

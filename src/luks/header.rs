@@ -197,6 +197,13 @@ impl Header {
         self.metadata.flags
     }
 
+    /// True when it names the null cipher for its data or for a keyslot, whatever else is wrong with it.
+    pub fn names_null_cipher(&self) -> bool {
+        let segment = self.metadata.segment.as_ref().err();
+        let keyslots = self.metadata.keyslots.values().filter_map(|keyslot| keyslot.recipe.as_ref().err());
+        segment.into_iter().chain(keyslots).any(|error| matches!(error, LuksError::NullCipher { .. }))
+    }
+
     /// The encrypted segment.
     ///
     /// # Errors

@@ -74,6 +74,13 @@ pub enum RepartError {
         /// The reason.
         why: &'static str,
     },
+    /// An existing partition is less protected than a definition says.
+    Unprotected {
+        /// Its content.
+        found: &'static str,
+        /// The definition's file.
+        file: String,
+    },
     /// The partition table cannot be changed so.
     Table(String),
 }
@@ -110,6 +117,11 @@ impl fmt::Display for RepartError {
             Self::NoTpm { file, encrypt, why } => write!(
                 f,
                 "{file}: Encrypt={encrypt}, but {why}; hermetic.no-tpm=recovery or key-file makes it all the same"
+            ),
+            Self::Unprotected { found, file } => write!(
+                f,
+                "{found}, but /usr's repart.d says it is encrypted ({file}): this disk was tampered with, or it is older than that \
+                 line and wants hermetic.root-policy=existing"
             ),
             Self::Table(error) => f.write_str(error),
             Self::NoRoot => f.write_str(

@@ -4,6 +4,8 @@
 //! before anything is written, as is one that cannot be carried out; an unknown key only warns. Partitions that exist
 //! never shrink, move or go; those that a definition means may grow.
 //!
+//! Existing partitions that a definition encrypts have to be admitted first (`admission`).
+//!
 //! The way of a definition: `read` (files) → `ini`, `fields`, `size`, `parse` (lines), `keys` (a row each), `value`
 //! (values) → `check` (implications, contradictions) → `element` (beside the partitions of a disk) → `allocate` (gaps)
 //! → `grow` (sizes, places) → `plan` → `decide` (the content of each new partition, and the steps). `support` says
@@ -11,6 +13,7 @@
 //!
 //! Source: repart.d(5); for sizes, places and UUIDs the behaviour of systemd-repart, which the tests compare with.
 
+mod admission;
 mod allocate;
 mod check;
 mod copied;
@@ -35,6 +38,7 @@ mod validate;
 mod value;
 mod vocabulary;
 
+pub use admission::{Protection, admit, encrypted};
 pub use copied::{Copied, measure, not_booted};
 #[cfg(feature = "std")]
 pub use decide::Decision;

@@ -1,4 +1,4 @@
-//! What the processor says about itself (CPUID), or the hypervisor in its place.
+//! The processor's word about itself (CPUID), or that of a hypervisor in its place.
 
 /// The registers EAX, EBX, ECX and EDX of a leaf, at sub-leaf 0 (Intel SDM volume 2A, AMD APM volume 3, "CPUID").
 pub fn leaf(leaf: u32) -> [u32; 4] {

@@ -2,6 +2,7 @@
 //!
 //! | file | content |
 //! |---|---|
+//! | [`admission`] | the partitions that a boot would not admit |
 //! | [`args`] | the command line |
 //! | [`identity`] | the machine id, the seed, what specifiers stand for |
 //! | [`disk`] | the file or block device |
@@ -13,6 +14,7 @@
 //! | [`write`](mod@write) | a decision carried out |
 //! | [`output`] | a plan shown |
 
+pub mod admission;
 pub mod args;
 mod devices;
 pub mod disk;
@@ -210,6 +212,12 @@ fn repartition(words: Words, log: Log) -> Result<(), Failure> {
     }
     let existing = self::existing(&definitions, &table.gpt.layout());
     let definitions = opened(&mut definitions, &existing, &mut sources, &choices)?;
+    if table.created.is_none() {
+        // Not refused: systemd-repart takes them, and so does hermetic.root-policy=existing.
+        for refusal in admission::refusals(&disk, &table.gpt, &definitions)? {
+            log.say(Level::Warning, refusal);
+        }
+    }
     if choices.size == Size::Auto {
         let size = repart::least_disk(&definitions, &table.gpt.layout());
         disk.grow(size.0)?;

@@ -7,6 +7,8 @@ use crate::{
     config::PartitionPolicy,
     disk::probe::{self, Superblock},
     file_system::FileSystem,
+    luks::Header,
+    repart::Protection,
     sys::block::Node,
     units::Bytes,
     writes::ReadAt,
@@ -17,11 +19,24 @@ use crate::{
 /// # Errors
 /// The device cannot be read.
 pub fn superblock(node: &Path) -> io::Result<Option<Superblock>> {
+    Ok(probe::probe(&start(&Node::open(node)?)?))
+}
+
+/// The protection of a partition's content.
+///
+/// # Errors
+/// The device cannot be read.
+pub fn protection(node: &Path) -> io::Result<Protection> {
     let node = Node::open(node)?;
+    let is_null = || Header::read(node.file()).is_ok_and(|header| header.names_null_cipher());
+    Ok(Protection::of(&start(&node)?, &is_null))
+}
+
+fn start(node: &Node) -> io::Result<Vec<u8>> {
     let length = usize::try_from(node.size()?.0).unwrap_or(probe::LENGTH).min(probe::LENGTH);
     let mut start = vec![0; length];
     ReadAt::read_exact_at(node.file(), Bytes(0), &mut start)?;
-    Ok(probe::probe(&start))
+    Ok(start)
 }
 
 /// The file system on `node`, which must be one that is `allowed`, and `wanted` if that is given.

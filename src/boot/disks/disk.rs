@@ -122,13 +122,17 @@ pub fn disk_of(device: &BlockDevice) -> &str {
 
 /// The table's entry for a partition; None when its disk has no GPT.
 pub fn entry(device: &BlockDevice, devices: &[BlockDevice]) -> Option<Partition> {
-    let Kind::Partition { disk, number, .. } = &device.kind else { return None };
-    let disk = devices.iter().find(|candidate| candidate.name == *disk)?;
-    let read = Disk::read(disk).unwrap_or_else(|error| {
+    let Kind::Partition { number, .. } = &device.kind else { return None };
+    below(device, devices)?.gpt.partition(*number).cloned()
+}
+
+/// The disk that a device is a part of, or is; None when it has no GPT.
+pub fn below(device: &BlockDevice, devices: &[BlockDevice]) -> Option<Disk> {
+    let disk = devices.iter().find(|candidate| candidate.name == disk_of(device))?;
+    Disk::read(disk).unwrap_or_else(|error| {
         debug!("{error}; its table names nothing");
         None
-    });
-    read?.gpt.partition(*number).cloned()
+    })
 }
 
 /// The range of a partition of `length` bytes at `offset` on the disk, for messages.

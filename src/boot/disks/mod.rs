@@ -6,6 +6,6 @@ mod disk;
 mod named;
 
 pub use apply::apply;
-pub use content::{file_system, superblock};
-pub use disk::{Disk, disk_of, entry, range};
+pub use content::{file_system, protection, superblock};
+pub use disk::{Disk, below as disk_below, disk_of, entry, range};
 pub use named::resolve;

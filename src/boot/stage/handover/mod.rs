@@ -21,9 +21,11 @@ use crate::{
             udev,
         },
         means::Means,
+        policy::Expectation,
         stage::{etc::Ready, root::Root, usr::Usr},
         story::Timeline,
     },
+    config::RootPolicy,
     info,
     sys::{mount, rootfs},
 };
@@ -34,9 +36,21 @@ const API: [&str; 4] = ["dev", "proc", "sys", "run"];
 /// Hands the machine over. Everything that was known of keys is wiped before the next init is executed.
 ///
 /// # Errors
-/// Anything that could not be handed over, an init that is not executed.
-pub fn hand_over(means: Means, usr: Usr, ready: Ready) -> Result<Infallible, Failure> {
-    let (init, environment) = prepare(means, &usr, ready.root())?;
+/// A partition that is plain and should be encrypted, anything that could not be handed over, an init that is not executed.
+pub fn hand_over(
+    means: Means,
+    usr: Usr,
+    ready: Ready,
+    expectation: &Expectation,
+) -> Result<Infallible, Failure> {
+    let root = ready.root();
+    // Again, for the next system takes them without asking, and a disk may answer otherwise by now.
+    if means.config.hermetic.root_policy == RootPolicy::Strict {
+        for disk in usr.disk().into_iter().chain(root.elsewhere()) {
+            expectation.admit(&means.config, disk, disk.gpt.partitions())?;
+        }
+    }
+    let (init, environment) = prepare(means, &usr, root)?;
     Err(next_init::execute(&init, &environment))
 }
 

@@ -32,10 +32,10 @@ use content::Image;
 use copies::Copies;
 use decision::decide;
 
-/// Carries out a factory reset on request, makes the missing partitions, and returns the expectations for the root.
+/// Carries out a factory reset on request, makes the missing partitions, and returns the expectations of what is on the disk.
 ///
 /// # Errors
-/// A definition that is not understood, too little space for a first root, a missing key file, any write that fails.
+/// A definition that is not understood, a partition that is plain and should be encrypted, too little space for a first root, a missing key file, any write that fails.
 /// The disk's table is then as it was.
 pub fn provision(means: &mut Means, usr: &mut Usr) -> Result<Expectation, Failure> {
     let above = File::open(usr.tree()).or_fail(|| format!("cannot open {}", usr.tree().display()))?;
@@ -51,14 +51,20 @@ pub fn provision(means: &mut Means, usr: &mut Usr) -> Result<Expectation, Failur
     if definitions.iter().any(|definition| definition.encrypt.asks_for_tpm()) {
         means.measurements.require()?;
     }
+    if means.config.repart {
+        reset::reset(means, &definitions, &expectation, above.as_fd(), tree.as_fd(), usr)?;
+    }
+    // Of what a reset has left, and before anything else changes.
+    if let Some(disk) = usr.disk() {
+        expectation.admit(&means.config, disk, disk.gpt.partitions())?;
+    }
     if !means.config.repart {
         notice!("systemd-repart.service is masked: the partition table stays as it is");
         return Ok(expectation);
     }
-    reset::reset(means, &definitions, above.as_fd(), tree.as_fd(), usr)?;
     if means.config.root_is_new() {
         info!("root is a tmpfs: no partition is made");
-        return Ok(Expectation::default());
+        return Ok(expectation);
     }
     let copies = match usr.disk() {
         Some(disk) => Copies::open(&mut definitions, &disk.gpt.layout(), usr, above.as_fd())?,

@@ -11,6 +11,7 @@ use crate::{
         disks::Disk,
         failure::{Failure, OrFail as _},
         means::Means,
+        policy::Expectation,
         stage::usr::Usr,
     },
     config::{
@@ -43,11 +44,13 @@ const COMPLETE: &str = "/run/systemd/factory-reset-complete";
 /// would erase everything again the next time. `above` is the directory whose `usr` is /usr, and `tree` is /usr.
 ///
 /// # Errors
-/// A partition that is given up could not be made anew, or /usr is booted from it: then nothing was erased. Any step
+/// A partition that is given up could not be made anew, or /usr is booted from it, or one that stays is plain and should be
+/// encrypted: then nothing was erased. Any step
 /// that fails; the next boot finishes what has begun. A firmware that keeps the request.
 pub fn reset(
     means: &mut Means,
     definitions: &[Definition],
+    expectation: &Expectation,
     above: BorrowedFd<'_>,
     tree: BorrowedFd<'_>,
     usr: &mut Usr,
@@ -82,6 +85,7 @@ pub fn reset(
     }
     if !numbers.is_empty() {
         let transaction = Transaction::reset(&disk.gpt, &numbers).or_fail(|| name.clone())?;
+        expectation.admit(&means.config, disk, transaction.after.partitions())?;
         let begun = |number: &PartitionNumber| disk.gpt.partition(*number).is_some_and(|p| p.label == RESET);
         // A reset that has begun is finished in any case: an erased partition cannot be opened any more.
         if !numbers.iter().all(begun) && !means.config.root_is_new() {

@@ -36,7 +36,7 @@ pub(super) fn root(
     node: &Path,
     path: &Path,
 ) {
-    if !expectation.grows || (usr.tree().join(GROWFS).exists() && is_marked(usr, device)) {
+    if !expectation.grows() || (usr.tree().join(GROWFS).exists() && is_marked(usr, device)) {
         return;
     }
     let grown = match system.grows_by() {

@@ -13,7 +13,7 @@ use rustix::mount::MountFlags;
 
 use crate::{
     boot::{
-        disks::{self, entry},
+        disks::{self, Disk, disk_of, entry},
         failure::{Failure, OrFail as _},
         machine::devices::{Devices, Look},
         means::Means,
@@ -44,6 +44,7 @@ pub struct Root {
     path: PathBuf,
     mapping: Option<Mapping>,
     read_only: bool,
+    elsewhere: Option<Disk>,
     new: bool,
     summary: String,
 }
@@ -57,6 +58,11 @@ impl Root {
     /// The dm-crypt device below it, if there is one.
     pub fn mapping(&self) -> Option<&Mapping> {
         self.mapping.as_ref()
+    }
+
+    /// The disk of it, where that is another one than /usr's and has a table.
+    pub fn elsewhere(&self) -> Option<&Disk> {
+        self.elsewhere.as_ref()
     }
 
     /// True when it was mounted read-only.
@@ -93,12 +99,28 @@ pub fn open(means: &mut Means, usr: &Usr, expectation: &Expectation) -> Result<R
         volatile::record_origin(usr.data().number)?;
         let summary = "root new on a tmpfs".to_owned();
         info!("{summary}");
-        return Ok(Root { path, mapping: None, read_only: !wish.read_write, new: true, summary });
+        return Ok(Root {
+            path,
+            mapping: None,
+            read_only: !wish.read_write,
+            elsewhere: None,
+            new: true,
+            summary,
+        });
     }
     let (device, partition) = find(&means.config, usr, &mut means.devices)?;
     let found = disks::superblock(&device.node()).or_fail(|| format!("cannot read {}", device.name))?;
     let outside = found.map(|superblock| superblock.format);
-    expectation.admit(&means.config, &device, outside)?;
+    expectation.admit_root(&means.config, &device, outside)?;
+    let elsewhere = match usr.disk() {
+        Some(disk) if disk.device.name == disk_of(&device) => None,
+        _ => {
+            disks::disk_below(&device, &BlockDevice::all().or_fail(|| "cannot list /sys/class/block".into())?)
+        }
+    };
+    if let Some(disk) = &elsewhere {
+        expectation.admit(&means.config, disk, disk.gpt.partitions())?;
+    }
     let mapping = match outside {
         Some(Format::LUKS2) => Some(encrypted::unlock(means, &device)?),
         // Before its content is looked at, as the key of an encrypted one is measured.
@@ -149,7 +171,7 @@ pub fn open(means: &mut Means, usr: &Usr, expectation: &Expectation) -> Result<R
     }
     info!("{summary}");
     let read_only = options.flags.contains(MountFlags::RDONLY) && config.volatile != Volatile::Overlay;
-    Ok(Root { path, mapping, read_only, new: false, summary })
+    Ok(Root { path, mapping, read_only, elsewhere, new: false, summary })
 }
 
 /// Finds the partition or device that holds the root, and its entry in the table.

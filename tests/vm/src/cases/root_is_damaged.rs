@@ -29,6 +29,6 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     small::refuses(context, &machine, &encrypted.disk, "root", &says)?;
     image::overwrite(&encrypted.disk, root.start, &[0; 0x8000])?;
     let says = ["not encrypted, but /usr's repart.d says it is"];
-    small::refuses(context, &machine, &encrypted.disk, "root", &says)?;
+    small::refuses(context, &machine, &encrypted.disk, "provision", &says)?;
     Ok(())
 }

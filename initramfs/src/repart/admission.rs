@@ -1,0 +1,53 @@
+//! The partitions that a boot would not admit, as they are on a disk or in an image.
+
+use std::io;
+
+use hermetic_init::{
+    disk::{gpt::Gpt, probe},
+    luks::Header,
+    repart::{self, Definition, Protection},
+    units::Bytes,
+    writes::ReadAt,
+};
+
+use super::{Failure, disk::Disk};
+
+/// The refusals of a boot that goes by these definitions, a line for each partition that is less protected than they say.
+///
+/// # Errors
+/// The disk cannot be read.
+pub fn refusals(disk: &Disk, gpt: &Gpt, definitions: &[Definition]) -> Result<Vec<String>, Failure> {
+    let mut refusals = Vec::new();
+    for (partition, definition) in repart::encrypted(definitions, gpt.partitions()) {
+        let (start, length) = (partition.offset(disk.block_size), partition.length(disk.block_size));
+        let range = Range { disk, start, length };
+        let is_null = || Header::read(&range).is_ok_and(|header| header.names_null_cipher());
+        let mut first = vec![0; usize::try_from(length.0).unwrap_or(probe::LENGTH).min(probe::LENGTH)];
+        let name = disk.path.display();
+        range
+            .read_exact_at(Bytes(0), &mut first)
+            .map_err(|error| Failure::new(format!("Failed to read '{name}': {error}")))?;
+        if let Err(error) = repart::admit(definition, Protection::of(&first, &is_null)) {
+            refusals.push(format!("{name}: partition {}: {error}", partition.number));
+        }
+    }
+    Ok(refusals)
+}
+
+/// A partition, read through its disk.
+struct Range<'a> {
+    disk: &'a Disk,
+    start: Bytes,
+    length: Bytes,
+}
+
+impl ReadAt for Range<'_> {
+    type Error = io::Error;
+
+    fn read_exact_at(&self, offset: Bytes, buffer: &mut [u8]) -> io::Result<()> {
+        if offset.0.checked_add(buffer.len() as u64).is_none_or(|end| end > self.length.0) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.disk.read_exact_at(Bytes(self.start.0 + offset.0), buffer)
+    }
+}
