@@ -86,9 +86,9 @@ fn advise(config: &Config, device: &BlockDevice, tokens: &[Entry], keyslot: u32)
         _ if tokens.is_empty() => return,
         Some(entry) if is_bound(entry) => return,
         Some(_) => {
-            "the key that opened it is not bound to PCR 15, so the TPM gives it to a stranger's root as well"
+            "the key that opened it is not bound to PCR 15, and the TPM gives it to a stranger's root as well:"
         }
-        None => "the TPM did not open it; if that stays so",
+        None => "the TPM did not open it; if that stays so,",
     };
     let pcrs = config.hermetic.tpm2_pcrs.without(PcrMask::SYSTEM);
     let (plus, bond) = match config.hermetic.tpm2_root_bond {
@@ -98,7 +98,7 @@ fn advise(config: &Config, device: &BlockDevice, tokens: &[Entry], keyslot: u32)
     };
     let (name, node) = (&device.name, device.node());
     warning!(
-        "{name}: {why}; seal it anew in the running system: systemd-cryptenroll --wipe-slot=tpm2 --tpm2-device=auto --tpm2-pcrs={pcrs}{plus}{bond} {}",
+        "{name}: {why} seal it anew in the running system: systemd-cryptenroll --wipe-slot=tpm2 --tpm2-device=auto --tpm2-pcrs={pcrs}{plus}{bond} {}",
         node.display()
     );
 }

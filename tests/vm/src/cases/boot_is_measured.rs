@@ -7,6 +7,7 @@
 use super::small::{ENCRYPTED, Small};
 use super::{Context, TEST_INIT, small};
 use crate::disk::Disk;
+use crate::initramfs::Initramfs;
 use crate::machine::{Exit, Machine};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -86,14 +87,15 @@ fn fixate(context: &Context<'_>, small: &Small, tpm: &Path, id: &str) -> Result<
 /// Roots without a key: each is a record of its kind, and systemd's log has it.
 fn others(context: &Context<'_>, encrypted: &Small, tpm: &Path) -> Result<()> {
     let plain = Small::new(context, small::PLAIN)?;
+    let initramfs = context.initramfs(&Initramfs::new("virtio").key(small::KEY).module("overlay"))?;
     for (small, words, record) in [
         (&plain, "", "plain"),
         (&plain, "systemd.volatile=overlay", "overlay"),
         (encrypted, "root=tmpfs", "tmpfs"),
         (encrypted, "systemd.volatile=yes", "tmpfs"),
     ] {
-        let machine = small.machine(context)?.tpm(tpm).disk(Disk::new(&small.disk)).cmdline(words);
-        let machine = machine.cmdline(&format!("hermetic.init={TEST_INIT}"));
+        let machine = small.machine(context)?.initramfs(&initramfs).tpm(tpm).cmdline(words);
+        let machine = machine.disk(Disk::new(&small.disk)).cmdline(&format!("hermetic.init={TEST_INIT}"));
         let state = context.run(&machine)?.expect(&Exit::PowerOff)?.state()?;
         let record = format!("15 \"root\" \"hermetic-root:{record}\"");
         told(&state, &[&record]).with_context(|| format!("a root without a key, {words}"))?;
