@@ -71,5 +71,5 @@ fn probed(device: &BlockDevice) -> Option<Superblock> {
 fn kernel_partuuid(device: &BlockDevice) -> Option<String> {
     let uevent =
         fs::read_to_string(PathBuf::from("/sys/class/block").join(&device.name).join("uevent")).ok()?;
-    uevent.lines().find_map(|line| line.strip_prefix("PARTUUID=")).map(str::to_lowercase)
+    uevent.lines().find_map(|line| line.strip_prefix("PARTUUID=")).map(str::to_ascii_lowercase)
 }

@@ -82,7 +82,7 @@ impl Applier<'_> {
                 Kind::Symlink => format!(" -> {}", show(item.target())),
                 _ => String::new(),
             };
-            self.log.say(Level::Info, format!("Would create {} {shown}{target}", noun.to_lowercase()));
+            self.log.say(Level::Info, format!("Would create {} {shown}{target}", noun.to_ascii_lowercase()));
             return Ok(());
         }
         let parent = self.parent(item, Some(item.file_type()))?;

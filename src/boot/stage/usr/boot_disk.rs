@@ -38,7 +38,7 @@ pub fn choose(
     let loader = match efi::is_available() {
         true => efi::text("LoaderDevicePartUUID", efi::LOADER)
             .or_fail(|| "cannot read the EFI variable LoaderDevicePartUUID".into())?
-            .map(|text| text.to_lowercase()),
+            .map(|text| text.to_ascii_lowercase()),
         false => None,
     };
     let version = match root_hash {
