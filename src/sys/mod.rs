@@ -17,6 +17,8 @@ pub mod dm;
 #[cfg(feature = "boot")]
 pub mod efi;
 #[cfg(feature = "boot")]
+pub mod exec;
+#[cfg(feature = "boot")]
 pub mod ext4;
 #[cfg(feature = "boot")]
 pub mod keyring;

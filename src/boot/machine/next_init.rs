@@ -1,13 +1,13 @@
 //! The program that becomes PID 1 after us, looked up inside the new root (bootup(7), kernel-command-line(7) `init=`).
 
 use std::{
+    ffi::CString,
     fs::File,
     os::{
         fd::{AsFd, BorrowedFd},
-        unix::process::CommandExt as _,
+        unix::ffi::{OsStrExt as _, OsStringExt as _},
     },
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use rustix::{
@@ -19,7 +19,7 @@ use crate::{
     boot::failure::Failure,
     config::options,
     info,
-    sys::{console, watchdog},
+    sys::{console, exec, watchdog},
 };
 
 /// The paths of systemd, in the order in which systemd's own switch-root looks.
@@ -96,16 +96,22 @@ impl NextInit {
 }
 
 /// Becomes the next init: the kernel's arguments and environment are passed on unchanged, with the additions, signals
-/// are as the kernel gives them to PID 1 (`exec` of std restores SIGPIPE and the mask), and every descriptor above 2
-/// closes itself. Returns only the failure.
+/// are as the kernel gives them to PID 1, and every descriptor above 2 closes itself. Returns only the failure.
 pub fn execute(path: &Path, environment: &[(&'static str, &'static str)]) -> Failure {
     if let Err(error) = console::open() {
         info!("no console: {error}");
     }
     // systemd opens it anew, if it is told to.
     watchdog::stop();
-    let words = std::env::args_os().skip(1);
-    let error = Command::new(path).args(words).envs(environment.iter().copied()).exec();
+    // What the kernel gave, and the path of a file, do not contain a NUL.
+    let text = |bytes: Vec<u8>| CString::new(bytes).unwrap_or_default();
+    let words: Vec<_> = std::env::args_os().skip(1).map(|word| text(word.into_vec())).collect();
+    let added = |name: &[u8]| environment.iter().any(|(added, _)| added.as_bytes() == name);
+    let given = std::env::vars_os().filter(|(name, _)| !added(name.as_bytes()));
+    let given = given.map(|(name, value)| [name.as_bytes(), value.as_bytes()].join(&b'='));
+    let ours = environment.iter().map(|(name, value)| format!("{name}={value}").into_bytes());
+    let variables: Vec<_> = given.chain(ours).map(text).collect();
+    let error = exec::execute(&text(path.as_os_str().as_bytes().to_vec()), &words, &variables);
     Failure::new(format!("cannot execute {}: {error}", path.display()))
 }
 
