@@ -39,6 +39,8 @@ pub(crate) mod pty;
 pub mod requests;
 #[cfg(feature = "boot")]
 pub mod rootfs;
+#[cfg(all(feature = "boot", target_env = "musl", panic = "abort", not(test)))]
+mod thread;
 #[cfg(feature = "boot")]
 pub mod tpm;
 #[cfg(feature = "boot")]
