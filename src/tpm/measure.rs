@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 pub use super::pcr::SYSTEM_PCR;
 use super::{Bank, signature::hex};
-use crate::secret::Secret;
+use crate::secret::{Secret, scrub_stack};
 
 /// The PCR of the boot's phases.
 pub const PHASE_PCR: u32 = 11;
@@ -25,7 +25,14 @@ fn volume_text(volume: &str, uuid: Uuid) -> String {
 /// The identity of a volume's key in hexadecimal digits: that which is measured into a bank of SHA-256
 /// (crypttab(5), `fixate-volume-key=`; systemd 260, src/shared/cryptsetup-util.c, `cryptsetup_get_volume_key_id`).
 pub fn volume_key_id(volume: &str, uuid: Uuid, key: &Secret) -> String {
-    hex(&Bank::Sha256.hmac(key.expose(), volume_text(volume, uuid).as_bytes()))
+    hex(&keyed(Bank::Sha256, key, &volume_text(volume, uuid)))
+}
+
+/// The keyed digest of a text. An HMAC keeps a block with the key on the stack.
+fn keyed(bank: Bank, key: &Secret, text: &str) -> Vec<u8> {
+    let digest = bank.hmac(key.expose(), text.as_bytes());
+    scrub_stack();
+    digest
 }
 
 /// Something to be measured.
@@ -60,7 +67,7 @@ impl Measurement {
     /// The key of a volume: the measured value does not reveal the key, but another key gives another value.
     pub fn volume_key(banks: &[Bank], volume: &str, uuid: Uuid, key: &Secret) -> Self {
         let text = volume_text(volume, uuid);
-        let digests = banks.iter().map(|bank| (*bank, bank.hmac(key.expose(), text.as_bytes()))).collect();
+        let digests = banks.iter().map(|bank| (*bank, keyed(*bank, key, &text))).collect();
         Self { pcr: SYSTEM_PCR, event: "volume-key", text, digests }
     }
 

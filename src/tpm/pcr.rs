@@ -74,7 +74,8 @@ impl Bank {
         }
     }
 
-    /// The keyed digest of `data`.
+    /// The keyed digest of `data`. Not inline: what it leaves on the stack lies below its caller.
+    #[inline(never)]
     pub fn hmac(self, key: &[u8], data: &[u8]) -> Vec<u8> {
         // An HMAC takes a key of any length; the error exists for other MACs.
         macro_rules! mac {
