@@ -43,7 +43,7 @@ fn before_a_failure(context: &Context<'_>) -> Result<()> {
     let machine = context.machine().initramfs(&context.initramfs(&initramfs)?).deadline(DEADLINE);
     let words = "rdinit=/observer hermetic.log=debug ignore_loglevel hermetic.device-timeout=40";
     let mut running = context.start(&machine.cmdline(&format!("{words} hermetic.failure-delay={DELAY}")))?;
-    let observed = running.wait_for("the observer", "observer: ", DEADLINE)?.text;
+    let observed = running.wait_for("the observer", " threads in 20 s", DEADLINE)?.text;
     let (_, count) = observed.split_once("observer: ").unwrap_or_default();
     let count = count.split(' ').next().and_then(|count| count.parse::<u32>().ok());
     let count = count.with_context(|| format!("the observer says `{observed}`"))?;
