@@ -9,7 +9,6 @@ use crate::{
     },
     sys::block::{BlockDevice, Kind, Node},
     units::{Bytes, PartitionNumber},
-    warning,
 };
 
 /// A whole disk and the table on it.
@@ -46,17 +45,13 @@ impl Disk {
         }
     }
 
-    /// All disks among `devices` that have a table. A disk that cannot be read is logged once and passed over.
-    pub fn all(devices: &[BlockDevice]) -> Vec<Self> {
-        let disks = devices.iter().filter(|device| device.kind == Kind::Disk);
-        disks
-            .filter_map(|device| {
-                Self::read(device).unwrap_or_else(|error| {
-                    warning!("{error}; this disk is left out");
-                    None
-                })
-            })
-            .collect()
+    /// The disk and its table once more, with a node of its own. Nothing is read again.
+    ///
+    /// # Errors
+    /// The node cannot be opened.
+    pub fn reopen(&self) -> Result<Self, Failure> {
+        let node = Node::open(self.node.path()).or_fail(|| format!("cannot open {}", self.device.name))?;
+        Ok(Self { device: self.device.clone(), node, gpt: self.gpt.clone() })
     }
 
     /// Bytes of a logical block.

@@ -4,8 +4,10 @@ mod apply;
 mod content;
 mod disk;
 mod named;
+mod survey;
 
 pub use apply::apply;
 pub use content::{file_system, protection, superblock};
 pub use disk::{Disk, below as disk_below, disk_of, entry, range};
-pub use named::resolve;
+pub use named::{kernel_partuuid, resolve};
+pub use survey::Survey;

@@ -1,38 +1,40 @@
 //! Devices that the command line names (systemd-fstab-generator(8), `root=`, `mount.usr=`).
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, sync::Arc};
 
 use super::{
-    content::superblock,
-    disk::{disk_of, entry},
+    disk::{Disk, disk_of},
+    survey::Survey,
 };
 use crate::{
-    boot::failure::Failure, config::DeviceSpec, debug, disk::probe::Superblock, sys::block::BlockDevice,
+    boot::failure::Failure,
+    config::DeviceSpec,
+    disk::{partition::Partition, probe::Superblock},
+    sys::block::{BlockDevice, Kind},
     warning,
 };
 
-/// The device that a specification names, among those present. When a name is not unique, the boot disk's partitions
+/// The device that a specification names, among those present that answer. When a name is not unique, the boot disk's partitions
 /// come first, and the name is logged as ambiguous.
 ///
 /// # Errors
 /// Two devices answer to the name and neither is on `preferred`.
 pub fn resolve(
     spec: &DeviceSpec,
-    devices: &[BlockDevice],
+    survey: &Survey,
     preferred: Option<&str>,
 ) -> Result<Option<BlockDevice>, Failure> {
-    let mut found: Vec<&BlockDevice> =
-        devices.iter().filter(|device| answers(device, spec, devices)).collect();
+    let mut found = answering(spec, survey);
     if found.len() > 1
         && let Some(preferred) = preferred
     {
-        let on_preferred = |device: &&BlockDevice| disk_of(device) == preferred;
+        let on_preferred = |device: &BlockDevice| disk_of(device) == preferred;
         if found.iter().any(on_preferred) {
             warning!("{spec} is not unique: {}; taking the one on {preferred}", names(&found));
             found.retain(on_preferred);
         }
     }
-    match *found.as_slice() {
+    match found.as_slice() {
         [] => Ok(None),
         [device] => Ok(Some(device.clone())),
         _ => Err(Failure::new(format!(
@@ -42,33 +44,46 @@ pub fn resolve(
     }
 }
 
-fn names(devices: &[&BlockDevice]) -> String {
+fn names(devices: &[BlockDevice]) -> String {
     devices.iter().map(|device| device.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-fn answers(device: &BlockDevice, spec: &DeviceSpec, devices: &[BlockDevice]) -> bool {
+/// The devices that answer to a name.
+fn answering(spec: &DeviceSpec, survey: &Survey) -> Vec<BlockDevice> {
+    let known = |answers: &dyn Fn(&BlockDevice) -> bool| {
+        survey.devices().iter().filter(|device| answers(device)).cloned().collect()
+    };
+    let content = |answers: &dyn Fn(&Superblock) -> bool| {
+        let contents = survey.contents().into_iter().filter(|(_, content)| answers(content));
+        contents.map(|(device, _)| device).collect()
+    };
     match spec {
-        DeviceSpec::Name(name) => device.name.replace('!', "/") == *name,
-        DeviceSpec::Number(number) => device.number == *number,
-        DeviceSpec::Uuid(uuid) => probed(device).is_some_and(|found| found.uuid == *uuid),
-        DeviceSpec::Label(label) => probed(device).is_some_and(|found| found.label == *label),
-        DeviceSpec::PartUuid(uuid) => entry(device, devices)
-            .map(|entry| entry.guid.to_string() == *uuid)
-            .unwrap_or_else(|| kernel_partuuid(device).is_some_and(|known| known == *uuid)),
-        DeviceSpec::PartLabel(label) => entry(device, devices).is_some_and(|entry| entry.label == *label),
+        DeviceSpec::Name(name) => known(&|device| device.name.replace('!', "/") == *name),
+        DeviceSpec::Number(number) => known(&|device| device.number == *number),
+        DeviceSpec::Uuid(uuid) => content(&|content| content.uuid == *uuid),
+        DeviceSpec::Label(label) => content(&|content| content.label == *label),
+        DeviceSpec::PartUuid(uuid) => {
+            let tables = survey.tables(&|_| true);
+            known(&|device| match entry_of(device, &tables) {
+                Some(entry) => entry.guid.to_string() == *uuid,
+                None => kernel_partuuid(device).is_some_and(|known| known == *uuid),
+            })
+        }
+        DeviceSpec::PartLabel(label) => {
+            let tables = survey.tables(&|_| true);
+            known(&|device| entry_of(device, &tables).is_some_and(|entry| entry.label == *label))
+        }
     }
 }
 
-/// The superblock of a device; None for unknown content, and for a device that cannot be read.
-fn probed(device: &BlockDevice) -> Option<Superblock> {
-    superblock(&device.node()).unwrap_or_else(|error| {
-        debug!("cannot read {}: {error}; it answers to no name", device.name);
-        None
-    })
+fn entry_of<'t>(device: &BlockDevice, tables: &'t [Arc<Disk>]) -> Option<&'t Partition> {
+    let Kind::Partition { disk, number, .. } = &device.kind else { return None };
+    tables.iter().find(|table| table.device.name == *disk)?.gpt.partition(*number)
 }
 
-/// The kernel's name for a partition of a table that is not a GPT (`PARTUUID` of an MBR: disk signature and number).
-fn kernel_partuuid(device: &BlockDevice) -> Option<String> {
+/// The `PARTUUID` of a partition by the kernel's word, which has read the tables itself: of a GPT the entry's GUID, of an MBR
+/// disk signature and number. None from a kernel that does not say it.
+pub fn kernel_partuuid(device: &BlockDevice) -> Option<String> {
     let uevent =
         fs::read_to_string(PathBuf::from("/sys/class/block").join(&device.name).join("uevent")).ok()?;
     uevent.lines().find_map(|line| line.strip_prefix("PARTUUID=")).map(str::to_ascii_lowercase)

@@ -8,15 +8,17 @@ use std::{
 };
 
 use crate::{
-    boot::failure::{Failure, OrFail as _},
+    boot::{
+        disks::Survey,
+        failure::{Failure, OrFail as _},
+    },
     config::Config,
     debug,
     sys::{
-        block::BlockDevice,
         clock::Deadline,
         efi,
         module::{ModuleError, Modules, TABLES},
-        mount,
+        mount, tty,
         uevent::{Uevent, Uevents},
     },
     warning,
@@ -34,6 +36,7 @@ pub enum Look<T> {
 pub struct Devices {
     modules: Modules,
     uevents: Uevents,
+    survey: Survey,
     patience: Duration,
 }
 
@@ -59,7 +62,8 @@ impl Devices {
         complain(&modules.coldplug());
         debug!("{} modules loaded", modules.loaded());
         efi_variables(&mut modules);
-        Ok(Self { modules, uevents, patience: config.hermetic.device_timeout })
+        let survey = Survey::new().or_fail(|| "cannot make an eventfd".into())?;
+        Ok(Self { modules, uevents, survey, patience: config.hermetic.device_timeout })
     }
 
     /// Loads what `name` (`dm-verity`, `fs-erofs`, ...) needs, if it is not built in.
@@ -86,7 +90,7 @@ impl Devices {
     }
 
     /// Waits until `look` finds `subject` among the block devices. It is called once for the present devices, then
-    /// again after every change, without polling. While it finds nothing, drivers are loaded for new devices. Drivers
+    /// again after every change and for every device that answers late, without polling. While it finds nothing, drivers are loaded for new devices. Drivers
     /// probe side by side: a device that was announced during a successful look may qualify as well, and then it looks
     /// again. Every subject has the whole time that the command line gives a device: one that came late does not
     /// shorten the time of the next.
@@ -96,16 +100,21 @@ impl Devices {
     pub fn wait<T>(
         &mut self,
         subject: &str,
-        mut look: impl FnMut(&[BlockDevice]) -> Result<Look<T>, Failure>,
+        mut look: impl FnMut(&Survey) -> Result<Look<T>, Failure>,
     ) -> Result<T, Failure> {
         let deadline = Deadline::after(self.patience);
+        // A table may be another one since the last time, and by our own hand.
+        self.survey.forget();
         loop {
-            let devices = BlockDevice::all().or_fail(|| "cannot list /sys/class/block".into())?;
-            let why_not = match look(&devices)? {
+            self.survey.list().or_fail(|| "cannot list /sys/class/block".into())?;
+            let why_not = match look(&self.survey)? {
                 Look::Found(found) => {
                     let news = self.attend().or_fail(|| "cannot read the kernel's uevents".into())?;
                     if news && deadline.left().is_some() {
                         continue;
+                    }
+                    for name in self.survey.silent() {
+                        warning!("{name} does not answer and is left out; check the disk");
                     }
                     return Ok(found);
                 }
@@ -114,13 +123,17 @@ impl Devices {
             if self.until_block_event(&deadline)? {
                 continue;
             }
-            let there = match devices.iter().map(|device| device.name.as_str()).collect::<Vec<_>>().join(" ")
-            {
+            let names = self.survey.devices().iter().map(|device| device.name.as_str());
+            let mut there = match names.collect::<Vec<_>>().join(" ") {
                 none if none.is_empty() => {
                     "there is no disk at all; is its driver in the initramfs?".to_owned()
                 }
                 names => format!("there are: {names}"),
             };
+            let silent = self.survey.silent();
+            if !silent.is_empty() {
+                there += &format!("; no answer from {}, check the disk", silent.join(" "));
+            }
             let seconds = self.patience.as_secs();
             return Err(Failure::new(format!("no {subject} within {seconds} s: {why_not}; {there}")));
         }
@@ -167,10 +180,18 @@ impl Devices {
     fn until_block_event(&mut self, deadline: &Deadline) -> Result<bool, Failure> {
         loop {
             let Some(left) = deadline.left() else { return Ok(false) };
-            let event = self.uevents.next(left).or_fail(|| "cannot read the kernel's uevents".into())?;
-            let Some(event) = event else { return Ok(false) };
-            if self.handle(&event) {
-                return Ok(true);
+            let ready = tty::wait(&[self.uevents.as_fd(), self.survey.late_answers()], Some(left))
+                .or_fail(|| "cannot wait for the kernel's uevents".into())?;
+            match ready {
+                None => {}
+                Some(0) => {
+                    let event = self.uevents.next(Duration::ZERO);
+                    let event = event.or_fail(|| "cannot read the kernel's uevents".into())?;
+                    if event.is_some_and(|event| self.handle(&event)) {
+                        return Ok(true);
+                    }
+                }
+                Some(_) => return Ok(true),
             }
         }
     }
@@ -183,7 +204,11 @@ impl Devices {
         if event.subsystem.is_empty() {
             complain(&self.modules.coldplug());
         }
-        event.subsystem.is_empty() || event.subsystem == "block"
+        let is_block = event.subsystem.is_empty() || event.subsystem == "block";
+        if is_block && event.action != "add" {
+            self.survey.forget();
+        }
+        is_block
     }
 }
 

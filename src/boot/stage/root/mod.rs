@@ -13,7 +13,7 @@ use rustix::mount::MountFlags;
 
 use crate::{
     boot::{
-        disks::{self, Disk, disk_of, entry},
+        disks::{self, Disk, disk_of},
         failure::{Failure, OrFail as _},
         machine::devices::{Devices, Look},
         means::Means,
@@ -186,7 +186,7 @@ fn find(
             devices.wait(&format!("root={spec}"), |there| {
                 Ok(match disks::resolve(spec, there, preferred.as_deref())? {
                     Some(device) => {
-                        let partition = entry(&device, there);
+                        let partition = there.entry(&device);
                         Look::Found((device, partition))
                     }
                     None => Look::NotYet("no device answers to that".into()),

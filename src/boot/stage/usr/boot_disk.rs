@@ -1,10 +1,10 @@
 //! The disk that is ours, and the slot of /usr on it (systemd-gpt-auto-generator(8)).
 
-use std::{fs::File, io};
+use std::{fs::File, io, sync::Arc};
 
 use crate::{
     boot::{
-        disks::Disk,
+        disks::{Disk, Survey, disk_of, kernel_partuuid},
         failure::{Failure, OrFail as _},
         machine::devices::{Devices, Look},
     },
@@ -14,7 +14,7 @@ use crate::{
     },
     info, notice,
     os_release::OsRelease,
-    sys::{block::BlockDevice, efi},
+    sys::efi,
     tree::read::{self, Limit},
     verity::RootHash,
 };
@@ -67,7 +67,7 @@ pub fn choose(
         );
     }
     info!("{}: {how}, {subject} from partition {}", disk.device.name, slot.data);
-    Ok((disk, slot))
+    Ok((disk.reopen()?, slot))
 }
 
 /// IMAGE_VERSION of the kernel image, when it came as a UKI and says so.
@@ -92,11 +92,23 @@ impl Wish<'_> {
 }
 
 /// A disk, its slot, and how the two were found.
-type Chosen = (Disk, Slot, &'static str);
+type Chosen = (Arc<Disk>, Slot, &'static str);
 
-fn on_firmware_disk(there: &[BlockDevice], guid: &str, wish: Wish<'_>) -> Result<Look<Chosen>, Failure> {
-    let mut disks = Disk::all(there);
-    disks.retain(|disk| disk.gpt.partitions().iter().any(|partition| partition.guid.to_string() == guid));
+fn on_firmware_disk(there: &Survey, guid: &str, wish: Wish<'_>) -> Result<Look<Chosen>, Failure> {
+    // By the kernel's word first: then no other disk is read, and none is waited for.
+    let devices = there.devices().iter();
+    let has_it: Vec<&str> = devices
+        .filter(|device| kernel_partuuid(device).is_some_and(|known| known == guid))
+        .map(disk_of)
+        .collect();
+    let named =
+        |disk: &Arc<Disk>| disk.gpt.partitions().iter().any(|partition| partition.guid.to_string() == guid);
+    let mut disks = there.tables(&|device| has_it.contains(&device.name.as_str()));
+    disks.retain(named);
+    if disks.is_empty() {
+        disks = there.tables(&|_| true);
+        disks.retain(named);
+    }
     if disks.len() > 1 {
         return Err(Failure::new(format!(
             "the firmware booted from partition {guid}, and {} have one of that name; remove all but one",
@@ -122,9 +134,9 @@ fn on_firmware_disk(there: &[BlockDevice], guid: &str, wish: Wish<'_>) -> Result
     }
 }
 
-fn on_any_disk(there: &[BlockDevice], wish: Wish<'_>) -> Result<Look<Chosen>, Failure> {
+fn on_any_disk(there: &Survey, wish: Wish<'_>) -> Result<Look<Chosen>, Failure> {
     let (mut found, mut reasons) = (Vec::new(), Vec::new());
-    for disk in Disk::all(there) {
+    for disk in there.tables(&|_| true) {
         match wish.on(&disk) {
             Ok(slot) => found.push((disk, slot)),
             Err(error) => reasons.push(format!("{}: {error}", disk.device.name)),
@@ -133,7 +145,7 @@ fn on_any_disk(there: &[BlockDevice], wish: Wish<'_>) -> Result<Look<Chosen>, Fa
     match (found.pop(), found.is_empty()) {
         (Some((disk, slot)), true) => Ok(Look::Found((disk, slot, "the only disk with it"))),
         (Some(last), false) => {
-            let disks: Vec<Disk> = found.into_iter().chain([last]).map(|(disk, _)| disk).collect();
+            let disks: Vec<Arc<Disk>> = found.into_iter().chain([last]).map(|(disk, _)| disk).collect();
             let names = names(&disks);
             Err(Failure::new(format!(
                 "{names} all hold this /usr and the firmware does not say which it booted; remove all but one"
@@ -144,6 +156,6 @@ fn on_any_disk(there: &[BlockDevice], wish: Wish<'_>) -> Result<Look<Chosen>, Fa
     }
 }
 
-fn names(disks: &[Disk]) -> String {
+fn names(disks: &[Arc<Disk>]) -> String {
     disks.iter().map(|disk| disk.device.name.as_str()).collect::<Vec<_>>().join(" and ")
 }
