@@ -1,10 +1,11 @@
 //! Disks with their partition tables, and the way from an entry of a table to the kernel's node for it.
 
+use super::apply::apply;
 use crate::{
     boot::failure::{Failure, OrFail as _},
     debug,
     disk::{
-        gpt::{Geometry, Gpt, GptError},
+        gpt::{Copy, Geometry, Gpt, GptError},
         partition::Partition,
     },
     sys::block::{BlockDevice, Kind, Node},
@@ -52,6 +53,22 @@ impl Disk {
     pub fn reopen(&self) -> Result<Self, Failure> {
         let node = Node::open(self.node.path()).or_fail(|| format!("cannot open {}", self.device.name))?;
         Ok(Self { device: self.device.clone(), node, gpt: self.gpt.clone() })
+    }
+
+    /// Writes the primary table again when it was damaged and the table comes from its backup. Returns true when it did.
+    ///
+    /// # Errors
+    /// The disk cannot be written, or a partition lies where the table belongs.
+    pub fn mend(&self) -> Result<bool, Failure> {
+        if self.gpt.source() != Copy::Backup {
+            return Ok(false);
+        }
+        let name = &self.device.name;
+        let plan = self.gpt.repair().or_fail(|| name.clone())?;
+        let node =
+            Node::open_shared(self.device.node()).or_fail(|| format!("cannot open {name} for writing"))?;
+        apply(&plan, &node)?;
+        Ok(true)
     }
 
     /// Bytes of a logical block.

@@ -28,12 +28,13 @@ use crate::{
         validatefs::{Constraint, Place},
     },
     file_system::FileSystem,
-    info,
+    info, notice,
     sys::{
         block::BlockDevice,
         dm::Mapping,
         mount::{self, Options},
     },
+    warning,
 };
 
 /// The directory on which root is mounted until the hand-over. Not below /run: that is moved into the root.
@@ -170,6 +171,7 @@ pub fn open(means: &mut Means, usr: &Usr, expectation: &Expectation) -> Result<R
         summary.push_str(" below an overlay");
     }
     info!("{summary}");
+    mend_table(usr, &device);
     let read_only = options.flags.contains(MountFlags::RDONLY) && config.volatile != Volatile::Overlay;
     Ok(Root { path, mapping, read_only, elsewhere, new: false, summary })
 }
@@ -206,6 +208,18 @@ fn find(
             Ok((disk.partition(partition)?, Some(partition.clone())))
         }
         RootSource::Tmpfs => Err(Failure::new("root=tmpfs is on no device")),
+    }
+}
+
+/// Mends the table of the disk that the root is on. Before the root was opened nothing said that the disk is ours; a table that
+/// cannot be written does not keep the machine from booting by the other copy.
+fn mend_table(usr: &Usr, root: &BlockDevice) {
+    let Some(disk) = usr.disk().filter(|disk| disk.device.name == disks::disk_of(root)) else { return };
+    let name = &disk.device.name;
+    match disk.mend() {
+        Ok(false) => {}
+        Ok(true) => notice!("{name}: the partition table was repaired from its backup"),
+        Err(failure) => warning!("{name}: the partition table cannot be repaired: {}", failure.reason),
     }
 }
 
