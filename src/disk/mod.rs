@@ -4,8 +4,8 @@
 //! Everything here is untrusted input until dm-verity or dm-crypt vouches for it: parsed by total functions, with
 //! bounded memory, once.
 
-#[cfg(feature = "std")]
 pub mod filter;
+#[cfg(feature = "std")]
 pub mod gpt;
 pub mod label;
 pub mod label_version;
