@@ -17,6 +17,12 @@ pub mod types {
     pub const USR_VERITY: &str = "77ff5f63-e7b6-4633-acf4-1565b864c0e6";
     /// The root file system.
     pub const ROOT: &str = "4f68bce3-e8cd-4db1-96e7-fbcaf984b709";
+    /// Swap space.
+    pub const SWAP: &str = "0657fd6d-a4ab-43c4-84e5-0933c84b4f4f";
+    /// Home directories.
+    pub const HOME: &str = "933ac7e1-2eb4-4f13-b844-0e14e2aef915";
+    /// Variable data.
+    pub const VAR: &str = "4d21b016-b534-45c2-a9fb-5c16e091fd2d";
     /// The EFI system partition.
     pub const ESP: &str = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
     /// A Linux partition of no known use.
@@ -150,7 +156,7 @@ impl Image {
             }
         }
         drop(file);
-        self.write_table(tools, path, &self.script(&places))
+        write_table(tools, path, self.sector, &[], &self.script(&places))
     }
 
     /// The start and length of each partition in bytes.
@@ -189,25 +195,46 @@ impl Image {
         }
         script
     }
+}
 
-    fn write_table(&self, tools: &ToolRoot, path: &Path, script: &str) -> Result<()> {
-        let mut sfdisk = tools.tool("sfdisk")?;
-        sfdisk.args(["--quiet", "--no-reread", "--no-tell-kernel", "--wipe", "never"]);
-        sfdisk.args(["--sector-size", &self.sector.to_string()]).arg(path);
-        let mut child = sfdisk
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("cannot start sfdisk")?;
-        child.stdin.take().context("sfdisk has no input")?.write_all(script.as_bytes())?;
-        let result = child.wait_with_output().context("cannot wait for sfdisk")?;
-        if !result.status.success() {
-            let said = String::from_utf8_lossy(&result.stderr);
-            bail!("sfdisk refused the table of {}:\n{}\n{script}", path.display(), command::tail(&said));
-        }
-        Ok(())
+/// Adds a partition behind all others of a disk with sectors of 512 bytes, and says in which entry.
+///
+/// # Errors
+/// There is no room for it.
+pub fn append(tools: &ToolRoot, path: &Path, partition: &Partition) -> Result<usize> {
+    let Partition { kind, uuid, label, size, content, .. } = partition;
+    let sectors = size.next_multiple_of(GRAIN) / 512;
+    let row = format!("size={sectors}, type={kind}, uuid={uuid}, name=\"{label}\"\n");
+    write_table(tools, path, 512, &["--append"], &row)?;
+    let table = command::output(tools.tool("sfdisk")?.arg("--json").arg(path))?;
+    let table: serde_json::Value = serde_json::from_str(&table)?;
+    let rows = table.pointer("/partitiontable/partitions").and_then(serde_json::Value::as_array);
+    let rows = rows.context("sfdisk lists no partitions")?;
+    let start = rows.last().and_then(|row| row.get("start")?.as_u64()).context("sfdisk names no place")?;
+    if let Some(content) = content {
+        overwrite(path, 512 * start, &fs::read(content)?)?;
     }
+    Ok(rows.len())
+}
+
+/// Has sfdisk write the table of a script, or change it by one.
+fn write_table(tools: &ToolRoot, path: &Path, sector: u32, words: &[&str], script: &str) -> Result<()> {
+    let mut sfdisk = tools.tool("sfdisk")?;
+    sfdisk.args(["--quiet", "--no-reread", "--no-tell-kernel", "--wipe", "never"]).args(words);
+    sfdisk.args(["--sector-size", &sector.to_string()]).arg(path);
+    let mut child = sfdisk
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot start sfdisk")?;
+    child.stdin.take().context("sfdisk has no input")?.write_all(script.as_bytes())?;
+    let result = child.wait_with_output().context("cannot wait for sfdisk")?;
+    if !result.status.success() {
+        let said = String::from_utf8_lossy(&result.stderr);
+        bail!("sfdisk refused the table of {}:\n{}\n{script}", path.display(), command::tail(&said));
+    }
+    Ok(())
 }
 
 /// The place of a partition in bytes.
