@@ -63,7 +63,8 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     let mut partitions = context.partitions(&usr)?;
     partitions.push(Partition::of(types::LINUX, DATA, "", &content)?);
     let disk = context.disk("disk.raw", &Image { size: 512 * MIB, ..Image::new(partitions) })?;
-    let machine = lasting::machine(context, Initramfs::new("virtio").module("vfat"), &usr)?.disk(Disk::new(&disk));
+    let machine =
+        lasting::machine(context, Initramfs::new("virtio").module("vfat"), &usr)?.disk(Disk::new(&disk));
 
     let mut existing = table(context, &disk)?;
     let last = existing.last_mut().context("an empty table")?;
@@ -85,7 +86,8 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     let swap = new.get(3).context("no swap")?;
     ensure!(swap.guid.bytes().all(|digit| matches!(digit, b'0' | b'-')), "UUID=null has become {swap:?}");
     let esp = part(context, &disk, new.first().context("no ESP")?)?;
-    let holds = |text: &[u8]| -> Result<bool> { Ok(std::fs::read(&esp)?.windows(text.len()).any(|at| at == text)) };
+    let holds =
+        |text: &[u8]| -> Result<bool> { Ok(std::fs::read(&esp)?.windows(text.len()).any(|at| at == text)) };
     ensure!(holds(b"ID=debian")? && holds(b"EFI  ")?, "the ESP lacks what CopyFiles= names");
     let home = part(context, &disk, new.get(5).context("no home")?)?;
     let mut debugfs = context.bench.tools.tool("debugfs")?;

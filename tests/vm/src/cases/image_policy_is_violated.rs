@@ -10,7 +10,11 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     let machine = small.machine(context)?;
     for (policy, stage, says) in [
         ("usr=signed:root=encrypted+absent", "usr", "demands a signed /usr"),
-        ("usr=verity+squashfs:root=encrypted", "usr", "holds erofs, which systemd.image_policy= does not allow"),
+        (
+            "usr=verity+squashfs:root=encrypted",
+            "usr",
+            "holds erofs, which systemd.image_policy= does not allow",
+        ),
         ("usr=verity:root=unprotected+absent", "provision", "does not allow root to be encrypted"),
         ("usr=verity:root=encryptedwithintegrity", "provision", "does not allow root to be encrypted"),
         ("usr=verity:root=encrypted+btrfs", "provision", "does not allow root to be ext4"),
