@@ -161,7 +161,12 @@ fn closures_are_those_of_modprobe() {
                     once.push(module.clone())
                 }
             });
-            assert_eq!(record, once, "{name}");
+            // Of the code pages that a FAT asks the running kernel for modprobe knows nothing; they come first.
+            let is_fat = once.iter().any(|module| module == "fat");
+            let page = |module: &&String| is_fat && module.starts_with("nls_");
+            let (pages, rest) = record.split_at(record.iter().take_while(page).count());
+            assert_eq!(rest, once, "{name}");
+            assert!(!is_fat || pages.iter().any(|page| page == "nls_cp437"), "{name}: {pages:?}");
             for (at, module) in record.iter().enumerate() {
                 let before: BTreeSet<_> = record[..at].iter().cloned().collect();
                 assert!(needs[module].is_subset(&before), "{name}: {module} comes before what it needs");
