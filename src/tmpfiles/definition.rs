@@ -59,7 +59,7 @@ impl Definitions {
     pub fn parse(&mut self, file: &str, content: &[u8], context: &Context<'_>, log: &mut dyn Log) {
         for (index, line) in lines(content).enumerate() {
             let (line, number) = (line.trim_ascii(), index + 1);
-            if line.is_empty() || line.starts_with(b"#") {
+            if line.is_empty() || line.starts_with(b"#") || context.selection.passes_over(line) {
                 continue;
             }
             let mut say = |level, message: String| log.say(level, format!("{file}:{number}: {message}"));

@@ -30,6 +30,12 @@ pub struct Selection {
 }
 
 impl Selection {
+    /// Returns true when a line is seen at its first letter not to count, so that it need not be read.
+    pub(in super::super) fn passes_over(&self, line: &[u8]) -> bool {
+        let kind = line.first().and_then(|letter| Kind::from_letter(*letter));
+        !self.kinds.is_empty() && kind.is_some_and(|kind| !self.kinds.contains(&kind))
+    }
+
     /// Returns true when lines of this type for this path count.
     pub(super) fn includes(&self, kind: Kind, path: &[u8]) -> bool {
         let below = |prefixes: &[Vec<u8>]| prefixes.iter().any(|prefix| path::starts_with(path, prefix));
