@@ -44,7 +44,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     if !dump.contains("cipher: cipher_null-ecb") {
         bail!("cryptsetup does not take the forged header for one:\n{dump}");
     }
-    small::refuses(context, &machine, &small.disk, "root", &["vda3", "null cipher"])
+    small::refuses(context, &machine, &small.disk, "provision", &["vda3", "null cipher"])
         .context("null cipher")?;
 
     let mut cut = sound.clone();
@@ -54,11 +54,13 @@ pub fn run(context: &Context<'_>) -> Result<()> {
         .context("cut off")?;
 
     image::overwrite(&small.disk, place, &vec![0; 2 * HEADER])?;
-    small::refuses(context, &machine, &small.disk, "root", &["vda3", "not encrypted"]).context("gone")?;
+    small::refuses(context, &machine, &small.disk, "provision", &["vda3", "not encrypted"])
+        .context("gone")?;
 
     // One that our own key opens, so that nothing but its version speaks against it.
     image::overwrite(&small.disk, place, &luks1(context)?)?;
-    small::refuses(context, &machine, &small.disk, "root", &["vda3", "a LUKS1 header"]).context("LUKS1")?;
+    small::refuses(context, &machine, &small.disk, "provision", &["vda3", "a LUKS1 header"])
+        .context("LUKS1")?;
 
     let mut full = sound.clone();
     for copy in full.chunks_mut(HEADER) {
