@@ -148,6 +148,20 @@ impl Survey {
         self.shared.bell.as_fd()
     }
 
+    /// Waits for the devices that have not answered, and names those that still have not.
+    pub fn settle(&self, patience: Duration) -> Vec<String> {
+        let patience = Deadline::after(patience);
+        loop {
+            let _nothing_rang = rustix::io::read(&self.shared.bell, &mut [0; 8]);
+            let silent = self.silent();
+            let Some(left) = patience.left().filter(|_| !silent.is_empty()) else { return silent };
+            if let Err(error) = tty::wait(&[self.late_answers()], Some(left)) {
+                warning!("cannot wait for disks: {error}");
+                return silent;
+            }
+        }
+    }
+
     /// The names of the devices that have not answered.
     pub fn silent(&self) -> Vec<String> {
         let state = self.shared.lock();

@@ -66,6 +66,11 @@ impl Devices {
         Ok(Self { modules, uevents, survey, patience: config.hermetic.device_timeout })
     }
 
+    /// Waits for the disks that have not answered, as long as one may take to appear, and names those that still have not.
+    pub fn settle(&self) -> Vec<String> {
+        self.survey.settle(self.patience)
+    }
+
     /// Loads what `name` (`dm-verity`, `fs-erofs`, ...) needs, if it is not built in.
     ///
     /// # Errors

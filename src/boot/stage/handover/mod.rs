@@ -50,6 +50,16 @@ pub fn hand_over(
             expectation.admit(&means.config, disk, disk.gpt.partitions())?;
         }
     }
+    // The kernel ends our readers when it executes the next program, and closing a disk that does not answer lasts for ever: the
+    // machine would stand still there, with nothing left that ends it.
+    let silent = means.devices.settle();
+    if !silent.is_empty() {
+        let reason = format!(
+            "{}: no answer to a read, and no other program can be started beside that; check the disk",
+            silent.join(", ")
+        );
+        return Err(Failure::new(reason));
+    }
     let (init, environment) = prepare(means, &usr, root)?;
     Err(next_init::execute(&init, &environment))
 }

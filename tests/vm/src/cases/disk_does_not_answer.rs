@@ -1,12 +1,12 @@
-//! A disk that answers until the kernel has announced it and then never again, beside the one that holds the appliance: the boot
-//! comes up without it, and says so.
+//! A disk that answers until the kernel has announced it and then never again, beside the one that holds the appliance: the disk
+//! is found and the root made without it. The kernel could not execute the next program while a reader waits for that disk, so the
+//! boot ends like any that failed, with its name, and does not stand still.
 
 use super::small::{DEADLINE, PLAIN, Small};
 use super::{Context, TEST_INIT};
 use crate::disk::Disk;
-use crate::machine::Exit;
 use crate::nbd::Server;
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use std::fs::File;
 
 /// The place of btrfs's superblock: the kernel does not look there for partitions, and hermetic-init does, on a disk that has none.
@@ -18,12 +18,12 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     File::create(&image)?.set_len(64 << 20)?;
     let server = Server::start(&image, &context.file("silent"), DEAD)?;
     let machine = small.machine(context)?.qemu(&server.arguments().each_ref().map(String::as_str));
-    let machine = machine.disk(Disk::new(&small.disk)).cmdline(&format!("hermetic.init={TEST_INIT}"));
+    let words = format!("hermetic.init={TEST_INIT} hermetic.device-timeout=3 hermetic.on-failure=panic");
+    let machine = machine.disk(Disk::new(&small.disk)).cmdline(&words).deadline(DEADLINE);
     let mut running = context.start(&machine)?;
-    // Its reader is still there when the next program takes the place of hermetic-init.
-    running.wait_for("the next program", "HERMETIC-STATE-BEGIN", DEADLINE)?;
+    let reason = "no answer to a read, and no other program can be started beside that";
+    running.wait_for("the reason", reason, DEADLINE)?;
+    running.wait_for("the policy", "Kernel panic", DEADLINE)?;
     drop(server);
-    let outcome = running.finish()?;
-    outcome.expect(&Exit::PowerOff)?.line(" does not answer and is left out; check the disk")?;
-    outcome.state().context("beside a disk that does not answer").map(drop)
+    running.finish()?.line(" does not answer and is left out; check the disk").map(drop)
 }
