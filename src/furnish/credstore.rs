@@ -4,9 +4,12 @@
 
 use std::{cell::OnceCell, os::fd::BorrowedFd};
 
+use rustix::io::Errno;
+
 use crate::{
     config::credentials::{self, MAX_SIZE},
     secret::Secret,
+    strerror::strerror,
     sysusers::Credentials,
     tree::{
         open,
@@ -15,34 +18,65 @@ use crate::{
     },
 };
 
+/// The store, as seen from /usr.
+const STORE: &str = "lib/credstore";
+
 /// The credentials of the machine, and behind them those of /usr, which are read when one is first asked for that the machine lacks.
 pub(super) struct Store<'a> {
     given: &'a dyn Credentials,
     usr: BorrowedFd<'a>,
-    read: OnceCell<credentials::Credentials>,
+    of_usr: OnceCell<OfUsr>,
+}
+
+/// The credentials of /usr, and the files there that are none.
+#[derive(Default)]
+struct OfUsr {
+    credentials: credentials::Credentials,
+    unread: Vec<String>,
 }
 
 impl<'a> Store<'a> {
     pub(super) fn of(given: &'a dyn Credentials, usr: BorrowedFd<'a>) -> Self {
-        Self { given, usr, read: OnceCell::new() }
+        Self { given, usr, of_usr: OnceCell::new() }
+    }
+
+    /// The files that were passed over so far, one sentence each, without secrets.
+    pub(super) fn problems(&self) -> impl Iterator<Item = &String> {
+        self.of_usr
+            .get()
+            .into_iter()
+            .flat_map(|found| found.unread.iter().chain(found.credentials.problems()))
     }
 }
 
 impl Credentials for Store<'_> {
     fn get(&self, name: &str) -> Option<&[u8]> {
-        self.given.get(name).or_else(|| self.read.get_or_init(|| all(self.usr)).get(name).map(Secret::expose))
+        let of_usr = || self.of_usr.get_or_init(|| OfUsr::read(self.usr)).credentials.get(name);
+        self.given.get(name).or_else(|| of_usr().map(Secret::expose))
     }
 }
 
-/// Reads all that can be read. As for systemd, one that cannot be read is one that is not there.
-fn all(usr: BorrowedFd<'_>) -> credentials::Credentials {
-    let mut all = credentials::Credentials::new();
-    let Ok(store) = open::below(usr, "lib/credstore") else { return all };
-    for name in names(&store).unwrap_or_default() {
-        let content = read::named(&store, name.as_slice(), Limit::bytes(MAX_SIZE));
-        if let (Ok(name), Ok(content)) = (core::str::from_utf8(&name), content) {
-            all.add(name, Secret::new(content));
+impl OfUsr {
+    /// Reads all that can be read. One that cannot be read counts as missing, as for systemd.
+    fn read(usr: BorrowedFd<'_>) -> Self {
+        let mut found = Self::default();
+        let listed = open::below(usr, STORE).and_then(|store| Ok((names(&store)?, store)));
+        let (names, store) = match listed {
+            Ok(listed) => listed,
+            Err(Errno::NOENT) => return found,
+            Err(errno) => {
+                found.unread.push(format!("/usr/{STORE} cannot be read: {}", strerror(&errno.into())));
+                return found;
+            }
+        };
+        for name in names {
+            let content = read::named(&store, name.as_slice(), Limit::bytes(MAX_SIZE));
+            let name = String::from_utf8_lossy(&name);
+            match content {
+                Ok(content) => found.credentials.add(&name, Secret::new(content)),
+                Err(error) => found.unread.push(format!("/usr/{STORE}: '{name}' is passed over: {error}")),
+            }
         }
+        found
     }
-    all
 }

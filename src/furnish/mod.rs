@@ -99,6 +99,7 @@ pub fn create(request: &Request<'_>, report: &mut Report) -> Result<(), FurnishE
     let mask = umask(Mode::empty());
     let store = Store::of(request.credentials, request.usr);
     let done = fill(&Request { credentials: &store, ..*request }, report);
+    report.say(Level::Warning, store.problems());
     umask(mask);
     done
 }
@@ -151,6 +152,7 @@ pub fn follow(request: &Request<'_>, watch: &dyn Watch, report: &mut Report) -> 
         }
         added => added?,
     }
+    report.say(Level::Warning, store.problems());
     if is_news {
         let stamps = follow::needs_update(root, watch);
         ended(watch, stamps, Step::Stamps, report)?;

@@ -33,9 +33,7 @@ fn root_gets_the_password_and_the_shell_that_the_image_brings() {
         ("passwd.hashed-password.root", HASH),
         ("passwd.shell.root", "/usr/bin/fish"),
         ("sysusers.extra", "u extra 900\n"),
-        ("no valid name\n", "x"),
     ]);
-    symlink("/etc/shadow", machine.usr("v1").join("lib/credstore/passwd.hashed-password.extra")).unwrap();
     machine.populate("v1");
     assert!(line(&machine, "shadow").starts_with(&format!("root:{HASH}:")), "{}", line(&machine, "shadow"));
     assert!(line(&machine, "passwd").ends_with(":/usr/bin/fish"), "{}", line(&machine, "passwd"));
@@ -49,4 +47,34 @@ fn root_is_locked_without_a_store() {
     fs::remove_dir(machine.usr("v1").join("lib/credstore")).unwrap();
     machine.populate("v1");
     assert!(line(&machine, "shadow").starts_with("root:!"), "{}", line(&machine, "shadow"));
+}
+
+/// A file that is no credential is named in the log, without its content, and keeps nobody from getting the others.
+#[test]
+fn files_that_are_no_credentials_are_named() {
+    let machine = machine(&[]);
+    machine.populate("v1");
+    let (usr, store) = (machine.usr("v2"), machine.usr("v2").join("lib/credstore"));
+    for directory in [usr.join("share/factory/etc"), usr.join("lib/sysusers.d"), store.join("directory")] {
+        fs::create_dir_all(directory).unwrap();
+    }
+    fs::write(usr.join("lib/sysusers.d/more.conf"), "u more 901\n").unwrap();
+    fs::write(store.join("passwd.shell.more"), "/usr/bin/fish").unwrap();
+    fs::write(store.join("no valid name\n"), "secret").unwrap();
+    symlink("/etc/shadow", store.join("passwd.hashed-password.more")).unwrap();
+    let report = machine.follows("v2").unwrap().unwrap();
+    let messages: Vec<&str> = report.messages.iter().map(|(_, message)| message.as_str()).collect();
+    assert_eq!(
+        messages,
+        [
+            "/usr/lib/credstore: 'directory' is passed over: not a regular file",
+            "/usr/lib/credstore: 'passwd.hashed-password.more' is passed over: Too many levels of symbolic links (os error 40)",
+            "a credential's name is not valid: 'no valid name' is passed over",
+        ]
+    );
+    let passwd = fs::read_to_string(machine.etc().join("passwd")).unwrap();
+    assert!(
+        passwd.lines().any(|line| line.starts_with("more:x:901:") && line.ends_with(":/usr/bin/fish")),
+        "{passwd}"
+    );
 }
