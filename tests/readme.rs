@@ -67,10 +67,11 @@ fn every_page_is_reached_and_asks_its_readers_question() {
     let papers = papers();
     let texts: Vec<String> = papers.iter().map(|paper| text(paper)).collect();
     for paper in papers.iter().filter(|paper| paper.starts_with(repository().join("docs"))) {
-        let name = paper.file_name().unwrap().to_str().unwrap();
-        let others = papers.iter().zip(&texts).filter(|(other, _)| *other != paper);
-        let is_named = others.into_iter().any(|(_, text)| links(text).any(|target| target.ends_with(name)));
-        assert!(is_named, "no paper leads to {}", paper.display());
+        let leads_here = |(other, text): (&PathBuf, &String)| {
+            let mut targets = links(text).map(|target| other.parent().unwrap().join(target));
+            other != paper && targets.any(|target| target.canonicalize().ok() == paper.canonicalize().ok())
+        };
+        assert!(papers.iter().zip(&texts).any(leads_here), "no paper leads to {}", paper.display());
         let first = text(paper).lines().next().unwrap_or_default().to_owned();
         assert!(
             first.starts_with("# ") && first.ends_with('?'),
@@ -78,6 +79,22 @@ fn every_page_is_reached_and_asks_its_readers_question() {
             paper.display()
         );
     }
+}
+
+/// Sources that a paper names in backticks, `tests/furnish/links.rs`: they show what it says.
+#[test]
+fn sources_that_are_named_exist() {
+    let mut missing = Vec::new();
+    for paper in papers() {
+        let text = text(&paper);
+        let quoted = text.split('`').skip(1).step_by(2);
+        let sources = quoted.filter(|word| {
+            word.ends_with(".rs") && word.contains('/') && !word.contains(char::is_whitespace)
+        });
+        let gone = sources.filter(|source| !repository().join(source).exists());
+        missing.extend(gone.map(|source| format!("{}: {source}", paper.display())));
+    }
+    assert_eq!(missing, Vec::<String>::new());
 }
 
 #[test]
