@@ -31,14 +31,21 @@ const TREE: Tree = Tree {
         "mtools",
         "openssl",
         "ovmf",
+        "policycoreutils",
         "python3",
+        "python3-cryptography",
+        "python3-virt-firmware",
         "qemu-system-x86",
+        "sbsigntool",
         "squashfs-tools",
         "strace",
         "swtpm",
         "systemd",
+        "systemd-boot-efi",
+        "systemd-boot-tools",
         "systemd-cryptsetup",
         "systemd-repart",
+        "systemd-ukify",
         "util-linux",
         "xz-utils",
         "zstd",
@@ -52,6 +59,12 @@ const PROGRAMS: [&str; 4] = ["usr/bin", "usr/sbin", "usr/lib/systemd", "usr/libe
 /// The directories of libraries; systemd's tools and swtpm have their own.
 const LIBRARIES: [&str; 3] =
     ["usr/lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu/systemd", "usr/lib/x86_64-linux-gnu/swtpm"];
+
+/// Mounts the directory `$2` into the tree `$1`, where nobody else sees it, and runs the rest there.
+const INSIDE: &str = "\
+root=$1; mount --bind \"$2\" \"$root/mnt\"; mount -t proc proc \"$root/proc\"; mount --bind /dev \"$root/dev\"; shift 2
+exec env --ignore-environment PATH=/usr/sbin:/usr/bin:/usr/lib/systemd LC_ALL=C.UTF-8 \\
+    chroot \"$root\" sh -c 'cd /mnt && exec \"$@\"' sh \"$@\"";
 
 /// The tree of tools.
 #[derive(Clone, Debug)]
@@ -112,6 +125,16 @@ impl ToolRoot {
         command.args(["--pdeathsig", "KILL"]);
         command.arg(self.loader()).args(self.loader_options()).arg(self.find(name)?);
         Ok(command)
+    }
+
+    /// A command that runs a program of the tree with the tree as its root: a script, or a program that starts others of the
+    /// tree. `directory` is its working directory, and the only place of the host that it sees: files have names without a path.
+    #[must_use]
+    pub fn inside(&self, directory: &Path, name: &str) -> Command {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-euc", INSIDE, "sh"]);
+        command.arg(&self.path).arg(directory).arg(name);
+        command
     }
 
     fn loader(&self) -> PathBuf {
