@@ -8,6 +8,8 @@
 //! usr        a recipe → /usr as a file system, verity, root hash (cached)
 //! definition the two root partitions that most machines make
 //! image      GPT, partitions, sectors → a disk image
+//! signer     keys that sign ── uki         a unified kernel image     firmware    whose programs a machine starts
+//!                           └─ esp         systemd-boot and its images
 //! disk, tpm, machine, console, qmp, accel     a machine under QEMU and how it ended
 //! nbd        a disk that stops answering
 //! recording  the writes of a machine to its disk, and a replay of a part
@@ -41,6 +43,8 @@ pub mod debian;
 pub mod definition;
 pub mod demo;
 pub mod disk;
+pub mod esp;
+pub mod firmware;
 pub mod floor;
 pub mod image;
 pub mod initramfs;
@@ -57,8 +61,10 @@ pub mod reference;
 pub mod report;
 pub mod series;
 pub mod setup;
+pub mod signer;
 pub mod toolroot;
 pub mod tpm;
+pub mod uki;
 pub mod usr;
 pub mod vm;
 pub mod volume;

@@ -24,11 +24,13 @@ const SLOW_CLOCK: &str = "tsc=unstable";
 /// A machine that can be started, again and again with the same disks.
 #[derive(Clone, Debug)]
 pub struct Machine {
-    kernel: PathBuf,
+    /// None: the firmware starts what it finds on a disk.
+    kernel: Option<PathBuf>,
     initramfs: Option<PathBuf>,
     cmdline: String,
     disks: Vec<Disk>,
     variables: Option<PathBuf>,
+    secure: bool,
     tpm: Option<PathBuf>,
     memory: u32,
     processors: u32,
@@ -43,11 +45,12 @@ impl Machine {
     #[must_use]
     pub fn new(kernel: &Path) -> Self {
         Self {
-            kernel: kernel.to_owned(),
+            kernel: Some(kernel.to_owned()),
             initramfs: None,
             cmdline: CMDLINE.to_owned(),
             disks: Vec::new(),
             variables: None,
+            secure: false,
             tpm: None,
             memory: 512,
             processors: 1,
@@ -85,6 +88,15 @@ impl Machine {
         &self.cmdline
     }
 
+    /// The whole command line, with the words that the kernel needs under this accelerator.
+    #[must_use]
+    pub fn command_line(&self, accelerator: Accelerator) -> String {
+        match accelerator {
+            Accelerator::Tcg if !self.icount => format!("{} {SLOW_CLOCK}", self.cmdline),
+            _ => self.cmdline.clone(),
+        }
+    }
+
     /// Adds a disk; the kernel sees them in this order.
     #[must_use]
     pub fn disk(mut self, disk: Disk) -> Self {
@@ -96,6 +108,15 @@ impl Machine {
     #[must_use]
     pub fn firmware(mut self, variables: &Path) -> Self {
         self.variables = Some(variables.to_owned());
+        self
+    }
+
+    /// UEFI firmware that can have Secure Boot on, with a copy of the variables of [`crate::firmware::variables`]; it starts the
+    /// boot loader of a disk. No kernel, initramfs or command line is handed to it: [`Machine::command_line`] goes into the image.
+    #[must_use]
+    pub fn secure_firmware(mut self, variables: &Path) -> Self {
+        (self.kernel, self.initramfs) = (None, None);
+        (self.variables, self.secure) = (Some(variables.to_owned()), true);
         self
     }
 
@@ -162,7 +183,7 @@ impl Machine {
         qemu.env("QEMU_MODULE_DIR", tools.file("usr/lib/x86_64-linux-gnu/qemu"));
         qemu.args([
             "-machine",
-            "q35",
+            if self.secure { "q35,smm=on" } else { "q35" },
             "-nodefaults",
             "-no-user-config",
             "-display",
@@ -177,13 +198,11 @@ impl Machine {
         }
         qemu.args(["-m", &self.memory.to_string(), "-smp", &self.processors.to_string()]);
         if let Some(variables) = &self.variables {
-            qemu.args(firmware(tools, variables)?);
+            qemu.args(firmware(tools, variables, self.secure)?);
         }
-        let cmdline = match accelerator {
-            Accelerator::Tcg if !self.icount => format!("{} {SLOW_CLOCK}", self.cmdline),
-            _ => self.cmdline.clone(),
-        };
-        qemu.arg("-kernel").arg(&self.kernel).args(["-append", &cmdline]);
+        if let Some(kernel) = &self.kernel {
+            qemu.arg("-kernel").arg(kernel).args(["-append", &self.command_line(accelerator)]);
+        }
         if let Some(initramfs) = &self.initramfs {
             qemu.arg("-initrd").arg(initramfs);
         }
@@ -234,18 +253,24 @@ impl Machine {
     }
 }
 
-fn firmware(tools: &ToolRoot, variables: &Path) -> Result<[String; 4]> {
-    let code = tools.file("usr/share/OVMF/OVMF_CODE_4M.fd");
+fn firmware(tools: &ToolRoot, variables: &Path, secure: bool) -> Result<Vec<String>> {
+    let code = if secure { "OVMF_CODE_4M.secboot.fd" } else { "OVMF_CODE_4M.fd" };
+    let code = tools.file(&format!("usr/share/OVMF/{code}"));
     if !variables.exists() {
         std::fs::copy(tools.file("usr/share/OVMF/OVMF_VARS_4M.fd"), variables)
             .with_context(|| format!("cannot make the firmware's variables {}", variables.display()))?;
     }
-    Ok([
+    let mut words = vec![
         "-drive".to_owned(),
         format!("if=pflash,format=raw,readonly=on,file={}", code.display()),
         "-drive".to_owned(),
         format!("if=pflash,format=raw,file={}", variables.display()),
-    ])
+    ];
+    if secure {
+        // Only the firmware itself writes its variables, in system management mode.
+        words.extend(["-global", "driver=cfi.pflash01,property=secure,value=on"].map(str::to_owned));
+    }
+    Ok(words)
 }
 
 /// A machine that runs. It is killed when this value goes away.

@@ -3,9 +3,11 @@
 use crate::bench::Bench;
 use crate::cache::Scratch;
 use crate::cargo::Products;
+use crate::firmware;
 use crate::image::{self, Image, Partition};
 use crate::initramfs::Initramfs;
 use crate::machine::{Machine, Outcome, Running};
+use crate::signer::Signer;
 use crate::usr::{Recipe, Usr};
 use anyhow::{Context as _, Error, Result};
 use std::fs;
@@ -105,6 +107,24 @@ impl<'a> Context<'a> {
     /// `hermetic initramfs` fails.
     pub fn initramfs(&self, recipe: &Initramfs) -> Result<PathBuf> {
         recipe.make(self.bench, self.products)
+    }
+
+    /// The key that signs under this name, in every run the same.
+    ///
+    /// # Errors
+    /// openssl fails.
+    pub fn signer(&self, name: &str) -> Result<Signer> {
+        Signer::get(&self.bench.cache, &self.bench.tools, name)
+    }
+
+    /// Variables of firmware that starts the programs of these signers and no others.
+    ///
+    /// # Errors
+    /// They cannot be made.
+    pub fn variables(&self, name: &str, db: &[&Signer]) -> Result<PathBuf> {
+        let path = self.file(name);
+        firmware::variables(&self.bench.cache, &self.bench.tools, db, &path)?;
+        Ok(path)
     }
 
     /// A machine with Debian's kernel and nothing else.
