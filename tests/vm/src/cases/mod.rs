@@ -72,6 +72,10 @@ cases! {
         further: Long, "a root sealed to a phase, and one that is not bound to PCR 15";
     }
     systemd_seals_root { run: Normal, "what systemd-cryptenroll seals opens root, by PIN and by signature too" }
+    uki_is_signed {
+        run: Normal, "a signed UKI seals root for its successors, and no other image opens it or starts";
+        further: Long, "a UKI that was signed for something else opens nothing";
+    }
     nothing_is_left { run: Normal, "nothing of ours is left at the hand-over" }
     all_partitions_are_made { run: Normal, "all partitions of repart.d are made at once, and the last one grows" }
     blocks_are_copied { run: Normal, "CopyBlocks= makes a second slot that boots" }
