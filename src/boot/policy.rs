@@ -8,6 +8,7 @@ use super::{
 use crate::{
     config::{Config, RootPolicy, RootSource, Uses},
     disk::{partition::Partition, probe::Format, slot::select_root},
+    luks::LUKS1,
     notice,
     repart::{self, Definition, Encrypt, Protection},
     sys::block::BlockDevice,
@@ -66,7 +67,7 @@ impl Expectation {
     ) -> Result<(), Failure> {
         let refuse = |reason: &str| Err(Failure::new(format!("{}: {reason}", device.name)));
         match found {
-            Some(Format::LUKS1) => refuse("a LUKS1 header; convert it with cryptsetup convert --type luks2"),
+            Some(Format::LUKS1) => refuse(LUKS1),
             Some(Format::LUKS2) if !config.image_policy.root.allows(Uses::ENCRYPTED) => {
                 refuse("encrypted, which systemd.image_policy= does not allow for root")
             }

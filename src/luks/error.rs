@@ -6,6 +6,10 @@ use core::fmt;
 
 use crate::units::Bytes;
 
+/// The words for a header of LUKS version 1, and the way to one that is opened.
+pub const LUKS1: &str =
+    "a LUKS1 header, and only LUKS2 is opened (`cryptsetup convert --type luks2` converts it)";
+
 /// The reason why a volume was not read, unlocked or made.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LuksError {
@@ -102,9 +106,7 @@ impl fmt::Display for LuksError {
         match self {
             Self::Read { offset, reason } => write!(f, "reading at byte {} failed: {reason}", offset.0),
             Self::NotLuks => f.write_str("there is no LUKS2 header"),
-            Self::Luks1 => f.write_str(
-                "this is a LUKS1 header, only LUKS2 is opened; `cryptsetup convert --type luks2` converts it",
-            ),
+            Self::Luks1 => write!(f, "this is {LUKS1}"),
             Self::Version(version) => write!(f, "LUKS header of version {version}, expected 2"),
             Self::Damaged { primary, secondary } => {
                 write!(

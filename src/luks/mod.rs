@@ -55,7 +55,7 @@ pub use budget::Budget;
 pub use content::CONTENT_SECTOR;
 pub use edit::AddKeyslot;
 pub use erase::erase;
-pub use error::{LuksError, Skipped};
+pub use error::{LUKS1, LuksError, Skipped};
 pub use format::{DATA_OFFSET, FormatParams, format};
 pub use header::{Complaint, Header, Origin};
 pub use new_keyslot::NewKdf;

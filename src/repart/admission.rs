@@ -13,6 +13,7 @@ use crate::{
         probe::{Format, probe},
     },
     file_system::FileSystem,
+    luks::LUKS1,
 };
 
 /// The protection of a partition's content.
@@ -74,7 +75,7 @@ pub fn admit(definition: &Definition, found: Protection) -> Result<(), RepartErr
     let found = match found {
         Protection::Luks2 => return Ok(()),
         Protection::NullCipher => "encrypted with the null cipher, which is none",
-        Protection::Luks1 => "a LUKS1 header (cryptsetup convert --type luks2 makes it one that is allowed)",
+        Protection::Luks1 => LUKS1,
         Protection::None => "not encrypted",
     };
     Err(RepartError::Unprotected { found, file: definition.file.clone() })

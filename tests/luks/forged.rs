@@ -214,7 +214,7 @@ fn a_header_of_luks1() {
     assert!(volume.opens("@key"), "cryptsetup opens whatever it finds");
     assert_eq!(
         refusal(volume.unlock(KEY)).to_string(),
-        "this is a LUKS1 header, only LUKS2 is opened; `cryptsetup convert --type luks2` converts it"
+        "this is a LUKS1 header, and only LUKS2 is opened (`cryptsetup convert --type luks2` converts it)"
     );
 }
 
