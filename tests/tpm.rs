@@ -175,7 +175,12 @@ fn a_secret_opens_while_the_pcr_is_as_it_was() {
 
 /// PCR 7 as it is, and PCR 15 as it is before a root is opened: what a root is sealed to.
 fn enrol_root(tpm: &mut Tpm<'_>) -> (Token, Secret) {
-    let (token, passphrase) = tpm.enrol(&policy("7+15", false), PcrMask::SYSTEM, None, None).unwrap();
+    enrol_root_in(Bank::Sha256, tpm)
+}
+
+fn enrol_root_in(bank: Bank, tpm: &mut Tpm<'_>) -> (Token, Secret) {
+    let policy = Policy { bank, ..policy("7+15", false) };
+    let (token, passphrase) = tpm.enrol(&policy, PcrMask::SYSTEM, None, None).unwrap();
     (Token::parse(&token.to_json(1)).unwrap(), passphrase)
 }
 
@@ -208,11 +213,15 @@ fn a_root_opens_until_a_root_was_opened() {
 /// The command that a boot prints for a root that is not bound enrols what we enrol, while the real system runs.
 #[test]
 fn systemd_cryptenroll_binds_a_root_as_we_do() {
+    Bank::ALL.into_iter().for_each(binds_a_root_as_we_do);
+}
+
+fn binds_a_root_as_we_do(bank: Bank) {
     let Some(mut simulator) = Simulator::new() else { return };
-    let ours = simulator.with(enrol_root).0;
-    simulator.with(|tpm| extend(tpm, 15, "the root that runs"));
+    let ours = simulator.with(|tpm| enrol_root_in(bank, tpm)).0;
+    simulator.with(|tpm| tpm.extend(15, &[(bank, bank.digest(b"the root that runs"))]).unwrap());
     volume(&simulator);
-    let pcrs = format!("--tpm2-pcrs=7+15:sha256={}", "0".repeat(64));
+    let pcrs = format!("--tpm2-pcrs=7+{}", bank.unextended(15));
     let output = enroll(&simulator, &[&pcrs, "--tpm2-public-key="]);
     assert!(output.status.success(), "{output:?}");
     let theirs = &tokens(&simulator)[0];

@@ -64,6 +64,21 @@ impl Bank {
         }
     }
 
+    /// Bytes of a digest.
+    pub fn length(self) -> usize {
+        match self {
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+            Self::Sha384 => 48,
+            Self::Sha512 => 64,
+        }
+    }
+
+    /// A PCR as it is before anything extends it, in this bank: `15:sha256=000…`, as `--tpm2-pcrs=` of systemd-cryptenroll(1) takes it.
+    pub fn unextended(self, pcr: u32) -> String {
+        format!("{pcr}:{}={}", self.name(), "00".repeat(self.length()))
+    }
+
     /// The digest of `data`.
     pub fn digest(self, data: &[u8]) -> Vec<u8> {
         match self {
@@ -236,6 +251,16 @@ impl Tpm<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pcr_of_zeroes_has_as_many_as_its_bank() {
+        for bank in Bank::ALL {
+            assert_eq!(bank.length(), bank.digest(b"").len());
+            let text = bank.unextended(15);
+            let zeroes = text.strip_prefix(&format!("15:{bank}=")).unwrap();
+            assert_eq!(zeroes, "0".repeat(2 * bank.length()));
+        }
+    }
 
     #[test]
     fn masks_are_read_and_printed_as_systemd_does() {

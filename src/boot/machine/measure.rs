@@ -81,6 +81,11 @@ impl Measurements {
         }
     }
 
+    /// The bank of PCRs that a key is sealed to on this machine; None when its TPM is told nothing, or is not there.
+    pub fn bank(&self) -> Option<Bank> {
+        self.tpm.as_ref().and_then(|(_, banks)| tpm::preferred(banks))
+    }
+
     /// Measures the start of a phase of the boot.
     ///
     /// # Errors

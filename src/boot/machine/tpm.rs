@@ -54,7 +54,12 @@ pub const NO_BANK: &str =
 pub fn bank(device: &mut Device) -> Result<Bank, Failure> {
     let banks =
         ask(device, |tpm| tpm.banks())?.or_fail(|| "cannot ask the TPM for its banks of PCRs".into())?;
-    BANKS.into_iter().find(|bank| banks.contains(bank)).ok_or_else(|| Failure::new(NO_BANK))
+    preferred(&banks).ok_or_else(|| Failure::new(NO_BANK))
+}
+
+/// The bank of PCRs that a key is sealed to, of those that a TPM has.
+pub fn preferred(banks: &[Bank]) -> Option<Bank> {
+    BANKS.into_iter().find(|bank| banks.contains(bank))
 }
 
 /// The reason why there is no TPM, in words.

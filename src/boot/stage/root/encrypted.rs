@@ -18,7 +18,7 @@ use crate::{
         dm::Mapping,
     },
     tpm::{
-        Entry, PcrMask, Token,
+        Bank, Entry, PcrMask, Token,
         measure::{SYSTEM_PCR, volume_key_id},
     },
     warning,
@@ -26,9 +26,6 @@ use crate::{
 
 /// The name of the mapping, unless the command line gives it another.
 const NAME: &str = "root";
-
-/// PCR 15 as it is before a root is opened, for `--tpm2-pcrs=` of systemd-cryptenroll(1).
-const BOND: &str = "15:sha256=0000000000000000000000000000000000000000000000000000000000000000";
 
 /// Opens the LUKS2 volume on `device` and maps it. A damaged copy of the header is mended once the volume has opened: before,
 /// nothing says that it is ours. Returns the mapping, and true when it refuses writes.
@@ -59,7 +56,9 @@ pub fn unlock(means: &mut Means, device: &BlockDevice) -> Result<(Mapping, bool)
             return Err(Failure::new(line + "; this is another disk, or the word has to follow a new root"));
         }
     }
-    advise(config, device, &tokens, key.keyslot);
+    // Without a TPM that says, the bank that systemd takes first.
+    let bank = measurements.bank().unwrap_or(Bank::Sha256);
+    advise(config, device, &tokens, key.keyslot, bank);
     if let Some(complaint) = header.complaint() {
         warning!("{}: {complaint}", device.name);
         if !options.read_only {
@@ -75,8 +74,8 @@ pub fn unlock(means: &mut Means, device: &BlockDevice) -> Result<(Mapping, bool)
 }
 
 /// Warns of a key that the TPM would give to a stranger's root as well, or that it no longer gives. The command is the builder's
-/// word, never the header's.
-fn advise(config: &Config, device: &BlockDevice, tokens: &[Entry], keyslot: u32) {
+/// word and the TPM's, never the header's.
+fn advise(config: &Config, device: &BlockDevice, tokens: &[Entry], keyslot: u32, bank: Bank) {
     let opened = tokens.iter().find(|entry| entry.keyslots.contains(&keyslot));
     let is_bound = |entry: &Entry| {
         matches!(&entry.token, Ok(token) if token.policy.pcrs.contains(SYSTEM_PCR))
@@ -92,9 +91,9 @@ fn advise(config: &Config, device: &BlockDevice, tokens: &[Entry], keyslot: u32)
     };
     let pcrs = config.hermetic.tpm2_pcrs.without(PcrMask::SYSTEM);
     let (plus, bond) = match config.hermetic.tpm2_root_bond {
-        RootBond::No => ("", ""),
-        RootBond::Yes if pcrs.is_empty() => ("", BOND),
-        RootBond::Yes => ("+", BOND),
+        RootBond::No => ("", String::new()),
+        RootBond::Yes if pcrs.is_empty() => ("", bank.unextended(SYSTEM_PCR)),
+        RootBond::Yes => ("+", bank.unextended(SYSTEM_PCR)),
     };
     let (name, node) = (&device.name, device.node());
     warning!(
