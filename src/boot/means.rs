@@ -1,6 +1,7 @@
 //! The means that every stage goes by.
 
 use super::{
+    disks::Survey,
     machine::{
         credentials::Imported, devices::Devices, measure::Measurements, next_init::NextInit, sysctl::Borrowed,
     },
@@ -18,6 +19,8 @@ pub struct Early {
     pub credentials: Imported,
     /// Settings of the kernel, to be given back.
     pub borrowed: Borrowed,
+    /// The look at the disks, with readers that were there before any secret.
+    pub survey: Survey,
 }
 
 /// The means of all stages from "usr" on.

@@ -21,6 +21,8 @@ pub mod exec;
 #[cfg(feature = "boot")]
 pub mod ext4;
 #[cfg(feature = "boot")]
+pub mod fork_server;
+#[cfg(feature = "boot")]
 pub mod keyring;
 #[cfg(feature = "boot")]
 pub mod kmsg;

@@ -2,6 +2,7 @@
 
 use std::{io, path::Path};
 
+use super::reads::Source;
 use crate::{
     boot::failure::{Failure, OrFail as _},
     config::PartitionPolicy,
@@ -11,7 +12,6 @@ use crate::{
     repart::Protection,
     sys::block::Node,
     units::Bytes,
-    writes::ReadAt,
 };
 
 /// Reads the superblock of a device; None for unknown content.
@@ -19,7 +19,16 @@ use crate::{
 /// # Errors
 /// The device cannot be read.
 pub fn superblock(node: &Path) -> io::Result<Option<Superblock>> {
-    Ok(probe::probe(&start(&Node::open(node)?)?))
+    let node = Node::open(node)?;
+    superblock_of(node.file(), node.size()?)
+}
+
+/// The superblock of a device of this size; None for unknown content.
+///
+/// # Errors
+/// The device cannot be read.
+pub(super) fn superblock_of(device: &Source, size: Bytes) -> io::Result<Option<Superblock>> {
+    Ok(probe::probe(&start(device, size)?))
 }
 
 /// The protection of a partition's content.
@@ -29,13 +38,13 @@ pub fn superblock(node: &Path) -> io::Result<Option<Superblock>> {
 pub fn protection(node: &Path) -> io::Result<Protection> {
     let node = Node::open(node)?;
     let is_null = || Header::read(node.file()).is_ok_and(|header| header.names_null_cipher());
-    Ok(Protection::of(&start(&node)?, &is_null))
+    Ok(Protection::of(&start(node.file(), node.size()?)?, &is_null))
 }
 
-fn start(node: &Node) -> io::Result<Vec<u8>> {
-    let length = usize::try_from(node.size()?.0).unwrap_or(probe::LENGTH).min(probe::LENGTH);
+fn start(device: &Source, size: Bytes) -> io::Result<Vec<u8>> {
+    let length = usize::try_from(size.0).unwrap_or(probe::LENGTH).min(probe::LENGTH);
     let mut start = vec![0; length];
-    ReadAt::read_exact_at(node.file(), Bytes(0), &mut start)?;
+    device.read_exact_at(Bytes(0), &mut start)?;
     Ok(start)
 }
 

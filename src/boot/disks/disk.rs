@@ -1,6 +1,9 @@
 //! Disks with their partition tables, and the way from an entry of a table to the kernel's node for it.
 
-use super::apply::apply;
+use super::{
+    apply::apply,
+    reads::{Recorder, Source},
+};
 use crate::{
     boot::failure::{Failure, OrFail as _},
     debug,
@@ -23,36 +26,52 @@ pub struct Disk {
     pub gpt: Gpt,
 }
 
-impl Disk {
-    /// Reads the table of a disk. None for a disk without a table.
+/// The table of a disk, without the disk.
+pub struct Table {
+    /// The disk.
+    pub device: BlockDevice,
+    /// The table.
+    pub gpt: Gpt,
+}
+
+impl Table {
+    /// The table that these bytes hold. None for a disk without a table.
     ///
     /// # Errors
     /// The disk cannot be read, both copies of its table are damaged, or it is for sectors of another size: an error as text, since it matters only if
     /// this turns out to be the disk.
-    pub fn read(device: &BlockDevice) -> Result<Option<Self>, String> {
-        let name = device.node();
-        let fail =
-            |step: &str, error: &dyn std::fmt::Display| format!("cannot {step} {}: {error}", name.display());
-        let node = Node::open(&name).map_err(|error| fail("open", &error))?;
-        let block_size = node.block_size().map_err(|error| fail("learn the block size of", &error))?;
-        let size = node.size().map_err(|error| fail("measure", &error))?;
-        let blocks = size.0.checked_div(u64::from(block_size)).unwrap_or(0);
-        match Gpt::read(node.file(), Geometry { block_size, blocks }) {
-            Ok(gpt) => Ok(Some(Self { device: device.clone(), node, gpt })),
+    pub fn read(device: &BlockDevice, disk: &Source, geometry: Geometry) -> Result<Option<Self>, String> {
+        match Gpt::read(disk, geometry) {
+            Ok(gpt) => Ok(Some(Self { device: device.clone(), gpt })),
             Err(GptError::None | GptError::Geometry { .. }) => Ok(None),
             // A table that does not fit this disk is said; that a disk holds something else is nobody's concern.
             Err(GptError::Foreign(label)) if !label.is_gpt() => Ok(None),
-            Err(error) => Err(fail("use the partition table of", &error)),
+            Err(error) => {
+                Err(format!("cannot use the partition table of {}: {error}", device.node().display()))
+            }
         }
     }
 
-    /// The disk and its table once more, with a node of its own. Nothing is read again.
+    /// The disk with this table. Nothing is read again.
     ///
     /// # Errors
-    /// The node cannot be opened.
-    pub fn reopen(&self) -> Result<Self, Failure> {
-        let node = Node::open(self.node.path()).or_fail(|| format!("cannot open {}", self.device.name))?;
-        Ok(Self { device: self.device.clone(), node, gpt: self.gpt.clone() })
+    /// Its node cannot be opened.
+    pub fn open(&self) -> Result<Disk, Failure> {
+        let node = Node::open(self.device.node()).or_fail(|| format!("cannot open {}", self.device.name))?;
+        Ok(Disk { device: self.device.clone(), node, gpt: self.gpt.clone() })
+    }
+}
+
+impl Disk {
+    /// Reads the table of a disk. None for a disk without a table.
+    ///
+    /// # Errors
+    /// The disk cannot be opened or measured; as [`Table::read`].
+    pub fn read(device: &BlockDevice) -> Result<Option<Self>, String> {
+        let disk = Recorder::open(&device.node())?;
+        let table = Table::read(device, &disk, disk.geometry())?;
+        let (node, _) = disk.stop();
+        Ok(table.map(|Table { device, gpt }| Self { device, node, gpt }))
     }
 
     /// Writes the primary table again when it was damaged and the table comes from its backup. Returns true when it did.

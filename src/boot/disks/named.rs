@@ -1,9 +1,9 @@
 //! Devices that the command line names (systemd-fstab-generator(8), `root=`, `mount.usr=`).
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{fs, path::PathBuf, rc::Rc};
 
 use super::{
-    disk::{Disk, disk_of},
+    disk::{Table, disk_of},
     survey::Survey,
 };
 use crate::{
@@ -76,7 +76,7 @@ fn answering(spec: &DeviceSpec, survey: &Survey) -> Vec<BlockDevice> {
     }
 }
 
-fn entry_of<'t>(device: &BlockDevice, tables: &'t [Arc<Disk>]) -> Option<&'t Partition> {
+fn entry_of<'t>(device: &BlockDevice, tables: &'t [Rc<Table>]) -> Option<&'t Partition> {
     let Kind::Partition { disk, number, .. } = &device.kind else { return None };
     tables.iter().find(|table| table.device.name == *disk)?.gpt.partition(*number)
 }

@@ -1,23 +1,31 @@
-//! The answers of the devices: which table a disk has, and what a device holds. Each device is read in a thread of its own: one
-//! that does not answer keeps its reader, for ever perhaps, and holds up no other.
+//! The answers of the devices: which table a disk has, and what a device holds. Each device is read by a process of its own: one
+//! that does not answer keeps its reader, for ever perhaps, and holds up neither another nor the boot.
 
 use std::{
+    cell::{Cell, RefCell},
+    ffi::OsStr,
     io,
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread,
+    os::{
+        fd::{AsFd as _, BorrowedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
+    rc::Rc,
     time::Duration,
 };
 
-use rustix::event::{EventfdFlags, eventfd};
-
-use super::{content::superblock, disk::Disk};
+use super::{
+    content::superblock_of,
+    disk::Table,
+    reads::{Reads, Recorder, Source},
+};
 use crate::{
     debug,
-    disk::{partition::Partition, probe::Superblock},
+    disk::{gpt::Gpt, partition::Partition, probe::Superblock},
     sys::{
         block::{BlockDevice, Kind},
         clock::Deadline,
+        fork_server::{ForkServer, Message, Work},
         tty,
     },
     warning,
@@ -42,41 +50,58 @@ enum Question {
 /// The answer of a device.
 #[derive(Clone)]
 enum Answer {
-    Table(Option<Arc<Disk>>),
+    Table(Option<Rc<Table>>),
     Content(Option<Superblock>),
 }
 
-/// Asks a device. None, with a line in the log, when it cannot be read.
-fn read(device: &BlockDevice, question: Question) -> Option<Answer> {
-    match question {
-        Question::Table => Disk::read(device)
-            .map(|disk| Answer::Table(disk.map(Arc::new)))
-            .inspect_err(|error| warning!("{error}; this disk is left out"))
-            .ok(),
-        Question::Content => superblock(&device.node())
-            .map(Answer::Content)
-            .inspect_err(|error| debug!("cannot read {}: {error}; it answers to no name", device.name))
-            .ok(),
+impl Question {
+    /// The first byte of a request; the path of the device follows.
+    fn byte(self) -> u8 {
+        match self {
+            Self::Table => b't',
+            Self::Content => b'c',
+        }
     }
+
+    /// The answer in what was read from a device. None, with a line in the log, when it could not be read.
+    fn answer(self, device: &BlockDevice, read: Result<Reads, String>) -> Option<Answer> {
+        match self {
+            Self::Table => read
+                .and_then(|reads| Table::read(device, &reads, reads.geometry()))
+                .map(|table| Answer::Table(table.map(Rc::new)))
+                .inspect_err(|error| warning!("{error}; this disk is left out"))
+                .ok(),
+            Self::Content => read
+                .and_then(|reads| superblock_of(&reads, reads.size()).map_err(|error| error.to_string()))
+                .map(Answer::Content)
+                .inspect_err(|error| debug!("cannot read {}: {error}; it answers to no name", device.name))
+                .ok(),
+        }
+    }
+}
+
+/// The work of a reader: it reads what the question needs. The boot looks at it again, so the results are of no interest here.
+fn read(request: &[u8]) -> Result<Vec<u8>, String> {
+    let Some((question, path)) = request.split_first() else { return Err("no question".into()) };
+    let device = Recorder::open(Path::new(OsStr::from_bytes(path)))?;
+    if *question == Question::Table.byte() {
+        let _again = Gpt::read(&device as &Source, device.geometry());
+    } else {
+        let _again = superblock_of(&device, device.size());
+    }
+    // Closed before anybody hears of the answer: an open partition cannot be removed.
+    let (node, reads) = device.stop();
+    drop(node);
+    Ok(reads.encode())
 }
 
 /// The devices that are there, and their answers so far.
 pub struct Survey {
     devices: Vec<BlockDevice>,
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    read: fn(&BlockDevice, Question) -> Option<Answer>,
-    /// Readable once there are answers that nobody has looked at.
-    bell: OwnedFd,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    asked: Vec<Asked>,
-    readers: usize,
+    readers: ForkServer,
+    asked: RefCell<Vec<Asked>>,
+    /// The number of the next request.
+    number: Cell<u32>,
 }
 
 struct Asked {
@@ -89,7 +114,8 @@ struct Asked {
 /// The way of a question.
 enum Stage {
     Waiting,
-    Reading,
+    /// The number of the request, and what was heard up to now.
+    Reading(u32, Vec<u8>),
     /// The device could not be read: it is asked again when it is looked at again.
     Failed,
     Answered(Answer),
@@ -97,45 +123,44 @@ enum Stage {
 
 impl Stage {
     fn is_open(&self) -> bool {
-        matches!(self, Self::Waiting | Self::Reading)
+        matches!(self, Self::Waiting | Self::Reading(..))
     }
 }
 
 impl Survey {
-    /// A survey that knows no device yet.
+    /// A survey that knows no device yet. Its readers have in their memory what this process has now: no secret.
     ///
     /// # Errors
-    /// The error of eventfd(2).
+    /// There is no process for them.
     pub fn new() -> io::Result<Self> {
         Self::by(read)
     }
 
-    fn by(read: fn(&BlockDevice, Question) -> Option<Answer>) -> io::Result<Self> {
-        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { devices: Vec::new(), shared: Arc::new(Shared { read, bell, state: Mutex::default() }) })
+    fn by(work: Work) -> io::Result<Self> {
+        let readers = ForkServer::start(c"disk-reader", work)?;
+        Ok(Self { devices: Vec::new(), readers, asked: RefCell::default(), number: Cell::new(0) })
     }
 
     /// Lists the devices anew. Answers of those that are gone are forgotten.
     ///
     /// # Errors
-    /// sysfs cannot be listed.
+    /// sysfs cannot be listed; the readers are gone.
     pub fn list(&mut self) -> io::Result<()> {
-        self.know(BlockDevice::all()?);
-        Ok(())
+        self.know(BlockDevice::all()?)
     }
 
-    fn know(&mut self, devices: Vec<BlockDevice>) {
-        let mut state = self.shared.lock();
-        state.asked.retain(|asked| {
+    fn know(&mut self, devices: Vec<BlockDevice>) -> io::Result<()> {
+        self.attend()?;
+        self.asked.get_mut().retain(|asked| {
             asked.stage.is_open() || !matches!(asked.stage, Stage::Failed) && devices.contains(&asked.device)
         });
-        drop(state);
         self.devices = devices;
+        Ok(())
     }
 
     /// Forgets all answers: a device has changed.
     pub fn forget(&mut self) {
-        self.shared.lock().asked.retain(|asked| asked.stage.is_open());
+        self.asked.get_mut().retain(|asked| asked.stage.is_open());
     }
 
     /// The devices that are there.
@@ -145,32 +170,31 @@ impl Survey {
 
     /// The descriptor that becomes readable when a device answers late.
     pub fn late_answers(&self) -> BorrowedFd<'_> {
-        self.shared.bell.as_fd()
-    }
-
-    /// Waits for the devices that have not answered, and names those that still have not.
-    pub fn settle(&self, patience: Duration) -> Vec<String> {
-        let patience = Deadline::after(patience);
-        loop {
-            let _nothing_rang = rustix::io::read(&self.shared.bell, &mut [0; 8]);
-            let silent = self.silent();
-            let Some(left) = patience.left().filter(|_| !silent.is_empty()) else { return silent };
-            if let Err(error) = tty::wait(&[self.late_answers()], Some(left)) {
-                warning!("cannot wait for disks: {error}");
-                return silent;
-            }
-        }
+        self.readers.as_fd()
     }
 
     /// The names of the devices that have not answered.
     pub fn silent(&self) -> Vec<String> {
-        let state = self.shared.lock();
-        let open = state.asked.iter().filter(|asked| asked.stage.is_open());
-        open.map(|asked| asked.device.name.clone()).collect()
+        let mut names: Vec<String> = Vec::new();
+        for asked in self.asked.borrow().iter().filter(|asked| asked.stage.is_open()) {
+            if !names.contains(&asked.device.name) {
+                names.push(asked.device.name.clone());
+            }
+        }
+        names
+    }
+
+    /// Ends all readers, and names the devices that have not answered: their readers are left behind, for nobody can end them.
+    pub fn end(self) -> Vec<String> {
+        // Readers that are gone are no reason against the next program.
+        let _gone = self.attend();
+        let silent = self.silent();
+        self.readers.end();
+        silent
     }
 
     /// The disks with a table, of those for which `wanted` is true.
-    pub fn tables(&self, wanted: &dyn Fn(&BlockDevice) -> bool) -> Vec<Arc<Disk>> {
+    pub fn tables(&self, wanted: &dyn Fn(&BlockDevice) -> bool) -> Vec<Rc<Table>> {
         let disk = |device: &BlockDevice| device.kind == Kind::Disk && wanted(device);
         let answers = self.ask(Question::Table, &disk);
         let table = |(_, answer)| if let Answer::Table(table) = answer { table } else { None };
@@ -197,42 +221,28 @@ impl Survey {
     fn ask(&self, question: Question, wanted: &dyn Fn(&BlockDevice) -> bool) -> Vec<(BlockDevice, Answer)> {
         let patience = Deadline::after(GRACE);
         let devices: Vec<&BlockDevice> = self.devices.iter().filter(|device| wanted(device)).collect();
-        let mut state = self.shared.lock();
+        let mut all = self.asked.borrow_mut();
         for device in &devices {
-            if !state.asked.iter().any(|asked| asked.is(device, question)) {
+            if !all.iter().any(|asked| asked.is(device, question)) {
                 let device = (*device).clone();
-                state.asked.push(Asked { device, question, patience, stage: Stage::Waiting });
+                all.push(Asked { device, question, patience, stage: Stage::Waiting });
             }
         }
-        let waiting = state.asked.iter().filter(|asked| matches!(asked.stage, Stage::Waiting)).count();
-        for _ in 0..waiting.min(READERS.saturating_sub(state.readers)) {
-            let shared = self.shared.clone();
-            match thread::Builder::new().spawn(move || shared.serve()) {
-                Ok(_) => state.readers += 1,
-                Err(error) => {
-                    warning!("cannot start a thread: {error}");
-                    break;
-                }
-            }
-        }
-        if state.readers == 0 {
-            drop(state);
-            self.shared.serve();
-        } else {
-            drop(state);
-        }
+        drop(all);
         loop {
-            let state = self.shared.lock();
-            // Every answer that can be seen has rung.
-            let _nothing_rang = rustix::io::read(&self.shared.bell, &mut [0; 8]);
+            if let Err(error) = self.attend() {
+                warning!("nobody can read the disks: {error}");
+                return Vec::new();
+            }
+            let all = self.asked.borrow();
             let of_these = |asked: &&Asked| devices.iter().any(|device| asked.is(device, question));
-            let open = state.asked.iter().filter(of_these).filter(|asked| asked.stage.is_open());
+            let open = all.iter().filter(of_these).filter(|asked| asked.stage.is_open());
             let left = open.filter_map(|asked| asked.patience.left()).max();
             let Some(left) = left else {
                 return devices
                     .iter()
                     .filter_map(|device| {
-                        let asked = state.asked.iter().find(|asked| asked.is(device, question))?;
+                        let asked = all.iter().find(|asked| asked.is(device, question))?;
                         match &asked.stage {
                             Stage::Answered(answer) => Some(((*device).clone(), answer.clone())),
                             _ => None,
@@ -240,12 +250,30 @@ impl Survey {
                     })
                     .collect();
             };
-            drop(state);
+            drop(all);
             if let Err(error) = tty::wait(&[self.late_answers()], Some(left)) {
                 warning!("cannot wait for the disks: {error}");
                 return Vec::new();
             }
         }
+    }
+
+    /// Takes what the readers have said, and gives those that are free the next questions.
+    fn attend(&self) -> io::Result<()> {
+        let mut all = self.asked.borrow_mut();
+        while let Some((number, message)) = self.readers.hear()? {
+            for asked in all.iter_mut() {
+                asked.hear(number, &message);
+            }
+        }
+        let reading = |asked: &&Asked| matches!(asked.stage, Stage::Reading(..));
+        let free = READERS.saturating_sub(all.iter().filter(reading).count());
+        for asked in all.iter_mut().filter(|asked| matches!(asked.stage, Stage::Waiting)).take(free) {
+            let number = self.number.replace(self.number.get().wrapping_add(1));
+            self.readers.ask(number, &asked.request())?;
+            asked.stage = Stage::Reading(number, Vec::new());
+        }
+        Ok(())
     }
 }
 
@@ -253,57 +281,87 @@ impl Asked {
     fn is(&self, device: &BlockDevice, question: Question) -> bool {
         self.question == question && self.device == *device
     }
-}
 
-impl Shared {
-    /// The work of one reader: question after question, as long as one waits.
-    fn serve(&self) {
-        loop {
-            let mut state = self.lock();
-            let Some(next) = state.asked.iter_mut().find(|asked| matches!(asked.stage, Stage::Waiting))
-            else {
-                state.readers = state.readers.saturating_sub(1);
-                return;
-            };
-            next.stage = Stage::Reading;
-            let (device, question) = (next.device.clone(), next.question);
-            drop(state);
-            let answer = (self.read)(&device, question);
-            let mut state = self.lock();
-            if let Some(asked) = state.asked.iter_mut().find(|asked| asked.is(&device, question)) {
-                asked.stage = answer.map_or(Stage::Failed, Stage::Answered);
-            }
-            // A counter that is full rings already.
-            let _rings_already = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
-        }
+    fn request(&self) -> Vec<u8> {
+        [&[self.question.byte()], self.device.node().as_os_str().as_bytes()].concat()
     }
 
-    /// No reader panics while it has the lock.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Takes a message to the request of this number.
+    fn hear(&mut self, number: u32, message: &Message) {
+        let Stage::Reading(own, heard) = &mut self.stage else { return };
+        if *own != number {
+            return;
+        }
+        let read = match message {
+            Message::More(more) => return heard.extend_from_slice(more),
+            Message::End(rest) => {
+                heard.extend_from_slice(rest);
+                Reads::decode(heard).ok_or_else(|| "cut short".to_owned())
+            }
+            Message::Failed(error) => Err(error.clone()),
+        };
+        self.stage = self.question.answer(&self.device, read).map_or(Stage::Failed, Stage::Answered);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::{fs, path::PathBuf, process, thread};
 
     use super::*;
     use crate::units::DeviceNumber;
 
-    fn disks(names: &[String]) -> Vec<BlockDevice> {
+    /// Devices below a directory of the test's, in which each reader leaves a file for each time that it was asked.
+    fn disks(directory: &Path, names: &[String]) -> Vec<BlockDevice> {
         let disk = |(minor, name): (usize, &String)| BlockDevice {
-            name: name.clone(),
+            name: directory.join(name).display().to_string(),
             number: DeviceNumber { major: 8, minor: minor as u32 },
             kind: Kind::Disk,
         };
         names.iter().enumerate().map(disk).collect()
     }
 
-    fn survey(names: &[String], read: fn(&BlockDevice, Question) -> Option<Answer>) -> Survey {
-        let mut survey = Survey::by(read).unwrap();
-        survey.know(disks(names));
-        survey
+    struct Place(PathBuf);
+
+    impl Place {
+        fn new(test: &str) -> Self {
+            let place = std::env::temp_dir().join(format!("hermetic-survey-{}-{test}", process::id()));
+            fs::create_dir(&place).unwrap();
+            Self(place)
+        }
+
+        fn survey(&self, names: &[String], work: Work) -> Survey {
+            let mut survey = Survey::by(work).unwrap();
+            survey.know(disks(&self.0, names)).unwrap();
+            survey
+        }
+
+        /// The number of times that somebody was asked.
+        fn read(&self) -> usize {
+            fs::read_dir(&self.0).unwrap().count()
+        }
+
+        fn names(&self, names: &[String]) -> Vec<String> {
+            names.iter().map(|name| self.0.join(name).display().to_string()).collect()
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    /// Notes that a device is read; returns its name.
+    fn note(request: &[u8]) -> String {
+        let path = Path::new(OsStr::from_bytes(&request[1..]));
+        fs::write(path.with_extension(process::id().to_string()), "").unwrap();
+        path.file_name().unwrap().to_str().unwrap().to_owned()
+    }
+
+    /// The words of a reader of a device without a byte.
+    fn nothing() -> Result<Vec<u8>, String> {
+        Ok(vec![0; 28])
     }
 
     fn answered(survey: &Survey) -> Vec<String> {
@@ -314,44 +372,44 @@ mod tests {
     fn names(range: std::ops::Range<usize>) -> Vec<String> {
         range.map(|number| format!("sd{number}")).collect()
     }
-
     #[test]
     fn a_disk_that_does_not_answer_holds_up_no_other() {
-        static READ: AtomicUsize = AtomicUsize::new(0);
-        let mut survey = survey(&names(0..100), |device, _| {
-            READ.fetch_add(1, Ordering::SeqCst);
-            match device.name.as_str() {
-                "sd3" => loop {
-                    thread::park();
-                },
-                "sd7" => None,
-                _ => Some(Answer::Content(None)),
+        let place = Place::new("silent");
+        let mut survey = place.survey(&names(0..100), |request| match note(request).as_str() {
+            // Longer than anybody waits, and it ends.
+            "sd3" => {
+                thread::sleep(Duration::from_secs(60));
+                nothing()
             }
+            "sd7" => Err("no medium".into()),
+            _ => nothing(),
         });
         let mut expected = names(0..100);
         expected.retain(|name| name != "sd3" && name != "sd7");
+        let (expected, silent) = (place.names(&expected), place.names(&names(3..4)));
         assert_eq!(answered(&survey), expected);
-        assert_eq!(survey.silent(), ["sd3"]);
-        assert_eq!(READ.load(Ordering::SeqCst), 100);
+        assert_eq!(survey.silent(), silent);
+        assert_eq!(place.read(), 100);
         // Asked once, and not waited for again; one that could not be read is tried again.
-        survey.know(disks(&names(0..100)));
+        survey.know(disks(&place.0, &names(0..100))).unwrap();
         assert_eq!(answered(&survey), expected);
-        assert_eq!((survey.silent(), READ.load(Ordering::SeqCst)), (vec!["sd3".to_owned()], 101));
+        assert_eq!((survey.silent(), place.read()), (silent.clone(), 101));
         survey.forget();
         assert_eq!(answered(&survey), expected);
-        assert_eq!(READ.load(Ordering::SeqCst), 101 + 99);
+        assert_eq!(place.read(), 101 + 99);
     }
 
     #[test]
     fn a_late_answer_counts_and_is_announced() {
-        let survey = survey(&names(0..1), |_, _| {
+        let place = Place::new("late");
+        let survey = place.survey(&names(0..1), |_| {
             thread::sleep(GRACE + Duration::from_millis(200));
-            Some(Answer::Content(None))
+            nothing()
         });
         assert!(answered(&survey).is_empty());
-        assert_eq!(survey.silent(), ["sd0"]);
+        assert_eq!(survey.silent(), place.names(&names(0..1)));
         assert_eq!(tty::wait(&[survey.late_answers()], Some(GRACE)).unwrap(), Some(0));
-        assert_eq!(answered(&survey), ["sd0"]);
+        assert_eq!(answered(&survey), place.names(&names(0..1)));
         // Nothing is left that would wake the boot again.
         assert_eq!(tty::wait(&[survey.late_answers()], Some(Duration::ZERO)).unwrap(), None);
         assert_eq!(survey.silent(), Vec::<String>::new());
@@ -359,15 +417,25 @@ mod tests {
 
     #[test]
     fn readers_are_few() {
-        static NOW: AtomicUsize = AtomicUsize::new(0);
-        static MOST: AtomicUsize = AtomicUsize::new(0);
-        let survey = survey(&names(0..60), |_, _| {
-            MOST.fetch_max(NOW.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        let place = Place::new("few");
+        let survey = place.survey(&names(0..60), |request| {
+            let path = Path::new(OsStr::from_bytes(&request[1..]));
+            fs::write(path, "").unwrap();
             thread::sleep(Duration::from_millis(5));
-            NOW.fetch_sub(1, Ordering::SeqCst);
-            Some(Answer::Content(None))
+            let now = fs::read_dir(path.parent().unwrap()).unwrap().count();
+            fs::remove_file(path).unwrap();
+            if now > READERS { Err(format!("{now} at one time")) } else { nothing() }
         });
         assert_eq!(answered(&survey).len(), 60);
-        assert!(MOST.load(Ordering::SeqCst) <= READERS);
+    }
+
+    #[test]
+    fn readers_that_are_gone_are_no_answer() {
+        let place = Place::new("gone");
+        let mut survey = place.survey(&names(0..3), |_| nothing());
+        // As if the kernel had ended it for want of memory.
+        rustix::process::kill_process(survey.readers.process(), rustix::process::Signal::KILL).unwrap();
+        assert!(answered(&survey).is_empty());
+        assert!(survey.list().is_err());
     }
 }

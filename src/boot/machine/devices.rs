@@ -45,7 +45,7 @@ impl Devices {
     ///
     /// # Errors
     /// No netlink, an unreadable module table, a fixed module that does not load.
-    pub fn start(config: &Config) -> Result<Self, Failure> {
+    pub fn start(config: &Config, survey: Survey) -> Result<Self, Failure> {
         let uevents = Uevents::subscribe().or_fail(|| "cannot listen to the kernel's uevents".into())?;
         let mut modules = Modules::read(TABLES)
             .or_fail(|| format!("cannot read the tables in {TABLES}"))?
@@ -62,13 +62,18 @@ impl Devices {
         complain(&modules.coldplug());
         debug!("{} modules loaded", modules.loaded());
         efi_variables(&mut modules);
-        let survey = Survey::new().or_fail(|| "cannot make an eventfd".into())?;
         Ok(Self { modules, uevents, survey, patience: config.hermetic.device_timeout })
     }
 
-    /// Waits for the disks that have not answered, as long as one may take to appear, and names those that still have not.
-    pub fn settle(&self) -> Vec<String> {
-        self.survey.settle(self.patience)
+    /// Ends the look at the disks. What still waits for one that does not answer is left behind, and the disk is named.
+    pub fn end(self) {
+        let silent = self.survey.end();
+        if !silent.is_empty() {
+            warning!(
+                "{}: no answer to a read up to the end; a process of ours is left that waits for it; check the disk",
+                silent.join(", ")
+            );
+        }
     }
 
     /// Loads what `name` (`dm-verity`, `fs-erofs`, ...) needs, if it is not built in.
@@ -111,7 +116,7 @@ impl Devices {
         // A table may be another one since the last time, and by our own hand.
         self.survey.forget();
         loop {
-            self.survey.list().or_fail(|| "cannot list /sys/class/block".into())?;
+            self.survey.list().or_fail(|| "cannot look at the disks".into())?;
             let why_not = match look(&self.survey)? {
                 Look::Found(found) => {
                     let news = self.attend().or_fail(|| "cannot read the kernel's uevents".into())?;

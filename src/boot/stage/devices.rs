@@ -13,8 +13,8 @@ use crate::boot::{
 /// # Errors
 /// No netlink, a module that every boot needs and that does not load; a boot that is to be measured and cannot be.
 pub fn start(early: Early) -> Result<Means, Failure> {
-    let Early { config, next, credentials, borrowed } = early;
-    let mut devices = Devices::start(&config)?;
+    let Early { config, next, credentials, borrowed, survey } = early;
+    let mut devices = Devices::start(&config, survey)?;
     watch::feed(&config);
     let measurements = Measurements::begin(&config, &mut devices)?;
     let key = KeyFile::new(&config);

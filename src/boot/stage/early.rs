@@ -4,6 +4,7 @@ use std::fs;
 
 use crate::{
     boot::{
+        disks::Survey,
         failure::{self, Action, Failure, OrFail as _, Policy},
         machine::{
             credentials::Imported,
@@ -46,9 +47,11 @@ pub fn prepare() -> Result<Early, Failure> {
         return Err(next.pass_through());
     }
     info!("{VERSION} starts");
+    // A reader may be left behind: it is forked before there is a secret, and before there is another thread.
+    let survey = Survey::new().or_fail(|| "cannot start the process that reads disks".into())?;
     watch::begin(&config);
     stub::hand_over();
-    Ok(Early { config, next, credentials: Imported::of(&words), borrowed })
+    Ok(Early { config, next, credentials: Imported::of(&words), borrowed, survey })
 }
 
 /// Mounts the API file systems that are not mounted.

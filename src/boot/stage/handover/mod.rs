@@ -50,16 +50,6 @@ pub fn hand_over(
             expectation.admit(&means.config, disk, disk.gpt.partitions())?;
         }
     }
-    // The kernel ends our readers when it executes the next program, and closing a disk that does not answer lasts for ever: the
-    // machine would stand still there, with nothing left that ends it.
-    let silent = means.devices.settle();
-    if !silent.is_empty() {
-        let reason = format!(
-            "{}: no answer to a read, and no other program can be started beside that; check the disk",
-            silent.join(", ")
-        );
-        return Err(Failure::new(reason));
-    }
     let (init, environment) = prepare(means, &usr, root)?;
     Err(next_init::execute(&init, &environment))
 }
@@ -68,7 +58,8 @@ pub fn hand_over(
 type Next = (PathBuf, Vec<(&'static str, &'static str)>);
 
 fn prepare(means: Means, usr: &Usr, root: &Root) -> Result<Next, Failure> {
-    let Means { next, credentials, key, mut measurements, borrowed, .. } = means;
+    let Means { next, credentials, key, devices, mut measurements, borrowed, .. } = means;
+    devices.end();
     // A secret that is sealed to the phase before cannot be unsealed from here on.
     measurements.phase("leave-initrd")?;
     key.shred().or_fail(|| format!("cannot erase the key file {}", key.path().display()))?;

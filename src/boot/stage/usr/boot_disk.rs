@@ -1,10 +1,10 @@
 //! The disk that is ours, and the slot of /usr on it (systemd-gpt-auto-generator(8)).
 
-use std::{fs::File, io, sync::Arc};
+use std::{fs::File, io, rc::Rc};
 
 use crate::{
     boot::{
-        disks::{Disk, Survey, disk_of, kernel_partuuid},
+        disks::{Disk, Survey, Table, disk_of, kernel_partuuid},
         failure::{Failure, OrFail as _},
         machine::devices::{Devices, Look},
     },
@@ -67,7 +67,7 @@ pub fn choose(
         );
     }
     info!("{}: {how}, {subject} from partition {}", disk.device.name, slot.data);
-    Ok((disk.reopen()?, slot))
+    Ok((disk.open()?, slot))
 }
 
 /// IMAGE_VERSION of the kernel image, when it came as a UKI and says so.
@@ -86,13 +86,13 @@ struct Wish<'a> {
 }
 
 impl Wish<'_> {
-    fn on(self, disk: &Disk) -> Result<Slot, SlotError> {
+    fn on(self, disk: &Table) -> Result<Slot, SlotError> {
         select_usr(disk.gpt.partitions(), self.choice, self.filter)
     }
 }
 
 /// A disk, its slot, and how the two were found.
-type Chosen = (Arc<Disk>, Slot, &'static str);
+type Chosen = (Rc<Table>, Slot, &'static str);
 
 fn on_firmware_disk(there: &Survey, guid: &str, wish: Wish<'_>) -> Result<Look<Chosen>, Failure> {
     // By the kernel's word first: then no other disk is read, and none is waited for.
@@ -102,7 +102,7 @@ fn on_firmware_disk(there: &Survey, guid: &str, wish: Wish<'_>) -> Result<Look<C
         .map(disk_of)
         .collect();
     let named =
-        |disk: &Arc<Disk>| disk.gpt.partitions().iter().any(|partition| partition.guid.to_string() == guid);
+        |disk: &Rc<Table>| disk.gpt.partitions().iter().any(|partition| partition.guid.to_string() == guid);
     let mut disks = there.tables(&|device| has_it.contains(&device.name.as_str()));
     disks.retain(named);
     if disks.is_empty() {
@@ -145,7 +145,7 @@ fn on_any_disk(there: &Survey, wish: Wish<'_>) -> Result<Look<Chosen>, Failure> 
     match (found.pop(), found.is_empty()) {
         (Some((disk, slot)), true) => Ok(Look::Found((disk, slot, "the only disk with it"))),
         (Some(last), false) => {
-            let disks: Vec<Arc<Disk>> = found.into_iter().chain([last]).map(|(disk, _)| disk).collect();
+            let disks: Vec<Rc<Table>> = found.into_iter().chain([last]).map(|(disk, _)| disk).collect();
             let names = names(&disks);
             Err(Failure::new(format!(
                 "{names} all hold this /usr and the firmware does not say which it booted; remove all but one"
@@ -156,6 +156,6 @@ fn on_any_disk(there: &Survey, wish: Wish<'_>) -> Result<Look<Chosen>, Failure> 
     }
 }
 
-fn names(disks: &[Arc<Disk>]) -> String {
+fn names(disks: &[Rc<Table>]) -> String {
     disks.iter().map(|disk| disk.device.name.as_str()).collect::<Vec<_>>().join(" and ")
 }

@@ -7,7 +7,7 @@
 //!
 //! Words of the kernel command line, carried out in their order after the state was taken (see [`words`]):
 //! `hermetic.test.write=PATH:TEXT`, `hermetic.test.remove=PATH`, `hermetic.test.run=PROGRAM+ARGUMENT...`,
-//! `hermetic.test.efi=NAME-GUID:HEX`, `hermetic.test.kexec=DEVICE:LENGTH:LENGTH:WORDS`,
+//! `hermetic.test.sync=`, `hermetic.test.efi=NAME-GUID:HEX`, `hermetic.test.kexec=DEVICE:LENGTH:LENGTH:WORDS`,
 //! `hermetic.test.end=poweroff|reboot|halt|kexec`.
 
 #![cfg_attr(not(test), no_main)]

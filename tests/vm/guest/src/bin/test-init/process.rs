@@ -29,7 +29,11 @@ fn owned((name, value): (&str, &str)) -> (String, String) {
 
 /// The open descriptors and their targets, without the one that this function opens.
 pub fn open_fds() -> BTreeMap<u32, String> {
-    let Ok(list) = std::fs::read_dir("/proc/self/fd") else { return BTreeMap::new() };
+    fds_of(Path::new("/proc/self"))
+}
+
+fn fds_of(process: &Path) -> BTreeMap<u32, String> {
+    let Ok(list) = std::fs::read_dir(process.join("fd")) else { return BTreeMap::new() };
     list.flatten()
         .filter_map(|entry| {
             let target = std::fs::read_link(entry.path()).ok()?;
@@ -97,6 +101,7 @@ pub fn all() -> Value {
             "comm": text(entry.path().join("comm")).trim_end(),
             "cmdline": cmdline.split_terminator('\0').collect::<Vec<_>>(),
             "exe": link(&entry.path().join("exe")),
+            "fds": fds_of(&entry.path()),
         }));
     }
     json!({ "user": user, "kernel_threads": kernel_threads })

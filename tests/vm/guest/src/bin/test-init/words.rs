@@ -28,6 +28,10 @@ pub fn carry_out(cmdline: &str) -> (Value, Value) {
             "write" => write(value),
             "remove" => std::fs::remove_file(PathBuf::from(string(decoded(value)))),
             "efi" => efi(value),
+            "sync" => {
+                rustix::fs::sync();
+                Ok(())
+            }
             "kexec" => kexec(value),
             "run" => {
                 let program: Vec<_> =
