@@ -86,7 +86,7 @@ impl EtcError {
     }
 
     /// The error of one system call on the root, ready for `map_err`.
-    pub(super) fn call(step: &'static str, path: impl fmt::Display) -> impl FnOnce(Errno) -> Self {
+    pub(crate) fn call(step: &'static str, path: impl fmt::Display) -> impl FnOnce(Errno) -> Self {
         move |errno| Self::Call { step, side: Side::Root, path: path.to_string(), errno }
     }
 }

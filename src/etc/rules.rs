@@ -87,6 +87,11 @@ impl Rules {
         }
     }
 
+    /// Leaves this path below /etc free, whatever etc.conf says.
+    pub fn free(&mut self, path: &[u8]) {
+        self.exceptions.push((path.to_vec(), Strategy::None));
+    }
+
     /// The strategy for a path of the factory: as [`Rules::strategy`], but a name that is reserved for entries beside
     /// the root's cannot come from the factory.
     pub fn of_factory(&self, path: &[u8]) -> Strategy {

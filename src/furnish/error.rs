@@ -11,6 +11,8 @@ pub enum Step {
     Base,
     /// The rules of etc.conf.
     Rules,
+    /// The settings of systemd-firstboot.
+    Settings,
     /// The copy of the factory.
     Copy,
     /// The update of /etc.
@@ -29,6 +31,7 @@ impl Step {
         match self {
             Self::Base => "the base directories of the root are not complete",
             Self::Rules => "the rules for /etc are not known",
+            Self::Settings => "/etc has not the settings that came as credentials",
             Self::Copy => "/etc is not a copy of the factory's",
             Self::Update => "/etc does not follow this /usr",
             Self::Stamps => "systemd is not told that /usr is another one",

@@ -14,15 +14,17 @@ use crate::{
 };
 
 /// Carries out the L and C lines for /etc. A line that is wrong or cannot be carried out loses its entry, not the boot.
-/// On a root in use, an entry that a power cut left incomplete is made whole by the next boot.
+/// On a root in use, an entry that a power cut left incomplete is made whole by the next boot. The paths in `free` stay so.
 pub(super) fn make(
     request: &Request<'_>,
+    free: &[&[u8]],
     durable: Durable,
     watch: &dyn Watch,
     report: &mut Report,
 ) -> Result<(), FurnishError> {
     let Request { root, usr, .. } = *request;
-    let selection = in_etc(vec![Kind::Symlink, Kind::Copy]);
+    let excluded = free.iter().map(|path| [b"/etc/".as_slice(), path].concat()).collect();
+    let selection = Selection { excluded, ..in_etc(vec![Kind::Symlink, Kind::Copy]) };
     let specifiers = Specifiers::of_system(request.facts());
     let lines = lines(request, &specifiers, &selection, durable, watch);
     let outcome =

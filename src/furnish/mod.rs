@@ -4,12 +4,13 @@
 //! |---|---|---|
 //! | 1 | base directories | likewise, those that are missing |
 //! | 2 | the rules of etc.conf are read, and the links into the factory of tmpfiles.d | likewise |
-//! | 3 | the factory's /etc is copied | /etc is brought from the old factory to the new one |
-//! | 4 | the lines of tmpfiles.d for /etc, when it holds links | likewise |
-//! | 5 | users and groups of sysusers.d | likewise, those that are missing |
-//! | 6 | | systemd's stamps of the old /usr are removed |
-//! | 7 | the machine id is kept, and /etc/machine-id says `uninitialized` | likewise, without /etc/machine-id |
-//! | 8 | the manifest is written | likewise |
+//! | 3 | host name, language and time zone that came as credentials | |
+//! | 4 | the factory's /etc is copied | /etc is brought from the old factory to the new one |
+//! | 5 | the lines of tmpfiles.d for /etc, when it holds links | likewise |
+//! | 6 | users and groups of sysusers.d | likewise, those that are missing |
+//! | 7 | | systemd's stamps of the old /usr are removed |
+//! | 8 | the machine id is kept, and /etc/machine-id says `uninitialized` | likewise, without /etc/machine-id |
+//! | 9 | the manifest is written | likewise |
 //!
 //! Links and users come after the factory's /etc because a file that exists is never replaced: the ids in the factory's
 //! passwd own files of /usr. The manifest comes last: as long as it does not name this /usr, the next boot goes on from
@@ -20,11 +21,13 @@
 //! | `credstore` | credentials of the machine, and of /usr |
 //! | `error` | a step that failed, as one line |
 //! | `report` | counts, deviations, messages |
-//! | `links` | step 4 |
-//! | `users` | step 5 |
+//! | `firstboot` | step 3 |
+//! | `links` | step 5 |
+//! | `users` | step 6 |
 
 mod credstore;
 mod error;
+mod firstboot;
 mod links;
 mod report;
 mod users;
@@ -72,7 +75,7 @@ pub struct Request<'a> {
     pub usr: BorrowedFd<'a>,
     /// Everything that it will be known by.
     pub identity: &'a Identity,
-    /// Passwords, shells and further lines for sysusers.d and tmpfiles.d, before those of `/usr/lib/credstore`.
+    /// Passwords, shells, settings and further lines for sysusers.d and tmpfiles.d, before those of `/usr/lib/credstore`.
     pub credentials: &'a dyn Credentials,
     /// The values of specifiers. That of the machine id comes from the identity.
     pub facts: &'a Facts,
@@ -100,6 +103,7 @@ pub fn create(request: &Request<'_>, report: &mut Report) -> Result<(), FurnishE
     let store = Store::of(request.credentials, request.usr);
     let done = fill(&Request { credentials: &store, ..*request }, report);
     report.say(Level::Warning, store.problems());
+    report.say(Level::Info, store.left());
     umask(mask);
     done
 }
@@ -108,11 +112,13 @@ fn fill(request: &Request<'_>, report: &mut Report) -> Result<(), FurnishError> 
     let Request { root, usr, identity: Identity { machine, head }, .. } = *request;
     let durable = Durable::Caller;
     base::create(root, usr).at(Step::Base)?;
-    let rules = rules(request, report)?;
+    let mut rules = rules(request, report)?;
+    let free = firstboot::write(request, report).at(Step::Settings)?;
+    free.iter().for_each(|path| rules.free(path));
     let (copied, manifest) = factory::copy(root, usr, head, &rules).at(Step::Copy)?;
     report.copied = copied;
     if head.strategy == Strategy::Symlink {
-        links::make(request, durable, &Unwatched, report)?;
+        links::make(request, &free, durable, &Unwatched, report)?;
     }
     users::add(request, durable, &Unwatched, report)?;
     if let Some(machine) = *machine {
@@ -143,7 +149,7 @@ pub fn follow(request: &Request<'_>, watch: &dyn Watch, report: &mut Report) -> 
     report.updated(&updated, head.strategy);
     let Updated { plan, mut left, stays: None, is_news, .. } = updated else { return Ok(()) };
     if head.strategy == Strategy::Symlink {
-        links::make(request, durable, watch, report)?;
+        links::make(request, &[], durable, watch, report)?;
     }
     match users::add(request, durable, watch, report) {
         Err(FurnishError::Users(error)) if !watch.has_ended() => {
@@ -153,6 +159,7 @@ pub fn follow(request: &Request<'_>, watch: &dyn Watch, report: &mut Report) -> 
         added => added?,
     }
     report.say(Level::Warning, store.problems());
+    report.say(Level::Info, store.left());
     if is_news {
         let stamps = follow::needs_update(root, watch);
         ended(watch, stamps, Step::Stamps, report)?;

@@ -41,6 +41,20 @@ fn root_gets_the_password_and_the_shell_that_the_image_brings() {
     assert!(passwd.contains("\nextra:x:900:"), "{passwd}");
 }
 
+/// Encrypted ones are named and left to the real system, also where one of that name is in clear.
+#[test]
+fn encrypted_ones_are_left() {
+    let machine = machine(&[("passwd.hashed-password.root", HASH)]);
+    let store = machine.usr("v1").join("lib/credstore.encrypted");
+    fs::create_dir(&store).unwrap();
+    fs::write(store.join("passwd.shell.root"), "/bin/encrypted").unwrap();
+    fs::write(store.join("\u{1b}x"), "encrypted").unwrap();
+    let messages = machine.tells("v1");
+    let expected = "/usr/lib/credstore.encrypted: left to the real system: \\u{1b}x, passwd.shell.root";
+    assert_eq!(messages, [expected]);
+    assert!(line(&machine, "passwd").ends_with(":/bin/sh"), "{}", line(&machine, "passwd"));
+}
+
 #[test]
 fn root_is_locked_without_a_store() {
     let machine = machine(&[]);

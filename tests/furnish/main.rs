@@ -1,9 +1,13 @@
 //! Roots that are furnished: by a first boot, and again for other versions of /usr, with the power cut before every change.
 
+#[path = "../common/mod.rs"]
+mod common;
+
 mod again;
 mod attributes;
 mod credstore;
 mod cuts;
+mod firstboot;
 mod full;
 mod lines;
 mod links;

@@ -165,6 +165,15 @@ impl Machine {
         });
     }
 
+    /// Boots a version for the first time: the messages.
+    pub fn tells(&self, version: &str) -> Vec<String> {
+        let _alone = UMASK.write().unwrap();
+        self.with(version, |request, report| {
+            furnish::create(request, report).unwrap();
+            report.messages.iter().map(|(_, message)| message.clone()).collect()
+        })
+    }
+
     /// A first boot that fails: its line, and the messages before it.
     pub fn refuses(&self, version: &str) -> (String, Vec<String>) {
         let _alone = UMASK.write().unwrap();
