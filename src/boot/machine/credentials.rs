@@ -24,6 +24,12 @@ const FW_CFG: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/io.systemd.credentia
 /// The directories in which sd-stub unpacks the credentials that lie beside the UKI, and those of the whole ESP. They
 /// are encrypted, and anybody can write the ESP: only a program that can decrypt and authenticate them may use them.
 const SEALED: [&str; 2] = ["/.extra/credentials", "/.extra/global_credentials"];
+/// The directory of those that are a part of the initramfs, in clear: systemd-vmspawn(1) of systemd 262 appends them for a confidential
+/// guest, whose launch measurement covers them.
+const OF_INITRAMFS: [&str; 1] = ["/.extra/system_credentials"];
+/// The directory from which the real system's systemd takes what an initramfs adds to its own (systemd: src/core/import-creds.c). Those that
+/// it finds elsewhere under the same name come first.
+const FOR_SYSTEMD: &str = "/run/credentials/@initrd";
 /// The size of the largest table that is read, in bytes: SMBIOS 2.1 counts it with 16 bits, SMBIOS 3 has no limit that
 /// matters.
 const MAX_TABLE_SIZE: usize = 4 * MAX_SIZE;
@@ -57,7 +63,7 @@ impl Imported {
     }
 }
 
-/// Imports all that this machine was given, in systemd's order: fw_cfg, SMBIOS, command line. Of several with one name the
+/// Imports all that this machine was given, in systemd's order: fw_cfg, SMBIOS, command line, initramfs. Of several with one name the
 /// first counts.
 fn import(command_line: &str) -> Credentials {
     let mut credentials = Credentials::new();
@@ -74,6 +80,7 @@ fn import(command_line: &str) -> Credentials {
         }
     }
     credentials.add_command_line(command_line);
+    add_files(&mut credentials, &OF_INITRAMFS);
     for problem in credentials.problems() {
         warning!("{problem}");
     }
@@ -127,10 +134,9 @@ fn paths_in(place: &str) -> io::Result<Vec<PathBuf>> {
     }
 }
 
-/// The encrypted ones, those of the UKI first. Of several with one name the first counts.
-fn sealed() -> Credentials {
-    let mut credentials = Credentials::new();
-    for place in SEALED {
+/// Adds those in these directories, by the names of their files without `.cred`, the first directory's first.
+fn add_files(credentials: &mut Credentials, places: &[&str]) {
+    for place in places {
         let mut paths = match paths_in(place) {
             Ok(paths) => paths,
             Err(error) => {
@@ -148,14 +154,10 @@ fn sealed() -> Credentials {
             }
         }
     }
-    for problem in credentials.problems() {
-        warning!("{problem}");
-    }
-    credentials
 }
 
 impl Imported {
-    /// Leaves the encrypted credentials where the services of the real system take them from. Returns the variables for
+    /// Leaves the credentials of the initramfs and the encrypted ones where the real system takes them from. Returns the variables for
     /// the environment of its systemd: none without encrypted credentials. The directory of encrypted credentials is
     /// named together with that of the others, because systemd then imports nothing by itself (systemd:
     /// src/core/import-creds.c).
@@ -166,8 +168,17 @@ impl Imported {
         if !self.are_wanted {
             return Ok(Vec::new());
         }
-        let sealed = sealed();
+        let mut sealed = Credentials::new();
+        add_files(&mut sealed, &SEALED);
+        for problem in sealed.problems() {
+            warning!("{problem}");
+        }
         if sealed.names().next().is_none() {
+            let mut added = Credentials::new();
+            add_files(&mut added, &OF_INITRAMFS);
+            if added.names().next().is_some() {
+                leave(Path::new(FOR_SYSTEMD), &added)?;
+            }
             return Ok(Vec::new());
         }
         let (encrypted, system) = ("/run/credentials/@encrypted", "/run/credentials/@system");
