@@ -4,7 +4,7 @@ mod common;
 
 use std::{collections::BTreeMap, collections::BTreeSet, fmt::Write, fs, path::Path};
 
-use common::{Appliance, Scratch, hermetic, program, succeed, tool};
+use common::{Appliance, Scratch, hermetic, link, program, succeed, tool};
 
 /// Drivers, file systems, targets, algorithms: short and long closures, soft dependencies, aliases.
 const NAMES: [&str; 46] = [
@@ -55,23 +55,6 @@ const NAMES: [&str; 46] = [
     "kvm-intel",
     "vmw_pvscsi",
 ];
-
-/// Links the modules of `from` below `to`, and copies depmod's files.
-fn link(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            link(&entry.path(), &target);
-        } else if fs::hard_link(entry.path(), &target).is_err()
-            || target.to_string_lossy().contains("/modules.")
-        {
-            let _ = fs::remove_file(&target);
-            fs::copy(entry.path(), &target).unwrap();
-        }
-    }
-}
 
 /// modprobe honours the first softdep line of a module alone; we honour all. One line each makes them comparable.
 fn merge_soft_dependencies(path: &Path) {

@@ -5,15 +5,18 @@
 //! | [`preset`] | the modules that kinds of machines need |
 //! | [`selection`] | these modules against those of the kernel |
 //! | [`tables`] | the tables by which PID 1 loads modules: the format and its writer |
-//! | [`source`], [`kernel`] | the kernel |
+//! | [`source`], [`kernel`], [`image`] | the kernel, and its modules |
 //! | [`program`] | the check that the binary can be PID 1 |
 //! | [`tree`], [`cpio`] | the files, and the archive of them |
+//! | [`parts`] | the line that says what was packed |
 //! | [`output`] | written complete or not at all |
 
 mod cpio;
 mod error;
+mod image;
 mod kernel;
 mod output;
+mod parts;
 mod preset;
 mod program;
 mod selection;
@@ -29,10 +32,11 @@ use std::{
 };
 
 use clap::ValueEnum;
-use hermetic_init::units::Bytes;
 
 pub use self::error::Error;
 use self::{
+    image::Mounted,
+    parts::kilobytes,
     preset::Preset,
     selection::Selection,
     source::Source,
@@ -52,9 +56,9 @@ const MOUNT_POINTS: [&str; 5] = ["/proc", "/sys", "/dev", "/run", "/sysroot"];
 /// The words of `hermetic initramfs`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The binary hermetic-init, statically linked.
+    /// The binary hermetic-init, statically linked [default: hermetic-init beside this program].
     #[arg(long, value_name = "PATH")]
-    init: PathBuf,
+    init: Option<PathBuf>,
     /// Which modules: `virtio`, `generic`, or `none` for a kernel that has everything built in.
     #[arg(long, value_enum, default_value_t = Preset::Virtio)]
     preset: Preset,
@@ -73,6 +77,12 @@ pub struct Args {
     /// The directory that holds a directory of modules for each kernel; below --root [default: /lib/modules].
     #[arg(long, value_name = "DIR")]
     modules_dir: Option<PathBuf>,
+    /// The directory with the modules of one kernel, wherever it is; its name is the release, unless another word says it.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["root", "modules_dir"])]
+    kernel_modules: Option<PathBuf>,
+    /// Take the modules from the /usr in this image: a disk with partitions, or a file system. Takes root and a loop device.
+    #[arg(long, value_name = "IMAGE", conflicts_with_all = ["root", "modules_dir", "kernel_modules"])]
+    modules_from_image: Option<PathBuf>,
     /// The key of the encrypted root; goes to /hermetic/root.key.
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
@@ -110,8 +120,9 @@ enum Compression {
 /// # Errors
 /// The first error; nothing was written then.
 pub fn run(args: &Args) -> Result<(), Error> {
-    let program = read("hermetic-init", &args.init)?;
-    let machine = program::machine(&program).map_err(|why| unusable("hermetic-init", &args.init, why))?;
+    let init = init(args)?;
+    let program = read("hermetic-init", &init)?;
+    let machine = program::machine(&program).map_err(|why| unusable("hermetic-init", &init, why))?;
     let Choice { release, selection, modules } = choose(args)?;
     for (name, module) in &modules {
         if let Some(found) = program::object_machine(&module.bytes).filter(|found| *found != machine) {
@@ -119,13 +130,11 @@ pub fn run(args: &Args) -> Result<(), Error> {
                 "built for ELF machine {machine}, but the module {name} for {found}: build it for the kernel's \
                  architecture"
             );
-            return Err(unusable("hermetic-init", &args.init, why));
+            return Err(unusable("hermetic-init", &init, why));
         }
     }
     report_selection(args, release.as_deref(), &selection, &modules)?;
 
-    let sizes =
-        (program.len(), modules.values().map(|module| module.bytes.len()).sum::<usize>(), modules.len());
     let tree = plant(args, program, release.as_deref().unwrap_or_default(), &selection, modules)?;
     let (target, result) = match (&args.directory, &args.output) {
         (Some(target), _) => (target, output::directory(target, &tree).map(|()| String::new())),
@@ -136,16 +145,27 @@ pub fn run(args: &Args) -> Result<(), Error> {
                 Compression::Zstd => Some(compress(&archive, args.level).map_err(Error::Compress)?),
             };
             let bytes = packed.as_deref().unwrap_or(&archive);
-            let size = format!("{}, unpacked {}, ", Bytes(bytes.len() as u64), Bytes(archive.len() as u64));
+            let size = format!("{}, unpacked {}: ", kilobytes(bytes.len()), kilobytes(archive.len()));
             (target, output::file(target, bytes, args.key_file.is_some()).map(|()| size))
         }
         // clap refuses a command line without either.
         (None, None) => return Ok(()),
     };
     let size = result.map_err(|error| Error::Write { path: target.clone(), error })?;
-    let (program, modules, count) = (Bytes(sizes.0 as u64), Bytes(sizes.1 as u64), sizes.2);
-    eprintln!("{}: {size}hermetic-init {program}, {count} modules {modules}", target.display());
+    eprintln!("{}: {size}{}", target.display(), parts::line(&tree, &selection));
     Ok(())
+}
+
+/// The path of the binary that becomes PID 1.
+fn init(args: &Args) -> Result<PathBuf, Error> {
+    match &args.init {
+        Some(path) => Ok(path.clone()),
+        None => {
+            std::env::current_exe().map(|own| own.with_file_name(PROGRAM.trim_start_matches('/'))).map_err(
+                |error| Error::Read { what: "this program's own path", path: "/proc/self/exe".into(), error },
+            )
+        }
+    }
 }
 
 /// The content of the initramfs and its kernel.
@@ -165,9 +185,12 @@ fn choose(args: &Args) -> Result<Choice, Error> {
     if args.preset == Preset::None && args.add_module.is_empty() && !named {
         return Ok(Choice::default());
     }
+    let mounted = args.modules_from_image.as_deref().map(Mounted::new).transpose()?;
+    let inside = mounted.as_ref().map(Mounted::modules);
     let source = Source {
         root: args.root.as_deref(),
-        modules_dir: args.modules_dir.as_deref(),
+        modules_dir: inside.as_deref().or(args.modules_dir.as_deref()),
+        kernel_modules: args.kernel_modules.as_deref(),
         release: args.kernel_version.as_deref(),
         image: args.kernel.as_deref(),
     };

@@ -14,8 +14,10 @@ const MAX_IMAGE_SIZE: u64 = 1 << 30;
 pub struct Source<'a> {
     /// `--root`
     pub root: Option<&'a Path>,
-    /// `--modules-dir`
+    /// `--modules-dir`, or that of `--modules-from-image`
     pub modules_dir: Option<&'a Path>,
+    /// `--kernel-modules`
+    pub kernel_modules: Option<&'a Path>,
     /// `--kernel-version`
     pub release: Option<&'a str>,
     /// `--kernel`
@@ -29,7 +31,6 @@ impl Source<'_> {
     /// When no kernel or several are there and none is named, the one named has no modules there, or the words
     /// contradict each other.
     pub fn find(&self) -> Result<(String, PathBuf), Error> {
-        let dir = self.dir();
         let mut named = self.release.map(str::to_owned);
         if let Some(path) = self.image {
             let holds = image_release(path)?;
@@ -38,6 +39,10 @@ impl Source<'_> {
             }
             named = Some(holds);
         }
+        if let Some(path) = self.kernel_modules {
+            return alone(path, named);
+        }
+        let dir = self.dir();
         let mut there = releases(&dir)?;
         match named {
             Some(release) if there.contains(&release) => {
@@ -65,6 +70,22 @@ impl Source<'_> {
                 let merged = below(Path::new("/usr/lib/modules"));
                 if merged.is_dir() { merged } else { below(Path::new("/lib/modules")) }
             }
+        }
+    }
+}
+
+/// The directory of one kernel, with the release that was named, or else the directory's own name.
+fn alone(path: &Path, named: Option<String>) -> Result<(String, PathBuf), Error> {
+    let what = "the modules directory";
+    let whole = fs::canonicalize(path).map_err(|error| Error::Read { what, path: path.into(), error })?;
+    let own = || {
+        whole.file_name().and_then(|name| name.to_str()).filter(|name| !name.contains(char::is_whitespace))
+    };
+    match named.or_else(|| own().map(str::to_owned)) {
+        Some(release) => Ok((release, whole)),
+        None => {
+            let why = "its name is no kernel version: name one by --kernel-version or --kernel".into();
+            Err(Error::Unusable { what, path: path.into(), why })
         }
     }
 }

@@ -134,3 +134,20 @@ pub fn module(release: &str) -> Vec<u8> {
     elf.extend(format!("\0vermagic={release} SMP preempt mod_unload \0").bytes());
     elf
 }
+
+/// Links the modules of `from` below `to`, and copies depmod's files.
+pub fn link(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            link(&entry.path(), &target);
+        } else if fs::hard_link(entry.path(), &target).is_err()
+            || target.to_string_lossy().contains("/modules.")
+        {
+            let _ = fs::remove_file(&target);
+            fs::copy(entry.path(), &target).unwrap();
+        }
+    }
+}
