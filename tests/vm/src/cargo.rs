@@ -122,7 +122,7 @@ impl Products {
         say(1, "hermetic-init");
         release("hermetic-init", machines)?;
         say(2, "hermetic, the host tool");
-        host("hermetic")?;
+        host("hermetic", machines)?;
         say(3, "the init of the tests");
         release("guest", machines)?;
         say(4, "what is measured beside it");
@@ -130,7 +130,7 @@ impl Products {
         command::run(release_of("hermetic-init", machines).args(examples))?;
         Ok(Self {
             init: for_machines.join("hermetic-init"),
-            hermetic: target.join("host/hermetic"),
+            hermetic: target.join(machines).join("host/hermetic"),
             test_init: for_machines.join("test-init"),
             floor_init: for_machines.join("floor-init"),
             observer: for_machines.join("observer"),
@@ -149,18 +149,23 @@ pub fn release(package: &str, target: &str) -> Result<()> {
 }
 
 fn release_of(package: &str, target: &str) -> Command {
-    let mut build = cargo(&["build", "--quiet", "--release", "--package", package, "--target", target]);
+    static_build("release", package, target)
+}
+
+fn static_build(profile: &str, package: &str, target: &str) -> Command {
+    let mut build =
+        cargo(&["build", "--quiet", "--profile", profile, "--package", package, "--target", target]);
     // Said for this target alone, so that it reaches neither build scripts nor the host tool.
     build.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "-C target-feature=+crt-static");
     build
 }
 
-/// Builds one package for this machine.
+/// Builds one package for build machines: static too, so that it runs in whatever tree an image builder has.
 ///
 /// # Errors
 /// It does not build.
-fn host(package: &str) -> Result<()> {
-    command::run(&mut cargo(&["build", "--quiet", "--profile", "host", "--package", package]))
+fn host(package: &str, target: &str) -> Result<()> {
+    command::run(&mut static_build("host", package, target))
 }
 
 /// Builds PID 1 again in a separate directory, and returns its path.

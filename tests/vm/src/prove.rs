@@ -10,6 +10,7 @@ use crate::report::{Report, Verdict, passed};
 use anyhow::{Result, bail};
 use std::collections::VecDeque;
 use std::fs;
+use std::process::Command;
 use std::sync::Mutex;
 
 /// The text of `cargo prove help`.
@@ -178,6 +179,7 @@ impl Proof {
         });
         let Some(products) = products else { return };
         self.check("size of hermetic-init", || size(&products));
+        self.check("hermetic runs in an empty tree", || runs_alone(bench, &products));
         self.check("cost of /etc beside systemd's tools", || cost::compare(bench, &products));
         for format in cost::mkfs::FORMATS {
             self.check(format.check, || format.compare(bench, &products));
@@ -250,6 +252,14 @@ fn size(products: &Products) -> Result<Verdict> {
         bail!("hermetic-init has {bytes} bytes, more than {MAX_INIT_SIZE}");
     }
     Ok(Verdict::Passed(format!("{bytes} of {MAX_INIT_SIZE} bytes")))
+}
+
+/// Image builders run the host tool in trees of other distributions.
+fn runs_alone(bench: &Bench, products: &Products) -> Result<Verdict> {
+    let tree = bench.cache.scratch("empty")?;
+    let bytes = fs::copy(&products.hermetic, tree.join("hermetic"))?;
+    let said = command::output(Command::new("chroot").arg(tree.path()).args(["/hermetic", "--version"]))?;
+    Ok(Verdict::Passed(format!("{}, {bytes} bytes", said.trim())))
 }
 
 fn reproducible(bench: &Bench, products: &Products) -> Result<Verdict> {

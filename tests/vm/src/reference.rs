@@ -111,8 +111,9 @@ const PACKAGES: &[&str] = &[
 /// The directories of a package that are kept.
 const FRAGMENTS: [&str; 2] = ["usr/lib/sysusers.d", "usr/lib/tmpfiles.d"];
 
-/// Packages with the programs that those suites judge and make their images by, and the libraries that the tool root lacks for them.
-const JUDGES: [&str; 6] = ["jq", "libjq1", "libonig5", "passwd", "systemd-userdbd", "xxd"];
+/// Packages with the programs that those suites judge and make their images by, and the libraries that the tool root lacks for them;
+/// and mkosi, which finds what it runs in the tool root.
+const JUDGES: [&str; 7] = ["jq", "libjq1", "libonig5", "mkosi", "passwd", "systemd-userdbd", "xxd"];
 
 /// The material for comparison.
 #[derive(Clone, Debug)]
@@ -123,7 +124,7 @@ pub struct Reference {
     pub cryptsetup: PathBuf,
     /// A directory for each package: `openssh-server/usr/lib/sysusers.d/…`.
     pub fragments: PathBuf,
-    /// userdbctl, jq, xxd and userdel, to be laid over the tool root.
+    /// userdbctl, jq, xxd, userdel and mkosi, to be laid over the tool root.
     pub judges: PathBuf,
 }
 
@@ -142,7 +143,7 @@ impl Reference {
         })?;
         let key = Key::default().with("suite", SUITE).with("packages", JUDGES.join(" "));
         let judges = cache.artefact("judges", &key, |place| {
-            progress::step("fetching userdbctl, jq and xxd", || judges(cache, place))
+            progress::step("fetching userdbctl, jq, xxd and mkosi", || judges(cache, place))
         })?;
         Ok(Self { systemd, cryptsetup, fragments, judges })
     }

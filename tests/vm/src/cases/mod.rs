@@ -101,6 +101,7 @@ cases! {
     }
     etc_follows_usr { run: Normal, "/etc follows an update of /usr and a rollback" }
     users_and_credentials { run: Normal, "users, passwords and credentials are what the image and the machine ask for" }
+    mkosi_builds_around_it { run: Normal, "what mkosi builds around our initramfs boots, and has no other" }
     selinux_is_told { run: Normal, "what is made on a root is listed for SELinux to label" }
     power_fails_in_an_update {
         run: Normal, "a power failure while /etc follows does no harm";

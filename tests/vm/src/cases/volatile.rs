@@ -2,7 +2,7 @@
 //! appliance: each comes up with no failed unit and no job left. `root=tmpfs` and `systemd.volatile=yes` leave the disk
 //! as it is and have a populated tmpfs as root, `overlay` has one above the root that it makes, `state` one on /var; the
 //! link by which systemd finds the disk all the same is there. `copy` has the whole factory in /etc, `symlink` has the
-//! links that a tmpfiles.d file asks for, `none` has what systemd makes.
+//! links that a tmpfiles.d file asks for, and credentials that the initramfs brings, `none` has what systemd makes.
 
 use super::Context;
 use crate::definition;
@@ -63,10 +63,21 @@ fn boot(
     words: &str,
     questions_: &[(&'static str, &str)],
 ) -> Result<Answers> {
+    boot_with(context, Initramfs::new("virtio").module("overlay"), recipe, words, questions_)
+}
+
+/// As [`boot`], with this initramfs.
+fn boot_with(
+    context: &Context<'_>,
+    initramfs: Initramfs,
+    recipe: Recipe,
+    words: &str,
+    questions_: &[(&'static str, &str)],
+) -> Result<Answers> {
     let usr = context.usr(&recipe.repart(definition::PLAIN))?;
     let hash = usr.root_hash().context("the appliance's /usr is verified")?;
     let disk = context.disk("disk.raw", &Image::new(context.partitions(&usr)?))?;
-    let initramfs = context.initramfs(&Initramfs::new("virtio").module("overlay"))?;
+    let initramfs = context.initramfs(&initramfs)?;
     let machine = context.machine().deadline(DEADLINE).initramfs(&initramfs);
     let machine = machine.cmdline(&format!("usrhash={hash} {words}")).disk(Disk::new(&disk));
     let mut inside = questions(Inside::new(&context.file("inside")));
@@ -181,17 +192,28 @@ pub fn linked(context: &Context<'_>) -> Result<()> {
     ensure!(links >= 45, "the factory has {links} names to link");
     let recipe = Recipe::new().file("lib/tmpfiles.d/10-factory.conf", lines, 0o644);
     let count = "find /etc -maxdepth 1 -type l -lname '*usr/share/factory/etc/*' | wc -l";
-    let answers = boot(
+    // Credentials in the initramfs, in clear, as systemd-vmspawn of systemd 262 appends them: one for us, one for the real system.
+    let mut initramfs = Initramfs::new("virtio");
+    for (name, content) in [("firstboot.locale", "en_GB.UTF-8"), ("ssh.authorized_keys.root", "a key\n")] {
+        let file = context.file(name);
+        fs::write(&file, content)?;
+        initramfs = initramfs.file(&file, &format!("/.extra/system_credentials/{name}.cred"));
+    }
+    let answers = boot_with(
         context,
+        initramfs,
         recipe,
         "hermetic.etc=symlink",
         &[
+            ("locale", "cat /etc/locale.conf && systemctl show-environment | grep ^LANG="),
+            ("keys", "cat /root/.ssh/authorized_keys && test ! -e /run/credentials/@initrd"),
             ("count", count),
             ("pam", "test -s /etc/pam.d/common-auth && test ! -L /etc/not-in-this-image"),
             ("messages", "journalctl --boot --identifier=hermetic-init --output=cat"),
         ],
     )?;
     answers.text("pam")?;
+    answers.expect("locale", "LANG=en_GB.UTF-8\nLANG=en_GB.UTF-8")?.expect("keys", "a key")?;
     answers.expect("count", &links.to_string())?;
     answers.contains("messages", &wrong)?;
     answers.contains("messages", "tmpfiles.d: 1 lines are wrong, 0 could not be carried out")?;
