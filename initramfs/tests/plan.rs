@@ -66,6 +66,73 @@ fn a_first_boot_is_shown_and_nothing_is_changed() {
     assert!(String::from_utf8_lossy(&shown.stderr).contains("60-home.conf: the partition needs 1 GiB"));
 }
 
+/// An image of ParticleOS's shape, by systemd-repart, on a larger disk: the first boot and `hermetic repart` make what systemd-repart
+/// would, and leave alone what is there and says CopyBlocks=auto, of whatever type.
+#[test]
+fn a_first_boot_of_particleos_is_that_of_systemd_repart() {
+    let Some(scratch) = common::Scratch::new("plan-particleos") else { return };
+    let files = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/particleos");
+    let root = std::env::var_os("HERMETIC_TOOLS").unwrap();
+    let script = r#"
+place=$1/tmp/$2; cp --recursive "$3/image" "$3/usr" "$place"; mkdir "$place/root"; mv "$place/usr" "$place/root"
+mount -t proc proc "$1/proc"; mount -t tmpfs tmpfs "$1/var/tmp"
+exec chroot "$1" sh -euc 'cd "/tmp/$1"
+openssl req -quiet -new -x509 -newkey rsa:2048 -nodes -subj /CN=test -keyout key -out certificate
+seed=--seed=750b6cd5c4ae4012a15e7be3c29e6a47
+systemd-repart --root=root --definitions=image --empty=create --size=auto --offline=yes $seed \
+    --private-key=key --certificate=certificate --dry-run=no disk
+truncate --size=24G disk; cp --sparse=always disk theirs; sfdisk --quiet --relocate gpt-bak-std theirs
+[ -z "$2" ] || { sed -i /^Format=/d root/usr/lib/repart.d/00-esp.conf; echo CopyBlocks=auto >>root/usr/lib/repart.d/00-esp.conf; }
+systemd-repart --root=root --empty=refuse --dry-run=yes --json=short $seed theirs >theirs.json' sh "$2" "$4"
+"#;
+    let name = scratch.host("").file_name().unwrap().to_owned();
+    for also in ["", "CopyBlocks=auto for the ESP"] {
+        let mut shell = Command::new("unshare");
+        shell.args(["--mount", "--propagation=private", "sh", "-euc", script, "sh"]);
+        common::succeed(shell.arg(&root).arg(&name).arg(&files).arg(also));
+        let theirs: Vec<Value> =
+            serde_json::from_slice(&fs::read(scratch.host("theirs.json")).unwrap()).unwrap();
+        assert_eq!(theirs.len(), 10);
+        let ours = |words: &[&str]| -> Vec<Value> {
+            let output = Command::new(env!("CARGO_BIN_EXE_hermetic"))
+                .args(words)
+                .arg(scratch.host("disk"))
+                .output()
+                .unwrap();
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+        };
+        let tree = format!("--root={}", scratch.host("root").display());
+        let seed = "750b6cd5c4ae4012a15e7be3c29e6a47";
+        for rows in [
+            ours(&[
+                "repart",
+                &tree,
+                "--empty=refuse",
+                "--dry-run=yes",
+                "--json=short",
+                &format!("--seed={seed}"),
+            ]),
+            ours(&[
+                "plan",
+                "--usr",
+                &scratch.host("root/usr").display().to_string(),
+                "--machine-id",
+                seed,
+                "--json",
+            ]),
+        ] {
+            assert_eq!(rows.len(), theirs.len());
+            for (theirs, ours) in theirs.iter().zip(&rows) {
+                for field in ["type", "label", "uuid", "partno", "offset", "raw_size", "activity"] {
+                    assert_eq!(theirs[field], ours[field], "{field} of {theirs} and {ours}");
+                }
+            }
+        }
+        fs::remove_dir_all(scratch.host("")).unwrap();
+        fs::create_dir(scratch.host("")).unwrap();
+    }
+}
+
 /// The first boot opens and measures the sources of copies before it plans: the plan reports every source that it would
 /// miss.
 #[test]

@@ -167,15 +167,15 @@ fn usr(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<Usr> {
     };
     let verity = hash.map(|root_hash| verity(raw, root_hash, &source)).transpose()?;
     // A /usr that is named takes the root's type and options when it has none of its own (systemd-fstab-generator(8)).
-    // One that is discovered, also by root hash, does not: those words were never meant for it. (systemd lets a root
+    // One that is discovered, also by root hash or as `dissect`, does not: those words were never meant for it
+    // (systemd-gpt-auto-generator(8)), and noexec would keep systemd from being started. (systemd lets a root
     // hash take rootfstype= over, and then cannot mount an erofs beside rootfstype=ext4.)
-    let named = raw.usr.is_some() || raw.usrfstype.is_some() || !raw.usrflags.is_empty();
-    let (fstype, flags) = match named {
-        true => (
+    let (fstype, flags) = match source {
+        UsrSource::Device(_) => (
             raw.usrfstype.as_ref().or(raw.rootfstype.as_ref()),
             if raw.usrflags.is_empty() { &raw.rootflags } else { &raw.usrflags },
         ),
-        false => (None, &raw.usrflags),
+        UsrSource::Auto => (raw.usrfstype.as_ref(), &raw.usrflags),
     };
     let asked = read_write(&raw.usrflags);
     if asked == Some(true) && verity.is_some() {

@@ -95,6 +95,33 @@ fn the_root() {
     }
 }
 
+/// sd-stub puts the command line of a profile in the place of the image's own, and what an addon brings behind it; the words of
+/// ParticleOS's profiles, behind the whole of its own line.
+#[test]
+fn words_that_come_twice_are_those_of_the_profile() {
+    let own = "root=dissect mount.usr=dissect rw audit=0 systemd.image_policy=usr=verity:root=encrypted:=ignore \
+               systemd.image_filter=usr=ParticleOS_*:root=ParticleOS-* ipe.enforce=0";
+    let live = "root=tmpfs mount.usr=dissect rd.systemd.mask=systemd-repart.service systemd.mask=systemd-repart.service \
+                rw audit=0 systemd.image_policy=usr=verity:=ignore systemd.image_filter=usr=ParticleOS_* ipe.enforce=0";
+    let reset = "root=dissect mount.usr=dissect systemd.factory_reset=1 rw audit=0 \
+                 systemd.image_policy=usr=verity:root=encrypted:=ignore \
+                 systemd.image_filter=usr=ParticleOS_*:root=ParticleOS-* ipe.enforce=0";
+    for profile in [own, live, reset] {
+        let usrhash = format!("usrhash={HASH}");
+        let [alone, twice] = [format!("{profile} {usrhash}"), format!("{own} {usrhash} {profile} {usrhash}")];
+        let (alone, twice) = (config(&alone), config(&twice));
+        assert_eq!(
+            alone.module_parameters.len() + 1,
+            twice.module_parameters.len(),
+            "ipe.enforce=0, for modprobe"
+        );
+        assert_eq!(
+            Config { module_parameters: vec![], ..alone },
+            Config { module_parameters: vec![], ..twice }
+        );
+    }
+}
+
 #[test]
 fn ro_and_rw_are_one_switch() {
     for (text, root, usr) in [
@@ -145,6 +172,16 @@ fn flags_add_up_and_fall_back_to_those_of_the_root() {
             pair("", ""),
         ),
         ("rootflags=x-systemd.growfs,nofail,defaults,ro,discard", pair("", "discard"), pair("", "")),
+        (
+            "root=dissect mount.usr=dissect rootfstype=btrfs rootflags=noexec,nosuid",
+            pair("btrfs", "noexec,nosuid"),
+            pair("", ""),
+        ),
+        (
+            "root=dissect mount.usr=gpt-auto rootflags=a mount.usrfstype=erofs",
+            pair("", "a"),
+            pair("erofs", ""),
+        ),
     ] {
         assert_eq!(of(text), (root, usr), "{text}");
     }

@@ -7,7 +7,7 @@
 //! apt        packages and sources, not installed ── reference   systemd's test files, packages' fragments
 //! usr        a recipe → /usr as a file system, verity, root hash (cached)
 //! definition the two root partitions that most machines make
-//! image      GPT, partitions, sectors → a disk image
+//! image      GPT, partitions, sectors → a disk image      repart      the same by systemd-repart, signed
 //! signer     keys that sign ── uki         a unified kernel image     firmware    whose programs a machine starts
 //!                           └─ esp         systemd-boot and its images
 //! disk, tpm, machine, console, qmp, accel     a machine under QEMU and how it ended
@@ -58,6 +58,7 @@ pub mod prove;
 pub mod qmp;
 pub mod recording;
 pub mod reference;
+pub mod repart;
 pub mod report;
 pub mod series;
 pub mod setup;

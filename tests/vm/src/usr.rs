@@ -125,6 +125,26 @@ impl Recipe {
         self
     }
 
+    /// Adds every file of a tree of the host, by its path in it.
+    ///
+    /// # Errors
+    /// The tree cannot be read.
+    pub fn tree(mut self, tree: &Path) -> Result<Self> {
+        let (mut directories, mut files) = (vec![tree.to_owned()], Vec::new());
+        while let Some(directory) = directories.pop() {
+            let entries = fs::read_dir(&directory);
+            for entry in entries.with_context(|| format!("cannot read {}", directory.display()))? {
+                let path = entry?.path();
+                if path.is_dir() { directories.push(path) } else { files.push(path) }
+            }
+        }
+        files.sort();
+        for path in files {
+            self = self.file(&path.strip_prefix(tree)?.display().to_string(), fs::read(&path)?, 0o644);
+        }
+        Ok(self)
+    }
+
     /// The repart.d file that asks for root, `/usr/lib/repart.d/50-root.conf`.
     #[must_use]
     pub fn repart(self, definition: &str) -> Self {
@@ -149,7 +169,8 @@ impl Recipe {
         Ok(Usr { path, root_hash })
     }
 
-    fn key(&self, appliance: &Appliance) -> Key {
+    /// The inputs of everything that is made of it.
+    pub(crate) fn key(&self, appliance: &Appliance) -> Key {
         let mut key = Key::default()
             .with("version", VERSION)
             .with("appliance", appliance.identity())
@@ -167,7 +188,7 @@ impl Recipe {
     }
 
     /// A copy of the tree in hard links, with the changes in it; the cached tree stays as it is.
-    fn stage(&self, usr: &Path, stage: &Path) -> Result<()> {
+    pub(crate) fn stage(&self, usr: &Path, stage: &Path) -> Result<()> {
         command::run(Command::new("cp").args(["--archive", "--link"]).arg(usr).arg(stage))?;
         for change in &self.changes {
             match change {

@@ -35,7 +35,15 @@ pub const UNATTENDED: &str = "rd.luks.options=headless";
 /// # Errors
 /// A tool is missing.
 pub fn recipe(context: &Context<'_>, repart: &str) -> Result<Recipe> {
-    TOOLS.into_iter().try_fold(context.recipe()?.repart(repart), |recipe, (path, mode)| {
+    equip(context, context.recipe()?.repart(repart))
+}
+
+/// systemd's tools for the TPM beside what a recipe has.
+///
+/// # Errors
+/// A tool is missing.
+pub fn equip(context: &Context<'_>, recipe: Recipe) -> Result<Recipe> {
+    TOOLS.into_iter().try_fold(recipe, |recipe, (path, mode)| {
         let from = context.bench.tools.file(&format!("usr/{path}"));
         let content = fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;
         Ok(recipe.file(path, content, mode))
