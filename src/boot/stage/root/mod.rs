@@ -40,6 +40,10 @@ use crate::{
 /// The directory on which root is mounted until the hand-over. Not below /run: that is moved into the root.
 const MOUNT: &str = "/sysroot";
 
+/// The flags of mounts that bound what files can do. A root that is hidden bounds what hides it, so that `rootflags=noexec` holds of
+/// whatever can be written to.
+const BOUNDS: MountFlags = MountFlags::NODEV.union(MountFlags::NOSUID).union(MountFlags::NOEXEC);
+
 /// The mounted root.
 pub struct Root {
     path: PathBuf,
@@ -96,7 +100,8 @@ pub fn open(means: &mut Means, usr: &Usr, expectation: &Expectation) -> Result<R
         let anything = Mount { read_write: true, ..Mount::default() };
         let wish = if config.root.source == RootSource::Tmpfs { &config.root.mount } else { &anything };
         means.measurements.root("tmpfs", &mut means.devices)?;
-        volatile::tmpfs(wish, &path)?;
+        let bounds = Options::parse(MountFlags::empty(), &config.root.mount.options).flags;
+        volatile::tmpfs(wish, bounds.intersection(BOUNDS), &path)?;
         volatile::record_origin(usr.data().number)?;
         let summary = "root new on a tmpfs".to_owned();
         info!("{summary}");
@@ -165,7 +170,7 @@ pub fn open(means: &mut Means, usr: &Usr, expectation: &Expectation) -> Result<R
     let how = if mapping.is_some() { "unlocked" } else { "plain" };
     let mut summary = format!("root {how} on {} ({name})", device.name);
     if let Some(overlay) = overlay {
-        overlay.mount(&path, devices)?;
+        overlay.mount(&path, options.flags.intersection(BOUNDS), devices)?;
         let number = mapping.as_ref().map_or(device.number, |mapping| mapping.number);
         volatile::record_origin(number)?;
         summary.push_str(" below an overlay");

@@ -27,13 +27,13 @@ const ORIGIN: &str = "/run/systemd/volatile-root";
 /// The share of the memory that systemd gives such a tmpfs (systemd: src/shared/mount-setup.h, TMPFS_LIMITS_ROOTFS).
 const OPTIONS: &str = "mode=0755,size=25%,nr_inodes=1m";
 
-/// Mounts an empty tmpfs as root. Mode 0755 and systemd's limits hold where the options say nothing else.
+/// Mounts an empty tmpfs as root, with these flags and options. Mode 0755 and systemd's limits hold where the options say nothing else.
 ///
 /// # Errors
 /// The mount fails.
-pub fn tmpfs(wish: &Mount, target: &Path) -> Result<(), Failure> {
+pub fn tmpfs(wish: &Mount, flags: MountFlags, target: &Path) -> Result<(), Failure> {
     let read_only = if wish.read_write { MountFlags::empty() } else { MountFlags::RDONLY };
-    let mut options = Options::parse(MountFlags::STRICTATIME | read_only, &wish.options);
+    let mut options = Options::parse(MountFlags::STRICTATIME | read_only | flags, &wish.options);
     for word in OPTIONS.split(',') {
         let key = word.split('=').next().unwrap_or(word);
         let is_given = options.data.split(',').any(|given| given.split('=').next() == Some(key));
@@ -70,11 +70,11 @@ impl Overlay {
         &self.lower
     }
 
-    /// Mounts the overlay on `target`, above the file system mounted at [`Overlay::lower`].
+    /// Mounts the overlay on `target` with these flags, above the file system mounted at [`Overlay::lower`].
     ///
     /// # Errors
     /// A mount fails, a kernel without overlayfs.
-    pub fn mount(self, target: &Path, devices: &mut Devices) -> Result<(), Failure> {
+    pub fn mount(self, target: &Path, flags: MountFlags, devices: &mut Devices) -> Result<(), Failure> {
         let Self { lower, upper } = self;
         devices.demand("fs-overlay")?;
         mount::device("tmpfs", "tmpfs", &upper, MountFlags::STRICTATIME, OPTIONS)
@@ -90,7 +90,7 @@ impl Overlay {
             upper.join("data").display(),
             upper.join("work").display()
         );
-        mount::device("overlay", "overlay", target, MountFlags::empty(), &options).or_fail(|| {
+        mount::device("overlay", "overlay", target, flags, &options).or_fail(|| {
             "cannot mount the overlay of systemd.volatile=overlay; add the module overlay to the initramfs".into()
         })?;
         // The overlay keeps its own references.

@@ -1,7 +1,8 @@
 //! A measured boot: the phases go into PCR 11, the volume key into PCR 15, and systemd's log, replayed, gives the very
 //! values that the TPM has. Another key gives another PCR 15. Without a TPM a boot that must be measured does not start. Without a
 //! word PCR 15 is extended by every boot that has a TPM, whatever its root is: encrypted, plain, below an overlay, a tmpfs; and
-//! PCR 11 where sd-stub says (here the test init, in an earlier boot) that it measured the kernel. A key that is not the one of
+//! PCR 11 where sd-stub says (here the test init, in an earlier boot) that it measured the kernel. The flags of rootflags= that bound what
+//! files can do hold of every root, and not of /usr. A key that is not the one of
 //! `fixate-volume-key=` is refused.
 
 use super::small::{ENCRYPTED, Small};
@@ -90,9 +91,29 @@ fn others(context: &Context<'_>, tpm: &Path) -> Result<()> {
     ] {
         let machine = plain.machine(context)?.initramfs(&initramfs).tpm(tpm).cmdline(words);
         let machine = machine.disk(Disk::new(&plain.disk)).cmdline(&format!("hermetic.init={TEST_INIT}"));
+        let machine = machine.cmdline("rootflags=noexec,nosuid");
         let state = context.run(&machine)?.expect(&Exit::PowerOff)?.state()?;
         let record = format!("15 \"root\" \"hermetic-root:{record}\"");
         told(&state, &[&record]).with_context(|| format!("a root without a key, {words}"))?;
+        bounded(&state).with_context(|| format!("rootflags= beside `{words}`"))?;
+    }
+    Ok(())
+}
+
+/// Checks the flags of the root, and that they say nothing of /usr.
+fn bounded(state: &Value) -> Result<()> {
+    let mounts = state.get("mounts").and_then(Value::as_array).context("no mounts in the state")?;
+    let has = |at: &str, flag: &str| -> Result<bool> {
+        let mount =
+            mounts.iter().rev().find(|mount| mount.get("mountpoint").is_some_and(|place| place == at));
+        let options = mount.and_then(|mount| mount.get("options")?.as_array());
+        Ok(options
+            .with_context(|| format!("nothing is mounted at {at}"))?
+            .iter()
+            .any(|option| option == flag))
+    };
+    for flag in ["noexec", "nosuid"] {
+        ensure!(has("/", flag)? && !has("/usr", flag)?, "{flag}: {mounts:?}");
     }
     Ok(())
 }
