@@ -1,6 +1,7 @@
 //! /usr's repart.d says that swap, /home and /var are encrypted, and a stranger's disk has a plain one: in the place of the
 //! encrypted one, beside one that is flagged so that discovery passes it over, alone on a disk that was never booted. All are
-//! refused before a byte of the disk changes. `hermetic.root-policy=existing` takes them.
+//! refused before a byte of the disk changes. `hermetic.root-policy=existing` takes them. A volume that another key opens is
+//! encrypted: it is left alone byte for byte, and the boot goes on.
 
 use super::small::{self, Small};
 use super::{Context, TEST_INIT};
@@ -9,9 +10,10 @@ use crate::disk::Disk;
 use crate::image::{self, Image, Partition, types};
 use crate::machine::Exit;
 use crate::usr::Recipe;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 const ROOT: &str =
@@ -23,6 +25,9 @@ const UUIDS: [&str; 2] = ["f1b1d3c0-2f64-4c0e-9a8e-1d0c6f5b7a01", "f1b1d3c0-2f64
 
 /// The size of what a stranger writes.
 const SIZE: u64 = 32 << 20;
+
+/// The key of a volume that is none of ours.
+const THEIRS: &str = "the key of a stranger";
 
 fn with_definitions(recipe: Recipe) -> Recipe {
     OTHERS.iter().fold(recipe.repart(ROOT), |recipe, kind| {
@@ -66,6 +71,16 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     let says = [device.as_str(), "not encrypted", "60-swap.conf"];
     small::refuses(context, &machine, &there, "provision", &says).context("beside")?;
 
+    // Under another key.
+    image::copy(&small.disk, &there)?;
+    let other = volume(context)?;
+    for kind in ["swap", "home"] {
+        image::overwrite(&there, place(context, &there, kind)?.start, &fs::read(&other)?)?;
+    }
+    let words = format!("hermetic.init={TEST_INIT}");
+    context.run(&machine.clone().disk(Disk::new(&there)).cmdline(&words))?.expect(&Exit::PowerOff)?;
+    untouched(context, &there, &other)?;
+
     let mut partitions = context.partitions(&small.usr)?;
     partitions.push(Partition::of(types::VAR, UUIDS[1], "var", &ext4)?);
     let new = context.disk("new.raw", &Image { size: 512 << 20, ..Image::new(partitions) })?;
@@ -73,11 +88,32 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     small::refuses(context, &machine, &new, "provision", &says).context("a first boot").map(drop)
 }
 
+/// Checks that /home and swap are these bytes.
+fn untouched(context: &Context<'_>, disk: &Path, other: &Path) -> Result<()> {
+    for kind in ["swap", "home"] {
+        let mut now = vec![0; SIZE as usize];
+        File::open(disk)?.read_exact_at(&mut now, place(context, disk, kind)?.start)?;
+        ensure!(now == fs::read(other)?, "the volume of another key was changed: {kind}");
+    }
+    Ok(())
+}
+
 /// An image that this program made.
 fn plain(context: &Context<'_>, program: &str, options: &[&str]) -> Result<PathBuf> {
     let image = context.file(&format!("{program}.img"));
     File::create(&image)?.set_len(SIZE)?;
     command::run(context.bench.tools.tool(program)?.args(options).arg(&image))?;
+    Ok(image)
+}
+
+/// A volume under a key that is none of ours.
+fn volume(context: &Context<'_>) -> Result<PathBuf> {
+    let (image, key) = (context.file("other.img"), context.file("other.key"));
+    File::create(&image)?.set_len(SIZE)?;
+    fs::write(&key, THEIRS)?;
+    let mut cryptsetup = context.bench.tools.tool("cryptsetup")?;
+    cryptsetup.args(["luksFormat", "--batch-mode", "--type", "luks2", "--pbkdf", "pbkdf2"]);
+    command::run(cryptsetup.args(["--pbkdf-force-iterations", "1000", "--key-file"]).arg(&key).arg(&image))?;
     Ok(image)
 }
 
