@@ -139,6 +139,21 @@ pub fn measured_alone(state: &Value) -> Result<String> {
     told(state, &[KEY])
 }
 
+/// Checks that the log of a boot whose kernel sd-stub measured has what was measured behind it, and that the TPM has this PCR 11, and
+/// the log's PCR 15; returns PCR 15.
+///
+/// # Errors
+/// It does not, or the order is another.
+pub fn measured_behind_the_stub(state: &Value, eleven: &str) -> Result<String> {
+    let records = records(state)?;
+    begin_with(&records, &[ENTER, KEY, LEAVE])?;
+    let value = pcr(state, "11")?;
+    ensure!(value == eleven, "PCR 11 is {value}, systemd-measure says {eleven}");
+    let (value, replayed) = (pcr(state, "15")?, hex(&replay(&records, "15")?));
+    ensure!(value == replayed, "PCR 15 is {value}, its log gives {replayed}");
+    Ok(value)
+}
+
 /// The records of the log.
 fn records(state: &Value) -> Result<Vec<Value>> {
     let log = state.get("measured").and_then(Value::as_str).context("no log of measurements")?;
@@ -151,6 +166,19 @@ fn records(state: &Value) -> Result<Vec<Value>> {
 /// Checks that the log has these records, by how they begin, and equals the TPM's PCRs; returns PCR 15.
 fn told(state: &Value, expected: &[&str]) -> Result<String> {
     let records = records(state)?;
+    begin_with(&records, expected)?;
+    for number in ["11", "15"] {
+        let replayed = replay(&records, number)?;
+        let value = pcr(state, number)?;
+        ensure!(value == hex(&replayed), "PCR {number} is {value}, its log gives {}", hex(&replayed));
+        let extended = expected.iter().any(|record| record.starts_with(number));
+        ensure!((replayed != UNTOUCHED) == extended, "PCR {number} is {value} after {expected:?}");
+    }
+    pcr(state, "15")
+}
+
+/// Checks that these are the records, by how they begin.
+fn begin_with(records: &[Value], expected: &[&str]) -> Result<()> {
     let told: Vec<String> = records
         .iter()
         .map(|record| {
@@ -162,14 +190,7 @@ fn told(state: &Value, expected: &[&str]) -> Result<String> {
     for (record, expected) in told.iter().zip(expected) {
         ensure!(record.starts_with(expected), "a record is {record} instead of {expected}");
     }
-    for number in ["11", "15"] {
-        let replayed = replay(&records, number)?;
-        let value = pcr(state, number)?;
-        ensure!(value == hex(&replayed), "PCR {number} is {value}, its log gives {}", hex(&replayed));
-        let extended = expected.iter().any(|record| record.starts_with(number));
-        ensure!((replayed != UNTOUCHED) == extended, "PCR {number} is {value} after {told:?}");
-    }
-    pcr(state, "15")
+    Ok(())
 }
 
 /// The value of a PCR after the records.

@@ -16,6 +16,7 @@ use crate::disk::Disk;
 use crate::image::{self, Image, Partition, types};
 use crate::initramfs::Initramfs;
 use crate::machine::{Exit, Machine, Outcome};
+use crate::uki::{self, Uki};
 use crate::usr::Usr;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -48,8 +49,8 @@ struct System<'a> {
     disk: PathBuf,
     tpm: PathBuf,
     safe: PathBuf,
-    /// The variables of UEFI firmware; None for a machine without.
-    variables: Option<PathBuf>,
+    /// The variables of UEFI firmware, and the image that it starts, with sd-stub in it; None for a machine without.
+    firmware: Option<(PathBuf, PathBuf)>,
     words: &'static str,
 }
 
@@ -63,7 +64,7 @@ impl<'a> System<'a> {
         let usr = context.usr(&recipe)?;
         let (tpm, safe) = (context.file("tpm"), context.file("safe.img"));
         make_safe(context, &safe)?;
-        let mut system = Self { context, usr, disk: PathBuf::new(), tpm, safe, variables: None, words };
+        let mut system = Self { context, usr, disk: PathBuf::new(), tpm, safe, firmware: None, words };
         system.disk = system.image("disk.raw", None)?;
         Ok(system)
     }
@@ -77,19 +78,21 @@ impl<'a> System<'a> {
 
     /// A machine without a disk.
     fn bare(&self) -> Result<Machine> {
-        let initramfs = self.context.initramfs(&Initramfs::new("virtio"))?;
-        let machine = lasting::bare(self.context, &self.usr).initramfs(&initramfs).tpm(&self.tpm);
-        let machine = machine.cmdline(&format!("{} hermetic.init={TEST_INIT}", self.words));
-        let machine = self.variables.iter().fold(machine, |machine, variables| machine.firmware(variables));
+        let bare = lasting::bare(self.context, &self.usr);
+        let machine = match &self.firmware {
+            None => bare.initramfs(&self.context.initramfs(&Initramfs::new("virtio"))?),
+            // The words are what the stub is started with: without Secure Boot it takes them.
+            Some((variables, image)) => Machine::new(image).cmdline(bare.words()).firmware(variables),
+        };
+        let machine = machine.tpm(&self.tpm).cmdline(&format!("{} hermetic.init={TEST_INIT}", self.words));
         Ok(machine.deadline(2 * small::DEADLINE))
     }
 
     /// Checks the measurements of a boot; returns PCR 15.
     fn measured(&self, state: &Value) -> Result<String> {
-        match self.variables {
-            None => boot_is_measured::measured_alone(state),
-            Some(_) => boot_is_measured::measured(state),
-        }
+        let Some((_, image)) = &self.firmware else { return boot_is_measured::measured_alone(state) };
+        let eleven = uki::pcr11(self.context.bench, image, "enter-initrd:leave-initrd")?;
+        boot_is_measured::measured_behind_the_stub(state, &eleven)
     }
 
     /// A machine with this disk, and the safe behind it.
@@ -307,21 +310,26 @@ fn after_a_kexec(system: &System<'_>, recovery_key: &str) -> Result<()> {
     )
 }
 
-/// The same strangers where sd-stub says that it measured the kernel (here the test init, in the first boot).
+/// The same strangers under UEFI firmware and sd-stub, which measured the kernel.
 pub fn under_firmware(context: &Context<'_>) -> Result<()> {
     let mut system = System::new(context, "")?;
-    system.variables = Some(context.file("variables.fd"));
-    let word = small::efi("StubPcrKernelImage", small::LOADER, "11");
-    let (_, first, state) = system.first(&format!(" {word}"))?;
+    let (variables, image) = (context.file("variables.fd"), context.file("image.efi"));
+    let initramfs = context.initramfs(&Initramfs::new("virtio"))?;
+    Uki::new(context.bench, &initramfs, "", "ID=hermetic\n").make(&image)?;
+    system.firmware = Some((variables, image));
+    let (_, first, state) = system.first("")?;
     first.line("root: sealed to PCR 7+15 (sha256)")?;
-    let pcr15 = boot_is_measured::measured_alone(&state).context("the first boot")?;
+    let pcr15 = system.measured(&state).context("the first boot")?;
     let second = system.run(system.machine(&system.disk)?, &tpm2::attach("safe", "/dev/vdb"))?;
     let state = second.state()?;
     tpm2::succeeded(&state, 0).context("what was sealed to PCR 15 by the same system")?;
     ensure!(system.measured(&state)? == pcr15, "phases change PCR 15");
-    let ours = context.file("ours.img");
-    tpm2::copy_root(context, &system.disk, &ours)?;
-    strangers(&system, &ours, &ours, &pcr15)
+    let copies = [context.file("ours.img"), context.file("again.img")];
+    for copy in &copies {
+        tpm2::copy_root(context, &system.disk, copy)?;
+    }
+    let [ours, again] = &copies;
+    strangers(&system, ours, again, &pcr15)
 }
 
 /// Sealed to the phase of the initrd as well, under the word that measures phases; and without the bond.
