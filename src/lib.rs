@@ -17,7 +17,8 @@
 //! | [`os_release`] | the name and the version of a /usr |
 //! | [`writes`] | writes to a disk as a value: writes, zeroes, barriers |
 //! | [`file_system`] | the vocabulary of file systems, one row each |
-//! | [`verity`] | dm-verity superblock and table |
+//! | [`verity`] | dm-verity superblock, signature and table |
+//! | [`pkcs7`] | signatures in PKCS#7, checked against trusted certificates |
 //! | [`tpm`] | TPM 2.0: sealing, unsealing, measuring |
 //! | [`tree`] | trees of files that a stranger may have written: lookup, opening, bounded reads, attributes, replacing, removing |
 //! | [`disk`] | GPT, discoverable partition types, superblock probing |
@@ -58,6 +59,7 @@ pub mod luks;
 pub mod map;
 pub mod mkfs;
 pub mod os_release;
+pub mod pkcs7;
 #[cfg(feature = "std")]
 pub mod populate;
 pub mod printable;

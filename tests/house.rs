@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 const ROOMS: [&[&str]; 16] = [
     &["units", "sort", "map", "secret", "level", "durable", "strerror", "printable", "glob", "progress"],
     &["os_release"],
-    &["writes", "file_system", "verity", "tpm", "tree"],
+    &["writes", "file_system", "verity", "pkcs7", "tpm", "tree"],
     &["disk"],
     &["sys"],
     &["mkfs", "luks"],

@@ -1,6 +1,8 @@
 //! Our reading of hash trees against veritysetup, which makes them and prints their parameters.
 
 mod common;
+#[path = "verity/signatures.rs"]
+mod signatures;
 
 use common::{Scratch, tool};
 use hermetic_init::{
@@ -73,7 +75,7 @@ fn trees_of_veritysetup_are_read_as_it_dumps_them() {
         let root: RootHash = field(&made, "Root hash:").parse().unwrap();
         superblock.check(&root, superblock.data_length(), superblock.hash_length()).unwrap();
         let device = |minor| DeviceNumber { major: 254, minor };
-        let table = Table::new(&superblock, &root, device(1), device(2), &Options::default());
+        let table = Table::new(&superblock, &root, device(1), device(2), &Options::default(), None);
         assert_eq!(table.sectors.0 * 512, blocks * u64::from(data_block));
         assert_eq!(
             table.params,

@@ -205,6 +205,7 @@ impl<'a> Sources<'a> {
         let number = match types::role(definition.type_guid) {
             Some(Role::Usr) => Some(slot.data),
             Some(Role::UsrVerity) => slot.verity,
+            Some(Role::UsrVeritySig) => slot.signatures.first().copied(),
             _ => None,
         };
         let partition = number.and_then(|number| self.gpt.partition(number));

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::disk::filter::Filter;
 use crate::level::Level;
-use crate::verity::RootHash;
+use crate::verity::{RootHash, SignatureSource};
 
 type Result<T> = core::result::Result<T, ConfigError>;
 
@@ -183,7 +183,35 @@ fn usr(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<Usr> {
         warnings.push(Warning::new(&word, "rw is ignored: a verified /usr cannot be written to"));
     }
     let read_write = asked == Some(true) && verity.is_none();
-    Ok(Usr { source, verity, mount: mount(fstype, flags, read_write) })
+    let (signature, verity_options) = verity_options(raw)?;
+    Ok(Usr {
+        source,
+        verity,
+        signature: verity_on.then_some(signature),
+        user_space_vouches: raw.allow_userspace_verity.as_ref().map(flag).transpose()?.unwrap_or(true),
+        verity_options,
+        mount: mount(fstype, flags, read_write),
+    })
+}
+
+/// The words of `systemd.verity_usr_options=`: the origin of the signature, and the others.
+fn verity_options(raw: &Raw) -> Result<(SignatureSource, Vec<String>)> {
+    let (mut source, mut others) = (SignatureSource::default(), Vec::new());
+    let Some(word) = &raw.verity_usr_options else { return Ok((source, others)) };
+    for option in value(word).split(',').filter(|option| !option.is_empty()) {
+        match option.strip_prefix("root-hash-signature=") {
+            None => others.push(option.into()),
+            Some(text) => {
+                source = SignatureSource::parse(text).ok_or_else(|| {
+                    ConfigError::value(
+                        word,
+                        "root-hash-signature= is neither auto, nor a file by its absolute path, nor base64: with the signature",
+                    )
+                })?;
+            }
+        }
+    }
+    Ok((source, others))
 }
 
 fn verity(raw: &Raw, root_hash: RootHash, source: &UsrSource) -> Result<Verity> {
@@ -205,9 +233,7 @@ fn verity(raw: &Raw, root_hash: RootHash, source: &UsrSource) -> Result<Verity> 
         (None, UsrSource::Device(device), _) => Some(device.clone()),
         (data, ..) => data,
     };
-    let options = raw.verity_usr_options.as_ref().map(value).unwrap_or_default();
-    let options = options.split(',').filter(|option| !option.is_empty()).map(String::from).collect();
-    Ok(Verity { root_hash, data, hash, options })
+    Ok(Verity { root_hash, data, hash })
 }
 
 fn root_hash(word: &Word) -> Result<RootHash> {

@@ -31,7 +31,11 @@ pub use image_policy::{ImagePolicy, PartitionPolicy, Uses};
 pub use luks::{Luks, VolumeOptions};
 pub use options::{FailureAction, Hermetic, Measure, NoTpm, Recovery, RootBond, RootPolicy, Strategy};
 
-use crate::{disk::filter::Filter, level::Level, verity::RootHash};
+use crate::{
+    disk::filter::Filter,
+    level::Level,
+    verity::{RootHash, SignatureSource},
+};
 
 /// The configuration of the boot, checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -90,8 +94,14 @@ pub struct Watchdog {
 pub struct Usr {
     /// The way in which it is found.
     pub source: UsrSource,
-    /// `usrhash=` and its options; None without a root hash, or with `systemd.verity=no`.
+    /// `usrhash=` and its devices; None without a root hash, or with `systemd.verity=no`.
     pub verity: Option<Verity>,
+    /// The signature of the root hash; without `usrhash=` it gives the root hash as well. None with `systemd.verity=no`.
+    pub signature: Option<SignatureSource>,
+    /// `systemd.allow_userspace_verity=`: true when a certificate of the initramfs may vouch where the kernel does not.
+    pub user_space_vouches: bool,
+    /// The words of `systemd.verity_usr_options=` but for `root-hash-signature=`, see veritytab(5).
+    pub verity_options: Vec<String>,
     /// The file system and its options. Always read-only, unless `mount.usrflags=rw` is given without a root hash.
     pub mount: Mount,
 }
@@ -114,8 +124,6 @@ pub struct Verity {
     pub data: Option<DeviceSpec>,
     /// `systemd.verity_usr_hash=`; None: the partition that the root hash names.
     pub hash: Option<DeviceSpec>,
-    /// The words of `systemd.verity_usr_options=`, see veritytab(5).
-    pub options: Vec<String>,
 }
 
 /// The root.

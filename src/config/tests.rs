@@ -43,7 +43,14 @@ fn nothing_said() {
     assert_eq!(
         plain,
         Config {
-            usr: Usr { source: UsrSource::Auto, verity: None, mount: Mount::default() },
+            usr: Usr {
+                source: UsrSource::Auto,
+                verity: None,
+                signature: Some(SignatureSource::Discovered),
+                user_space_vouches: true,
+                verity_options: vec![],
+                mount: Mount::default(),
+            },
             root: Root { source: RootSource::Auto, mount: Mount { read_write: true, ..Mount::default() } },
             image_policy: ImagePolicy::default(),
             image_filter: Filter::default(),
@@ -194,7 +201,7 @@ fn a_root_hash_names_its_partitions() {
     assert_eq!(verity.root_hash.to_string(), HASH);
     assert_eq!(verity.root_hash.data_guid().to_string(), "00112233-4455-6677-8899-aabbccddeeff");
     assert_eq!(verity.root_hash.verity_guid().to_string(), "10213243-5465-7687-98a9-bacbdcedfe0f");
-    assert_eq!((verity.data, verity.hash, verity.options), (None, None, vec![]));
+    assert_eq!((verity.data, verity.hash), (None, None));
     // An empty word takes an earlier one back; somebody who did not mean that is told.
     for empty in ["usrhash=", "usrhash"] {
         let (taken_back, warnings) = Config::from_cmdline(&format!("usrhash={HASH} {empty}"), None).unwrap();
@@ -214,14 +221,31 @@ fn verity_devices_and_options_are_named() {
          systemd.verity_usr_options=panic-on-corruption,,hash=sha256"
     ))
     .usr;
+    assert_eq!(usr.verity_options, ["panic-on-corruption", "hash=sha256"]);
     let verity = usr.verity.unwrap();
     assert_eq!(verity.data, Some(DeviceSpec::Name("sda1".into())));
     assert_eq!(verity.hash, Some(DeviceSpec::PartLabel("h".into())));
-    assert_eq!(verity.options, ["panic-on-corruption", "hash=sha256"]);
 
     // The device of mount.usr= is the one that is verified, never one that is mounted without the verification.
     let usr = config(&format!("usrhash={HASH} mount.usr=/dev/sda1")).usr;
     assert_eq!(usr.verity.unwrap().data, Some(DeviceSpec::Name("sda1".into())));
+}
+
+/// Words of veritytab(5) and of systemd's documentation of kernel words.
+#[test]
+fn a_signature_has_an_origin() {
+    for (options, source) in [
+        ("root-hash-signature=auto", SignatureSource::Partition),
+        ("panic-on-corruption,root-hash-signature=/usr.p7s", SignatureSource::File("/usr.p7s".into())),
+        ("root-hash-signature=auto,root-hash-signature=base64:AQI=", SignatureSource::Bytes(vec![1, 2])),
+        ("nofail", SignatureSource::Discovered),
+    ] {
+        let usr = config(&format!("systemd.verity_usr_options={options}")).usr;
+        assert_eq!(usr.signature, Some(source), "{options}");
+        assert!(usr.verity_options.iter().all(|option| !option.starts_with("root")), "{options}");
+    }
+    assert_eq!(config("systemd.verity=no").usr.signature, None);
+    assert!(!config("systemd.allow_userspace_verity=no").usr.user_space_vouches);
 }
 
 #[test]
@@ -392,6 +416,9 @@ fn policy_that_we_do_not_understand_or_cannot_do_refuses() {
         ("usrhash=abcd", "a root hash has"),
         ("roothash=abcd", "use usrhash="),
         ("systemd.verity=perhaps", "neither yes nor no"),
+        ("systemd.verity_usr_options=root-hash-signature=usr.p7s", "is neither auto"),
+        ("systemd.verity_usr_options=root-hash-signature=", "is neither auto"),
+        ("systemd.allow_userspace_verity=perhaps", "neither yes nor no"),
         ("mount.usr=/dev/mapper/usr", "needs usrhash="),
         ("mount.usr=tmpfs", "/usr is a partition"),
         ("mount.usr=nfs:a:/b", "is in the network"),

@@ -24,6 +24,9 @@ pub struct Slot {
     /// The hash tree over it. With a root hash always there; without one it is the partition with the same label
     /// version.
     pub verity: Option<PartitionNumber>,
+    /// The partitions that may hold the signature of the tree's root hash, those with the same label version first. With a root
+    /// hash all there are, as the signature itself says what it is for.
+    pub signatures: Vec<PartitionNumber>,
     /// The data partition's label.
     pub label: String,
 }
@@ -102,7 +105,13 @@ pub fn select_usr(partitions: &[Partition], choice: Choice<'_>, filter: &Filter)
         Choice::RootHash(hash) => {
             let data = by_guid(partitions, (Role::Usr, "usr"), hash.data_guid(), filter)?;
             let verity = by_guid(partitions, (Role::UsrVerity, "usr-verity"), hash.verity_guid(), filter)?;
-            return Ok(Slot { data: data.number, verity: Some(verity.number), label: data.label.clone() });
+            let signatures = signatures(partitions, &data.label, filter);
+            return Ok(Slot {
+                data: data.number,
+                verity: Some(verity.number),
+                signatures: signatures.map(|(_, number)| number).collect(),
+                label: data.label.clone(),
+            });
         }
         Choice::Version(version) => Some(version),
         Choice::Newest => None,
@@ -117,8 +126,31 @@ pub fn select_usr(partitions: &[Partition], choice: Choice<'_>, filter: &Filter)
     Ok(Slot {
         data: data.number,
         verity: verity.map(|partition| partition.number),
+        signatures: signatures(partitions, &data.label, filter)
+            .filter_map(|(of_slot, number)| of_slot.then_some(number))
+            .collect(),
         label: data.label.clone(),
     })
+}
+
+/// The partitions of signatures, whatever their attributes say: those of the slot with this label, which come with true, then
+/// the others. A signature is checked before it counts.
+pub fn signatures(
+    partitions: &[Partition],
+    label: &str,
+    filter: &Filter,
+) -> impl Iterator<Item = (bool, PartitionNumber)> {
+    let wanted = types::native(Role::UsrVeritySig);
+    let all = move || {
+        partitions.iter().filter(move |partition| {
+            !wanted.is_nil()
+                && partition.type_guid == wanted
+                && filter.passes(Role::UsrVeritySig, &partition.label)
+        })
+    };
+    let of_slot = move |partition: &&Partition| compare(version_of_hash(&partition.label), label).is_eq();
+    let first = all().filter(of_slot).map(|partition| (true, partition.number));
+    first.chain(all().filter(move |partition| !of_slot(partition)).map(|partition| (false, partition.number)))
 }
 
 /// Returns true when a label is `VERSION` or `NAME_VERSION`.
@@ -155,9 +187,10 @@ fn candidates<'a>(
     })
 }
 
-/// Image builders write the hash partition's label as that of the data, with or without this ending.
+/// Image builders write the labels of the hash and the signature partition as that of the data, with or without an ending.
 fn version_of_hash(label: &str) -> &str {
-    label.strip_suffix("_verity").or_else(|| label.strip_suffix("-verity")).unwrap_or(label)
+    let endings = ["_verity", "-verity", "_verity_sig", "-verity-sig"];
+    endings.iter().find_map(|ending| label.strip_suffix(ending)).unwrap_or(label)
 }
 
 fn by_guid<'a>(
@@ -250,6 +283,33 @@ mod tests {
         let hash: RootHash = HASH.parse().unwrap();
         let hidden = Err(SlotError::Hidden { role: "usr", label: "other_2".into() });
         assert_eq!(select_usr(&table, Choice::RootHash(&hash), &filter), hidden);
+    }
+
+    /// The labels are those of ParticleOS (all alike), of mkosi and of systemd-repart's own tests.
+    #[test]
+    fn signatures_of_the_slot_come_first() {
+        use Role::{RootVeritySig, Usr, UsrVerity, UsrVeritySig};
+        let table = disk(&[
+            (UsrVeritySig, "os_1", "", 0),
+            (Usr, "os_2", DATA, 0),
+            (UsrVerity, "os_2_verity", TREE, 0),
+            (UsrVeritySig, "other_7", "", 0),
+            (UsrVeritySig, "os_2_verity_sig", "", types::NO_AUTO),
+            (RootVeritySig, "os_2", "", 0),
+            (UsrVeritySig, "os_2", "", 0),
+            (UsrVeritySig, "os_2-verity-sig", "", 0),
+        ]);
+        let hash: RootHash = HASH.parse().unwrap();
+        let numbers = |choice, filter: &str| -> Vec<u32> {
+            let slot = select_usr(&table, choice, &Filter::parse(filter).unwrap()).unwrap();
+            slot.signatures.iter().map(|number| number.0).collect()
+        };
+        assert_eq!(numbers(Choice::RootHash(&hash), ""), [5, 7, 8, 1, 4]);
+        assert_eq!(numbers(Choice::RootHash(&hash), "usr-verity-sig=os_*"), [5, 7, 8, 1]);
+        assert_eq!(numbers(Choice::RootHash(&hash), "usr-verity-sig=x"), [0; 0]);
+        assert_eq!(numbers(Choice::Newest, ""), [5, 7, 8]);
+        assert_eq!(numbers(Choice::Newest, "usr-verity-sig=os_2"), [7]);
+        assert_eq!(numbers(Choice::Newest, "usr-verity-sig=x"), [0; 0]);
     }
 
     #[test]

@@ -50,9 +50,19 @@ pub struct Found {
 /// # Errors
 /// A directory that exists and cannot be read.
 pub fn find(tree: &Tree<'_>, kind: &str) -> Result<Vec<Found>, SearchError> {
-    let directories: Vec<String> =
-        DIRECTORIES.iter().map(|directory| format!("{directory}/{kind}")).collect();
-    find_in(tree, &directories)
+    find_ending(tree, &directories(kind), ".conf")
+}
+
+/// Finds every `*.crt` below directories of this name (`verity.d`), in the order of their names.
+///
+/// # Errors
+/// A directory that exists and cannot be read.
+pub fn find_certificates(tree: &Tree<'_>, kind: &str) -> Result<Vec<Found>, SearchError> {
+    find_ending(tree, &directories(kind), ".crt")
+}
+
+fn directories(kind: &str) -> Vec<String> {
+    DIRECTORIES.iter().map(|directory| format!("{directory}/{kind}")).collect()
 }
 
 /// [`find`] in the directories that are named, the strongest first.
@@ -60,6 +70,10 @@ pub fn find(tree: &Tree<'_>, kind: &str) -> Result<Vec<Found>, SearchError> {
 /// # Errors
 /// A directory that exists and cannot be read.
 pub fn find_in(tree: &Tree<'_>, directories: &[String]) -> Result<Vec<Found>, SearchError> {
+    find_ending(tree, directories, ".conf")
+}
+
+fn find_ending(tree: &Tree<'_>, directories: &[String], ending: &str) -> Result<Vec<Found>, SearchError> {
     let mut files = Map::new();
     let mut space: Vec<u8> = Vec::with_capacity(ENTRIES);
     for path in directories {
@@ -73,7 +87,7 @@ pub fn find_in(tree: &Tree<'_>, directories: &[String]) -> Result<Vec<Found>, Se
         while let Some(entry) = entries.next() {
             let entry = entry.map_err(failed("read"))?;
             let Ok(name) = entry.file_name().to_str() else { continue };
-            if name.ends_with(".conf") && files.len() < MAX_FILES {
+            if name.ends_with(ending) && files.len() < MAX_FILES {
                 files.insert_new(
                     name,
                     Found {

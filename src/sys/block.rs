@@ -119,6 +119,14 @@ impl BlockDevice {
         Some(Self { name: name.into(), number, kind })
     }
 
+    /// Its number in the table of its disk; None for a whole disk.
+    pub fn partition_number(&self) -> Option<PartitionNumber> {
+        match self.kind {
+            Kind::Partition { number, .. } => Some(number),
+            Kind::Disk => None,
+        }
+    }
+
     /// The node below /dev.
     pub fn node(&self) -> PathBuf {
         Path::new("/dev").join(&self.name)

@@ -1,8 +1,11 @@
-//! The kernel's keyring: how a volume key reaches dm-crypt without standing in a table.
+//! The kernel's keyring: how a volume key reaches dm-crypt without standing in a table, and a signature dm-verity.
 //!
 //! References: Documentation/security/keys/core.rst, Documentation/admin-guide/device-mapper/dm-crypt.rst.
 
-use std::{ffi::CString, io};
+use std::{
+    ffi::{CStr, CString},
+    io,
+};
 
 use crate::secret::Secret;
 
@@ -24,24 +27,8 @@ impl LogonKey {
     /// # Errors
     /// No keyrings in this kernel, quota, or a description without a prefix.
     pub fn add(description: &str, payload: &Secret) -> io::Result<Self> {
-        let name = CString::new(description)?;
-        let payload = payload.expose();
-        // SAFETY: type and description are NUL-terminated strings, the payload is readable for its length; the kernel
-        // copies all three before it returns.
-        let serial = unsafe {
-            libc::syscall(
-                libc::SYS_add_key,
-                c"logon".as_ptr(),
-                name.as_ptr(),
-                payload.as_ptr(),
-                payload.len(),
-                KEY_SPEC_THREAD_KEYRING,
-            )
-        };
-        match serial {
-            -1 => Err(io::Error::last_os_error()),
-            serial => Ok(Self { serial, description: description.into() }),
-        }
+        let serial = add(c"logon", description, payload.expose())?;
+        Ok(Self { serial, description: description.into() })
     }
 
     /// The name by which a table refers to it.
@@ -52,10 +39,54 @@ impl LogonKey {
 
 impl Drop for LogonKey {
     fn drop(&mut self) {
-        // SAFETY: both operations take integers only. They can fail only if the key is gone, which is the aim.
-        unsafe {
-            libc::syscall(libc::SYS_keyctl, KEYCTL_REVOKE, self.serial);
-            libc::syscall(libc::SYS_keyctl, KEYCTL_UNLINK, self.serial, KEY_SPEC_THREAD_KEYRING);
-        }
+        remove(self.serial);
+    }
+}
+
+/// A key of type `user` in the thread keyring, for what is not a secret: the signature of a root hash, which dm-verity looks up by
+/// its name. Revoked and unlinked on drop.
+pub struct UserKey(libc::c_long);
+
+impl UserKey {
+    /// Adds the key.
+    ///
+    /// # Errors
+    /// No keyrings in this kernel, quota, more than 32,767 bytes.
+    pub fn add(description: &str, payload: &[u8]) -> io::Result<Self> {
+        add(c"user", description, payload).map(Self)
+    }
+}
+
+impl Drop for UserKey {
+    fn drop(&mut self) {
+        remove(self.0);
+    }
+}
+
+fn add(kind: &CStr, description: &str, payload: &[u8]) -> io::Result<libc::c_long> {
+    let name = CString::new(description)?;
+    // SAFETY: type and description are NUL-terminated strings, the payload is readable for its length; the kernel
+    // copies all three before it returns.
+    let serial = unsafe {
+        libc::syscall(
+            libc::SYS_add_key,
+            kind.as_ptr(),
+            name.as_ptr(),
+            payload.as_ptr(),
+            payload.len(),
+            KEY_SPEC_THREAD_KEYRING,
+        )
+    };
+    match serial {
+        -1 => Err(io::Error::last_os_error()),
+        serial => Ok(serial),
+    }
+}
+
+fn remove(serial: libc::c_long) {
+    // SAFETY: both operations take integers only. They can fail only if the key is gone, which is the aim.
+    unsafe {
+        libc::syscall(libc::SYS_keyctl, KEYCTL_REVOKE, serial);
+        libc::syscall(libc::SYS_keyctl, KEYCTL_UNLINK, serial, KEY_SPEC_THREAD_KEYRING);
     }
 }

@@ -1,4 +1,4 @@
-//! dm-verity: the superblock in front of a hash tree, the root hash that vouches for it, the device-mapper table.
+//! dm-verity: the superblock in front of a hash tree, the root hash that vouches for it and its signature, the device-mapper table.
 //!
 //! The superblock is input from a stranger and is not covered by the root hash. It decides nothing that the root hash
 //! does not check afterwards: a wrong salt, algorithm or size gives hashes that do not match. The checks here keep a
@@ -9,10 +9,12 @@
 
 mod options;
 mod root_hash;
+mod signature;
 mod superblock;
 mod table;
 
 pub use options::{OnCorruption, OnError, Options};
 pub use root_hash::{RootHash, RootHashError};
+pub use signature::{SIGNATURE_PARTITION_MAX, Signature, SignatureError, SignatureSource};
 pub use superblock::{Algorithm, HashType, LENGTH, Superblock, VerityError};
 pub use table::{Table, dm_uuid};

@@ -24,7 +24,8 @@ impl Table {
     /// The target type.
     pub const TARGET: &'static str = "verity";
 
-    /// The table for `data` under the tree on `hash`, whose superblock is at its beginning.
+    /// The table for `data` under the tree on `hash`, whose superblock is at its beginning. With the name of a key in the kernel's
+    /// keyring that is the root hash's signature, the kernel refuses the table unless a certificate of its own vouches for it.
     ///
     /// Source: the kernel's `Documentation/admin-guide/device-mapper/verity.rst`, "Construction Parameters".
     pub fn new(
@@ -33,6 +34,7 @@ impl Table {
         data: DeviceNumber,
         hash: DeviceNumber,
         options: &Options,
+        signature: Option<&str>,
     ) -> Self {
         let salt = match superblock.salt.as_slice() {
             [] => "-".into(),
@@ -47,7 +49,8 @@ impl Table {
             superblock.hash_start(),
             superblock.algorithm.name(),
         );
-        let words: Vec<_> = options.words().collect();
+        let mut words: Vec<&str> = options.words().collect();
+        words.extend(signature.map(|key| ["root_hash_sig_key_desc", key]).into_iter().flatten());
         if !words.is_empty() {
             params.push_str(&format!(" {} {}", words.len(), words.join(" ")));
         }
@@ -70,7 +73,7 @@ pub fn dm_uuid(uuid: Uuid, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verity::{Algorithm, HashType, OnCorruption, OnError};
+    use crate::verity::{Algorithm, HashType, OnCorruption, OnError, Signature};
 
     /// The example of the kernel's documentation ("Set up a device"): `0 2097152 verity 1 /dev/sda1 /dev/sda2 4096 4096
     /// 262144 1 sha256 4392… 1234…`, with numbers for the devices.
@@ -88,7 +91,7 @@ mod tests {
         };
         let device = |minor| DeviceNumber { major: 8, minor };
         let table = |superblock: &Superblock, options| {
-            Table::new(superblock, &root.parse().unwrap(), device(1), device(2), &options)
+            Table::new(superblock, &root.parse().unwrap(), device(1), device(2), &options, None)
         };
         let salt = format!("1234{}", "0".repeat(60));
         let plain = format!("1 8:1 8:2 4096 4096 262144 1 sha256 {root} {salt}");
@@ -101,6 +104,12 @@ mod tests {
         assert_eq!(
             table(&superblock, options).params,
             format!("{plain} 2 panic_on_corruption panic_on_error")
+        );
+        let key = Signature::key_description(Uuid::from_bytes([0xab; 16]), "usr");
+        let root = root.parse().unwrap();
+        assert_eq!(
+            Table::new(&superblock, &root, device(1), device(2), &Options::default(), Some(&key)).params,
+            format!("{plain} 2 root_hash_sig_key_desc cryptsetup:abababab-abab-abab-abab-abababababab-usr")
         );
         let unsalted = Superblock { salt: vec![], ..superblock };
         assert_eq!(

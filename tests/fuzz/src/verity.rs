@@ -1,8 +1,9 @@
-//! dm-verity: superblock, root hash, options, and the table that they become.
+//! dm-verity: superblock, root hash, options, and the table that they become; the root hash's signature and its certificate.
 
 use hermetic_init::{
+    pkcs7::{Certificate, SignedData},
     units::{Bytes, DeviceNumber},
-    verity::{LENGTH, Options, RootHash, Superblock, Table, dm_uuid},
+    verity::{LENGTH, Options, RootHash, Signature, SignatureSource, Superblock, Table, dm_uuid},
 };
 
 use crate::input::{Input, join, text};
@@ -29,7 +30,7 @@ pub fn verity(data: &[u8]) {
                 assert_eq!(superblock.check(hash, data, tree).is_ok(), fits);
                 assert!(superblock.check(hash, Bytes(data.0 - 1), tree).is_err());
                 let number = DeviceNumber { major: 253, minor: 0 };
-                let table = Table::new(&superblock, hash, number, number, &options);
+                let table = Table::new(&superblock, hash, number, number, &options, None);
                 assert_eq!(table.sectors.bytes(), Some(data));
                 assert!(table.params.split(' ').count() >= 9 && !table.params.contains('\n'));
             }
@@ -60,4 +61,50 @@ pub(crate) fn verity_seeds() -> Vec<Vec<u8>> {
         [superblock("sha512", 512, 1, 0), rest(64)].concat(),
         [superblock("sha384", 1024, 1 << 50, 256), rest(48)].concat(),
     ]
+}
+
+const CERTIFICATE: &[u8] = include_bytes!("../../pkcs7/signer.crt");
+const SIGNATURES: [&[u8]; 2] =
+    [include_bytes!("../../pkcs7/bare.p7s"), include_bytes!("../../pkcs7/attributes.p7s")];
+
+/// A signature and a certificate. Nobody has signed the text that is asked for.
+pub fn pkcs7(data: &[u8]) {
+    let mut input = Input::new(data);
+    let length = usize::from(input.short());
+    let rest = input.rest();
+    let (signature, certificate) = rest.split_at(length.min(rest.len()));
+    let mut certificates = vec![Certificate::from_pem(&text(CERTIFICATE)).expect("a certificate")];
+    for read in [Certificate::from_pem(&text(certificate)), Certificate::from_der(certificate)] {
+        match read {
+            Ok(certificate) => certificates.push(certificate),
+            Err(error) => crate::one_line(&error),
+        }
+    }
+    let verified = SignedData::parse(signature).and_then(|data| data.verify(b"unsigned", &certificates));
+    crate::one_line(&verified.expect_err("a forged signature"));
+}
+
+pub(crate) fn pkcs7_seeds() -> Vec<Vec<u8>> {
+    let seed = |signature: &&[u8]| [&(signature.len() as u16).to_le_bytes(), *signature, CERTIFICATE].concat();
+    SIGNATURES.iter().map(seed).collect()
+}
+
+/// A signature partition, and the word that names another place.
+pub fn verity_signature(data: &[u8]) {
+    match Signature::parse(data) {
+        Err(error) => crate::one_line(&error),
+        Ok(signature) => {
+            assert!(!signature.pkcs7.is_empty());
+            assert_eq!(signature.signed().parse(), Ok(signature.root_hash));
+        }
+    }
+    if let Some(SignatureSource::Bytes(bytes)) = SignatureSource::parse(&text(data)) {
+        assert!(!bytes.is_empty());
+    }
+}
+
+pub(crate) fn verity_signature_seeds() -> Vec<Vec<u8>> {
+    let hash = "a5".repeat(32);
+    let object = format!(r#"{{"rootHash":"{hash}","certificateFingerprint":"{hash}","signature":"AQID"}}"#);
+    vec![[object.as_bytes(), &[0; 64]].concat(), object.into_bytes(), b"base64:AQID".to_vec(), vec![0; 64]]
 }

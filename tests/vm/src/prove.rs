@@ -34,8 +34,9 @@ const KEYS: u64 = 220_000;
 const POPULATION: u64 = 140_000;
 
 /// The fuzz targets whose input is not trusted and decides what is written or opened: they get the most time.
-const THOROUGH: [&str; 14] = [
+const THOROUGH: [&str; 15] = [
     "gpt",
+    "pkcs7",
     "repart",
     "superblock",
     "factory_reset",

@@ -102,12 +102,13 @@ fn named(definition: &Definition, path: &str, above: BorrowedFd<'_>) -> Result<S
     Ok(Source { file, name: path.into(), length })
 }
 
-/// The partition that /usr is booted from, or that of its hash tree, and its identity.
+/// The partition that /usr is booted from, or that of its hash tree or its signature, and its identity.
 fn booted(definition: &Definition, usr: &Usr) -> Result<(Source, Option<Uuid>), Failure> {
     let not_booted = || Failure::new(format!("/usr's repart.d: {}", repart::not_booted(definition)));
     let device = match types::role(definition.type_guid) {
         Some(Role::Usr) => Some(usr.data()),
         Some(Role::UsrVerity) => usr.hash(),
+        Some(Role::UsrVeritySig) => usr.signature(),
         _ => None,
     };
     let device = device.ok_or_else(not_booted)?;

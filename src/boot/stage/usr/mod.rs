@@ -1,6 +1,8 @@
 //! Stage "usr": the disk, the slot, dm-verity, the mount. From here on there is verified policy.
 
 mod boot_disk;
+mod proof;
+mod signature;
 mod verity;
 
 use std::{
@@ -21,13 +23,16 @@ use crate::{
         },
         means::Means,
     },
-    config::{Config, DeviceSpec, Uses, UsrSource},
-    disk::slot::Slot,
+    config::{Config, DeviceSpec, Uses, UsrSource, Verity},
+    disk::slot::{self, Slot},
     file_system::FileSystem,
     info,
     sys::{block::BlockDevice, dm::Mapping, mount},
+    units::PartitionNumber,
     warning,
 };
+use proof::Proof;
+use verity::Wish;
 
 /// The mounted /usr. Only this stage makes one: a stage that has it has verified policy.
 pub struct Usr {
@@ -37,6 +42,7 @@ pub struct Usr {
     disk: Option<Disk>,
     data: BlockDevice,
     hash: Option<BlockDevice>,
+    signature: Option<BlockDevice>,
     summary: String,
 }
 
@@ -85,36 +91,64 @@ impl Usr {
         self.hash.as_ref()
     }
 
+    /// The partition with the signature of its root hash; None when none was looked for, or it is elsewhere.
+    pub fn signature(&self) -> Option<&BlockDevice> {
+        self.signature.as_ref()
+    }
+
     /// One line about it.
     pub fn summary(&self) -> &str {
         &self.summary
     }
 }
 
-/// The devices that were found: that of /usr, and that which is to vouch for it.
+/// The devices that were found: that of /usr, and those that are to vouch for it.
 struct Found {
     disk: Option<Disk>,
     data: BlockDevice,
-    /// With a root hash: the partition with the hash tree.
+    /// The partition with the hash tree.
     hash: Option<BlockDevice>,
+    /// Partitions that may hold the signature of its root hash.
+    signatures: Vec<PartitionNumber>,
 }
 
 /// Finds /usr, sets up dm-verity when a root hash is known, and mounts it read-only.
 ///
 /// # Errors
-/// Nothing that matches within the deadline, two disks that do, a root hash that does not fit, a file system that we do
-/// not mount, a tree without systemd.
+/// Nothing that matches within the deadline, two disks that do, a root hash that does not fit, a signature that nobody
+/// vouches for where one is demanded, a file system that we do not mount, a tree without systemd.
 pub fn open(means: &mut Means) -> Result<Usr, Failure> {
     let Means { config, next, devices, .. } = means;
     let found = find(config, devices)?;
-    let mapping = match (&found.hash, &config.usr.verity) {
-        (Some(hash), Some(words)) => Some(verity::verify(devices, &found.data, hash, words)?),
-        _ => None,
+    let proof = Proof::find(config, &found)?;
+    let root_hash = proof.root_hash(config);
+    let (mapping, voucher) = match (&found.hash, &root_hash) {
+        (Some(hash), Some(root_hash)) => {
+            let wish = Wish {
+                data: &found.data,
+                hash,
+                root_hash,
+                signature: proof.signed.as_ref().map(|signed| &signed.signature),
+                signed: proof.demanded,
+                config: &config.usr,
+            };
+            let (mapping, voucher) = verity::verify(devices, &wish)?;
+            (Some(mapping), voucher)
+        }
+        _ => (None, None),
     };
-    let (node, what) = match &mapping {
-        Some(mapping) => (mapping.node(), format!("/usr verified on {}", found.data.name)),
-        None => (found.data.node(), format!("/usr unverified on {}", found.data.name)),
+    let name = &found.data.name;
+    let what = match (&voucher, &config.usr.verity) {
+        (Some(voucher), _) => format!("/usr verified on {name}, signed: {voucher} vouches for it"),
+        (None, Some(_)) => format!("/usr verified on {name}"),
+        // The root hash is the disk's own word.
+        (None, None) => format!("/usr unverified on {name}"),
     };
+    let node = mapping.as_ref().map_or_else(|| found.data.node(), Mapping::node);
+    // From here on it is the root hash of this boot: /etc follows it.
+    if config.usr.verity.is_none() {
+        config.usr.verity = root_hash.map(|root_hash| Verity { root_hash, data: None, hash: None });
+    }
     let tree = PathBuf::from(OURS).join("sysusr");
     let fstype = mount_at(config, devices, &node, mapping.as_ref(), &tree.join("usr"))?;
     let directory = File::open(&tree).or_fail(|| format!("cannot open {}", tree.display()))?;
@@ -122,36 +156,41 @@ pub fn open(means: &mut Means) -> Result<Usr, Failure> {
         .map_err(|reason| Failure::new(format!("{}: {reason}; install systemd into it", found.data.name)))?;
     let summary = format!("{what} ({fstype})");
     info!("{summary}");
-    Ok(Usr { tree, mapping, data: found.data, hash: found.hash, disk: found.disk, summary })
+    let signature = proof.signed.and_then(|signed| signed.partition);
+    Ok(Usr { tree, mapping, data: found.data, hash: found.hash, signature, disk: found.disk, summary })
 }
 
 /// Finds the devices of /usr. Explicit devices are taken as named; otherwise the boot disk's table decides.
 fn find(config: &Config, devices: &mut Devices) -> Result<Found, Failure> {
     let policy = config.image_policy.usr;
     let Some(verity) = &config.usr.verity else {
-        if !policy.allows(Uses::UNPROTECTED) {
+        let signed = policy.allows(Uses::SIGNED)
+            && config.usr.source == UsrSource::Auto
+            && config.usr.signature.is_some();
+        if !signed && !policy.allows(Uses::UNPROTECTED) {
             let reason = "systemd.image_policy= demands a verified /usr, but there is no usrhash=; add it";
             return Err(Failure::new(reason));
         }
         return match &config.usr.source {
             UsrSource::Device(spec) => {
                 let data = wait_for(devices, spec)?;
-                Ok(Found { disk: disk_of(&data)?, data, hash: None })
+                Ok(Found { disk: disk_of(&data)?, data, hash: None, signatures: Vec::new() })
             }
             UsrSource::Auto => {
                 let (disk, slot) = boot_disk::choose(devices, None, &config.image_filter)?;
-                from_slot(disk, &slot, false)
+                from_slot(disk, slot, false)
             }
         };
     };
-    if !policy.allows(Uses::VERITY) {
-        let reason = "systemd.image_policy= demands a signed /usr, and signatures are not supported yet";
+    if !policy.allows(Uses::VERITY) && !policy.allows(Uses::SIGNED) {
+        let reason =
+            "systemd.image_policy= does not allow a verified /usr; remove usrhash=, or add usr=verity to it";
         return Err(Failure::new(reason));
     }
     match (&verity.data, &verity.hash) {
         (None, None) => {
             let (disk, slot) = boot_disk::choose(devices, Some(&verity.root_hash), &config.image_filter)?;
-            from_slot(disk, &slot, true)
+            from_slot(disk, slot, true)
         }
         // A device that is not named is the partition that the root hash names.
         (data, hash) => {
@@ -160,12 +199,17 @@ fn find(config: &Config, devices: &mut Devices) -> Result<Found, Failure> {
             };
             let data = wait_for(devices, &named(data, verity.root_hash.data_guid()))?;
             let hash = wait_for(devices, &named(hash, verity.root_hash.verity_guid()))?;
-            Ok(Found { disk: disk_of(&data)?, data, hash: Some(hash) })
+            let disk = disk_of(&data)?;
+            let partitions = disk.as_ref().map(|disk| disk.gpt.partitions()).unwrap_or_default();
+            let signatures = slot::signatures(partitions, "", &config.image_filter);
+            let signatures = signatures.map(|(_, number)| number).collect();
+            Ok(Found { disk, data, hash: Some(hash), signatures })
         }
     }
 }
 
-fn from_slot(disk: Disk, slot: &Slot, verified: bool) -> Result<Found, Failure> {
+/// The devices of a slot. A tree is there when a root hash named it.
+fn from_slot(disk: Disk, slot: Slot, verified: bool) -> Result<Found, Failure> {
     let name = &disk.device.name;
     let device = |number| match disk.gpt.partition(number) {
         Some(partition) => disk.partition(partition),
@@ -173,13 +217,12 @@ fn from_slot(disk: Disk, slot: &Slot, verified: bool) -> Result<Found, Failure> 
     };
     let data = device(slot.data)?;
     let hash = match (verified, slot.verity) {
-        (true, Some(hash)) => Some(device(hash)?),
         (true, None) => {
             return Err(Failure::new(format!("{name}: no usr-verity partition for the root hash")));
         }
-        (false, _) => None,
+        (_, hash) => hash.map(device).transpose()?,
     };
-    Ok(Found { disk: Some(disk), data, hash })
+    Ok(Found { disk: Some(disk), data, hash, signatures: slot.signatures })
 }
 
 fn wait_for(devices: &mut Devices, spec: &DeviceSpec) -> Result<BlockDevice, Failure> {
@@ -221,12 +264,13 @@ fn mount_at(
     )?;
     let name = system.name();
     devices.demand(&format!("fs-{name}"))?;
-    let read_only = if config.usr.mount.read_write { MountFlags::empty() } else { MountFlags::RDONLY };
+    let read_write = config.usr.mount.read_write && mapping.is_none();
+    let read_only = if read_write { MountFlags::empty() } else { MountFlags::RDONLY };
     let mut options = mount::Options::parse(MountFlags::NODEV | read_only, &config.usr.mount.options);
     // A journal cannot be replayed through dm-verity, and must not be on a partition that is read-only.
     match system.options_unwritten() {
         "" => {}
-        _ if config.usr.mount.read_write => {}
+        _ if read_write => {}
         words => options.add(words),
     }
     fs::create_dir_all(target).or_fail(|| format!("cannot create {}", target.display()))?;

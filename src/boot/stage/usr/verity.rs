@@ -1,32 +1,46 @@
-//! dm-verity over the partition of /usr, and the proof that the root hash is the tree's.
+//! dm-verity over the partition of /usr, the proof that the root hash is the tree's, and who vouches for it.
 
+use super::signature::{self, Voucher};
 use crate::{
     boot::{
         failure::{Failure, OrFail as _},
         machine::{devices::Devices, udev},
     },
-    config::Verity,
+    config, info,
     sys::{
         block::{BlockDevice, Node},
-        dm::{Mapper, Mapping, Target},
+        dm::{Mapper, MapperError, Mapping, Target},
+        keyring::UserKey,
     },
     units::Bytes,
-    verity::{self, Options, Superblock, Table, dm_uuid},
+    verity::{self, Options, RootHash, Signature, Superblock, Table, dm_uuid},
     warning,
     writes::ReadAt as _,
 };
 
+/// A /usr that is to be mapped.
+pub struct Wish<'a> {
+    /// The partition that holds it.
+    pub data: &'a BlockDevice,
+    /// The partition with its hash tree.
+    pub hash: &'a BlockDevice,
+    /// The root hash of the tree.
+    pub root_hash: &'a RootHash,
+    /// Its signature, if there is one that counts.
+    pub signature: Option<&'a Signature>,
+    /// True when nothing is mapped unless somebody vouches for the signature.
+    pub signed: bool,
+    /// /usr as the command line has it.
+    pub config: &'a config::Usr,
+}
+
 /// Maps `data` through dm-verity and proves that the root hash is the tree's: the first block is read, which checks its
-/// whole path, and the target must still say that it met no corruption.
+/// whole path, and the target must still say that it met no corruption. Also returns who vouches for the root hash.
 ///
 /// # Errors
-/// A root hash that does not fit, a kernel without dm-verity, a device that cannot be read.
-pub fn verify(
-    devices: &mut Devices,
-    data: &BlockDevice,
-    hash: &BlockDevice,
-    Verity { root_hash, options: words, .. }: &Verity,
-) -> Result<Mapping, Failure> {
+/// A root hash that does not fit, or that nobody vouches for, a kernel without dm-verity, a device that cannot be read.
+pub fn verify(devices: &mut Devices, wish: &Wish<'_>) -> Result<(Mapping, Option<Voucher>), Failure> {
+    let Wish { data, hash, root_hash, .. } = *wish;
     devices.demand("dm-verity")?;
     let hash_node = Node::open(hash.node()).or_fail(|| format!("cannot open {}", hash.name))?;
     let data_node = Node::open(data.node()).or_fail(|| format!("cannot open {}", data.name))?;
@@ -39,15 +53,37 @@ pub fn verify(
         .check(root_hash, data_size, hash_size)
         .or_fail(|| format!("{}: its hash tree on {} is not for it", data.name, hash.name))?;
     let mapper = Mapper::open().or_fail(|| "cannot reach the device-mapper for dm-verity".into())?;
+    let table = |options: &Options, key: Option<&str>| {
+        Table::new(&superblock, root_hash, data.number, hash.number, options, key)
+    };
     // Corruption options act on the first read already; so the first read comes before them, and a wrong root hash is a
     // failure with a message instead of a panic.
     let plain = Options::default();
-    let table = Table::new(&superblock, root_hash, data.number, hash.number, &plain);
-    let target =
-        Target { kind: Table::TARGET, params: &table.params, length: table.sectors, read_only: true };
-    let mapping = mapper
-        .create("usr", &dm_uuid(superblock.uuid, "usr"), &target)
-        .or_fail(|| format!("cannot map {} with the hash tree on {}", data.name, hash.name))?;
+    let create = |key: Option<&str>| {
+        mapper.create("usr", &dm_uuid(superblock.uuid, "usr"), &target(&table(&plain, key)))
+    };
+    let (signed, voucher) = match wish.signature {
+        None => (None, None),
+        Some(signature) => {
+            let name = Signature::key_description(superblock.uuid, "usr");
+            let by_kernel = by_kernel(&name, signature, &create);
+            let voucher = by_kernel.as_ref().map(|_| Voucher::Kernel);
+            let voucher = match voucher {
+                Ok(voucher) => Some(voucher),
+                Err(refusal) => by_certificate(wish, signature, refusal)?,
+            };
+            (by_kernel.ok().map(|(mapping, key)| (mapping, key, name)), voucher)
+        }
+    };
+    // The kernel looks the key up once more when another table is loaded.
+    let (mapping, key) = match signed {
+        Some((mapping, key, name)) => (mapping, Some((key, name))),
+        None => (
+            create(None)
+                .or_fail(|| format!("cannot map {} with the hash tree on {}", data.name, hash.name))?,
+            None,
+        ),
+    };
     let corrupt = |detail: String| {
         let reason = format!(
             "{} does not match root hash {root_hash}: {detail}; /usr, its hash tree or the command line was changed, \
@@ -70,20 +106,65 @@ pub fn verify(
     if !status.starts_with('V') {
         return Err(corrupt(format!("dm-verity reports `{status}`")));
     }
-    let words = words.join(",");
+    let words = wish.config.verity_options.join(",");
     let (options, unknown) = Options::parse(&words);
     for word in unknown {
         warning!("systemd.verity_usr_options=: {word} is not known and left out");
     }
     if options != plain {
-        let table = Table::new(&superblock, root_hash, data.number, hash.number, &options);
-        let target = Target { params: &table.params, ..target };
+        let name = key.as_ref().map(|(_, name)| name.as_str());
         mapper
-            .load(&mapping, &target)
+            .load(&mapping, &target(&table(&options, name)))
             .or_fail(|| "dm-verity refuses systemd.verity_usr_options=; correct the word".into())?;
     }
     udev::link(&mapping).or_fail(|| format!("cannot link {}", mapping.link().display()))?;
-    Ok(mapping)
+    Ok((mapping, voucher))
+}
+
+fn target(table: &Table) -> Target<'_> {
+    Target { kind: Table::TARGET, params: &table.params, length: table.sectors, read_only: true }
+}
+
+/// Maps with the signature, which the kernel checks against its own keyrings. Also returns the key that holds it.
+fn by_kernel(
+    name: &str,
+    signature: &Signature,
+    create: &dyn Fn(Option<&str>) -> Result<Mapping, MapperError>,
+) -> Result<(Mapping, UserKey), String> {
+    let key = UserKey::add(name, &signature.pkcs7)
+        .map_err(|error| format!("its keyring does not take the signature: {error}"))?;
+    create(Some(name)).map(|mapping| (mapping, key)).map_err(|error| error.to_string())
+}
+
+/// The certificate of the initramfs that vouches where the kernel does not. None: nobody does, and nobody has to.
+fn by_certificate(wish: &Wish<'_>, signature: &Signature, refusal: &str) -> Result<Option<Voucher>, Failure> {
+    let by_certificate = match wish.config.user_space_vouches {
+        true => signature::certificate(signature),
+        false => Err("systemd.allow_userspace_verity=no rules certificates of the initramfs out".into()),
+    };
+    let name = &wish.data.name;
+    match by_certificate {
+        Ok(path) => {
+            info!(
+                "{name}: the kernel does not vouch for the signature of the root hash ({refusal}), {path} does"
+            );
+            Ok(Some(Voucher::Certificate(path)))
+        }
+        Err(reason) => {
+            let nobody = format!(
+                "{name}: nobody vouches for the signature of root hash {}: neither the kernel ({refusal}) nor a \
+                 certificate of the initramfs ({reason})",
+                wish.root_hash
+            );
+            if wish.signed {
+                return Err(Failure::new(format!(
+                    "{nobody}; systemd.image_policy= demands a signed /usr, sign it"
+                )));
+            }
+            warning!("{nobody}; going on without, as systemd.image_policy= allows");
+            Ok(None)
+        }
+    }
 }
 
 fn read_superblock(hash: &Node) -> Result<Superblock, String> {
