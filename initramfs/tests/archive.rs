@@ -11,6 +11,9 @@ use std::{
 
 use common::{Appliance, Scratch, hermetic, program, succeed, tool};
 
+/// A certificate that OpenSSL made.
+const CERTIFICATE: &str = include_str!("../../tests/pkcs7/signer.crt");
+
 /// `hermetic initramfs` for the appliance's kernel with everything that an archive can hold.
 fn build(appliance: &Appliance, scratch: &Scratch) -> Command {
     fs::write(scratch.host("init"), program()).unwrap();
@@ -25,6 +28,8 @@ fn build(appliance: &Appliance, scratch: &Scratch) -> Command {
         .arg(&appliance.kernel);
     command.arg("--init").arg(scratch.host("init")).arg("--key-file").arg(scratch.host("key"));
     command.arg("--add-file").arg(format!("{}:/etc/hermetic/", scratch.host("extra").display()));
+    fs::write(scratch.host("image.pem"), CERTIFICATE).unwrap();
+    command.arg("--verity-certificate").arg(scratch.host("image.pem"));
     command
 }
 
@@ -101,6 +106,8 @@ fn cpio_and_zstd_take_the_archive_and_give_back_the_files() {
     assert_eq!(about("hermetic-init"), Some((0o100755, 0, program())));
     assert_eq!(about("init"), Some((0o120777, 0, b"hermetic-init".to_vec())));
     assert_eq!(about("hermetic/root.key"), Some((0o100400, 0, vec![7; 32])));
+    let certificate = Some((0o100644, 0, CERTIFICATE.into()));
+    assert_eq!(about("usr/lib/verity.d/image.crt"), certificate);
     assert_eq!(about("etc/hermetic/extra"), Some((0o100751, 0, b"extra\n".to_vec())));
     let console = fs::symlink_metadata(scratch.host("x/dev/console")).unwrap();
     assert!(console.file_type().is_char_device());

@@ -163,6 +163,13 @@ fn each_has_its_line_and_no_output() {
             ),
         ),
         (
+            with(&["--verity-certificate", &at("empty")]),
+            format!(
+                "the verity certificate {}: no certificate in PEM: give a certificate, as `openssl req -x509` makes it",
+                at("empty")
+            ),
+        ),
+        (
             with(&["--key-file", &at("empty")]),
             format!("the key file {}: it is empty: make one, `head -c 32 /dev/urandom > FILE`", at("empty")),
         ),

@@ -32,6 +32,7 @@ use std::{
 };
 
 use clap::ValueEnum;
+use hermetic_init::pkcs7::Certificate;
 
 pub use self::error::Error;
 use self::{
@@ -48,6 +49,8 @@ use crate::modules::{Index, ModuleName, file::ModuleFile};
 const PROGRAM: &str = "/hermetic-init";
 /// The path of the root partition's key.
 const KEY: &str = "/hermetic/root.key";
+/// The directory of certificates for the signature of /usr, as systemd searches it.
+const CERTIFICATES: &str = "/usr/lib/verity.d";
 /// A key file is not larger than what cryptsetup reads of one (its limit for key files).
 const MAX_KEY_SIZE: u64 = 8 << 20;
 /// The directories that PID 1 mounts over; a read-only root= partition cannot make them at boot.
@@ -86,6 +89,10 @@ pub struct Args {
     /// The key of the encrypted root; goes to /hermetic/root.key.
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
+    /// A certificate in PEM that vouches for the signature of /usr where the kernel does not; goes to
+    /// /usr/lib/verity.d. May be repeated.
+    #[arg(long, value_name = "FILE")]
+    verity_certificate: Vec<PathBuf>,
     /// A further file, and where it goes; without DEST to its own absolute path. May be repeated.
     #[arg(long, value_name = "SRC[:DEST]")]
     add_file: Vec<String>,
@@ -238,10 +245,25 @@ fn plant(
     if let Some(source) = &args.key_file {
         tree.file(KEY, 0o400, read_key(source)?).map_err(own)?;
     }
+    for source in &args.verity_certificate {
+        add_certificate(&mut tree, source)?;
+    }
     for word in &args.add_file {
         add_file(&mut tree, word)?;
     }
     Ok(tree)
+}
+
+/// Adds a certificate under its file's name, with the ending that PID 1 looks for. One that PID 1 could not use is refused here.
+fn add_certificate(tree: &mut Tree, source: &Path) -> Result<(), Error> {
+    let what = "the verity certificate";
+    let content = read(what, source)?;
+    Certificate::from_pem(&String::from_utf8_lossy(&content)).map_err(|error| {
+        unusable(what, source, format!("{error}: give a certificate, as `openssl req -x509` makes it"))
+    })?;
+    let name = source.file_stem().and_then(|name| name.to_str()).unwrap_or("verity");
+    tree.file(&format!("{CERTIFICATES}/{name}.crt"), 0o644, content)
+        .map_err(|error| Error::Place { what: source.display().to_string(), error })
 }
 
 fn read_key(path: &Path) -> Result<Vec<u8>, Error> {
