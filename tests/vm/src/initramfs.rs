@@ -19,13 +19,14 @@ pub struct Initramfs {
     key: Option<Vec<u8>>,
     modules: Vec<String>,
     files: Vec<(PathBuf, String)>,
+    certificates: Vec<PathBuf>,
 }
 
 impl Initramfs {
     /// hermetic-init with a preset's modules: `virtio`, `generic` or `none`.
     #[must_use]
     pub fn new(preset: &'static str) -> Self {
-        Self { preset, key: None, modules: Vec::new(), files: Vec::new() }
+        Self { preset, key: None, modules: Vec::new(), files: Vec::new(), certificates: Vec::new() }
     }
 
     /// The content of the key file that opens root.
@@ -49,6 +50,13 @@ impl Initramfs {
         self
     }
 
+    /// A certificate that vouches for the signature of /usr.
+    #[must_use]
+    pub fn certificate(mut self, source: &Path) -> Self {
+        self.certificates.push(source.to_owned());
+        self
+    }
+
     /// The archive, from the cache or made now.
     ///
     /// # Errors
@@ -64,6 +72,10 @@ impl Initramfs {
         for (source, place) in &self.files {
             let content = fs::read(source).with_context(|| format!("cannot read {}", source.display()))?;
             key = key.with("place", place).with("content", content);
+        }
+        for source in &self.certificates {
+            key = key.with("certificate", source.as_os_str().as_encoded_bytes());
+            key = key.with("content", fs::read(source)?);
         }
         let path = bench.cache.artefact("initramfs", &key, |place| {
             let mut builder = self.builder(bench, products, place)?;
@@ -96,6 +108,9 @@ impl Initramfs {
         }
         for (source, place) in &self.files {
             builder.arg("--add-file").arg(format!("{}:{place}", source.display()));
+        }
+        for source in &self.certificates {
+            builder.arg("--verity-certificate").arg(source);
         }
         if let Some(key) = &self.key {
             let path = work.join("root.key");

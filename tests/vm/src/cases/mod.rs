@@ -41,6 +41,11 @@ cases! {
     usr_is_not_there { run: Normal, "without a /usr nothing is waited for in vain or written" }
     root_hash_matches_nothing { run: Normal, "a root hash that matches no partition is refused" }
     usr_was_changed { run: Normal, "a changed byte of /usr is refused before it is mounted" }
+    usr_is_signed {
+        run: Normal, "a signed /usr boots, and one that nobody vouches for does not";
+        others: Long, "every other signature of /usr is refused by name";
+        by_kernel: Long, "the kernel vouches for a signed /usr by a certificate of the firmware";
+    }
     usr_has_no_systemd { run: Normal, "a /usr without systemd is refused before the disk is partitioned" }
     disk_is_too_small { run: Normal, "a disk that is too small is refused" }
     policy_is_not_understood { run: Normal, "repart.d that is not understood is refused" }
