@@ -5,11 +5,11 @@ use std::cmp::Ordering;
 use crc::{CRC_32_ISO_HDLC, Crc};
 use hermetic_init::{
     disk::{
+        filter::Filter,
         gpt::{Geometry, Gpt, NewPartition},
         label_version::{compare, names_a_slot},
         partition::Partition,
         probe::{self, probe},
-        filter::Filter,
         slot::{Choice, select_root, select_usr},
         transaction::{RESET, Step, Transaction},
         types::{self, Role},

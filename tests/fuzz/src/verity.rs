@@ -85,7 +85,8 @@ pub fn pkcs7(data: &[u8]) {
 }
 
 pub(crate) fn pkcs7_seeds() -> Vec<Vec<u8>> {
-    let seed = |signature: &&[u8]| [&(signature.len() as u16).to_le_bytes(), *signature, CERTIFICATE].concat();
+    let seed =
+        |signature: &&[u8]| [&(signature.len() as u16).to_le_bytes()[..], *signature, CERTIFICATE].concat();
     SIGNATURES.iter().map(seed).collect()
 }
 
