@@ -3,7 +3,8 @@
 use super::{
     disks::Survey,
     machine::{
-        credentials::Imported, devices::Devices, measure::Measurements, next_init::NextInit, sysctl::Borrowed,
+        borrowed::Borrowed, credentials::Imported, devices::Devices, measure::Measurements,
+        next_init::NextInit,
     },
     volume::key_file::KeyFile,
 };

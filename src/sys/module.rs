@@ -1,10 +1,12 @@
 //! Kernel modules. The builder has resolved and decompressed everything; what is left is to load files in the order
-//! that three small tables give (written by `hermetic initramfs`):
+//! that four small tables give (written by `hermetic initramfs`):
 //!
 //! - `modules.load`: a path a line, loaded on every boot;
 //! - `modules.alias`: `PATTERN PATH...`, as of fnmatch(3), loaded when a device announces a modalias that matches;
 //! - `modules.demand`: `NAME PATH...`, loaded when the boot comes to need `dm-verity`, `dm-crypt`, `efivarfs` or the
-//!   file system `fs-NAME`; `NAME.fallback PATH...` when one of NAME's modules finds that this CPU cannot do it (ENODEV).
+//!   file system `fs-NAME`; `NAME.fallback PATH...` when one of NAME's modules finds that this CPU cannot do it (ENODEV);
+//! - `modules.depend`: `PATH PATH...`, the modules that must be live before this one is loaded. Those that wait for no other are
+//!   loaded side by side: the kernel checks their signatures outside of its lock for modules.
 //!
 //! The kernel itself would call /sbin/modprobe for what it misses (a crypto algorithm, a file system). There is none in
 //! the initramfs: the builder's closure holds these modules and they are loaded before they are needed.
@@ -15,9 +17,14 @@ use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    thread,
 };
 
-use rustix::io::Errno;
+use rustix::{io::Errno, thread::sched_getaffinity};
 
 use super::attribute;
 use crate::{
@@ -40,7 +47,13 @@ pub struct ModuleError {
 
 impl fmt::Display for ModuleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "module {}: {}; rebuild the initramfs for the kernel that boots", self.path, self.error)
+        let what_to_do = match self.error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::NOKEY | Errno::KEYREJECTED) => {
+                "this kernel enforces signatures: build the initramfs with its own modules, without --strip-signatures"
+            }
+            _ => "rebuild the initramfs for the kernel that boots",
+        };
+        write!(f, "module {}: {}; {what_to_do}", self.path, self.error)
     }
 }
 
@@ -50,9 +63,13 @@ pub struct Modules {
     load: Vec<String>,
     alias: Vec<Entry>,
     demand: Vec<Entry>,
+    depend: Vec<Entry>,
+    processors: usize,
     blocked: Vec<String>,
     parameters: Vec<(String, String)>,
     loaded: Names,
+    /// Of these, the modules for hardware that this machine has not.
+    unsupported: Names,
     /// Drivers that could not be loaded when their device announced itself: logged once.
     failed: Names,
 }
@@ -83,16 +100,25 @@ impl Modules {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
             other => other,
         };
-        Ok(Self::parse(&table("modules.load")?, &table("modules.alias")?, &table("modules.demand")?))
+        let mut modules = Self::parse(
+            &table("modules.load")?,
+            &table("modules.alias")?,
+            &table("modules.demand")?,
+            &table("modules.depend")?,
+        );
+        modules.processors = sched_getaffinity(None).map_or(1, |all| all.count() as usize);
+        Ok(modules)
     }
 
     /// The same from the tables' texts.
-    pub fn parse(load: &str, alias: &str, demand: &str) -> Self {
+    pub fn parse(load: &str, alias: &str, demand: &str, depend: &str) -> Self {
         let entries = |text: &str| text.lines().filter_map(Entry::parse).collect();
         Self {
             load: load.lines().map(str::to_owned).filter(|line| !line.is_empty()).collect(),
             alias: entries(alias),
             demand: entries(demand),
+            depend: entries(depend),
+            processors: 1,
             ..Self::default()
         }
     }
@@ -105,6 +131,18 @@ impl Modules {
         self.blocked = blocked.to_vec();
         self.parameters = parameters.to_vec();
         self
+    }
+
+    /// Loads, where there are several processors, the drivers of every device that is there and what `names` need, side by side.
+    /// What fails here is not noted: it is loaded again, and its error reported, when its turn comes.
+    pub fn load_ahead(&mut self, names: &[&str]) {
+        if self.processors < 2 {
+            return;
+        }
+        let mut paths: Vec<String> =
+            modaliases().iter().flat_map(|modalias| self.drivers(modalias)).flatten().collect();
+        paths.extend(names.iter().filter_map(|name| self.on_demand(name)).flatten());
+        self.load_side_by_side(&paths);
     }
 
     /// Loads what every boot needs.
@@ -157,14 +195,7 @@ impl Modules {
     /// A driver that cannot be loaded is not an error here: the device may not be needed. It is returned with the
     /// others for the log.
     pub fn announce(&mut self, modalias: &str) -> (bool, Vec<ModuleError>) {
-        let matching: Vec<Vec<String>> = self
-            .alias
-            .iter()
-            .filter(|entry| glob::matches(entry.key.as_bytes(), modalias.as_bytes(), Flags::NONE))
-            .map(|entry| entry.paths.clone())
-            .filter(|paths| !paths.last().is_some_and(|driver| self.is_blocked(driver)))
-            .filter(|paths| !paths.iter().any(|path| self.failed.contains_key(path.as_bytes())))
-            .collect();
+        let matching = self.drivers(modalias);
         let before = self.loaded.len();
         let mut errors = Vec::new();
         for paths in &matching {
@@ -174,6 +205,17 @@ impl Modules {
             }
         }
         (self.loaded.len() > before, errors)
+    }
+
+    /// The drivers that match a modalias, each with what it needs.
+    fn drivers(&self, modalias: &str) -> Vec<Vec<String>> {
+        self.alias
+            .iter()
+            .filter(|entry| glob::matches(entry.key.as_bytes(), modalias.as_bytes(), Flags::NONE))
+            .map(|entry| entry.paths.clone())
+            .filter(|paths| !paths.last().is_some_and(|driver| self.is_blocked(driver)))
+            .filter(|paths| !paths.iter().any(|path| self.failed.contains_key(path.as_bytes())))
+            .collect()
     }
 
     /// Loads the drivers of every device that is there already.
@@ -197,25 +239,72 @@ impl Modules {
     }
 
     fn load_all(&mut self, paths: &[String]) -> Result<Outcome, ModuleError> {
+        self.load_side_by_side(paths);
         let mut outcome = Outcome::Loaded;
         for path in paths {
-            if self.loaded.contains_key(path.as_bytes()) {
-                continue;
+            if !self.loaded.contains_key(path.as_bytes()) {
+                let loaded = self.load(path)?;
+                self.note(path, loaded);
             }
-            let loaded = match self.load(path) {
-                // The kernel obeys module_blacklist= itself. The machine is meant to do without the module.
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied && self.is_blocked(path) => {
-                    Outcome::Unsupported
-                }
-                other => other.map_err(|error| ModuleError { path: path.clone(), error })?,
-            };
-            self.loaded.insert(&**path, ());
-            progress::step();
-            if loaded == Outcome::Unsupported {
-                outcome = loaded;
+            if self.unsupported.contains_key(path.as_bytes()) {
+                outcome = Outcome::Unsupported;
             }
         }
         Ok(outcome)
+    }
+
+    /// Loads the modules that wait for none of the others at the same time, then those that waited for them, up to the first
+    /// error. The caller loads what is left one after the other.
+    fn load_side_by_side(&mut self, paths: &[String]) {
+        while self.processors > 1 {
+            let is_live = |path: &String| self.loaded.contains_key(path.as_bytes());
+            let may_go = |path: &String| {
+                let needs = self.depend.iter().find(|entry| entry.key == *path);
+                needs.is_some_and(|entry| entry.paths.iter().all(is_live))
+            };
+            let mut ready: Vec<&String> = Vec::new();
+            for path in paths.iter().filter(|path| !is_live(path) && may_go(path)) {
+                if !ready.contains(&path) {
+                    ready.push(path);
+                }
+            }
+            let results = Mutex::new(Vec::new());
+            let next = AtomicUsize::new(0);
+            let work = || {
+                while let Some(path) = ready.get(next.fetch_add(1, Relaxed)) {
+                    let result = self.load(path);
+                    results.lock().unwrap_or_else(PoisonError::into_inner).push(((*path).clone(), result));
+                }
+            };
+            let helpers = self.processors.min(ready.len()).saturating_sub(1);
+            thread::scope(|scope| {
+                for _ in 0..helpers {
+                    // Without a helper this thread does its part.
+                    if thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                        break;
+                    }
+                }
+                work();
+            });
+            let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let goes_on = !results.is_empty() && results.iter().all(|(_, result)| result.is_ok());
+            for (path, result) in results {
+                if let Ok(outcome) = result {
+                    self.note(&path, outcome);
+                }
+            }
+            if !goes_on {
+                return;
+            }
+        }
+    }
+
+    fn note(&mut self, path: &str, outcome: Outcome) {
+        self.loaded.insert(path, ());
+        if outcome == Outcome::Unsupported {
+            self.unsupported.insert(path, ());
+        }
+        progress::step();
     }
 
     fn is_blocked(&self, path: &str) -> bool {
@@ -223,12 +312,17 @@ impl Modules {
     }
 
     /// Loads one module file. One that the kernel has already is fine.
-    fn load(&self, path: &str) -> io::Result<Outcome> {
-        let parameters = CString::new(self.parameters_of(path)).map_err(io::Error::other)?;
-        match rustix::system::finit_module(File::open(path)?, &parameters, 0) {
+    fn load(&self, path: &str) -> Result<Outcome, ModuleError> {
+        let failed = |error: io::Error| ModuleError { path: path.to_owned(), error };
+        let parameters =
+            CString::new(self.parameters_of(path)).map_err(|error| failed(io::Error::other(error)))?;
+        let file = File::open(path).map_err(failed)?;
+        match rustix::system::finit_module(file, &parameters, 0) {
             Ok(()) | Err(Errno::EXIST) => Ok(Outcome::Loaded),
             Err(Errno::NODEV) => Ok(Outcome::Unsupported),
-            Err(errno) => Err(errno.into()),
+            // The kernel obeys module_blacklist= itself. The machine is meant to do without the module.
+            Err(Errno::PERM) if self.is_blocked(path) => Ok(Outcome::Unsupported),
+            Err(errno) => Err(failed(errno.into())),
         }
     }
 
@@ -275,7 +369,7 @@ mod tests {
 
     #[test]
     fn what_the_command_line_says_of_modules() {
-        let modules = Modules::parse("/m/loop.ko\n", "pci:* /m/core.ko /m/nvme-core.ko\n", "").with(
+        let modules = Modules::parse("/m/loop.ko\n", "pci:* /m/core.ko /m/nvme-core.ko\n", "", "").with(
             &["nvme_core".into()],
             &[
                 ("nvme_core".into(), "latency=0".into()),
@@ -291,7 +385,7 @@ mod tests {
     #[test]
     fn a_blocked_driver_is_not_loaded_for_its_device_and_a_broken_one_is_named_once() {
         // No such files: loading them fails, so that an attempt is seen.
-        let parse = || Modules::parse("", "pci:* /nowhere/a.ko /nowhere/nvme.ko\n", "");
+        let parse = || Modules::parse("", "pci:* /nowhere/a.ko /nowhere/nvme.ko\n", "", "");
         let mut broken = parse();
         assert_eq!(broken.announce("pci:1").1.len(), 1);
         assert_eq!(broken.announce("pci:1").1.len(), 0);

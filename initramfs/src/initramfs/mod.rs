@@ -96,6 +96,11 @@ pub struct Args {
     /// A further file, and where it goes; without DEST to its own absolute path. May be repeated.
     #[arg(long, value_name = "SRC[:DEST]")]
     add_file: Vec<String>,
+    /// Pack modules without their signatures, for a kernel that does not enforce them: checking them takes half of the boot. Only
+    /// where the initramfs is verified as a whole; the kernel is tainted then, and refuses them under lockdown or
+    /// module.sig_enforce.
+    #[arg(long)]
+    strip_signatures: bool,
     /// The compression of the archive.
     #[arg(long, value_enum, default_value_t = Compression::Zstd)]
     compress: Compression,
@@ -203,10 +208,15 @@ fn choose(args: &Args) -> Result<Choice, Error> {
     };
     let (release, dir) = source.find()?;
     let index = Index::read(&dir, &release)?;
-    let selection = Selection::new(&index, args.preset, &args.add_module)?;
+    let mut selection = Selection::new(&index, args.preset, &args.add_module)?;
     let mut modules = BTreeMap::new();
     for name in selection.tables.modules() {
         modules.insert(name.clone(), ModuleFile::read(&index, name)?);
+    }
+    if args.strip_signatures {
+        modules.values_mut().for_each(ModuleFile::strip_signature);
+    } else if modules.values().any(ModuleFile::is_signed_with_sha256) {
+        selection.hash_modules_fast(&index);
     }
     Ok(Choice { release: Some(release), selection, modules })
 }

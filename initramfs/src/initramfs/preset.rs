@@ -27,7 +27,7 @@ pub struct Use {
 }
 
 /// dm-verity hashes with sha256. The algorithm itself is built in when module signatures are checked.
-const VERITY: Use = Use {
+pub const VERITY: Use = Use {
     name: "dm-verity",
     module: "dm-verity",
     accelerated: &["sha256-ssse3", "sha2-ce", "sha256-arm64", "sha256-riscv64"],

@@ -3,7 +3,7 @@
 
 use super::{
     Error,
-    preset::{Preset, Use},
+    preset::{self, Preset, Use},
     tables::Tables,
 };
 use crate::modules::{Found, Index, ModuleName, closure::closure};
@@ -51,6 +51,12 @@ impl Selection {
         }
         for name in added {
             selection.added(index, name)?;
+        }
+        let all: Vec<ModuleName> = selection.tables.modules().into_iter().cloned().collect();
+        for module in all {
+            let mut before = closure(index, [&module]);
+            before.truncate(before.iter().position(|other| *other == module).unwrap_or_default());
+            selection.tables.depend.insert(module, before);
         }
         Ok(selection)
     }
@@ -102,6 +108,21 @@ impl Selection {
             any = true;
         }
         any
+    }
+
+    /// Moves the accelerated SHA-256 that a record has to the start: the kernel hashes every signed module, and its portable
+    /// code takes a hundred instructions a byte for that.
+    pub fn hash_modules_fast(&mut self, index: &Index) {
+        let fast = preset::VERITY.accelerated.iter().filter_map(|name| match index.by_name(name)? {
+            Found::Module(module) => Some(module),
+            Found::Builtin(_) => None,
+        });
+        let records: Vec<_> = self.tables.demand.values().flatten().collect();
+        if let Some(module) = fast.into_iter().find(|module| records.contains(&module)) {
+            let first = closure(index, [&module]);
+            self.tables.load.retain(|module| !first.contains(module));
+            self.tables.load.splice(..0, first);
+        }
     }
 
     /// Records for something that the boot uses by name. The best variant that the kernel has goes with it, the others
@@ -178,7 +199,8 @@ mod tests {
     const BUILTIN: &str = "a/virtio_pci.ko\na/sha256_generic.ko\na/aes_generic.ko\na/efivarfs.ko\n";
 
     fn show(tables: &Tables) -> String {
-        tables.files(|module| module.to_string()).map(|(_, text)| text).join("--\n")
+        let [load, alias, demand, _] = tables.files(|module| module.to_string()).map(|(_, text)| text);
+        [load, alias, demand].join("--\n")
     }
 
     #[test]
@@ -195,6 +217,44 @@ mod tests {
             ["dm-verity (any of: sha256-ssse3, sha2-ce, sha256-arm64, sha256-riscv64)"]
         );
         assert_eq!(selection.built_in, ["virtio_pci", "sha256_generic", "aes_generic", "efivarfs"]);
+    }
+
+    #[test]
+    fn every_module_waits_for_what_it_needs() {
+        let index = Index::from_texts(DEP, ALIAS, "softdep dm-crypt pre: xts post: loop\n", BUILTIN);
+        let selection = Selection::new(&index, Preset::Virtio, &[]).unwrap();
+        let depend = selection.tables.depend.iter().map(|(module, list)| {
+            let list: Vec<_> = list.iter().map(ToString::to_string).collect();
+            format!("{module}: {}", list.join(" "))
+        });
+        assert_eq!(
+            depend.collect::<Vec<_>>(),
+            [
+                "aesni_intel: cryptd",
+                "cryptd: ",
+                "dm_crypt: dm_mod xts",
+                "dm_mod: ",
+                "dm_verity: dm_mod",
+                "erofs: ",
+                "loop: ",
+                "virtio_blk: ",
+                "xts: "
+            ]
+        );
+    }
+
+    #[test]
+    fn a_fast_hash_comes_first_when_a_record_has_one() {
+        let dep = format!("{DEP}sha256-ssse3.ko: cryptd.ko\n");
+        let index = Index::from_texts(&dep, ALIAS, "", BUILTIN);
+        let loaded = |preset, names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+            let mut selection = Selection::new(&index, preset, &names).unwrap();
+            selection.hash_modules_fast(&index);
+            selection.tables.load.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(loaded(Preset::Virtio, &["loop", "cryptd"]), ["cryptd", "sha256_ssse3", "loop"]);
+        assert_eq!(loaded(Preset::None, &["loop"]), ["loop"]);
     }
 
     #[test]

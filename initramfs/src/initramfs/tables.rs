@@ -2,7 +2,7 @@
 //!
 //! # The format
 //!
-//! Three text files below `/hermetic`, always there, possibly empty. UTF-8, one record a line, each line ended by a
+//! Four text files below `/hermetic`, always there, possibly empty. UTF-8, one record a line, each line ended by a
 //! newline; words are separated by one space and contain no spaces. There are no comments, no empty lines and no
 //! escapes. A path is absolute in the initramfs and names a decompressed module, ready for finit_module(2). The paths
 //! of a record are the whole dependency closure in load order: a reader that loads them from left to right needs no
@@ -13,6 +13,7 @@
 //! | `/hermetic/modules.load` | `PATH` | all records, in the file's order, at the start |
 //! | `/hermetic/modules.alias` | `PATTERN PATH…` | a device appears whose modalias matches PATTERN |
 //! | `/hermetic/modules.demand` | `NAME PATH…` | the boot is about to use NAME |
+//! | `/hermetic/modules.depend` | `PATH PATH…` | the first PATH may be loaded as soon as the others are live |
 //!
 //! `modules.alias`: PATTERN is a shell pattern as of fnmatch(3) without flags (`*`, `?`, `[…]`), to be matched against
 //! the content of a device's `modalias` in sysfs or the `MODALIAS=` of its uevent. All records that match are loaded:
@@ -25,6 +26,9 @@
 //! - `efivarfs`: before the EFI variables are mounted;
 //! - one of these with `.fallback` behind it: the modules that the record without it needs on a processor for which the
 //!   accelerated modules are not made.
+//!
+//! `modules.depend` has one record for every module of the other three, sorted by path; modules that do not wait for each other
+//! may be loaded side by side.
 //!
 //! NAME is unique and the file is sorted by it. A name without a record needs nothing: it is built in, or the builder
 //! left it out, and then the use itself fails and says so.
@@ -50,8 +54,10 @@ pub const LOAD: &str = "/hermetic/modules.load";
 pub const ALIAS: &str = "/hermetic/modules.alias";
 /// The file of the modules by use.
 pub const DEMAND: &str = "/hermetic/modules.demand";
+/// The file of the modules by what they wait for.
+pub const DEPEND: &str = "/hermetic/modules.depend";
 
-/// The three tables. Every list of modules is a closure in load order.
+/// The tables. Every list of modules is a closure in load order.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Tables {
     /// Loaded at the start.
@@ -60,6 +66,8 @@ pub struct Tables {
     pub alias: BTreeMap<(String, ModuleName), Vec<ModuleName>>,
     /// The modules that are loaded by use.
     pub demand: BTreeMap<String, Vec<ModuleName>>,
+    /// Every module of the others, with all that must be live before it.
+    pub depend: BTreeMap<ModuleName, Vec<ModuleName>>,
 }
 
 impl Tables {
@@ -80,8 +88,8 @@ impl Tables {
         all
     }
 
-    /// The three files with their content. `path` returns the path of a module in the initramfs.
-    pub fn files(&self, path: impl Fn(&ModuleName) -> String) -> [(&'static str, String); 3] {
+    /// The files with their content. `path` returns the path of a module in the initramfs.
+    pub fn files(&self, path: impl Fn(&ModuleName) -> String) -> [(&'static str, String); 4] {
         let record = |key: &str, modules: &[ModuleName]| {
             let paths: String = modules.iter().map(|module| format!(" {}", path(module))).collect();
             format!("{key}{paths}\n")
@@ -90,6 +98,7 @@ impl Tables {
             (LOAD, self.load.iter().map(|module| format!("{}\n", path(module))).collect()),
             (ALIAS, self.alias.iter().map(|((pattern, _), list)| record(pattern, list)).collect()),
             (DEMAND, self.demand.iter().map(|(name, list)| record(name, list)).collect()),
+            (DEPEND, self.depend.iter().map(|(module, list)| record(&path(module), list)).collect()),
         ]
     }
 }
@@ -110,6 +119,8 @@ mod tests {
             .into(),
             demand: [("dm-crypt".to_owned(), list(&["dm_mod", "dm_crypt"])), ("efivarfs".to_owned(), vec![])]
                 .into(),
+            depend: [(ModuleName::new("dm_mod"), vec![]), (ModuleName::new("dm_crypt"), list(&["dm_mod"]))]
+                .into(),
         };
         assert_eq!(
             tables.files(|module| format!("/m/{module}.ko")),
@@ -121,6 +132,7 @@ mod tests {
                         .to_owned()
                 ),
                 (DEMAND, "dm-crypt /m/dm_mod.ko /m/dm_crypt.ko\nefivarfs\n".to_owned()),
+                (DEPEND, "/m/dm_crypt.ko /m/dm_mod.ko\n/m/dm_mod.ko\n".to_owned()),
             ]
         );
         assert_eq!(tables.modules().len(), 7);

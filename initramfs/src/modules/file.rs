@@ -1,7 +1,7 @@
 //! A module's bytes: read, decompressed by its first bytes, and checked to be for this kernel.
 //!
-//! Nothing is stripped: distributions append a signature over the whole file, and a locked-down kernel refuses a module
-//! whose signature does not match.
+//! Distributions append a signature over the whole file, and a locked-down kernel refuses a module whose signature does not
+//! match: unless the builder asks for it, nothing is stripped.
 
 use std::{fs, io::Read};
 
@@ -33,6 +33,37 @@ impl ModuleFile {
         let file = path.file_name().unwrap_or_default().to_string_lossy();
         let stem = file.split_once(".ko").map_or(file.as_ref(), |(stem, _)| stem);
         Ok(Self { file_name: format!("{stem}.ko"), bytes })
+    }
+}
+
+/// A module that is signed ends in this; before it 12 bytes of `struct module_signature`, and before them the signature
+/// (kernel/module/signing.c).
+const SIGNED: &[u8] = b"~Module signature appended~\n";
+/// Bytes behind a signature.
+const TRAILER: usize = 12 + SIGNED.len();
+/// The object identifier of SHA-256 in DER (RFC 5754, section 2.2), as the signature names its hash.
+const SHA256: &[u8] = &[0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01];
+
+impl ModuleFile {
+    /// Returns true when the kernel hashes the module with SHA-256 to check its signature.
+    pub fn is_signed_with_sha256(&self) -> bool {
+        self.signature().is_some_and(|bytes| bytes.windows(SHA256.len()).any(|window| window == SHA256))
+    }
+
+    /// Takes the signature away. A kernel that enforces signatures refuses the module then; any other loads it unchecked and is
+    /// tainted.
+    pub fn strip_signature(&mut self) {
+        if let Some(signature) = self.signature() {
+            let end = self.bytes.len() - signature.len() - TRAILER;
+            self.bytes.truncate(end);
+        }
+    }
+
+    /// The signature without what follows it.
+    fn signature(&self) -> Option<&[u8]> {
+        let (rest, size) = self.bytes.strip_suffix(SIGNED)?.split_last_chunk::<4>()?;
+        let end = rest.len().checked_sub(8)?;
+        rest.get(end.checked_sub(usize::try_from(u32::from_be_bytes(*size)).ok()?)?..end)
     }
 }
 
@@ -99,6 +130,27 @@ mod tests {
         assert_eq!(decompress(gz.finish().unwrap()).as_ref(), Ok(&bytes));
         assert_eq!(decompress(zstd::bulk::compress(&bytes, 3).unwrap()).as_ref(), Ok(&bytes));
         assert_eq!(decompress(bytes.clone()).as_ref(), Ok(&bytes));
+    }
+
+    #[test]
+    fn a_signature_tells_its_hash_and_can_be_taken_away() {
+        let signed = |signature: &[u8], size: u32| {
+            let mut bytes = b"\x7fELF".to_vec();
+            bytes.extend_from_slice(signature);
+            bytes.extend_from_slice(&[0, 0, 2, 0, 0, 0, 0, 0]);
+            bytes.extend_from_slice(&size.to_be_bytes());
+            bytes.extend_from_slice(SIGNED);
+            let mut module = ModuleFile { file_name: "a.ko".into(), bytes };
+            let is_signed = module.is_signed_with_sha256();
+            module.strip_signature();
+            (is_signed, module.bytes.len())
+        };
+        assert_eq!(signed(SHA256, 11), (true, 4));
+        assert_eq!(signed(&[0; 11], 11), (false, 4));
+        assert_eq!(signed(SHA256, 10), (false, 5));
+        assert_eq!(signed(SHA256, u32::MAX), (false, 4 + 11 + TRAILER));
+        let bare = ModuleFile { file_name: "a.ko".into(), bytes: SHA256.to_vec() };
+        assert!(!bare.is_signed_with_sha256());
     }
 
     #[test]

@@ -51,6 +51,8 @@ impl Devices {
             .or_fail(|| format!("cannot read the tables in {TABLES}"))?
             .with(&config.modules_blocked, &config.module_parameters);
         modules.load_fixed().or_fail(|| "cannot load what every boot needs".into())?;
+        // The disks first, then what /usr will need; it is checked while the disks are probed.
+        modules.load_ahead(if config.usr.verity.is_some() { &["dm-verity"] } else { &[] });
         for name in &config.modules_load {
             match modules.load_named(name) {
                 Ok(true) => {}

@@ -1,6 +1,7 @@
 //! The machine around the disks: its drivers, its TPM, its credentials and its name, and the state for the systemd that
 //! follows.
 
+pub mod borrowed;
 pub mod credentials;
 pub mod devices;
 pub mod facts;
@@ -10,6 +11,5 @@ pub mod measure;
 pub mod next_init;
 pub mod run;
 pub mod stub;
-pub mod sysctl;
 pub mod tpm;
 pub mod udev;

@@ -7,11 +7,11 @@ use crate::{
         disks::Survey,
         failure::{self, Action, Failure, OrFail as _, Policy},
         machine::{
+            borrowed::Borrowed,
             credentials::Imported,
             next_init::NextInit,
             run::{OURS, is_second_start},
             stub,
-            sysctl::Borrowed,
         },
         means::Early,
         story::VERSION,

@@ -41,7 +41,7 @@ pub(crate) fn efi_text_seeds() -> Vec<Vec<u8>> {
 /// Tables of modules, and an alias against a device: twice, once by the plainest matcher there is.
 pub fn modules(data: &[u8]) {
     let [load, alias, demand, pattern, device]: [&[u8]; 5] = Input::new(data).parts();
-    let tables = Modules::parse(&text(load), &text(alias), &text(demand));
+    let tables = Modules::parse(&text(load), &text(alias), &text(demand), &text(load));
     assert_eq!(tables.loaded(), 0);
     // The plain matcher takes the product of both lengths.
     let (pattern, device) = (&pattern[..pattern.len().min(256)], &device[..device.len().min(256)]);
