@@ -97,6 +97,43 @@ fn sources_that_are_named_exist() {
     assert_eq!(missing, Vec::<String>::new());
 }
 
+/// The string literals of the program, joined where the source breaks a line.
+fn literals() -> String {
+    let mut directories = vec![repository().join("src")];
+    let mut all = String::new();
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+            } else {
+                let source = text(&path);
+                let mut pieces = source.split("\\\n");
+                all += pieces.next().unwrap_or_default();
+                pieces.for_each(|piece| all += piece.trim_start());
+            }
+        }
+    }
+    all
+}
+
+/// The lines of the page about failures are the program's: what stands between two `…` is in a text of the source.
+#[test]
+fn lines_of_failures_are_the_programs() {
+    let page = text(&repository().join("docs/how-to/debug.md"));
+    let literals = literals();
+    let lines: Vec<&str> =
+        page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    assert!(lines.len() > 15, "the table has gone");
+    let is_there = |line: &str| {
+        let mut parts = line.split('…').map(str::trim).filter(|part| part.len() > 3);
+        parts.all(|part| literals.contains(part))
+    };
+    assert!(!is_there("the disk is on fire: …"));
+    let strange: Vec<&str> = lines.into_iter().filter(|line| !is_there(line)).collect();
+    assert_eq!(strange, Vec::<&str>::new());
+}
+
 #[test]
 fn the_readme_is_short() {
     let size = text(&repository().join("README.md")).len();
