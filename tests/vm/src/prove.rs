@@ -159,7 +159,7 @@ impl Proof {
             command::run(doc.env("RUSTDOCFLAGS", "--deny warnings"))?;
             passed()
         });
-        let (thorough, rest) = if level == Level::Long { ("600", "60") } else { ("20", "1") };
+        let (thorough, rest) = if level == Level::Long { ("600", "60") } else { ("8", "1") };
         self.check(&format!("fuzz targets, {thorough} s each"), || {
             fuzz(thorough, &["--only", &THOROUGH.join(",")])
         });
@@ -274,7 +274,6 @@ fn reproducible(bench: &Bench, products: &Products) -> Result<Verdict> {
     passed()
 }
 
-/// The sum of what each test binary reported.
 /// Runs all tests of the workspace and counts them. Most of the long ones keep one processor busy: the host tool's run
 /// beside the others. All have the workspace's features, so that nothing is built twice.
 fn tests(bench: &Bench) -> Result<u32> {
@@ -307,6 +306,7 @@ fn tests(bench: &Bench) -> Result<u32> {
     })
 }
 
+/// The sum of what each test binary reported.
 fn tests_passed(said: &str) -> u32 {
     let counts = said.lines().filter_map(|line| line.strip_prefix("test result: ok. ")?.split(' ').next());
     counts.filter_map(|count| count.parse::<u32>().ok()).sum()

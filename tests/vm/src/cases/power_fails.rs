@@ -29,9 +29,9 @@ const KEPT: &str = "/var/lib/hermetic-init/machine-id";
 /// The number of failures of an encrypted root after which the machine is booted once more, with a message.
 const TEN: usize = 10;
 
-/// Ten failures, one machine after the other.
+/// Six failures, one machine after the other.
 pub fn few(context: &Context<'_>) -> Result<()> {
-    series(context, [4, 3, 3], 1)
+    series(context, [2, 2, 2], 1)
 }
 
 /// Two hundred, or as many as `--times` says, several machines at the same time.
