@@ -1,8 +1,8 @@
-//! The floor: an initramfs that does the least with which systemd can start. It is what hermetic-init's time and size
-//! are measured against.
+//! The floor: an initramfs that does the job of a later boot and knows everything before. It is what hermetic-init's time and
+//! size are measured against.
 //!
-//! The static floor init (tests/vm/guest), Debian's modules for virtio disks and erofs in load order, and two lists. It
-//! mounts a plain root and an unverified /usr and executes systemd.
+//! The static floor init (tests/vm/guest), Debian's modules in modprobe's order, and two lists. It makes the same devices,
+//! mounts the same file systems and executes systemd.
 
 use crate::bench::Bench;
 use crate::cache::Key;
@@ -14,36 +14,39 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-/// The modules that Debian's cloud kernel needs: the disk and /usr. PCI, virtio and ext4 are built in.
-const MODULES: [&str; 2] = ["virtio_blk", "erofs"];
-
-/// The partitions of the appliance after its first boot: /usr, its hash tree, root.
-const DEVICES: &str = "root=/dev/vda3 ext4\nusr=/dev/vda1 erofs\n";
+/// A job: the modules and the devices of one way to boot.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The modules by name. PCI, virtio and ext4 are built into Debian's cloud kernel.
+    pub modules: Vec<&'static str>,
+    /// The devices, as the floor init reads them.
+    pub devices: String,
+}
 
 /// Changes whenever the code below makes something else of the same inputs.
-const VERSION: &str = "1";
+const VERSION: &str = "2";
 
 /// The archive, from the cache or made now.
 ///
 /// # Errors
 /// A module is not there, or a tool fails.
-pub fn make(bench: &Bench, products: &Products) -> Result<PathBuf> {
+pub fn make(bench: &Bench, products: &Products, job: &Job) -> Result<PathBuf> {
     let init = fs::read(&products.floor_init)
         .with_context(|| format!("cannot read {}", products.floor_init.display()))?;
     let key = Key::default()
         .with("version", VERSION)
         .with("init", &init)
         .with("kernel", bench.appliance.identity())
-        .with("modules", MODULES.join(" "))
-        .with("devices", DEVICES);
+        .with("modules", job.modules.join(" "))
+        .with("devices", &job.devices);
     let path = bench.cache.artefact("floor", &key, |place| {
         let stage = place.join("stage");
         fs::create_dir_all(stage.join("floor"))?;
         fs::write(stage.join("init"), &init)?;
         fs::set_permissions(stage.join("init"), fs::Permissions::from_mode(0o755))?;
-        fs::write(stage.join("floor/devices"), DEVICES)?;
+        fs::write(stage.join("floor/devices"), &job.devices)?;
         let mut list = String::new();
-        for module in modules(bench)? {
+        for module in modules(bench, &job.modules)? {
             let name = module.file_stem().context("a module has a name")?.to_string_lossy().into_owned();
             let name = name.trim_end_matches(".ko").to_owned();
             decompress(bench, &module, &stage.join("floor").join(&name))?;
@@ -57,9 +60,9 @@ pub fn make(bench: &Bench, products: &Products) -> Result<PathBuf> {
 }
 
 /// The module files in load order, dependencies first, each once.
-fn modules(bench: &Bench) -> Result<Vec<PathBuf>> {
+fn modules(bench: &Bench, wanted: &[&str]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for name in MODULES {
+    for name in wanted {
         let said = command::output(
             bench
                 .tools
@@ -81,7 +84,7 @@ fn modules(bench: &Bench) -> Result<Vec<PathBuf>> {
         }
     }
     if files.is_empty() {
-        bail!("modprobe names no file for {}", MODULES.join(" and "));
+        bail!("modprobe names no file for {}", wanted.join(" and "));
     }
     Ok(files)
 }

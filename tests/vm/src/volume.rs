@@ -19,16 +19,24 @@ const PIECE: usize = 1 << 20;
 /// The sector that vectors are counted in.
 const SECTOR: u64 = 512;
 
-/// The data of an open volume.
-struct Data {
-    cipher: Xts128<Aes256>,
-    offset: u64,
-    sector: usize,
+/// The key of a volume, and the place of its data.
+#[derive(Clone, Debug)]
+pub struct Volume {
+    /// The volume key, for `aes-xts-plain64`.
+    pub key: Vec<u8>,
+    /// Bytes before the data.
+    pub offset: u64,
+    /// Bytes that are encrypted at once.
+    pub sector: u64,
 }
 
-impl Data {
-    /// Opens the volume in `image` by this key; files with the keys are put beside `plain`.
-    fn open(tools: &ToolRoot, image: &Path, key: &[u8], plain: &Path) -> Result<Self> {
+impl Volume {
+    /// Lets cryptsetup open the volume in `image` by this key; of `image` the header is enough. Files with the keys are put beside
+    /// `plain`.
+    ///
+    /// # Errors
+    /// The key opens nothing, or the volume is of a kind that hermetic-init does not make.
+    pub fn open(tools: &ToolRoot, image: &Path, key: &[u8], plain: &Path) -> Result<Self> {
         let (key_file, volume_key) = (plain.with_extension("key"), plain.with_extension("volume-key"));
         fs::write(&key_file, key)?;
         if volume_key.exists() {
@@ -46,8 +54,20 @@ impl Data {
         let offset = text("offset").parse().context("the segment has no offset")?;
         let sector =
             segment.get("sector_size").and_then(Value::as_u64).context("the segment has no sectors")?;
+        Ok(Self { key: fs::read(&volume_key)?, offset, sector })
+    }
+}
 
-        let key = fs::read(&volume_key)?;
+/// The data of an open volume.
+struct Data {
+    cipher: Xts128<Aes256>,
+    offset: u64,
+    sector: usize,
+}
+
+impl Data {
+    fn open(tools: &ToolRoot, image: &Path, key: &[u8], plain: &Path) -> Result<Self> {
+        let Volume { key, offset, sector } = Volume::open(tools, image, key, plain)?;
         let (data, tweak) = key.split_at_checked(32).context("the volume key is too short")?;
         let cipher =
             |half: &[u8]| Aes256::new_from_slice(half).ok().context("the volume key is not that of AES-256");

@@ -3,7 +3,7 @@
 
 mod context;
 mod first_boots;
-mod lasting;
+pub mod lasting;
 mod script;
 mod small;
 mod tpm2;
@@ -101,8 +101,8 @@ cases! {
     systemd_comes_up_twice { run: Normal, "systemd comes up twice on an encrypted root" }
     systemd_runs_on_every_kind {
         plain_root: Normal, "systemd comes up twice on a plain root and a /usr of squashfs";
-        unverified_usr: Normal, "systemd comes up twice on an unverified /usr";
-        ext4_usr: Normal, "systemd comes up twice on a /usr of ext4";
+        unverified_usr: Long, "systemd comes up twice on an unverified /usr";
+        ext4_usr: Long, "systemd comes up twice on a /usr of ext4";
         no_initramfs: Normal, "systemd comes up twice without an initramfs";
     }
     etc_follows_usr { run: Normal, "/etc follows an update of /usr and a rollback" }
@@ -123,11 +123,14 @@ cases! {
         linked: Normal, "hermetic.etc=symlink comes up";
         none: Normal, "hermetic.etc=none comes up";
     }
-    init_to_systemd { run: Normal, "the time from /init to systemd" }
+    init_to_systemd {
+        later: Normal, "the time from /init to systemd";
+        all: Long, "the time from /init to systemd and on to multi-user.target";
+    }
     root_is_plain { run: Normal, "a plain root is made and found again" }
     root_is_btrfs {
         plain: Normal, "systemd comes up twice on a btrfs root";
-        encrypted: Normal, "systemd comes up twice on an encrypted btrfs root";
+        encrypted: Long, "systemd comes up twice on an encrypted btrfs root";
     }
     btrfs_root_grows {
         plain: Normal, "a btrfs root grows with its partition";

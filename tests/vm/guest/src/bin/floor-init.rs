@@ -1,10 +1,10 @@
-//! The yardstick: what any initramfs must at least do, and nothing more. No second boot through any initramfs can be
-//! faster than this one.
+//! The yardstick: the same job as a later boot's, done by a program that knows everything already.
 //!
 //! It mounts /dev, /proc, /sys and /run, loads the modules that `/floor/modules` lists (absolute paths, one a line, in
-//! order, uncompressed), waits for the devices of `/floor/devices` (lines `root=/dev/vda3 ext4` and
-//! `usr=/dev/vda1 erofs`), mounts them, moves everything into the root and executes systemd. It verifies, decrypts,
-//! discovers and frees nothing, and its only answer to a failure is a line and a reboot.
+//! order, uncompressed), makes the devices of `/floor/devices` (lines `dm=NAME LENGTH TARGET TABLE`, in order, the volume key
+//! in the table) and mounts those of its lines `root=/dev/dm-1 ext4` and `usr=/dev/dm-0 erofs`, moves everything into the root
+//! and executes systemd. It discovers, derives, checks and frees nothing, and its only answer to a failure is a line and a
+//! reboot.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::ffi::CString;
@@ -14,6 +14,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use devicemapper::{DM, DevId, DmFlags, DmName, DmOptions};
 use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
 use rustix::mount::{MountFlags, mount, mount_move};
 use rustix::system::{RebootCommand, finit_module, reboot};
@@ -52,6 +53,9 @@ fn boot() -> Result<()> {
         let line = devices.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
         line.and_then(|line| line.split_once(' ')).ok_or_else(|| format!("/floor/devices: no {name}"))
     };
+    for line in devices.lines().filter_map(|line| line.strip_prefix("dm=")) {
+        map(line)?;
+    }
     let (root, root_type) = named("root")?;
     let (usr, usr_type) = named("usr")?;
     wait_for(root)?;
@@ -67,7 +71,36 @@ fn boot() -> Result<()> {
     mount_move(".", "/").map_err(moved)?;
     rustix::process::chroot(".").map_err(moved)?;
     rustix::process::chdir("/").map_err(moved)?;
+    // The line at which the time of the job ends.
+    fs::write("/dev/kmsg", format!("<5>floor-init: starting {SYSTEMD}\n"))
+        .map_err(|error| format!("/dev/kmsg: {error}"))?;
     Err(format!("{SYSTEMD}: {}", Command::new(SYSTEMD).args(std::env::args_os().skip(1)).exec()))
+}
+
+/// Makes the device that `NAME LENGTH TARGET TABLE` describes, after the disks of its table are there. Only verity's may not be
+/// written.
+fn map(line: &str) -> Result<()> {
+    let failed = |error: &dyn std::fmt::Display| format!("mapping {line}: {error}");
+    let mut words = line.splitn(4, ' ');
+    let (Some(name), Some(length), Some(target), Some(table)) =
+        (words.next(), words.next(), words.next(), words.next())
+    else {
+        return Err(failed(&"not four words"));
+    };
+    for disk in table.split(' ').filter(|word| word.starts_with("/dev/")) {
+        wait_for(disk)?;
+    }
+    let length = length.parse().map_err(|error| failed(&error))?;
+    let flags = if target == "verity" { DmFlags::DM_READONLY } else { DmFlags::empty() };
+    let options = DmOptions::default().set_flags(flags);
+    let dm = DM::new().map_err(|error| failed(&error))?;
+    let name = DmName::new(name).map_err(|error| failed(&error))?;
+    let id = DevId::Name(name);
+    dm.device_create(name, None, options).map_err(|error| failed(&error))?;
+    dm.table_load(&id, &[(0, length, target.to_owned(), table.to_owned())], options)
+        .map_err(|error| failed(&error))?;
+    dm.device_suspend(&id, DmOptions::default()).map_err(|error| failed(&error))?;
+    Ok(())
 }
 
 fn read(path: &str) -> Result<String> {
