@@ -1,6 +1,6 @@
 //! The generic preset on an NVMe disk, whose driver Debian's kernel has built in, and on SCSI and SATA disks, whose drivers
 //! are modules that are loaded for the hardware that is found. The first boot is on one and the second on the other: nothing
-//! in the root depends on the name of its disk.
+//! in the root depends on the name of its disk. With two processors the drivers are loaded side by side.
 
 use super::small::{ENCRYPTED, Small};
 use super::{Context, lasting};
@@ -11,6 +11,7 @@ use anyhow::{Result, ensure};
 pub fn run(context: &Context<'_>) -> Result<()> {
     let small = Small::new(context, ENCRYPTED)?;
     let generic = lasting::machine(context, Initramfs::new("generic"), &small.usr)?;
+    let generic = generic.processors(2);
     let on = |interface| generic.clone().disk(Disk::new(&small.disk).interface(interface));
     let (nvme, scsi) = (on(Interface::Nvme), on(Interface::Scsi));
     let boots = lasting::boots_two_ways(context, [&nvme, &scsi], &small.disk, 512)?;
