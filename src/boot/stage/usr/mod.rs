@@ -130,10 +130,11 @@ pub fn open(means: &mut Means) -> Result<Usr, Failure> {
                 root_hash,
                 signature: proof.signed.as_ref().map(|signed| &signed.signature),
                 signed: proof.demanded,
+                optional: config.usr.verity.is_none() && proof.demanded.is_none(),
                 config: &config.usr,
             };
-            let (mapping, voucher) = verity::verify(devices, &wish)?;
-            (Some(mapping), voucher)
+            verity::verify(devices, &wish)?
+                .map_or((None, None), |(mapping, voucher)| (Some(mapping), voucher))
         }
         _ => (None, None),
     };
@@ -141,12 +142,11 @@ pub fn open(means: &mut Means) -> Result<Usr, Failure> {
     let what = match (&voucher, &config.usr.verity) {
         (Some(voucher), _) => format!("/usr verified on {name}, signed: {voucher} vouches for it"),
         (None, Some(_)) => format!("/usr verified on {name}"),
-        // The root hash is the disk's own word.
         (None, None) => format!("/usr unverified on {name}"),
     };
     let node = mapping.as_ref().map_or_else(|| found.data.node(), Mapping::node);
     // From here on it is the root hash of this boot: /etc follows it.
-    if config.usr.verity.is_none() {
+    if config.usr.verity.is_none() && mapping.is_some() {
         config.usr.verity = root_hash.map(|root_hash| Verity { root_hash, data: None, hash: None });
     }
     let tree = PathBuf::from(OURS).join("sysusr");
@@ -157,7 +157,8 @@ pub fn open(means: &mut Means) -> Result<Usr, Failure> {
     let summary = format!("{what} ({fstype})");
     info!("{summary}");
     let signature = proof.signed.and_then(|signed| signed.partition);
-    Ok(Usr { tree, mapping, data: found.data, hash: found.hash, signature, disk: found.disk, summary })
+    let hash = found.hash.filter(|_| mapping.is_some());
+    Ok(Usr { tree, mapping, data: found.data, hash, signature, disk: found.disk, summary })
 }
 
 /// Finds the devices of /usr. Explicit devices are taken as named; otherwise the boot disk's table decides.
@@ -220,7 +221,11 @@ fn from_slot(disk: Disk, slot: Slot, verified: bool) -> Result<Found, Failure> {
         (true, None) => {
             return Err(Failure::new(format!("{name}: no usr-verity partition for the root hash")));
         }
-        (_, hash) => hash.map(device).transpose()?,
+        (true, Some(hash)) => Some(device(hash)?),
+        // Nobody may need it.
+        (false, hash) => hash.map(device).and_then(|found| {
+            found.inspect_err(|failure| warning!("{}; its hash tree is left out", failure.reason)).ok()
+        }),
     };
     Ok(Found { disk: Some(disk), data, hash, signatures: slot.signatures })
 }

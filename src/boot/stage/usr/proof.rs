@@ -21,9 +21,13 @@ use crate::{
 pub struct Proof {
     /// The signature, if there is one that counts.
     pub signed: Option<Signed>,
-    /// True when the policy demands that somebody vouches for it.
-    pub demanded: bool,
+    /// The reason why somebody must vouch for it; None when nobody has to.
+    pub demanded: Option<&'static str>,
 }
+
+/// The reasons.
+const BY_POLICY: &str = "systemd.image_policy= demands a signed /usr";
+const BY_WORD: &str = "root-hash-signature= asks for it, and there is no usrhash=";
 
 impl Proof {
     /// Looks for the signature of the /usr that was found.
@@ -34,12 +38,17 @@ impl Proof {
         let policy = config.image_policy.usr;
         let known = config.usr.verity.as_ref().map(|verity| &verity.root_hash);
         // The least that the policy could do without a signature.
-        let demanded = !policy.allows(if known.is_some() { Uses::VERITY } else { Uses::UNPROTECTED });
+        let enough = if known.is_some() { Uses::VERITY } else { Uses::UNPROTECTED };
+        let mut demanded = if policy.allows(enough) { None } else { Some(BY_POLICY) };
         let (source, asked) = match &config.usr.signature {
             Some(source @ SignatureSource::Discovered) if policy.allows(Uses::SIGNED) => (source, false),
             None | Some(SignatureSource::Discovered) => return Ok(Self { signed: None, demanded }),
             Some(source) => (source, true),
         };
+        // Without a root hash a signature that nobody vouches for would prove nothing of what the word asks for.
+        if asked && known.is_none() {
+            demanded = demanded.or(Some(BY_WORD));
+        }
         let signed = signature::find(source, found.disk.as_ref(), &found.signatures, known);
         let signed = signed.and_then(|signed| match signed {
             Some(signed) if known.is_none() => found.names(&signed).map(|()| Some(signed)),
@@ -48,7 +57,7 @@ impl Proof {
         let name = &found.data.name;
         let reason = match signed {
             Ok(Some(signed)) => return Ok(Self { signed: Some(signed), demanded }),
-            Ok(None) if !demanded && !asked => return Ok(Self { signed: None, demanded }),
+            Ok(None) if demanded.is_none() && !asked => return Ok(Self { signed: None, demanded }),
             Ok(None) => match config.image_filter.pattern(Role::UsrVeritySig) {
                 None => format!(
                     "{name}: no usr-verity-sig partition beside it has the signature of its root hash"
@@ -60,10 +69,8 @@ impl Proof {
             },
             Err(reason) => format!("{name}: no signature of its root hash: {reason}"),
         };
-        if demanded {
-            let reason =
-                format!("{reason}; systemd.image_policy= demands a signed /usr, write a signed image");
-            return Err(Failure::new(reason));
+        if let Some(why) = demanded {
+            return Err(Failure::new(format!("{reason}; {why}, write a signed image")));
         }
         if asked {
             let reason =
@@ -88,7 +95,8 @@ impl Found {
         let guid = |number: Option<PartitionNumber>| {
             self.disk.as_ref()?.gpt.partition(number?).map(|partition| partition.guid)
         };
-        let hash = self.hash.as_ref().and_then(|hash| hash.partition_number());
+        let Some(hash) = &self.hash else { return Err("there is no usr-verity partition beside it".into()) };
+        let hash = hash.partition_number();
         match guid(self.data.partition_number()) == Some(root_hash.data_guid())
             && guid(hash) == Some(root_hash.verity_guid())
         {

@@ -22,6 +22,9 @@ const LIMIT: Limit = Limit::bytes(1 << 15);
 /// The reasons that a line names; the rest is counted.
 const NAMED: usize = 3;
 
+/// The partitions that are read. A disk has one for each slot, and those of the slot come first.
+const READ: usize = 16;
+
 /// A signature and its place.
 pub struct Signed {
     pub signature: Signature,
@@ -68,7 +71,7 @@ fn on(
     root_hash: Option<&RootHash>,
 ) -> Result<Option<Signed>, String> {
     let mut reasons = Vec::new();
-    for entry in partitions.iter().filter_map(|number| disk.gpt.partition(*number)) {
+    for entry in partitions.iter().take(READ).filter_map(|number| disk.gpt.partition(*number)) {
         let read = disk.partition(entry).map_err(|failure| failure.reason).and_then(|device| {
             let signature = read_partition(&device).map_err(|reason| format!("{}: {reason}", device.name))?;
             Ok(Signed { signature, partition: Some(device) })

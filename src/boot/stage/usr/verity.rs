@@ -28,31 +28,32 @@ pub struct Wish<'a> {
     pub root_hash: &'a RootHash,
     /// Its signature, if there is one that counts.
     pub signature: Option<&'a Signature>,
-    /// True when nothing is mapped unless somebody vouches for the signature.
-    pub signed: bool,
+    /// The reason why nothing is mapped unless somebody vouches for the signature; None when nobody has to.
+    pub signed: Option<&'static str>,
+    /// True when the root hash is the disk's own word, and /usr need not be verified.
+    pub optional: bool,
     /// /usr as the command line has it.
     pub config: &'a config::Usr,
 }
 
+/// A mapped /usr, and who vouches for its root hash.
+pub type Verified = (Mapping, Option<Voucher>);
+
 /// Maps `data` through dm-verity and proves that the root hash is the tree's: the first block is read, which checks its
-/// whole path, and the target must still say that it met no corruption. Also returns who vouches for the root hash.
+/// whole path, and the target must still say that it met no corruption. None, with a line in the log: nobody vouches for the disk's
+/// own root hash, or it cannot be tried, and nobody demands it.
 ///
 /// # Errors
 /// A root hash that does not fit, or that nobody vouches for, a kernel without dm-verity, a device that cannot be read.
-pub fn verify(devices: &mut Devices, wish: &Wish<'_>) -> Result<(Mapping, Option<Voucher>), Failure> {
+pub fn verify(devices: &mut Devices, wish: &Wish<'_>) -> Result<Option<Verified>, Failure> {
     let Wish { data, hash, root_hash, .. } = *wish;
-    devices.demand("dm-verity")?;
-    let hash_node = Node::open(hash.node()).or_fail(|| format!("cannot open {}", hash.name))?;
-    let data_node = Node::open(data.node()).or_fail(|| format!("cannot open {}", data.name))?;
-    let sizes = data_node.size().and_then(|data| Ok((data, hash_node.size()?)));
-    let (data_size, hash_size) =
-        sizes.or_fail(|| format!("cannot measure {} and {}", data.name, hash.name))?;
-    let superblock = read_superblock(&hash_node)
-        .or_fail(|| format!("{}: cannot read the verity superblock", hash.name))?;
-    superblock
-        .check(root_hash, data_size, hash_size)
-        .or_fail(|| format!("{}: its hash tree on {} is not for it", data.name, hash.name))?;
-    let mapper = Mapper::open().or_fail(|| "cannot reach the device-mapper for dm-verity".into())?;
+    let (superblock, mapper) = match prepare(devices, wish) {
+        Err(failure) if wish.optional => {
+            warning!("{}; /usr is not verified, as systemd.image_policy= allows", failure.reason);
+            return Ok(None);
+        }
+        prepared => prepared?,
+    };
     let table = |options: &Options, key: Option<&str>| {
         Table::new(&superblock, root_hash, data.number, hash.number, options, key)
     };
@@ -72,6 +73,9 @@ pub fn verify(devices: &mut Devices, wish: &Wish<'_>) -> Result<(Mapping, Option
                 Ok(voucher) => Some(voucher),
                 Err(refusal) => by_certificate(wish, signature, refusal)?,
             };
+            if voucher.is_none() && wish.optional {
+                return Ok(None);
+            }
             (by_kernel.ok().map(|(mapping, key)| (mapping, key, name)), voucher)
         }
     };
@@ -118,7 +122,25 @@ pub fn verify(devices: &mut Devices, wish: &Wish<'_>) -> Result<(Mapping, Option
             .or_fail(|| "dm-verity refuses systemd.verity_usr_options=; correct the word".into())?;
     }
     udev::link(&mapping).or_fail(|| format!("cannot link {}", mapping.link().display()))?;
-    Ok((mapping, voucher))
+    Ok(Some((mapping, voucher)))
+}
+
+/// Reads the superblock of the tree and checks that it may belong to the root hash and to the partitions.
+fn prepare(devices: &mut Devices, wish: &Wish<'_>) -> Result<(Superblock, Mapper), Failure> {
+    let Wish { data, hash, root_hash, .. } = *wish;
+    devices.demand("dm-verity")?;
+    let hash_node = Node::open(hash.node()).or_fail(|| format!("cannot open {}", hash.name))?;
+    let data_node = Node::open(data.node()).or_fail(|| format!("cannot open {}", data.name))?;
+    let sizes = data_node.size().and_then(|data| Ok((data, hash_node.size()?)));
+    let (data_size, hash_size) =
+        sizes.or_fail(|| format!("cannot measure {} and {}", data.name, hash.name))?;
+    let superblock = read_superblock(&hash_node)
+        .or_fail(|| format!("{}: cannot read the verity superblock", hash.name))?;
+    superblock
+        .check(root_hash, data_size, hash_size)
+        .or_fail(|| format!("{}: its hash tree on {} is not for it", data.name, hash.name))?;
+    let mapper = Mapper::open().or_fail(|| "cannot reach the device-mapper for dm-verity".into())?;
+    Ok((superblock, mapper))
 }
 
 fn target(table: &Table) -> Target<'_> {
@@ -156,10 +178,8 @@ fn by_certificate(wish: &Wish<'_>, signature: &Signature, refusal: &str) -> Resu
                  certificate of the initramfs ({reason})",
                 wish.root_hash
             );
-            if wish.signed {
-                return Err(Failure::new(format!(
-                    "{nobody}; systemd.image_policy= demands a signed /usr, sign it"
-                )));
+            if let Some(why) = wish.signed {
+                return Err(Failure::new(format!("{nobody}; {why}, sign it")));
             }
             warning!("{nobody}; going on without, as systemd.image_policy= allows");
             Ok(None)
