@@ -11,8 +11,11 @@
 use std::{
     cell::Cell,
     ffi::CStr,
-    io,
-    os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
+    fs, io,
+    os::{
+        fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
+        unix::fs::FileExt as _,
+    },
 };
 
 use rustix::{
@@ -72,6 +75,7 @@ impl ForkServer {
                 drop(std::panic::take_hook());
                 drop(ours);
                 if close_others(&theirs).is_ok() && set_name(name).is_ok() {
+                    let _killed_at_shutdown = be_spared();
                     serve(&theirs, work);
                 }
                 exit()
@@ -85,13 +89,17 @@ impl ForkServer {
         self.process
     }
 
-    /// Has a process work on a request. Its messages have this number.
+    /// Has a process work on a request. Its messages have this number. Returns false when the server has too many to take another
+    /// now.
     ///
     /// # Errors
     /// The server is gone.
-    pub fn ask(&self, number: u32, request: &[u8]) -> io::Result<()> {
-        send(&self.socket, &message(number, MORE, request), SendFlags::NOSIGNAL)?;
-        Ok(())
+    pub fn ask(&self, number: u32, request: &[u8]) -> io::Result<bool> {
+        match send(&self.socket, &message(number, MORE, request), SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+            Ok(_) => Ok(true),
+            Err(Errno::AGAIN) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
     }
 
     /// The next message, with its number; None when there is none now.
@@ -206,6 +214,16 @@ fn exit() -> ! {
     unsafe { libc::_exit(0) }
 }
 
+/// Has systemd's shutdown spare this process and those that it forks: it kills all but those of root whose first argument begins with
+/// `@` (systemd.io/ROOT_STORAGE_DAEMONS), and one that is killed beside a silent device would hold the shutdown up.
+fn be_spared() -> io::Result<()> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    // Behind the name, which may hold anything but `)`, from the third field on; `arg_start` is field 48 (proc_pid_stat(5)).
+    let place = stat.rsplit_once(')').and_then(|(_, fields)| fields.split_ascii_whitespace().nth(45));
+    let place = place.and_then(|field| field.parse().ok()).ok_or(Errno::INVAL)?;
+    fs::File::options().write(true).open("/proc/self/mem")?.write_all_at(b"@", place)
+}
+
 /// Closes every descriptor but this one.
 fn close_others(kept: &OwnedFd) -> io::Result<()> {
     let kept = u32::try_from(kept.as_raw_fd()).unwrap_or_default();
@@ -222,7 +240,7 @@ fn close_others(kept: &OwnedFd) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, process::Command, time::Duration};
+    use std::{process::Command, time::Duration};
 
     use rustix::process::{Signal, kill_process};
 
@@ -262,12 +280,12 @@ mod tests {
             b"dies" => exit(),
             _ => Err("no such thing".into()),
         });
-        server.ask(7, b"long").unwrap();
+        assert!(server.ask(7, b"long").unwrap());
         assert_eq!(whole(&server), (7, Ok((0..100_000_u32).flat_map(u32::to_be_bytes).collect())));
-        server.ask(8, b"dies").unwrap();
-        server.ask(9, b"else").unwrap();
+        assert!(server.ask(8, b"dies").unwrap());
+        assert!(server.ask(9, b"else").unwrap());
         assert_eq!(whole(&server), (9, Err("no such thing".into())));
-        server.ask(u32::MAX, b"none").unwrap();
+        assert!(server.ask(u32::MAX, b"none").unwrap());
         assert_eq!(whole(&server), (u32::MAX, Ok(Vec::new())));
         assert!(server.hear().unwrap().is_none());
     }
@@ -280,15 +298,17 @@ mod tests {
             let open = fs::read_dir("/proc/self/fd").map_err(|error| error.to_string())?;
             let links = open.map(|entry| fs::read_link(entry.unwrap().path()).unwrap());
             let text = links.map(|link| link.display().to_string()).collect::<Vec<_>>().join("\n");
-            Ok(format!("{text}\n{}", fs::read_to_string("/proc/self/comm").unwrap()).into_bytes())
+            let name = fs::read_to_string("/proc/self/comm").unwrap();
+            let first = fs::read("/proc/self/cmdline").unwrap()[0];
+            Ok(format!("{text}\n{}{}", char::from(first), name).into_bytes())
         });
-        server.ask(0, b"").unwrap();
+        assert!(server.ask(0, b"").unwrap());
         let text = String::from_utf8(whole(&server).1.unwrap()).unwrap();
         let mut lines: Vec<&str> = text.lines().collect();
         lines.sort_unstable();
         assert_eq!(lines.len(), 3, "{text}");
-        assert!(lines[0].starts_with("/proc/") && lines[1].starts_with("socket:"), "{text}");
-        assert_eq!(lines[2], "test-reader");
+        assert!(lines[0].starts_with("/proc/") && lines[2].starts_with("socket:"), "{text}");
+        assert_eq!(lines[1], "@test-reader");
         drop(held);
     }
 
@@ -314,9 +334,9 @@ mod tests {
         });
         // The first one after the server.
         let silent = Pid::from_raw(server.process().as_raw_nonzero().get() + 1).unwrap();
-        server.ask(0, b"silent").unwrap();
+        assert!(server.ask(0, b"silent").unwrap());
         for number in 1..40 {
-            server.ask(number, b"answers").unwrap();
+            assert!(server.ask(number, b"answers").unwrap());
             assert_eq!(whole(&server), (number, Ok(b"answers".to_vec())));
         }
         server.end();

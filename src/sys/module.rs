@@ -134,15 +134,19 @@ impl Modules {
     }
 
     /// Loads, where there are several processors, the drivers of every device that is there and what `names` need, side by side.
-    /// What fails here is not noted: it is loaded again, and its error reported, when its turn comes.
-    pub fn load_ahead(&mut self, names: &[&str]) {
+    /// Returns what could not be loaded; of these no device has its driver loaded again.
+    pub fn load_ahead(&mut self, names: &[&str]) -> Vec<ModuleError> {
         if self.processors < 2 {
-            return;
+            return Vec::new();
         }
         let mut paths: Vec<String> =
             modaliases().iter().flat_map(|modalias| self.drivers(modalias)).flatten().collect();
         paths.extend(names.iter().filter_map(|name| self.on_demand(name)).flatten());
-        self.load_side_by_side(&paths);
+        let errors = self.load_side_by_side(&paths);
+        for error in &errors {
+            self.failed.insert(&*error.path, ());
+        }
+        errors
     }
 
     /// Loads what every boot needs.
@@ -239,7 +243,9 @@ impl Modules {
     }
 
     fn load_all(&mut self, paths: &[String]) -> Result<Outcome, ModuleError> {
-        self.load_side_by_side(paths);
+        if let Some(error) = self.load_side_by_side(paths).into_iter().next() {
+            return Err(error);
+        }
         let mut outcome = Outcome::Loaded;
         for path in paths {
             if !self.loaded.contains_key(path.as_bytes()) {
@@ -253,9 +259,10 @@ impl Modules {
         Ok(outcome)
     }
 
-    /// Loads the modules that wait for none of the others at the same time, then those that waited for them, up to the first
-    /// error. The caller loads what is left one after the other.
-    fn load_side_by_side(&mut self, paths: &[String]) {
+    /// Loads, where there are several processors, the modules that wait for none of the others at the same time, then those that
+    /// waited for them. Returns what could not be loaded; what is left waits for that, or for nothing that a table knows.
+    fn load_side_by_side(&mut self, paths: &[String]) -> Vec<ModuleError> {
+        let mut errors: Vec<ModuleError> = Vec::new();
         while self.processors > 1 {
             let is_live = |path: &String| self.loaded.contains_key(path.as_bytes());
             let may_go = |path: &String| {
@@ -264,9 +271,13 @@ impl Modules {
             };
             let mut ready: Vec<&String> = Vec::new();
             for path in paths.iter().filter(|path| !is_live(path) && may_go(path)) {
-                if !ready.contains(&path) {
+                let has_failed = errors.iter().any(|error| error.path == *path);
+                if !has_failed && !ready.contains(&path) {
                     ready.push(path);
                 }
+            }
+            if ready.is_empty() {
+                break;
             }
             let results = Mutex::new(Vec::new());
             let next = AtomicUsize::new(0);
@@ -287,16 +298,14 @@ impl Modules {
                 work();
             });
             let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-            let goes_on = !results.is_empty() && results.iter().all(|(_, result)| result.is_ok());
             for (path, result) in results {
-                if let Ok(outcome) = result {
-                    self.note(&path, outcome);
+                match result {
+                    Ok(outcome) => self.note(&path, outcome),
+                    Err(error) => errors.push(error),
                 }
             }
-            if !goes_on {
-                return;
-            }
         }
+        errors
     }
 
     fn note(&mut self, path: &str, outcome: Outcome) {
@@ -304,7 +313,6 @@ impl Modules {
         if outcome == Outcome::Unsupported {
             self.unsupported.insert(path, ());
         }
-        progress::step();
     }
 
     fn is_blocked(&self, path: &str) -> bool {
@@ -317,7 +325,9 @@ impl Modules {
         let parameters =
             CString::new(self.parameters_of(path)).map_err(|error| failed(io::Error::other(error)))?;
         let file = File::open(path).map_err(failed)?;
-        match rustix::system::finit_module(file, &parameters, 0) {
+        let loaded = rustix::system::finit_module(file, &parameters, 0);
+        progress::step();
+        match loaded {
             Ok(()) | Err(Errno::EXIST) => Ok(Outcome::Loaded),
             Err(Errno::NODEV) => Ok(Outcome::Unsupported),
             // The kernel obeys module_blacklist= itself. The machine is meant to do without the module.

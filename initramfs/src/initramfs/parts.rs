@@ -42,7 +42,7 @@ fn part(path: &str, selection: &Selection) -> &'static str {
     if is(KEY) {
         return "key";
     }
-    if [tables::LOAD, tables::ALIAS, tables::DEMAND].into_iter().any(is) {
+    if [tables::LOAD, tables::ALIAS, tables::DEMAND, tables::DEPEND].into_iter().any(is) {
         return "tables";
     }
     let Some(name) = path.strip_prefix("lib/modules/").and_then(ModuleName::of_path) else {
@@ -84,6 +84,7 @@ mod tests {
             ("/lib/modules/6.1/btrfs.ko", 4000),
             ("/lib/modules/6.1/notes", 5),
             ("/hermetic/modules.alias", 6),
+            ("/hermetic/modules.depend", 6),
             ("/hermetic/root.key", 32),
             ("/etc/motd", 1000),
         ] {

@@ -52,7 +52,8 @@ impl Devices {
             .with(&config.modules_blocked, &config.module_parameters);
         modules.load_fixed().or_fail(|| "cannot load what every boot needs".into())?;
         // The disks first, then what /usr will need; it is checked while the disks are probed.
-        modules.load_ahead(if config.usr.verity.is_some() { &["dm-verity"] } else { &[] });
+        let ahead: &[&str] = if config.usr.verity.is_some() { &["dm-verity"] } else { &[] };
+        complain(&modules.load_ahead(ahead));
         for name in &config.modules_load {
             match modules.load_named(name) {
                 Ok(true) => {}

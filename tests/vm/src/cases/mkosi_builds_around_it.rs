@@ -163,7 +163,7 @@ fn build(context: &Context<'_>, host: &Path) -> Result<PathBuf> {
     fs::set_permissions(&finalize, fs::Permissions::from_mode(0o755))?;
     let mut mkosi = Command::new("unshare");
     mkosi.args(["--mount", "--propagation", "private", "sh", "-euc", PIVOT]).arg(host);
-    let said = command::output(mkosi.args(["sh", "-c", "mkosi --cache-only=always build 2>&1"]))?;
+    let said = command::output(mkosi.args(["sh", "-c", "timeout 900 mkosi --cache-only=always build 2>&1"]))?;
     ensure!(!said.contains("default initrd"), "mkosi built an initramfs of its own:\n{said}");
     let line = said.lines().find(|line| line.contains(" kB, unpacked "));
     let line = line.with_context(|| format!("hermetic initramfs does not say what was packed:\n{said}"))?;

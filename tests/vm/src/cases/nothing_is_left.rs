@@ -44,9 +44,15 @@ pub fn run(context: &Context<'_>) -> Result<()> {
 fn compare(kernel: &Value, ours: &Value) -> Result<u64> {
     let at = |state: &Value, pointer: &str| state.pointer(pointer).cloned().unwrap_or_default();
     let same = |pointer: &str| equal(pointer, &at(ours, pointer), &at(kernel, pointer));
-    for pointer in
-        ["/environ", "/limits", "/cwd", "/sysctl/printk", "/sysctl/printk_devkmsg", "/sysctl/modprobe"]
-    {
+    for pointer in [
+        "/environ",
+        "/nice",
+        "/limits",
+        "/cwd",
+        "/sysctl/printk",
+        "/sysctl/printk_devkmsg",
+        "/sysctl/modprobe",
+    ] {
         same(pointer)?;
     }
     for field in [

@@ -1,5 +1,5 @@
 //! An image of ParticleOS's shape (tests/particleos), made by systemd-repart as mkosi has it made: an ESP, /usr with its hash tree and
-//! its signature. It lies on a larger disk, and boots with the command lines of ParticleOS as they are. The first boot makes
+//! its signature. It lies on a larger disk, and boots with the command line of ParticleOS of 2025 as it is. The first boot makes
 //! whatever systemd-repart would make of it, at the same place, with the same identity; what is there already and says
 //! CopyBlocks=auto is left alone. systemd comes up with every file system where its own initrd would have it, and so does the next
 //! boot, which changes nothing.

@@ -92,6 +92,7 @@ fn state(missing: &[Value]) -> Value {
         "environ": process::environ(),
         "fds": process::open_fds(),
         "status": process::own_status(),
+        "nice": process::own_nice(),
         "limits": process::limits(),
         "cwd": process::cwd(),
         "was_missing": missing,

@@ -44,6 +44,11 @@ fn fds_of(process: &Path) -> BTreeMap<u32, String> {
         .collect()
 }
 
+/// The priority: field 19 of /proc/self/stat, behind a name without blanks.
+pub fn own_nice() -> Option<i64> {
+    text("/proc/self/stat").split_ascii_whitespace().nth(18)?.parse().ok()
+}
+
 /// Signals, umask, capabilities: the lines of /proc/self/status, by name.
 pub fn own_status() -> BTreeMap<String, String> {
     fields(&text("/proc/self/status"))
