@@ -133,7 +133,9 @@ fn closures_are_those_of_modprobe() {
             records.extend(text.lines().map(modules));
         }
         let load = fs::read_to_string(out.join("hermetic/modules.load")).unwrap();
-        records.extend((!load.is_empty()).then(|| modules(&load)));
+        // The accelerated hash of a record comes first of all for the signatures of the others.
+        let is_hash = |record: &Vec<String>| *record == ["sha256-ssse3"] && *record != expected;
+        records.extend((!load.is_empty()).then(|| modules(&load)).filter(|record| !is_hash(record)));
         assert!(!records.is_empty() || expected.is_empty(), "{name}: no record");
 
         for record in records {
