@@ -100,10 +100,10 @@ cases! {
     }
     systemd_comes_up_twice { run: Normal, "systemd comes up twice on an encrypted root" }
     systemd_runs_on_every_kind {
-        plain_root: Normal, "systemd comes up twice on a plain root and a /usr of squashfs";
+        plain_root: Long, "systemd comes up twice on a plain root and a /usr of squashfs";
         unverified_usr: Long, "systemd comes up twice on an unverified /usr";
         ext4_usr: Long, "systemd comes up twice on a /usr of ext4";
-        no_initramfs: Normal, "systemd comes up twice without an initramfs";
+        no_initramfs: Long, "systemd comes up twice without an initramfs";
     }
     etc_follows_usr { run: Normal, "/etc follows an update of /usr and a rollback" }
     etc_cannot_follow { run: Normal, "systemd comes up on nine kinds of roots that stand against an update of /etc" }
@@ -118,10 +118,10 @@ cases! {
         tmpfs: Normal, "root=tmpfs comes up";
         yes: Normal, "systemd.volatile=yes comes up";
         overlay: Normal, "systemd.volatile=overlay comes up";
-        state: Normal, "systemd.volatile=state comes up";
+        state: Long, "systemd.volatile=state comes up";
         copied: Normal, "hermetic.etc=copy comes up";
         linked: Normal, "hermetic.etc=symlink comes up";
-        none: Normal, "hermetic.etc=none comes up";
+        none: Long, "hermetic.etc=none comes up";
     }
     init_to_systemd {
         later: Normal, "the time from /init to systemd";
@@ -129,7 +129,7 @@ cases! {
     }
     root_is_plain { run: Normal, "a plain root is made and found again" }
     root_is_btrfs {
-        plain: Normal, "systemd comes up twice on a btrfs root";
+        plain: Long, "systemd comes up twice on a btrfs root";
         encrypted: Long, "systemd comes up twice on an encrypted btrfs root";
     }
     btrfs_root_grows {
