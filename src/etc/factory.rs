@@ -13,10 +13,11 @@ use rustix::{
 };
 
 use super::{
-    EtcError,
+    EtcError, Side,
     copy::{Copied, Copier},
     manifest::{DATABASES, Head, Lines, Text},
     rules::{CONF, RuleError, Rules},
+    scan::scan,
     users::{self, Contents},
 };
 use crate::tree::{
@@ -119,6 +120,17 @@ pub fn copy(
     for (file, kind) in databases {
         if let Some(content) = contents.get(file.as_bytes()) {
             users::digests(file, kind, content).iter().for_each(|(key, digest)| lines.user(key, digest));
+        }
+    }
+    // For the next /usr a path that stays free is one that was given and removed: it does not come back.
+    if rules.leaves_some_free() {
+        let wanted = |path: &[u8]| rules.is_free(path);
+        // The copy has read the directory to its end.
+        let again = open::below(usr, factory.source).map_err(EtcError::factory("open", factory.source))?;
+        for (path, entry) in scan(again.as_fd(), Side::Factory, &wanted)?.iter() {
+            if wanted(path) {
+                lines.entry([b"", path], entry);
+            }
         }
     }
     Ok((report, head.text(lines)))

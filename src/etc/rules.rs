@@ -33,6 +33,7 @@ pub const BESIDE: &[u8] = b".hermetic-new";
 pub struct Rules {
     default: Strategy,
     exceptions: Vec<(Vec<u8>, Strategy)>,
+    free: Vec<Vec<u8>>,
 }
 
 /// A line of etc.conf that is passed over.
@@ -56,7 +57,7 @@ pub const CONF: &str = "lib/hermetic-init/etc.conf";
 impl Rules {
     /// This strategy for all paths.
     pub fn new(default: Strategy) -> Self {
-        Self { default, exceptions: Vec::new() }
+        Self { default, exceptions: Vec::new(), free: Vec::new() }
     }
 
     /// The strategy where no exception says otherwise.
@@ -90,6 +91,17 @@ impl Rules {
     /// Leaves this path below /etc free, whatever etc.conf says.
     pub fn free(&mut self, path: &[u8]) {
         self.exceptions.push((path.to_vec(), Strategy::None));
+        self.free.push(path.to_vec());
+    }
+
+    /// Returns true when a path was left free.
+    pub(super) fn leaves_some_free(&self) -> bool {
+        !self.free.is_empty()
+    }
+
+    /// Returns true for a path that was left free.
+    pub(super) fn is_free(&self, path: &[u8]) -> bool {
+        self.free.iter().any(|free| free == path)
     }
 
     /// The strategy for a path of the factory: as [`Rules::strategy`], but a name that is reserved for entries beside

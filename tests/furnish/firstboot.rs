@@ -98,6 +98,17 @@ fn the_keymap_finds_its_place_free() {
             // UTC is what a machine has without the link.
             let has_zone = file(&machine.etc(), "localtime").is_some();
             assert_eq!(has_zone, credentials.is_empty() && strategy == Strategy::Track, "{strategy:?}");
+            // The next /usr fills neither place, whatever its factory has there and without the credentials.
+            if strategy == Strategy::Track && !credentials.is_empty() {
+                let next = machine.usr("v2").join("share/factory/etc");
+                fs::create_dir_all(&next).unwrap();
+                for name in ["localtime", "vconsole.conf", "new"] {
+                    fs::write(next.join(name), "of the next factory").unwrap();
+                }
+                machine.follows("v2").unwrap();
+                let now = ["localtime", "vconsole.conf", "new"].map(|name| file(&machine.etc(), name));
+                assert_eq!(now, [None, None, Some("of the next factory".to_owned())]);
+            }
         }
     }
     // Without the program nobody would write it.
