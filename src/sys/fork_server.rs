@@ -74,10 +74,9 @@ impl ForkServer {
                 // A panic is the end of the process, not of the machine.
                 drop(std::panic::take_hook());
                 drop(ours);
-                if close_others(&theirs).is_ok() && set_name(name).is_ok() {
-                    let _killed_at_shutdown = be_spared();
-                    serve(&theirs, work);
-                }
+                let prepared = close_others(&theirs).and_then(|()| Ok(set_name(name)?));
+                let _killed_at_shutdown = be_spared();
+                serve(&theirs, work, prepared);
                 exit()
             }
         }
@@ -151,8 +150,8 @@ impl AsFd for ForkServer {
     }
 }
 
-/// A process for each request, until nobody can ask any more.
-fn serve(socket: &OwnedFd, work: Work) {
+/// A process for each request, until nobody can ask any more; none when the server itself is not `prepared`.
+fn serve(socket: &OwnedFd, work: Work, prepared: io::Result<()>) {
     let mut request = [0; HEAD + REQUEST];
     loop {
         let length = match recv(socket, &mut request, RecvFlags::empty()) {
@@ -164,10 +163,15 @@ fn serve(socket: &OwnedFd, work: Work) {
         let request = request.get(..length).unwrap_or_default();
         let Some(([a, b, c, d, _], request)) = request.split_first_chunk::<HEAD>() else { return };
         let number = u32::from_ne_bytes([*a, *b, *c, *d]);
+        let refuse = |error: &io::Error| say(socket, number, UNBORN, error.to_string().as_bytes());
+        if let Err(error) = &prepared {
+            refuse(error);
+            continue;
+        }
         match fork() {
             Ok(Some(_)) => {}
             Ok(None) => return answer(socket, number, work, request),
-            Err(error) => say(socket, number, UNBORN, error.to_string().as_bytes()),
+            Err(error) => refuse(&error),
         }
     }
 }

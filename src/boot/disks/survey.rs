@@ -109,6 +109,8 @@ struct Asked {
     question: Question,
     patience: Deadline,
     stage: Stage,
+    /// True when a device has changed since the request: what is heard of it may be from before, and it is asked again.
+    is_stale: bool,
 }
 
 /// The way of a question.
@@ -158,9 +160,12 @@ impl Survey {
         Ok(())
     }
 
-    /// Forgets all answers: a device has changed.
+    /// Forgets all answers, also those under way: a device has changed.
     pub fn forget(&mut self) {
         self.asked.get_mut().retain(|asked| asked.stage.is_open());
+        for asked in self.asked.get_mut() {
+            asked.is_stale = matches!(asked.stage, Stage::Reading(..));
+        }
     }
 
     /// The devices that are there.
@@ -186,8 +191,8 @@ impl Survey {
 
     /// Ends all readers, and names the devices that have not answered: their readers are left behind, for nobody can end them.
     pub fn end(self) -> Vec<String> {
-        // Readers that are gone are no reason against the next program.
-        let _gone = self.attend();
+        // Readers that are gone are no reason against the next program. Nothing is asked any more.
+        let _gone = self.hear();
         let silent = self.silent();
         self.readers.end();
         silent
@@ -225,7 +230,7 @@ impl Survey {
         for device in &devices {
             if !all.iter().any(|asked| asked.is(device, question)) {
                 let device = (*device).clone();
-                all.push(Asked { device, question, patience, stage: Stage::Waiting });
+                all.push(Asked { device, question, patience, stage: Stage::Waiting, is_stale: false });
             }
         }
         drop(all);
@@ -258,14 +263,21 @@ impl Survey {
         }
     }
 
-    /// Takes what the readers have said, and gives those that are free the next questions.
-    fn attend(&self) -> io::Result<()> {
+    /// Takes what the readers have said.
+    fn hear(&self) -> io::Result<()> {
         let mut all = self.asked.borrow_mut();
         while let Some((number, message)) = self.readers.hear()? {
             for asked in all.iter_mut() {
                 asked.hear(number, &message);
             }
         }
+        Ok(())
+    }
+
+    /// Takes what the readers have said, and gives those that are free the next questions.
+    fn attend(&self) -> io::Result<()> {
+        self.hear()?;
+        let mut all = self.asked.borrow_mut();
         let reading = |asked: &&Asked| matches!(asked.stage, Stage::Reading(..));
         let free = READERS.saturating_sub(all.iter().filter(reading).count());
         for asked in all.iter_mut().filter(|asked| matches!(asked.stage, Stage::Waiting)).take(free) {
@@ -303,6 +315,10 @@ impl Asked {
             }
             Message::Failed(error) => Err(error.clone()),
         };
+        if core::mem::take(&mut self.is_stale) {
+            (self.patience, self.stage) = (Deadline::after(GRACE), Stage::Waiting);
+            return;
+        }
         self.stage = self.question.answer(&self.device, read).map_or(Stage::Failed, Stage::Answered);
     }
 }
@@ -416,6 +432,24 @@ mod tests {
         // Nothing is left that would wake the boot again.
         assert_eq!(tty::wait(&[survey.late_answers()], Some(Duration::ZERO)).unwrap(), None);
         assert_eq!(survey.silent(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_answer_from_before_a_change_is_asked_for_again() {
+        let place = Place::new("stale");
+        let mut survey = place.survey(&names(0..1), |request| {
+            note(request);
+            let directory = Path::new(OsStr::from_bytes(&request[1..])).parent().unwrap();
+            if fs::read_dir(directory).unwrap().count() == 1 {
+                thread::sleep(GRACE + Duration::from_secs(2));
+            }
+            nothing()
+        });
+        assert!(answered(&survey).is_empty());
+        survey.forget();
+        assert_eq!(tty::wait(&[survey.late_answers()], Some(2 * GRACE)).unwrap(), Some(0));
+        assert_eq!(answered(&survey), place.names(&names(0..1)));
+        assert_eq!(place.read(), 2);
     }
 
     #[test]
