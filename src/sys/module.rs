@@ -17,14 +17,12 @@ use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::{Mutex, PoisonError},
     thread,
 };
 
-use rustix::{io::Errno, thread::sched_getaffinity};
+use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
+use rustix::io::Errno;
 
 use super::attribute;
 use crate::{
@@ -106,7 +104,7 @@ impl Modules {
             &table("modules.demand")?,
             &table("modules.depend")?,
         );
-        modules.processors = sched_getaffinity(None).map_or(1, |all| all.count() as usize);
+        modules.processors = thread::available_parallelism().map_or(1, usize::from);
         Ok(modules)
     }
 
@@ -280,22 +278,11 @@ impl Modules {
                 break;
             }
             let results = Mutex::new(Vec::new());
-            let next = AtomicUsize::new(0);
-            let work = || {
-                while let Some(path) = ready.get(next.fetch_add(1, Relaxed)) {
+            (0..ready.len()).into_par_iter().for_each(|at| {
+                if let Some(path) = ready.get(at) {
                     let result = self.load(path);
                     results.lock().unwrap_or_else(PoisonError::into_inner).push(((*path).clone(), result));
                 }
-            };
-            let helpers = self.processors.min(ready.len()).saturating_sub(1);
-            thread::scope(|scope| {
-                for _ in 0..helpers {
-                    // Without a helper this thread does its part.
-                    if thread::Builder::new().spawn_scoped(scope, work).is_err() {
-                        break;
-                    }
-                }
-                work();
             });
             let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
             for (path, result) in results {
@@ -402,5 +389,28 @@ mod tests {
         assert_eq!(parse().with(&["nvme".into()], &[]).announce("pci:1").1.len(), 0);
         assert_eq!(parse().load_named("nvme").unwrap_err().path, "/nowhere/a.ko");
         assert!(!parse().load_named("loop").unwrap());
+    }
+
+    #[test]
+    fn side_by_side_nothing_comes_before_what_it_needs_and_nothing_twice() {
+        let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| format!("/nowhere/{name}.ko"));
+        let depend = format!("{a}\n{b} {a}\n{c}\n");
+        let parse = |processors| Modules { processors, ..Modules::parse("", "", "", &depend) };
+        let errors = |paths: &[&String], processors| {
+            let paths: Vec<String> = paths.iter().map(|path| (*path).clone()).collect();
+            let mut paths: Vec<_> =
+                parse(processors).load_side_by_side(&paths).into_iter().map(|error| error.path).collect();
+            paths.sort_unstable();
+            paths
+        };
+        // b waits for a for ever, and of d no table says what it waits for.
+        assert_eq!(errors(&[&b, &a, &d, &c, &a], 4), [a.clone(), c]);
+        assert_eq!(errors(&[&b, &a], 1), [""; 0]);
+        let mut live = parse(2);
+        live.note(&a, Outcome::Loaded);
+        assert_eq!(
+            live.load_side_by_side(std::slice::from_ref(&b)).first().map(|error| &error.path),
+            Some(&b)
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! The one loop that argon2 takes from rayon, `(0..lanes).into_par_iter().for_each(...)`, on threads that have ended
+//! The one loop that argon2 and the loader of modules take from rayon, `(0..lanes).into_par_iter().for_each(...)`, on threads that have ended
 //! when the loop has.
 //!
 //! rayon itself keeps a pool of threads for the life of the process, which an init that hands over must not have. A
