@@ -6,6 +6,7 @@ use std::{
     fs,
     io::{Seek as _, SeekFrom},
     path::Path,
+    process::Command,
 };
 
 use common::{Scratch, hermetic, module, program, succeed, tool};
@@ -30,13 +31,25 @@ fn file_system(scratch: &Scratch, tree: &str, image: &str) {
     succeed(mke2fs.args(["-q", "-t", "ext4", "-d", &scratch.inside(tree), &scratch.inside(image)]));
 }
 
-/// The archive that these words make.
-fn packed(scratch: &Scratch, words: &[&str]) -> Vec<u8> {
-    let out = scratch.host("out");
+/// The builder with these words, that is to write `out`.
+fn builder(scratch: &Scratch, words: &[&str]) -> Command {
     let mut builder = hermetic();
     builder.args(["--preset", "none", "--add-module", "a"]).arg("--init").arg(scratch.host("init"));
-    succeed(builder.args(words).arg("-o").arg(&out).env("TMPDIR", scratch.host("mounts")));
-    fs::read(out).unwrap()
+    builder.args(words).arg("-o").arg(scratch.host("out")).env("TMPDIR", scratch.host("mounts"));
+    builder
+}
+
+/// The archive that these words make.
+fn packed(scratch: &Scratch, words: &[&str]) -> Vec<u8> {
+    succeed(&mut builder(scratch, words));
+    fs::read(scratch.host("out")).unwrap()
+}
+
+/// The words with which it refuses.
+fn refused(scratch: &Scratch, words: &[&str]) -> String {
+    let output = builder(scratch, words).output().unwrap();
+    assert!(!output.status.success());
+    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 #[test]
@@ -57,19 +70,7 @@ fn one_directory_and_images_give_the_same() {
     assert!(packed(&scratch, &["--kernel-modules", &at("6.2.0/usr/lib/modules/6.2.0")]) == expected);
     fs::rename(scratch.host("6.2.0/usr/lib/modules/6.2.0"), scratch.host("built")).unwrap();
     assert!(packed(&scratch, &["--kernel-modules", &at("built"), "--kernel-version", "6.2.0"]) == expected);
-    let mut builder = hermetic();
-    builder.args([
-        "--preset",
-        "none",
-        "--add-module",
-        "a",
-        "--kernel-modules",
-        &at("built"),
-        "--init",
-        &at("init"),
-    ]);
-    let output = builder.args(["-o", &at("out")]).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
+    let said = refused(&scratch, &["--kernel-modules", &at("built")]);
     assert!(said.contains("made for kernel 6.2.0, expected built"), "{said}");
     fs::rename(scratch.host("built"), scratch.host("6.2.0/usr/lib/modules/6.2.0")).unwrap();
 
@@ -97,20 +98,8 @@ fn one_directory_and_images_give_the_same() {
     assert!(packed(&scratch, &["--modules-from-image", &at("disk")]) == expected);
 
     fs::write(scratch.host("text"), vec![b'x'; 8192]).unwrap();
-    let mut builder = hermetic();
-    builder.args([
-        "--preset",
-        "none",
-        "--add-module",
-        "a",
-        "--modules-from-image",
-        &at("text"),
-        "--init",
-        &at("init"),
-    ]);
-    let output = builder.args(["-o", &at("out")]).env("TMPDIR", scratch.host("mounts")).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && said.contains("give a disk image with a /usr"), "{said}");
+    let said = refused(&scratch, &["--modules-from-image", &at("text")]);
+    assert!(said.contains("give a disk image with a /usr"), "{said}");
     let left = fs::read_dir(scratch.host("mounts")).unwrap();
     assert_eq!(left.count(), 0, "a mount is left behind");
 }

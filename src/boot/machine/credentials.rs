@@ -81,9 +81,7 @@ fn import(command_line: &str) -> Credentials {
     }
     credentials.add_command_line(command_line);
     add_files(&mut credentials, &OF_INITRAMFS);
-    for problem in credentials.problems() {
-        warning!("{problem}");
-    }
+    name_problems(&credentials);
     let names: Vec<&str> = credentials.names().collect();
     if !names.is_empty() {
         info!("credentials: {}", names.join(", "));
@@ -134,6 +132,13 @@ fn paths_in(place: &str) -> io::Result<Vec<PathBuf>> {
     }
 }
 
+/// Names what was no credential in the log.
+fn name_problems(credentials: &Credentials) {
+    for problem in credentials.problems() {
+        warning!("{problem}");
+    }
+}
+
 /// Adds those in these directories, by the names of their files without `.cred`, the first directory's first.
 fn add_files(credentials: &mut Credentials, places: &[&str]) {
     for place in places {
@@ -170,9 +175,7 @@ impl Imported {
         }
         let mut sealed = Credentials::new();
         add_files(&mut sealed, &SEALED);
-        for problem in sealed.problems() {
-            warning!("{problem}");
-        }
+        name_problems(&sealed);
         if sealed.names().next().is_none() {
             let mut added = Credentials::new();
             add_files(&mut added, &OF_INITRAMFS);
