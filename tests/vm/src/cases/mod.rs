@@ -77,7 +77,10 @@ cases! {
         further: Long, "a root sealed to a phase, and one that is not bound to PCR 15";
     }
     systemd_seals_root { run: Normal, "what systemd-cryptenroll seals opens root, by PIN and by signature too" }
-    particleos { run: Normal, "an image of ParticleOS's shape comes up twice, with what systemd-repart makes" }
+    particleos {
+        run: Normal, "an image of ParticleOS's shape comes up twice, with what systemd-repart makes";
+        linked: Long, "an image of ParticleOS's shape comes up twice with its links in /etc";
+    }
     uki_is_signed {
         run: Normal, "a signed UKI seals root for its successors, and no other image opens it or starts";
         further: Long, "a UKI that was signed for something else opens nothing";

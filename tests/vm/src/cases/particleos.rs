@@ -33,6 +33,7 @@ const FIND: &str = "mkdir /run/found && \
 
 /// Files by the names of this directory, and its command lines.
 const FILES: &str = "tests/particleos";
+const OF_2026: &str = "command-line-2026";
 const OF_2025: &str = "command-line-2025";
 
 /// An image on its disk.
@@ -41,6 +42,7 @@ struct System<'a> {
     built: Built,
     files: PathBuf,
     disk: PathBuf,
+    certificate: PathBuf,
 }
 
 impl<'a> System<'a> {
@@ -54,14 +56,16 @@ impl<'a> System<'a> {
         let built = Built::make(context.bench, &recipe, &files.join("image"), &signer)?;
         let disk = context.file("disk.raw");
         built.copy(&disk, SIZE)?;
-        Ok(Self { context, built, files, disk })
+        Ok(Self { context, built, files, disk, certificate: signer.certificate() })
     }
 
     /// Boots into systemd, with the command line of this file and the root hash that mkosi adds to it.
     fn boot(&self, name: &str, line: &str, words: &str) -> Result<Answers> {
         let context = self.context;
         let line = fs::read_to_string(self.files.join(line))?;
-        let initramfs = context.initramfs(&Initramfs::new("virtio").module("btrfs"))?;
+        let initramfs = Initramfs::new("virtio").module("btrfs");
+        let initramfs =
+            context.initramfs(&initramfs.file(&self.certificate, "/usr/lib/verity.d/image.crt"))?;
         let machine = context.machine().deadline(DEADLINE).initramfs(&initramfs).disk(Disk::new(&self.disk));
         let machine = machine.cmdline(line.trim()).cmdline(&format!("usrhash={}", self.built.root_hash()));
         let machine = machine.tpm(&context.file("tpm")).cmdline(words).cmdline(WANTS);
@@ -123,17 +127,33 @@ impl<'a> System<'a> {
     }
 }
 
+/// First the newest command line, which demands a signed /usr and filters partitions by their labels; then that of 2025. /etc is ours.
 pub fn run(context: &Context<'_>) -> Result<()> {
+    twice(context, [OF_2026, OF_2025], "")
+}
+
+/// In the other order, with /etc as ParticleOS has it.
+pub fn linked(context: &Context<'_>) -> Result<()> {
+    twice(context, [OF_2025, OF_2026], "hermetic.etc=symlink")
+}
+
+fn twice(context: &Context<'_>, [first, second]: [&str; 2], words: &str) -> Result<()> {
     let system = System::new(context)?;
-    let first = system.boot("first", OF_2025, "").context("the first boot")?;
+    let first = system.boot("first", first, words).context("the first boot")?;
     first.expect("proof", "kept")?.expect("home-proof", "kept")?;
     let rows = system.made_as_systemd_does(first.text("machine-id")?)?;
     holds(context, &system.disk, &rows)?;
 
-    let second = system.boot("second", OF_2025, "").context("the second boot")?;
+    let second = system.boot("second", second, words).context("the second boot")?;
     second.expect("proof", "kept\nkept")?.expect("home-proof", "kept\nkept")?;
     second.expect("machine-id", first.text("machine-id")?)?;
     ensure!(system.rows()? == rows, "the second boot changed the table");
+    // What the image's tmpfiles.d makes a link to the factory is that link, whoever fills /etc.
+    for answers in [first, second] {
+        let links: Vec<&str> = answers.text("links")?.lines().collect();
+        let wanted = ["ld.so.conf", "nsswitch.conf", "profile.d", "security"];
+        ensure!(wanted.iter().all(|name| links.contains(name)), "links of /etc: {links:?}");
+    }
     Ok(())
 }
 
