@@ -28,11 +28,12 @@ struct Built {
     signature: u64,
 }
 
-/// A key and its certificate, by OpenSSL.
+/// Puts the key and the certificate of a signer into the builder's directory.
 fn key(context: &Context<'_>, directory: &Path, name: &str) -> Result<()> {
-    let mut openssl = context.bench.tools.inside(directory, "openssl");
-    openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-noenc", "-days", "3650", "-subj", "/CN=image"]);
-    command::run(openssl.args(["-keyout", &format!("{name}.key"), "-out", &format!("{name}.crt")]))
+    let signer = context.signer(name)?;
+    fs::copy(signer.key(), directory.join(format!("{name}.key")))?;
+    fs::copy(signer.certificate(), directory.join(format!("{name}.crt")))?;
+    Ok(())
 }
 
 /// A disk with this /usr, its hash tree and the signature of its root hash, as systemd-repart makes it for a builder.
