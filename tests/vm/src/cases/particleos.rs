@@ -1,5 +1,5 @@
 //! An image of ParticleOS's shape (tests/particleos), made by systemd-repart as mkosi has it made: an ESP, /usr with its hash tree and
-//! its signature. It lies on a larger disk, and boots with the command line of ParticleOS of 2025 as it is. The first boot makes
+//! its signature. It lies on a larger disk, and boots with ParticleOS's newest command line and that of 2025 as they are. The first boot makes
 //! whatever systemd-repart would make of it, at the same place, with the same identity; what is there already and says
 //! CopyBlocks=auto is left alone. systemd comes up with every file system where its own initrd would have it, and so does the next
 //! boot, which changes nothing.
@@ -63,9 +63,8 @@ impl<'a> System<'a> {
     fn boot(&self, name: &str, line: &str, words: &str) -> Result<Answers> {
         let context = self.context;
         let line = fs::read_to_string(self.files.join(line))?;
-        let initramfs = Initramfs::new("virtio").module("btrfs");
-        let initramfs =
-            context.initramfs(&initramfs.file(&self.certificate, "/usr/lib/verity.d/image.crt"))?;
+        let initramfs = Initramfs::new("virtio").module("btrfs").certificate(&self.certificate);
+        let initramfs = context.initramfs(&initramfs)?;
         let machine = context.machine().deadline(DEADLINE).initramfs(&initramfs).disk(Disk::new(&self.disk));
         let machine = machine.cmdline(line.trim()).cmdline(&format!("usrhash={}", self.built.root_hash()));
         let machine = machine.tpm(&context.file("tpm")).cmdline(words).cmdline(WANTS);
