@@ -20,13 +20,15 @@ pub struct Initramfs {
     modules: Vec<String>,
     files: Vec<(PathBuf, String)>,
     certificates: Vec<PathBuf>,
+    is_signed: bool,
 }
 
 impl Initramfs {
     /// hermetic-init with a preset's modules: `virtio`, `generic` or `none`.
     #[must_use]
     pub fn new(preset: &'static str) -> Self {
-        Self { preset, key: None, modules: Vec::new(), files: Vec::new(), certificates: Vec::new() }
+        let (modules, files, certificates) = (Vec::new(), Vec::new(), Vec::new());
+        Self { preset, key: None, modules, files, certificates, is_signed: true }
     }
 
     /// The content of the key file that opens root.
@@ -40,6 +42,13 @@ impl Initramfs {
     #[must_use]
     pub fn module(mut self, name: &str) -> Self {
         self.modules.push(name.to_owned());
+        self
+    }
+
+    /// The modules without their signatures.
+    #[must_use]
+    pub fn without_signatures(mut self) -> Self {
+        self.is_signed = false;
         self
     }
 
@@ -67,6 +76,7 @@ impl Initramfs {
             .with("builder", fs::read(&products.hermetic)?)
             .with("kernel", bench.appliance.identity())
             .with("preset", self.preset)
+            .with("signed", [u8::from(self.is_signed)])
             .with("key", format!("{:?}", self.key))
             .with("modules", self.modules.join(" "));
         for (source, place) in &self.files {
@@ -103,6 +113,9 @@ impl Initramfs {
         builder.arg("initramfs").arg("--init").arg(&products.init).args(["--preset", self.preset]);
         builder.arg("--kernel").arg(bench.appliance.kernel());
         builder.arg("--modules-dir").arg(bench.appliance.usr().join("lib/modules"));
+        if !self.is_signed {
+            builder.arg("--strip-signatures");
+        }
         for name in &self.modules {
             builder.args(["--add-module", name]);
         }
