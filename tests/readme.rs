@@ -134,6 +134,113 @@ fn lines_of_failures_are_the_programs() {
     assert_eq!(strange, Vec::<&str>::new());
 }
 
+/// Sentences of the prose: no code, no tables, no headings; a word in backticks counts as one, a link by its text.
+fn sentences(text: &str) -> Vec<String> {
+    let (mut blocks, mut block, mut is_code) = (Vec::new(), String::new(), false);
+    for line in text.lines() {
+        let bare = line.trim_start();
+        let is_fence = bare.starts_with("```");
+        let is_prose = !is_code && !is_fence && !bare.is_empty() && !bare.starts_with(['|', '#']);
+        let is_item = bare.starts_with("- ")
+            || bare.split_once(". ").is_some_and(|(number, _)| number.parse::<u8>().is_ok());
+        if !is_prose || is_item {
+            blocks.push(std::mem::take(&mut block));
+        }
+        if is_prose {
+            block = format!("{block} {bare}");
+        }
+        is_code ^= is_fence;
+    }
+    blocks.push(block);
+    let as_words = |block: String| {
+        let quoted = block.split('`').enumerate().map(|(at, part)| if at % 2 == 1 { "CODE" } else { part });
+        let linked: Vec<String> = quoted.map(str::to_owned).collect();
+        let mut parts = linked.concat();
+        while let Some((before, target)) = parts.split_once("](") {
+            parts = format!("{before}{}", target.split_once(')').map_or("", |(_, after)| after));
+        }
+        parts
+    };
+    let split = |text: String| -> Vec<String> {
+        let ends = [". ", "! ", "? "];
+        ends.iter().fold(vec![text], |parts, end| {
+            parts.iter().flat_map(|part| part.split(end)).map(str::to_owned).collect()
+        })
+    };
+    let all = blocks.into_iter().map(as_words).flat_map(split);
+    all.filter(|sentence| sentence.split_whitespace().count() > 1).collect()
+}
+
+/// The largest number of words in a sentence, and the share of longer ones, in hundredths.
+const WORDS: (usize, usize) = (30, 2);
+
+#[test]
+fn sentences_are_short() {
+    let (mut count, mut long) = (0, Vec::new());
+    for paper in papers().iter().filter(|paper| !paper.ends_with("CHANGELOG.md")) {
+        for sentence in sentences(&text(paper)) {
+            count += 1;
+            let words = sentence.split_whitespace().count();
+            if words > WORDS.0 {
+                long.push(format!("{} words, {}: {}", words, paper.display(), sentence.trim()));
+            }
+        }
+    }
+    assert!(count > 400, "{count} sentences: the papers have gone");
+    let list = long.join("\n");
+    assert!(long.len() * 100 <= count * WORDS.1, "{} of {count} sentences are long:\n{list}", long.len());
+}
+
+#[test]
+fn a_sentence_ends_at_its_point() {
+    let text = "# A. B\n\nOne `x. y` two. Three [four](five.md#six) seven\neight.\n\n```\nno. code\n```\n| no. table |\n- nine ten\n- eleven twelve";
+    let counts: Vec<usize> = sentences(text).iter().map(|line| line.split_whitespace().count()).collect();
+    assert_eq!(counts, [3, 4, 3, 3]);
+}
+
+/// A page begins with what was run or written, before it explains: a block or a table stands among its first lines.
+#[test]
+fn every_page_begins_with_an_example() {
+    for paper in papers().iter().filter(|paper| paper.starts_with(repository().join("docs"))) {
+        let text = text(paper);
+        let example = text.lines().position(|line| line.starts_with("```") || line.starts_with("| "));
+        assert!(
+            example.is_some_and(|line| line < 16),
+            "{} has no example in its first lines",
+            paper.display()
+        );
+    }
+}
+
+/// The formats that are ours have a section, which the code that reads or writes them cites.
+#[test]
+fn formats_are_cited_where_they_are_read() {
+    const PAGE: &str = "docs/reference/formats.md";
+    let page = text(&repository().join(PAGE));
+    let sections: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    let (mut cited, mut open) =
+        (Vec::new(), vec![repository().join("src"), repository().join("initramfs/src")]);
+    while let Some(directory) = open.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+                continue;
+            }
+            let source = text(&path);
+            let mark = format!("{PAGE}, \"");
+            let citations = source.split(&mark).skip(1).filter_map(|rest| rest.split('"').next());
+            cited.extend(citations.map(str::to_owned));
+        }
+    }
+    cited.sort();
+    cited.dedup();
+    assert!(cited.iter().all(|section| sections.contains(&section.as_str())), "{cited:?} of {sections:?}");
+    let unread: Vec<_> =
+        sections.iter().filter(|section| !cited.iter().any(|cited| cited == *section)).collect();
+    assert_eq!(unread, Vec::<&&str>::new(), "no code cites these sections of {PAGE}");
+}
+
 #[test]
 fn the_readme_is_short() {
     let size = text(&repository().join("README.md")).len();

@@ -1,17 +1,7 @@
 //! The strategy for each path: `hermetic.etc=` for all of /etc, and the exceptions in
 //! `/usr/lib/hermetic-init/etc.conf`.
 //!
-//! One exception a line, `PATTERN STRATEGY`; empty lines and lines that begin with `#` are passed over:
-//!
-//! ```text
-//! # cups rewrites its configuration
-//! /etc/cups            copy
-//! /etc/fonts/conf.d    symlink
-//! /etc/*.conf.sample   none
-//! ```
-//!
-//! A pattern is an absolute path below /etc; `*` stands for any text within a name, `?` for one byte. It names every
-//! path that it matches and all that is below. The last line that names a path decides.
+//! The format of that file: docs/reference/formats.md, "The exceptions of /etc".
 
 use core::fmt;
 use std::prelude::v1::*;

@@ -1,5 +1,5 @@
 //! Kernel modules. The builder has resolved and decompressed everything; what is left is to load files in the order
-//! that four small tables give (written by `hermetic initramfs`):
+//! that four small tables give (docs/reference/formats.md, "Tables of modules"):
 //!
 //! - `modules.load`: a path a line, loaded on every boot;
 //! - `modules.alias`: `PATTERN PATH...`, as of fnmatch(3), loaded when a device announces a modalias that matches;

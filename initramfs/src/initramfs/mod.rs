@@ -1,4 +1,5 @@
 //! `hermetic initramfs`: the archive that the kernel unpacks and starts hermetic-init from.
+//! Its files: docs/reference/formats.md, "Files of the initramfs".
 //!
 //! | file | content |
 //! |---|---|

@@ -1,37 +1,11 @@
 //! The tables by which PID 1 loads modules: their format, and the code that writes them.
 //!
-//! # The format
+//! The format: docs/reference/formats.md, "Tables of modules".
 //!
-//! Four text files below `/hermetic`, always there, possibly empty. UTF-8, one record a line, each line ended by a
-//! newline; words are separated by one space and contain no spaces. There are no comments, no empty lines and no
-//! escapes. A path is absolute in the initramfs and names a decompressed module, ready for finit_module(2). The paths
-//! of a record are the whole dependency closure in load order: a reader that loads them from left to right needs no
-//! other file.
-//!
-//! | file | a record | when it is loaded |
-//! |---|---|---|
-//! | `/hermetic/modules.load` | `PATH` | all records, in the file's order, at the start |
-//! | `/hermetic/modules.alias` | `PATTERN PATH…` | a device appears whose modalias matches PATTERN |
-//! | `/hermetic/modules.demand` | `NAME PATH…` | the boot is about to use NAME |
-//! | `/hermetic/modules.depend` | `PATH PATH…` | the first PATH may be loaded as soon as the others are live |
-//!
-//! `modules.alias`: PATTERN is a shell pattern as of fnmatch(3) without flags (`*`, `?`, `[…]`), to be matched against
-//! the content of a device's `modalias` in sysfs or the `MODALIAS=` of its uevent. All records that match are loaded:
-//! two drivers may know one device. Only drivers have patterns here, not the modules that they need. Sorted by pattern.
-//!
-//! `modules.demand`: NAME is one of
-//! - `dm-TARGET`: before a device-mapper table with that target is loaded (`dm-verity`, `dm-crypt`); the algorithms
-//!   that it will ask the kernel for are in the record, the accelerated ones;
-//! - `fs-TYPE`: before a file system of that type is mounted (`fs-erofs`);
-//! - `efivarfs`: before the EFI variables are mounted;
-//! - one of these with `.fallback` behind it: the modules that the record without it needs on a processor for which the
-//!   accelerated modules are not made.
-//!
-//! `modules.depend` has one record for every module of the other three, sorted by path; modules that do not wait for each other
-//! may be loaded side by side.
-//!
-//! NAME is unique and the file is sorted by it. A name without a record needs nothing: it is built in, or the builder
-//! left it out, and then the use itself fails and says so.
+//! All records of `modules.alias` that match are loaded: two drivers may know one device. Only drivers have patterns there, not the
+//! modules that they need. `modules.demand` has for `dm-TARGET` the algorithms that the target will ask the kernel for, the accelerated
+//! ones. `modules.depend` has one record for every module of the other three; modules that do not wait for each other may be loaded
+//! side by side. All but `modules.load` are sorted by their first word.
 //!
 //! # Loading
 //!

@@ -1,4 +1,4 @@
-//! Our directory below /run.
+//! Our directory below /run (docs/reference/formats.md, "What it leaves in /run").
 
 use std::{fs, io, path::Path};
 

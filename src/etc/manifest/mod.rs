@@ -1,29 +1,7 @@
 //! The manifest: the entries that came from the factory of the /usr that was followed last, kept on the root; and the
 //! journal of an update under way.
 //!
-//! # Format, version 1
-//!
-//! Lines of fields that one space separates, each with a newline behind it:
-//!
-//! ```text
-//! hermetic-init /etc manifest 1
-//! usr roothash:4f1c…                    identity of /usr; no spaces
-//! strategy track                        value of `hermetic.etc=`
-//! d MODE UID GID - XATTRS PATH          directory
-//! f MODE UID GID SHA256 XATTRS PATH     regular file
-//! l 777 UID GID TARGET - PATH           symbolic link
-//! p MODE UID GID - XATTRS PATH          FIFO; `s`: socket
-//! c MODE UID GID DEVICE XATTRS PATH     character device; `b`: block device; st_rdev in decimal
-//! u DATABASE SHA256 NAME                an entry of passwd, group, shadow or gshadow: the digest of its line
-//! end SHA256                            of every byte before this line
-//! ```
-//!
-//! MODE is octal, XATTRS a SHA-256 or `-`. In PATH, TARGET and NAME a backslash, a space, control characters and bytes
-//! above 0x7e are `\xHH`. Paths are relative to /etc. Two lines for one path are an error.
-//!
-//! A journal begins with `hermetic-init /etc journal 1` instead, has neither `usr`, `strategy` nor `u` lines, but lines
-//! `- PATH` (nothing is there), and may have several lines for a path: each is a state in which the update may have
-//! left it. XATTRS of 64 zeroes stand for any: they are changed one by one. It only grows until an update is whole.
+//! The format: docs/reference/formats.md, "The manifest of /etc".
 //!
 //! A stranger who can write the root can write the manifest, so it is not trusted: without its checksum it is ignored,
 //! and it cannot name a path outside of /etc.

@@ -111,6 +111,7 @@ cases! {
     etc_follows_usr { run: Normal, "/etc follows an update of /usr and a rollback" }
     etc_cannot_follow { run: Normal, "systemd comes up on nine kinds of roots that stand against an update of /etc" }
     users_and_credentials { run: Normal, "users, passwords and credentials are what the image and the machine ask for" }
+    getting_started { run: Long, "getting started boots as its page says" }
     mkosi_builds_around_it { run: Normal, "what mkosi builds around our initramfs boots, and has no other" }
     selinux_is_told { run: Normal, "what is made on a root is listed for SELinux to label" }
     power_fails_in_an_update {
