@@ -50,11 +50,12 @@ const STAGES: [&[&str]; 7] =
     [&["early"], &["devices"], &["usr"], &["provision"], &["root"], &["etc"], &["handover"]];
 
 /// The rooms of the host tool.
-const TOOL: [&[&str]; 5] = [
+const TOOL: [&[&str]; 6] = [
     &["clock"],
     &["mirror", "modules", "populate", "luks"],
     &["mkfs", "etc", "repart", "sysusers", "tmpfiles"],
     &["initramfs", "plan", "names"],
+    &["manual"],
     &["main"],
 ];
 

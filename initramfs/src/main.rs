@@ -6,6 +6,7 @@ mod clock;
 mod etc;
 mod initramfs;
 mod luks;
+mod manual;
 mod mirror;
 mod mkfs;
 mod modules;
@@ -18,7 +19,7 @@ mod tmpfiles;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// Builds what hermetic-init boots.
 #[derive(Parser)]
@@ -40,6 +41,8 @@ enum What {
     Plan(plan::Args),
     /// Make, open, inspect and change LUKS2 volumes.
     Luks(luks::Args),
+    /// Write the manual pages and the completions of shells.
+    Manual(manual::Args),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         What::Mkfs(args) => end(mkfs::run(&args)),
         What::Etc(args) => end(etc::run(&args)),
         What::Plan(args) => end(plan::run(&args)),
+        What::Manual(args) => end(manual::run(&args, Command::command())),
     }
 }
 

@@ -10,15 +10,32 @@ pub struct Mirror {
     pub subcommand: &'static str,
     /// The name of the original: a link to `hermetic` under it behaves as the original.
     pub original: &'static str,
+    /// The text of its help.
+    pub help: &'static str,
     /// Runs it. The first word is the name that its messages call it by.
     pub run: fn(Vec<OsString>) -> ExitCode,
 }
 
 /// All of them.
 pub const ALL: &[Mirror] = &[
-    Mirror { subcommand: "repart", original: "systemd-repart", run: crate::repart::run },
-    Mirror { subcommand: "sysusers", original: "systemd-sysusers", run: crate::sysusers::run },
-    Mirror { subcommand: "tmpfiles", original: "systemd-tmpfiles", run: crate::tmpfiles::run },
+    Mirror {
+        subcommand: "repart",
+        original: "systemd-repart",
+        help: crate::repart::HELP,
+        run: crate::repart::run,
+    },
+    Mirror {
+        subcommand: "sysusers",
+        original: "systemd-sysusers",
+        help: crate::sysusers::HELP,
+        run: crate::sysusers::run,
+    },
+    Mirror {
+        subcommand: "tmpfiles",
+        original: "systemd-tmpfiles",
+        help: crate::tmpfiles::HELP,
+        run: crate::tmpfiles::run,
+    },
 ];
 
 /// The lines that `hermetic --help` says of them at its end.

@@ -98,7 +98,8 @@ const NO_DEVICE: u8 = 76;
 /// The disk has no GPT, and must not get one.
 const NO_TABLE: u8 = 77;
 
-const HELP: &str = "\
+/// The text that `--help` prints.
+pub const HELP: &str = "\
 systemd-repart [OPTIONS...] [DEVICE]
 
 Grow and add partitions to a partition table, and generate disk images (DDIs).

@@ -63,7 +63,7 @@ struct Args {
 }
 
 /// The text that `--help` prints behind the program's name.
-const HELP: &str = "[OPTIONS...] [CONFIGURATION FILE...]
+pub const HELP: &str = "[OPTIONS...] [CONFIGURATION FILE...]
 
 Creates system user accounts.
 

@@ -88,7 +88,7 @@ struct Args {
 }
 
 /// The text that `--help` prints behind the program's name.
-const HELP: &str = "COMMAND [OPTIONS...] [CONFIGURATION FILE...]
+pub const HELP: &str = "COMMAND [OPTIONS...] [CONFIGURATION FILE...]
 
 Create, delete, and clean up files and directories.
 

@@ -28,6 +28,8 @@ const TREE: Tree = Tree {
         "libtss2-mu-4.0.1-0t64",
         "libtss2-rc0t64",
         "libtss2-tcti-swtpm0t64",
+        "man-db",
+        "mandoc",
         "mtools",
         "openssl",
         "ovmf",

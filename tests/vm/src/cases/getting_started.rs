@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 /// Firmware and a whole systemd, emulated.
 const DEADLINE: Duration = Duration::from_secs(900);
 
-/// What is typed by who has logged in.
+/// The commands that are typed after the login.
 const LOOK: &str = "systemctl is-system-running --wait; findmnt --noheadings --output SOURCE,FSTYPE /; \
                     findmnt --noheadings --output SOURCE,FSTYPE /usr; cat /var/lib/mark; echo was-here >/var/lib/mark; poweroff\n";
 
