@@ -7,7 +7,8 @@ mod signatures;
 use common::{Scratch, tool};
 use hermetic_init::{
     units::{Bytes, DeviceNumber},
-    verity::{HashType, Options, RootHash, Superblock, Table},
+    verity::{Fault, HashType, Options, RootHash, Superblock, Table, Tree},
+    writes::{ReadAt, ShortImage},
 };
 
 /// One line `Key:   value` of veritysetup.
@@ -85,9 +86,63 @@ fn trees_of_veritysetup_are_read_as_it_dumps_them() {
                 field(&made, "Root hash:"),
             )
         );
+        walk(&scratch, &superblock, &root);
         trees += 1;
     }
     eprintln!("{trees} trees");
+}
+
+/// Bytes that stand for a partition.
+struct Image<'a>(&'a [u8]);
+
+impl ReadAt for Image<'_> {
+    type Error = ShortImage;
+
+    fn read_exact_at(&self, offset: Bytes, buffer: &mut [u8]) -> Result<(), ShortImage> {
+        self.0.read_exact_at(offset, buffer)
+    }
+}
+
+/// Walks a tree that veritysetup made, and with single bytes changed: found where they are, as `veritysetup verify` finds that
+/// something is wrong. Behind the tree's last digest and in front of the tree nothing is covered.
+fn walk(scratch: &Scratch, superblock: &Superblock, root: &RootHash) {
+    let data = std::fs::read(scratch.host("data")).unwrap();
+    let tree = std::fs::read(scratch.host("tree")).unwrap();
+    let verify = |data: &[u8], hash: &[u8]| {
+        let mut done = Bytes(0);
+        let (data, hash) = (Image(data), Image(hash));
+        let walk = Tree { superblock, root_hash: root, data: &data, hash: &hash };
+        (walk.verify_first(), walk.verify(&mut |bytes| done = bytes), done)
+    };
+    let all = Bytes(data.len() as u64);
+    assert_eq!(verify(&data, &tree), (Ok(()), Ok(()), all), "{superblock:?}");
+    let changed = |bytes: &[u8], at: usize| {
+        let mut bytes = bytes.to_vec();
+        bytes[at] ^= 1;
+        bytes
+    };
+    let block = superblock.data_block_size as usize;
+    for at in [0, block - 1, data.len() / 2, data.len() - 1] {
+        let fault = Err(Fault::Data { offset: Bytes((at / block * block) as u64) });
+        let first = if at < block { fault.clone() } else { Ok(()) };
+        let (found_first, found, _) = verify(&changed(&data, at), &tree);
+        assert_eq!((found_first, found), (first, fault), "byte {at} of the data of {superblock:?}");
+    }
+    let (block, start) = (superblock.hash_block_size as usize, superblock.hash_start() as usize);
+    for at in
+        [start * block, tree.len() - 1].into_iter().filter(|at| (start * block..tree.len()).contains(at))
+    {
+        let fault = Err(Fault::Hash { offset: Bytes((at / block * block) as u64) });
+        assert_eq!(verify(&data, &changed(&tree, at)).1, fault, "byte {at} of the tree of {superblock:?}");
+        std::fs::write(scratch.host("tree"), changed(&tree, at)).unwrap();
+        let mut theirs = tool("veritysetup").unwrap();
+        theirs.args(["verify", &scratch.inside("data"), &scratch.inside("tree"), &root.to_string()]);
+        assert!(!theirs.output().unwrap().status.success(), "byte {at} of the tree of {superblock:?}");
+    }
+    // A tree that ends too early is an error of the medium.
+    if tree.len() > start * block {
+        assert!(matches!(verify(&data, &tree[..tree.len() - 1]).1, Err(Fault::Read(_))));
+    }
 }
 
 #[test]

@@ -12,9 +12,11 @@ mod root_hash;
 mod signature;
 mod superblock;
 mod table;
+mod tree;
 
 pub use options::{OnCorruption, OnError, Options};
 pub use root_hash::{RootHash, RootHashError};
 pub use signature::{SIGNATURE_PARTITION_MAX, Signature, SignatureError, SignatureSource};
 pub use superblock::{Algorithm, HashType, LENGTH, Superblock, VerityError};
 pub use table::{Table, dm_uuid};
+pub use tree::{Fault, Tree};

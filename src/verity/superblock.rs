@@ -206,6 +206,12 @@ impl Superblock {
         (LENGTH as u64).div_ceil(u64::from(self.hash_block_size))
     }
 
+    /// The number of digests in a block of the tree: as many as fit, rounded down to a power of two.
+    pub(super) fn fan_out(&self) -> u64 {
+        let digest = self.algorithm.digest_length() as u64;
+        (u64::from(self.hash_block_size) / digest.next_power_of_two()).max(2)
+    }
+
     /// The size of the data under the tree.
     pub fn data_length(&self) -> Bytes {
         Bytes(self.data_blocks.saturating_mul(u64::from(self.data_block_size)))
@@ -213,13 +219,10 @@ impl Superblock {
 
     /// The size of superblock and tree on the hash partition.
     pub fn hash_length(&self) -> Bytes {
-        // A block of the tree has room for as many digests as fit, rounded down to a power of two.
-        let digest = self.algorithm.digest_length() as u64;
-        let per_block = u64::from(self.hash_block_size) / digest.next_power_of_two();
         let (mut level, mut blocks) = (self.data_blocks, self.hash_start());
         // The root hash covers one block: levels are added until one block is left, and one data block has no level.
         while level > 1 {
-            level = level.div_ceil(per_block.max(2));
+            level = level.div_ceil(self.fan_out());
             blocks = blocks.saturating_add(level);
         }
         Bytes(blocks.saturating_mul(u64::from(self.hash_block_size)))

@@ -3,10 +3,13 @@
 use hermetic_init::{
     pkcs7::{Certificate, SignedData},
     units::{Bytes, DeviceNumber},
-    verity::{LENGTH, Options, RootHash, Signature, SignatureSource, Superblock, Table, dm_uuid},
+    verity::{LENGTH, Options, RootHash, Signature, SignatureSource, Superblock, Table, Tree, dm_uuid},
 };
 
-use crate::input::{Input, join, text};
+use crate::{
+    input::{Input, join, text},
+    medium::Medium,
+};
 
 /// A superblock, then root hash, options and a name.
 pub fn verity(data: &[u8]) {
@@ -32,6 +35,12 @@ pub fn verity(data: &[u8]) {
                 let number = DeviceNumber { major: 253, minor: 0 };
                 let table = Table::new(&superblock, hash, number, number, &options, None);
                 assert_eq!(table.sectors.bytes(), Some(data));
+                // The partitions end behind the superblock: a walk ends there, too.
+                let (data, hash_partition) =
+                    (Medium::new(vec![0; 8192], 8192), Medium::new(block.to_vec(), 65536));
+                let tree =
+                    Tree { superblock: &superblock, root_hash: hash, data: &data, hash: &hash_partition };
+                assert!(tree.verify(&mut |_| {}).is_err());
                 assert!(table.params.split(' ').count() >= 9 && !table.params.contains('\n'));
             }
         }
