@@ -32,6 +32,7 @@
 //! | [`tmpfiles`] | tmpfiles.d definitions → files, directories, links, modes, owners, attributes |
 //! | [`furnish`] | a root that systemd can start on: the order of users, rules, factory and machine id, and its crash safety |
 //! | [`repart`] | repart.d definitions → a decision of what is made on a disk |
+//! | [`image`] | an image, judged: what the command line demands of its /usr and its root, and the program that comes next |
 //! | [`populate`] | the files that a definition puts into a new file system |
 //! | `boot` | the boot: early, devices, usr, provision, root, etc, handover; and the end of one that cannot go on |
 //!
@@ -54,6 +55,7 @@ pub mod fragments;
 #[cfg(feature = "std")]
 pub mod furnish;
 pub mod glob;
+pub mod image;
 pub mod level;
 pub mod luks;
 pub mod map;

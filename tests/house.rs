@@ -29,7 +29,7 @@ const ROOMS: [&[&str]; 16] = [
     &["tmpfiles"],
     &["furnish"],
     &["repart"],
-    &["populate"],
+    &["populate", "image"],
     &["boot"],
     &["main"],
 ];

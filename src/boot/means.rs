@@ -2,13 +2,10 @@
 
 use super::{
     disks::Survey,
-    machine::{
-        borrowed::Borrowed, credentials::Imported, devices::Devices, measure::Measurements,
-        next_init::NextInit,
-    },
+    machine::{borrowed::Borrowed, credentials::Imported, devices::Devices, measure::Measurements},
     volume::key_file::KeyFile,
 };
-use crate::config::Config;
+use crate::{config::Config, image::NextInit};
 
 /// The means that there are before the first driver is loaded.
 pub struct Early {

@@ -6,11 +6,10 @@ use super::{
     failure::{Failure, OrFail as _},
 };
 use crate::{
-    config::{Config, RootPolicy, RootSource, Uses},
+    config::{Config, RootPolicy, RootSource},
     disk::{partition::Partition, probe::Format, slot::select_root},
-    luks::LUKS1,
-    notice,
-    repart::{self, Definition, Encrypt, Protection},
+    image, notice,
+    repart::{self, Definition},
     sys::block::BlockDevice,
 };
 
@@ -65,26 +64,7 @@ impl Expectation {
         device: &BlockDevice,
         found: Option<Format>,
     ) -> Result<(), Failure> {
-        let refuse = |reason: &str| Err(Failure::new(format!("{}: {reason}", device.name)));
-        match found {
-            Some(Format::LUKS1) => refuse(LUKS1),
-            Some(Format::LUKS2) if !config.image_policy.root.allows(Uses::ENCRYPTED) => {
-                refuse("encrypted, which systemd.image_policy= does not allow for root")
-            }
-            Some(Format::LUKS2) => Ok(()),
-            _ => {
-                if config.hermetic.root_policy == RootPolicy::Strict
-                    && let Some(definition) = self.roots().find(|root| root.encrypt != Encrypt::Off)
-                    && let Err(error) = repart::admit(definition, Protection::None)
-                {
-                    return refuse(&error.to_string());
-                }
-                if !config.image_policy.root.allows(Uses::UNPROTECTED) {
-                    return refuse("not encrypted, which systemd.image_policy= does not allow for root");
-                }
-                Ok(())
-            }
-        }
+        image::admit_root(config, &self.definitions, &device.name, found).map_err(Failure::new)
     }
 
     /// Refuses a root that is not what policy expects before anything else changes on its disk: a table that was written, a

@@ -106,6 +106,9 @@ fn advice(code: TpmRcBase) -> &'static str {
     }
 }
 
+/// The reason why a machine without a TPM 2.0 seals nothing.
+pub const NO_TPM: &str = "there is no TPM 2.0 (/dev/tpmrm0)";
+
 /// The reason why no key for a root is released or sealed: the TPM knows of one that was opened already.
 pub const ROOT_WAS_OPENED: &str = "PCR 15 was extended before this kernel (by kexec, or a boot loader that measures): the TPM takes it that a \
                                    root was opened already; start the machine from its firmware";

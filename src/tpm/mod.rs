@@ -47,7 +47,7 @@ use std::prelude::v1::*;
 use zeroize::Zeroizing;
 
 pub use entity::Entity;
-pub use error::{ROOT_WAS_OPENED, TpmError};
+pub use error::{NO_TPM, ROOT_WAS_OPENED, TpmError};
 pub use lockout::Lockout;
 pub use object::StorageKey;
 pub use pcr::{Bank, PcrMask};

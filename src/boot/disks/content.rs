@@ -8,6 +8,7 @@ use crate::{
     config::PartitionPolicy,
     disk::probe::{self, Superblock},
     file_system::FileSystem,
+    image,
     luks::Header,
     repart::Protection,
     sys::block::Node,
@@ -59,24 +60,6 @@ pub fn file_system(
     wanted: Option<&str>,
 ) -> Result<FileSystem, Failure> {
     let found = superblock(node).or_fail(|| format!("cannot read {}", node.display()))?;
-    let refuse = |reason: String| Err(Failure::new(format!("{}: {reason}", node.display())));
-    let names = FileSystem::ALL.iter().filter(|system| allowed(**system)).map(|system| system.name());
-    let names = names.collect::<Vec<_>>().join(", ");
-    let Some(found) = found else {
-        return refuse(format!(
-            "no file system that we know; it is damaged or was never written (wanted: {names})"
-        ));
-    };
-    match found.format.file_system() {
-        Some(system) if allowed(system) => match wanted {
-            Some(wanted) if wanted != system.name() => refuse(format!(
-                "holds {system}, but the command line says {wanted}; correct the command line"
-            )),
-            _ if !policy.allows_file_system(system.name()) => refuse(format!(
-                "holds {system}, which systemd.image_policy= does not allow; correct one of them"
-            )),
-            _ => Ok(system),
-        },
-        _ => refuse(format!("{} cannot be mounted here; use one of {names}", found.format)),
-    }
+    image::file_system(&node.display().to_string(), found.as_ref(), allowed, policy, wanted)
+        .map_err(Failure::new)
 }

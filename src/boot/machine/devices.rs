@@ -14,6 +14,7 @@ use crate::{
     },
     config::Config,
     debug,
+    image::Missing,
     sys::{
         clock::Deadline,
         efi,
@@ -137,18 +138,14 @@ impl Devices {
                 continue;
             }
             let names = self.survey.devices().iter().map(|device| device.name.as_str());
-            let mut there = match names.collect::<Vec<_>>().join(" ") {
-                none if none.is_empty() => {
-                    "there is no disk at all; is its driver in the initramfs?".to_owned()
-                }
-                names => format!("there are: {names}"),
+            let missing = Missing {
+                subject,
+                seconds: self.patience.as_secs(),
+                why_not: &why_not,
+                there: &names.collect::<Vec<_>>(),
+                silent: &self.survey.silent(),
             };
-            let silent = self.survey.silent();
-            if !silent.is_empty() {
-                there += &format!("; no answer from {}, check the disk", silent.join(" "));
-            }
-            let seconds = self.patience.as_secs();
-            return Err(Failure::new(format!("no {subject} within {seconds} s: {why_not}; {there}")));
+            return Err(Failure::new(missing.to_string()));
         }
     }
 

@@ -9,7 +9,7 @@ use crate::{
         random::Random,
     },
     sys::tpm::{DEVICE, Device},
-    tpm::{Bank, Tpm, TpmError},
+    tpm::{Bank, NO_TPM, Tpm, TpmError},
 };
 
 /// The table by which firmware announces a TPM 2.0 (TCG ACPI Specification).
@@ -67,7 +67,7 @@ pub fn missing() -> &'static str {
     if is_announced() {
         "the firmware announces a TPM 2.0, but no driver makes /dev/tpmrm0 of it; is it in the initramfs?"
     } else {
-        "there is no TPM 2.0 (/dev/tpmrm0)"
+        NO_TPM
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
         machine::{
             borrowed::Borrowed,
             credentials::Imported,
-            next_init::NextInit,
+            next_init,
             run::{OURS, is_second_start},
             stub,
         },
@@ -18,6 +18,7 @@ use crate::{
         watch,
     },
     config::{self, Config, FailureAction},
+    image::NextInit,
     info,
     sys::{console, kmsg, mount, power::End, rootfs::OldRoot},
     warning,
@@ -41,10 +42,10 @@ pub fn prepare() -> Result<Early, Failure> {
     let words = fs::read("/proc/cmdline").or_fail(|| "cannot read /proc/cmdline".into())?;
     let words = String::from_utf8_lossy(&words);
     let config = read(&words)?;
-    let next = NextInit { ours: config.init.clone(), kernel: config.kernel_init.clone() };
+    let next = NextInit::of(&config);
     if is_second_start() {
         borrowed.give_back();
-        return Err(next.pass_through());
+        return Err(next_init::pass_through(&next));
     }
     info!("{VERSION} starts");
     // A reader may be left behind: it is forked before there is a secret, and before there is another thread.

@@ -28,7 +28,7 @@ use crate::{
         validatefs::{Constraint, Place},
     },
     file_system::FileSystem,
-    info, notice,
+    image, info, notice,
     sys::{
         block::BlockDevice,
         dm::Mapping,
@@ -202,14 +202,10 @@ fn find(
         }
         RootSource::Auto => {
             let Some(disk) = usr.disk() else {
-                let reason = "/usr is on no disk with a GPT, so root cannot be discovered; name it by root=";
-                return Err(Failure::new(reason));
+                return Err(Failure::new(image::NO_TABLE_FOR_ROOT));
             };
-            let partition = select_root(disk.gpt.partitions(), &config.image_filter).ok_or_else(|| {
-                let reason =
-                    format!("{}: no root partition, and /usr's repart.d makes none", disk.device.name);
-                Failure::new(reason + "; add a definition, or name the root by root=")
-            })?;
+            let partition = select_root(disk.gpt.partitions(), &config.image_filter)
+                .ok_or_else(|| Failure::new(image::no_root(&disk.device.name)))?;
             Ok((disk.partition(partition)?, Some(partition.clone())))
         }
         RootSource::Tmpfs => Err(Failure::new("root=tmpfs is on no device")),

@@ -12,7 +12,7 @@ use crate::{
         filter::Filter,
         slot::{Choice, Slot, SlotError, has_version, select_usr},
     },
-    info, notice,
+    image, info, notice,
     os_release::OsRelease,
     sys::efi,
     tree::read::{self, Limit},
@@ -51,10 +51,7 @@ pub fn choose(
         (None, None) => Choice::Newest,
     };
     let wish = Wish { choice, filter };
-    let subject = match root_hash {
-        Some(root_hash) => format!("/usr with root hash {root_hash}"),
-        None => "/usr partition".to_owned(),
-    };
+    let subject = image::subject(root_hash);
     let (disk, slot, how) = devices.wait(&subject, |there| match &loader {
         Some(guid) => on_firmware_disk(there, guid, wish),
         None => on_any_disk(there, wish),
@@ -151,7 +148,7 @@ fn on_any_disk(there: &Survey, wish: Wish<'_>) -> Result<Look<Chosen>, Failure> 
                 "{names} all hold this /usr and the firmware does not say which it booted; remove all but one"
             )))
         }
-        (None, _) if reasons.is_empty() => Ok(Look::NotYet("no disk with a GPT".into())),
+        (None, _) if reasons.is_empty() => Ok(Look::NotYet(image::NO_TABLE.into())),
         (None, _) => Ok(Look::NotYet(reasons.join(", "))),
     }
 }

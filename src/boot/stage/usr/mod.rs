@@ -23,10 +23,10 @@ use crate::{
         },
         means::Means,
     },
-    config::{Config, DeviceSpec, Uses, UsrSource, Verity},
+    config::{Config, DeviceSpec, UsrSource, Verity},
     disk::slot::{self, Slot},
     file_system::FileSystem,
-    info,
+    image, info,
     sys::{block::BlockDevice, dm::Mapping, mount},
     units::PartitionNumber,
     warning,
@@ -153,7 +153,7 @@ pub fn open(means: &mut Means) -> Result<Usr, Failure> {
     let fstype = mount_at(config, devices, &node, mapping.as_ref(), &tree.join("usr"))?;
     let directory = File::open(&tree).or_fail(|| format!("cannot open {}", tree.display()))?;
     next.find(directory.as_fd())
-        .map_err(|reason| Failure::new(format!("{}: {reason}; install systemd into it", found.data.name)))?;
+        .map_err(|reason| Failure::new(image::no_systemd(&found.data.name, &reason)))?;
     let summary = format!("{what} ({fstype})");
     info!("{summary}");
     let signature = proof.signed.and_then(|signed| signed.partition);
@@ -163,15 +163,8 @@ pub fn open(means: &mut Means) -> Result<Usr, Failure> {
 
 /// Finds the devices of /usr. Explicit devices are taken as named; otherwise the boot disk's table decides.
 fn find(config: &Config, devices: &mut Devices) -> Result<Found, Failure> {
-    let policy = config.image_policy.usr;
+    image::permit_usr(config).map_err(Failure::new)?;
     let Some(verity) = &config.usr.verity else {
-        let signed = policy.allows(Uses::SIGNED)
-            && config.usr.source == UsrSource::Auto
-            && config.usr.signature.is_some();
-        if !signed && !policy.allows(Uses::UNPROTECTED) {
-            let reason = "systemd.image_policy= demands a verified /usr, but there is no usrhash=; add it";
-            return Err(Failure::new(reason));
-        }
         return match &config.usr.source {
             UsrSource::Device(spec) => {
                 let data = wait_for(devices, spec)?;
@@ -183,11 +176,6 @@ fn find(config: &Config, devices: &mut Devices) -> Result<Found, Failure> {
             }
         };
     };
-    if !policy.allows(Uses::VERITY) && !policy.allows(Uses::SIGNED) {
-        let reason =
-            "systemd.image_policy= does not allow a verified /usr; remove usrhash=, or add usr=verity to it";
-        return Err(Failure::new(reason));
-    }
     match (&verity.data, &verity.hash) {
         (None, None) => {
             let (disk, slot) = boot_disk::choose(devices, Some(&verity.root_hash), &config.image_filter)?;

@@ -6,7 +6,7 @@ use crate::{
         failure::{Failure, OrFail as _},
         machine::{devices::Devices, udev},
     },
-    config, info,
+    config, image, info,
     sys::{
         block::{BlockDevice, Node},
         dm::{Mapper, MapperError, Mapping, Target},
@@ -88,14 +88,7 @@ pub fn verify(devices: &mut Devices, wish: &Wish<'_>) -> Result<Option<Verified>
             None,
         ),
     };
-    let corrupt = |detail: String| {
-        let reason = format!(
-            "{} does not match root hash {root_hash}: {detail}; /usr, its hash tree or the command line was changed, \
-             write the image anew",
-            data.name
-        );
-        Failure::new(reason)
-    };
+    let corrupt = |detail: String| Failure::new(image::mismatch(&data.name, root_hash, &detail));
     let mut block = vec![0; superblock.data_block_size as usize];
     Node::open(mapping.node())
         .and_then(|node| {
@@ -134,11 +127,11 @@ fn prepare(devices: &mut Devices, wish: &Wish<'_>) -> Result<(Superblock, Mapper
     let sizes = data_node.size().and_then(|data| Ok((data, hash_node.size()?)));
     let (data_size, hash_size) =
         sizes.or_fail(|| format!("cannot measure {} and {}", data.name, hash.name))?;
-    let superblock = read_superblock(&hash_node)
-        .or_fail(|| format!("{}: cannot read the verity superblock", hash.name))?;
-    superblock
-        .check(root_hash, data_size, hash_size)
-        .or_fail(|| format!("{}: its hash tree on {} is not for it", data.name, hash.name))?;
+    let mut bytes = [0; verity::LENGTH];
+    let read = hash_node.file().read_exact_at(Bytes(0), &mut bytes).map_err(|error| error.to_string());
+    let (data_size, hash_size) = ((data.name.as_str(), data_size), (hash.name.as_str(), hash_size));
+    let superblock = image::superblock(root_hash, data_size, hash_size, read.map(|()| bytes.as_slice()))
+        .map_err(Failure::new)?;
     let mapper = Mapper::open().or_fail(|| "cannot reach the device-mapper for dm-verity".into())?;
     Ok((superblock, mapper))
 }
@@ -185,10 +178,4 @@ fn by_certificate(wish: &Wish<'_>, signature: &Signature, refusal: &str) -> Resu
             Ok(None)
         }
     }
-}
-
-fn read_superblock(hash: &Node) -> Result<Superblock, String> {
-    let mut bytes = [0; verity::LENGTH];
-    hash.file().read_exact_at(Bytes(0), &mut bytes).map_err(|error| error.to_string())?;
-    Superblock::parse(&bytes).map_err(|error| error.to_string())
 }
