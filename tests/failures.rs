@@ -8,9 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms whose texts a boot shows. Those of tmpfiles.d and sysusers.d are systemd's own words, and end no boot.
-const ROOMS: [&str; 14] = [
-    "boot", "config", "disk", "etc", "furnish", "luks", "mkfs", "pkcs7", "populate", "repart", "sys", "tpm",
-    "tree", "verity",
+const ROOMS: [&str; 15] = [
+    "boot", "config", "disk", "etc", "furnish", "image", "luks", "mkfs", "pkcs7", "populate", "repart",
+    "sys", "tpm", "tree", "verity",
 ];
 
 /// Texts of three words and more that are no line: names of keys and disks in a line, questions, announcements, records.

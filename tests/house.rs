@@ -55,7 +55,7 @@ const TOOL: [&[&str]; 6] = [
     &["mirror", "modules", "populate", "luks"],
     &["mkfs", "etc", "repart", "sysusers", "tmpfiles"],
     &["initramfs", "plan", "names"],
-    &["manual"],
+    &["manual", "check"],
     &["main"],
 ];
 

@@ -2,6 +2,7 @@
 //! and its errors; a failure is one line on stderr and exit status 1. Mirrors of systemd's tools come first ([`names`]).
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod check;
 mod clock;
 mod etc;
 mod initramfs;
@@ -39,6 +40,8 @@ enum What {
     Etc(etc::Args),
     /// Show the changes that the first boot would make to an image, and make none
     Plan(plan::Args),
+    /// Say what the next boot of an image would say: everything that it refuses, and what it would do
+    Check(check::Args),
     /// Make, open, inspect and change LUKS2 volumes.
     Luks(luks::Args),
     /// Write the manual pages and the completions of shells.
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         What::Luks(args) => end(luks::run(&args)),
         What::Mkfs(args) => end(mkfs::run(&args)),
         What::Etc(args) => end(etc::run(&args)),
+        What::Check(args) => check::run(&args),
         What::Plan(args) => end(plan::run(&args)),
         What::Manual(args) => end(manual::run(&args, Command::command())),
     }

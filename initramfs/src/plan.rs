@@ -7,7 +7,7 @@
 use std::{
     fs::File,
     io::Write as _,
-    os::fd::AsFd as _,
+    os::fd::{AsFd as _, BorrowedFd},
     path::{Path, PathBuf},
 };
 
@@ -26,7 +26,6 @@ use hermetic_init::{
         self, Content, Copied, CopyBlocks, Creation, Decision, Definition, Definitions, Maker, Openers, Plan,
         Reading, Search, Terms,
     },
-    units::Bytes,
 };
 use uuid::Uuid;
 
@@ -81,13 +80,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let choices = Choices::reading(&args.image);
     let mut disk = Disk::open(&args.image, &choices)?;
     if let Some(size) = args.size {
-        if size < disk.size {
-            let (wanted, there) = (Bytes(size), Bytes(disk.size));
-            return Err(Failure::new(format!(
-                "the image has {there}: it does not fit on a disk of {wanted}"
-            )));
-        }
-        disk.grow(size)?;
+        disk.grow_to(size)?;
     }
     let name = args.image.display();
     let gpt =
@@ -142,7 +135,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let terms = Terms::of_boot(&config, PAGE, Clock::of_machine().now());
     let decided = Decision::make(&plan, &gpt, &terms, &mut Unknown);
     if !args.json {
-        print(story(&plan, decided.as_ref().ok()));
+        print(format!("\n{}\n", story(&plan, decided.as_ref().ok()).join("\n")));
     }
     decided.map(drop)
 }
@@ -162,7 +155,7 @@ fn print(text: String) {
 }
 
 /// The sources of CopyBlocks= in an image: a partition of the slot that boots, or a file of /usr.
-struct Sources<'a> {
+pub struct Sources<'a> {
     gpt: &'a Gpt,
     /// The configuration of the boot.
     config: &'a Config,
@@ -183,8 +176,17 @@ impl<'a> Sources<'a> {
         }
     }
 
+    /// The sources in a tree: a directory whose `usr` is /usr.
+    ///
+    /// # Errors
+    /// There is no further descriptor.
+    pub fn of_tree(gpt: &'a Gpt, config: &'a Config, above: BorrowedFd<'_>) -> Result<Self, Failure> {
+        let above = above.try_clone_to_owned().map_err(Failure::new)?;
+        Ok(Self { gpt, config, above: Some(File::from(above)), usr: None })
+    }
+
     /// Measures a source. One that is not in the image is not counted; one that the boot would miss is refused.
-    fn look(&self, definition: &Definition, copied: &CopyBlocks) -> Result<Copied, Failure> {
+    pub fn look(&self, definition: &Definition, copied: &CopyBlocks) -> Result<Copied, Failure> {
         let found = match copied {
             CopyBlocks::Auto => self.booted(definition)?,
             CopyBlocks::Path(path) => self.file(definition, path)?,
@@ -231,8 +233,8 @@ fn open(path: &Path) -> Result<File, Failure> {
 }
 
 /// The plan in sentences: what is done and why.
-fn story(plan: &Plan, decided: Option<&Decision<'_>>) -> String {
-    let mut lines = vec![String::new()];
+pub fn story(plan: &Plan, decided: Option<&Decision<'_>>) -> Vec<String> {
+    let mut lines = Vec::new();
     lines.extend(plan.adopted.iter().map(|adopted| match adopted.grows() {
         true => format!("{adopted}; it grows to {}", adopted.new_length),
         false => adopted.to_string(),
@@ -256,7 +258,7 @@ fn story(plan: &Plan, decided: Option<&Decision<'_>>) -> String {
     if !plan.changes() {
         lines.push("nothing is changed".into());
     }
-    lines.join("\n") + "\n"
+    lines
 }
 
 /// The further properties of a new partition, behind commas.

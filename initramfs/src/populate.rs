@@ -209,6 +209,7 @@ impl Mounted {
     }
 }
 
-fn first_line(said: &[u8]) -> String {
+/// The first line that a program has said.
+pub fn first_line(said: &[u8]) -> String {
     String::from_utf8_lossy(said).lines().next().unwrap_or("it does not say why").to_owned()
 }

@@ -1,26 +1,26 @@
 //! The partitions that a boot would not admit, as they are on a disk or in an image.
 
-use std::io;
+use std::{fmt, io, path::PathBuf};
 
 use hermetic_init::{
-    disk::{gpt::Gpt, probe},
+    disk::{gpt::Gpt, partition::Partition, probe},
     luks::Header,
-    repart::{self, Definition, Protection},
-    units::Bytes,
+    repart::{self, Definition, Protection, RepartError},
+    units::{Bytes, PartitionNumber},
     writes::ReadAt,
 };
 
 use super::{Failure, disk::Disk};
 
-/// The refusals of a boot that goes by these definitions, a line for each partition that is less protected than they say.
+/// The refusals of a boot that goes by these definitions, one for each partition that is less protected than they say.
 ///
 /// # Errors
 /// The disk cannot be read.
-pub fn refusals(disk: &Disk, gpt: &Gpt, definitions: &[Definition]) -> Result<Vec<String>, Failure> {
+pub fn refusals(disk: &Disk, gpt: &Gpt, definitions: &[Definition]) -> Result<Vec<Refusal>, Failure> {
     let mut refusals = Vec::new();
     for (partition, definition) in repart::encrypted(definitions, gpt.partitions()) {
-        let (start, length) = (partition.offset(disk.block_size), partition.length(disk.block_size));
-        let range = Range { disk, start, length };
+        let range = Range::of(disk, partition);
+        let length = range.length;
         let is_null = || Header::read(&range).is_ok_and(|header| header.names_null_cipher());
         let mut first = vec![0; usize::try_from(length.0).unwrap_or(probe::LENGTH).min(probe::LENGTH)];
         let name = disk.path.display();
@@ -28,17 +28,51 @@ pub fn refusals(disk: &Disk, gpt: &Gpt, definitions: &[Definition]) -> Result<Ve
             .read_exact_at(Bytes(0), &mut first)
             .map_err(|error| Failure::new(format!("Failed to read '{name}': {error}")))?;
         if let Err(error) = repart::admit(definition, Protection::of(&first, &is_null)) {
-            refusals.push(format!("{name}: partition {}: {error}", partition.number));
+            refusals.push(Refusal { disk: disk.path.clone(), number: partition.number, error });
         }
     }
     Ok(refusals)
 }
 
+/// A partition that is not admitted.
+pub struct Refusal {
+    /// The path of its disk here.
+    disk: PathBuf,
+    /// Its number.
+    pub number: PartitionNumber,
+    /// The reason.
+    pub error: RepartError,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: partition {}: {}", self.disk.display(), self.number, self.error)
+    }
+}
+
 /// A partition, read through its disk.
-struct Range<'a> {
+pub struct Range<'a> {
     disk: &'a Disk,
     start: Bytes,
     length: Bytes,
+}
+
+impl<'a> Range<'a> {
+    /// The range of a partition.
+    pub fn of(disk: &'a Disk, partition: &Partition) -> Self {
+        let (start, length) = (partition.offset(disk.block_size), partition.length(disk.block_size));
+        Self { disk, start, length }
+    }
+
+    /// Its start on the disk.
+    pub fn start(&self) -> Bytes {
+        self.start
+    }
+
+    /// Its length.
+    pub fn length(&self) -> Bytes {
+        self.length
+    }
 }
 
 impl ReadAt for Range<'_> {

@@ -134,6 +134,20 @@ impl Disk {
         }
     }
 
+    /// Plans for a disk of this size.
+    ///
+    /// # Errors
+    /// The image does not fit; a block device has the size that it has.
+    pub fn grow_to(&mut self, size: u64) -> Result<(), Failure> {
+        if size < self.size {
+            let (wanted, there) = (Bytes(size), Bytes(self.size));
+            return Err(Failure::new(format!(
+                "the image has {there}: it does not fit on a disk of {wanted}"
+            )));
+        }
+        self.grow(size)
+    }
+
     /// Plans for a file that is at least so large; [`Disk::resize`] makes it so.
     pub fn grow(&mut self, size: u64) -> Result<(), Failure> {
         if size > self.size && self.is_device {

@@ -151,3 +151,9 @@ pub fn link(from: &Path, to: &Path) {
         }
     }
 }
+
+/// Writes such a program, to be executed by all.
+pub fn program_at(path: &Path) {
+    fs::write(path, program()).unwrap();
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+}

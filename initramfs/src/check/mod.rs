@@ -1,0 +1,142 @@
+//! `hermetic check`: what the next boot of an image would say, without booting it.
+//!
+//! The decisions are the boot's own: the command line by [`Config`], the slot by [`select_usr`](hermetic_init::disk::slot::select_usr),
+//! demands and refusals by [`hermetic_init::image`], definitions and what is made by [`hermetic_init::repart`]. Their text is the
+//! line that the boot prints. Nothing is written.
+//!
+//! | file | content |
+//! |---|---|
+//! | [`report`] | findings, and the report of them |
+//! | [`disk`] | the image, with its partitions by the names that the kernel will give them |
+//! | [`usr`] | the slot, its hash tree, its file system |
+//! | [`tree`] | /usr as a tree: named, or mounted |
+//! | [`provision`] | the definitions, and what is made by them |
+//! | [`machine`] | the machine that will boot, as far as it is told |
+//! | [`root`] | a root that is there |
+
+mod disk;
+mod machine;
+mod provision;
+mod report;
+mod root;
+mod tree;
+mod usr;
+
+use std::{io::Write as _, path::PathBuf, process::ExitCode};
+
+use hermetic_init::{
+    config::Config,
+    image::{NextInit, no_systemd},
+    repart,
+};
+use uuid::Uuid;
+
+use self::{disk::Named, machine::Machine, report::Report, tree::UsrTree};
+use crate::repart::Failure;
+
+/// The words of `hermetic check`.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Exit status: 0 when the next boot would come to systemd as far as this can be seen, 1 when it would refuse or something is
+damaged, 2 when the check itself cannot be made.
+
+To look into /usr, the image's file system is mounted read-only through a loop device once it was verified, which takes root;
+or name the tree that it was made from by --usr, which takes nothing.")]
+pub struct Args {
+    /// The image, or a disk that it was written to
+    image: PathBuf,
+    /// The kernel command line of that boot
+    #[arg(long, value_name = "WORDS", default_value = "")]
+    cmdline: String,
+    /// The tree that /usr was made from, instead of the image's file system; its last name is `usr`
+    #[arg(long, value_name = "DIR")]
+    usr: Option<PathBuf>,
+    /// The kernel's name of the disk in that machine; that of a block device is its own
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// The size of the disk that the image will be written to, with K, M, G or T behind the number
+    #[arg(long, value_name = "BYTES", value_parser = size)]
+    size: Option<u64>,
+    /// Bytes of that disk's sectors; else those that the partition table was written for
+    #[arg(long, value_name = "BYTES")]
+    sector_size: Option<u32>,
+    /// That machine has no TPM 2.0
+    #[arg(long)]
+    no_tpm: bool,
+    /// Read the first block of /usr and its path through the hash tree alone, as the boot does, and not all of it
+    #[arg(long)]
+    quick: bool,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn size(word: &str) -> Result<u64, String> {
+    repart::parse_size(word).ok_or_else(|| "a size is a number with K, M, G or T behind it".into())
+}
+
+/// Looks, and says what the boot would say. A closed output is not an error.
+pub fn run(args: &Args) -> ExitCode {
+    let mut report = Report::default();
+    match examine(args, &mut report) {
+        Ok(()) => {
+            let text = if args.json { report.json() } else { report.text() };
+            let _closed = std::io::stdout().lock().write_all(text.as_bytes());
+            ExitCode::from(u8::from(!report.is_clean()))
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Walks along the stages of the boot, and on where a boot would have stopped, as far as something is there to look at.
+///
+/// # Errors
+/// The check cannot be made.
+fn examine(args: &Args, report: &mut Report) -> Result<(), Failure> {
+    let mut config = match Config::from_cmdline(&args.cmdline, None) {
+        Ok((config, warnings)) => {
+            for warning in warnings {
+                report.warn("early", warning);
+            }
+            config
+        }
+        Err(error) => {
+            report.refuse("early", error);
+            return Ok(());
+        }
+    };
+    let mut disk = Named::open(&args.image, args.name.as_deref(), args.sector_size)?;
+    if let Some(size) = args.size {
+        disk.grow(size)?;
+    }
+    if let Err(reason) = hermetic_init::image::permit_usr(&config) {
+        report.refuse("usr", reason);
+        return Ok(());
+    }
+    let Some(found) = usr::find(&config, &disk, report)? else { return Ok(()) };
+    if !usr::verify(&mut config, &disk, &found, args.quick, report)? {
+        return Ok(());
+    }
+    let Some(system) = usr::file_system(&config, &disk, &found, report)? else { return Ok(()) };
+    let tree = match &args.usr {
+        Some(usr) => UsrTree::named(usr)?,
+        None => UsrTree::mount(&disk, &found.data, system)?,
+    };
+    let data = disk.partition_name(found.data.number);
+    match NextInit::of(&config).find(tree.above()) {
+        Ok(path) => report.fact("usr", tree.next(&path)),
+        Err(reason) => report.refuse("usr", no_systemd(&data, &reason)),
+    }
+    let machine = Machine { disk: disk.name(), has_tpm: !args.no_tpm };
+    let expected = provision::decide(&config, &disk, &tree, machine, report)?;
+    if let Some(expected) = expected {
+        root::look(&config, &disk, &expected, report)?;
+    }
+    Ok(())
+}
+
+/// A seed of UUIDs, for a plan that is only shown.
+const SEED: Uuid = Uuid::nil();

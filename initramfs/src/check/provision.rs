@@ -1,0 +1,127 @@
+//! The definitions of /usr, and what is made by them.
+
+use hermetic_init::{
+    config::{Config, RootPolicy, RootSource},
+    disk::slot::select_root,
+    fragments::{Facts, facts, usr::os_release},
+    image,
+    os_release::OsRelease,
+    repart::{self, Decision, Definition, Definitions, Maker, Reading, Terms},
+};
+
+use super::{SEED, disk::Named, machine::Machine, report::Report, tree::UsrTree};
+use crate::{
+    clock::Clock,
+    plan::{self, Sources},
+    repart::{Failure, admission},
+};
+
+/// The stage of the boot.
+const STAGE: &str = "provision";
+/// Bytes of a page of the machine that boots: the least that any has.
+const PAGE: u32 = 4096;
+
+/// The partitions that the definitions lead to expect.
+pub struct Expected {
+    /// The definitions.
+    pub definitions: Vec<Definition>,
+    /// A root is made.
+    pub makes_root: bool,
+}
+
+/// Decides what is made, as the boot does. None: it refuses.
+///
+/// # Errors
+/// The image cannot be read.
+pub fn decide(
+    config: &Config,
+    disk: &Named,
+    tree: &UsrTree,
+    mut machine: Machine<'_>,
+    report: &mut Report,
+) -> Result<Option<Expected>, Failure> {
+    let facts = Facts {
+        architecture: Some(facts::architecture(std::env::consts::ARCH).into()),
+        os_release: os_release(tree.usr()).ok().as_deref().map(OsRelease::parse),
+        ..Facts::default()
+    };
+    let definitions = match Definitions::read(tree.above(), &tree.search(), Reading::new(&facts)) {
+        Ok(definitions) => definitions,
+        Err(error) => return refuse(report, format!("/usr's repart.d is refused: {error}")),
+    };
+    for warning in &definitions.warnings {
+        report.warn(STAGE, format!("repart.d: {warning}"));
+    }
+    let mut definitions = definitions.list;
+    let Some(gpt) = disk.gpt() else {
+        if !definitions.is_empty() {
+            report.warn(STAGE, "/usr is on no disk with a GPT: repart.d is not applied");
+        }
+        return Ok(Some(Expected { definitions, makes_root: false }));
+    };
+    for refusal in admission::refusals(disk.whole(), gpt, &definitions)? {
+        let line = format!("{}: {}", disk.partition_name(refusal.number), refusal.error);
+        match config.hermetic.root_policy {
+            RootPolicy::Strict => return refuse(report, line),
+            RootPolicy::Existing => report.warn(STAGE, line),
+        }
+    }
+    if !config.repart || config.root_is_new() {
+        let why = if config.repart {
+            "root is a tmpfs: no partition is made"
+        } else {
+            "systemd-repart.service is masked: the partition table stays as it is"
+        };
+        report.fact(STAGE, why);
+        return Ok(Some(Expected { definitions, makes_root: false }));
+    }
+    let sources = Sources::of_tree(gpt, config, tree.above())?;
+    let measured = repart::measure(
+        Maker::Boot,
+        &mut definitions,
+        &gpt.layout(),
+        &Failure::from,
+        &mut |_, definition, copied| sources.look(definition, copied),
+    );
+    if let Err(error) = measured {
+        return refuse(report, format!("/usr's repart.d: {error}"));
+    }
+    if let Ok(plan) = repart::plan(&definitions, &gpt.layout(), SEED)
+        && !plan.changes()
+    {
+        plan::story(&plan, None).into_iter().for_each(|line| report.fact(STAGE, line));
+        return Ok(Some(Expected { definitions, makes_root: false }));
+    }
+    if config.root.source == RootSource::Auto
+        && let Some(partition) = select_root(gpt.partitions(), &config.image_filter)
+    {
+        let found = disk.superblock(partition)?.map(|superblock| superblock.format);
+        let name = disk.partition_name(partition.number);
+        if let Err(line) = image::admit_root(config, &definitions, &name, found) {
+            return refuse(report, line);
+        }
+    }
+    let plan = match repart::plan_for(Maker::Boot, &definitions, &gpt.layout(), SEED) {
+        Ok(plan) => plan,
+        Err(error) if error.is_lack() && repart::has_roots(&definitions, gpt.partitions()) => {
+            let name = disk.name();
+            report.warn(STAGE, format!("{name}: repart.d is not applied, the disk stays as it is: {error}"));
+            return Ok(Some(Expected { definitions, makes_root: false }));
+        }
+        Err(error) => return refuse(report, format!("{}: {error}", disk.name())),
+    };
+    let terms = Terms::of_boot(config, PAGE, Clock::of_machine().now());
+    let decided = match Decision::make(&plan, gpt, &terms, &mut machine) {
+        Ok(decided) => decided,
+        Err(line) => return refuse(report, line),
+    };
+    plan::story(&plan, Some(&decided)).into_iter().for_each(|line| report.fact(STAGE, line));
+    let makes_root = plan.new.iter().any(|new| new.definition.is_root());
+    drop(decided);
+    Ok(Some(Expected { definitions, makes_root }))
+}
+
+fn refuse(report: &mut Report, line: String) -> Result<Option<Expected>, Failure> {
+    report.refuse(STAGE, line);
+    Ok(None)
+}

@@ -1,0 +1,243 @@
+//! The slot of /usr, its hash tree, its file system.
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    time::{Duration, Instant},
+};
+
+use hermetic_init::{
+    config::{Config, DeviceSpec, Uses, UsrSource},
+    disk::{
+        partition::Partition,
+        slot::{Choice, select_usr},
+    },
+    file_system::FileSystem,
+    image::{self, Missing, NO_TABLE},
+    units::Bytes,
+    verity::{self, Fault, SignatureSource, Tree},
+    writes::ReadAt as _,
+};
+use rustix::io::Errno;
+
+use super::{disk::Named, report::Report};
+use crate::repart::Failure;
+
+/// The stage of the boot.
+const STAGE: &str = "usr";
+
+/// The partitions of /usr.
+pub struct Found {
+    /// The partition with the file system.
+    pub data: Partition,
+    /// The partition with the hash tree.
+    pub hash: Option<Partition>,
+}
+
+/// Finds the partitions of /usr as the boot does on the one disk that there is. None: it refuses.
+///
+/// # Errors
+/// It cannot be told.
+pub fn find(config: &Config, disk: &Named, report: &mut Report) -> Result<Option<Found>, Failure> {
+    if let Some(line) = disk.unusable() {
+        report.warn(STAGE, line);
+    }
+    let verity = config.usr.verity.as_ref();
+    let named = match (verity, &config.usr.source) {
+        (None, UsrSource::Device(spec)) => Some((spec.clone(), None)),
+        (Some(verity), _) if verity.data.is_some() || verity.hash.is_some() => {
+            let by = |spec: &Option<DeviceSpec>, guid: uuid::Uuid| {
+                spec.clone().unwrap_or_else(|| DeviceSpec::PartUuid(guid.to_string()))
+            };
+            let root_hash = &verity.root_hash;
+            Some((by(&verity.data, root_hash.data_guid()), Some(by(&verity.hash, root_hash.verity_guid()))))
+        }
+        _ => None,
+    };
+    if let Some((data, hash)) = named {
+        let Some(data) = answering(config, disk, &data, report)? else { return Ok(None) };
+        let Some(hash) = hash else { return Ok(Some(Found { data, hash: None })) };
+        let hash = answering(config, disk, &hash, report)?;
+        return Ok(hash.map(|hash| Found { data, hash: Some(hash) }));
+    }
+    let root_hash = verity.map(|verity| &verity.root_hash);
+    let choice = root_hash.map_or(Choice::Newest, Choice::RootHash);
+    let slot = match disk.gpt() {
+        None => Err(NO_TABLE.to_owned()),
+        Some(gpt) => select_usr(gpt.partitions(), choice, &config.image_filter)
+            .map_err(|error| format!("{}: {error}", disk.name())),
+    };
+    let slot = match slot {
+        Ok(slot) => slot,
+        Err(why_not) => {
+            report.refuse(STAGE, missing(config, disk, &image::subject(root_hash), &why_not));
+            return Ok(None);
+        }
+    };
+    let entry = |number| disk.gpt().and_then(|gpt| gpt.partition(number)).cloned();
+    let Some(data) = entry(slot.data) else { return Ok(None) };
+    let name = disk.partition_name(data.number);
+    report.fact(STAGE, format!("{name} ({:?}) is {}", slot.label, image::subject(root_hash)));
+    Ok(Some(Found { data, hash: slot.verity.and_then(entry) }))
+}
+
+/// The refusal of something that no device has in time.
+pub fn missing(config: &Config, disk: &Named, subject: &str, why_not: &str) -> String {
+    let names = disk.names();
+    Missing {
+        subject,
+        seconds: config.hermetic.device_timeout.as_secs(),
+        why_not,
+        there: &names.iter().map(String::as_str).collect::<Vec<_>>(),
+        silent: &[],
+    }
+    .to_string()
+}
+
+fn answering(
+    config: &Config,
+    disk: &Named,
+    spec: &DeviceSpec,
+    report: &mut Report,
+) -> Result<Option<Partition>, Failure> {
+    let found = disk.answering(spec)?;
+    if found.is_none() {
+        let line = missing(config, disk, &spec.to_string(), "no device answers to that");
+        report.refuse(STAGE, line);
+    }
+    Ok(found.cloned())
+}
+
+/// Verifies /usr against its root hash: the first block as the boot does, then all of it unless it is to be `quick`. False: the
+/// boot refuses it.
+///
+/// # Errors
+/// The image cannot be read.
+pub fn verify(
+    config: &mut Config,
+    disk: &Named,
+    found: &Found,
+    quick: bool,
+    report: &mut Report,
+) -> Result<bool, Failure> {
+    let policy = config.image_policy.usr;
+    let enough = if config.usr.verity.is_some() { Uses::VERITY } else { Uses::UNPROTECTED };
+    let asked = !matches!(config.usr.signature, None | Some(SignatureSource::Discovered));
+    if asked || !policy.allows(enough) {
+        return Err(Failure::new(
+            "this command line demands a signature of the root hash, which is not judged here yet; check without the demand",
+        ));
+    }
+    let data_name = disk.partition_name(found.data.number);
+    let (Some(verity), Some(hash)) = (&config.usr.verity, &found.hash) else {
+        report.warn(STAGE, format!("/usr unverified on {data_name}"));
+        return Ok(true);
+    };
+    let root_hash = &verity.root_hash;
+    let hash_name = disk.partition_name(hash.number);
+    let (data, tree) = (disk.range(&found.data), disk.range(hash));
+    let mut bytes = [0; verity::LENGTH];
+    let read = tree.read_exact_at(Bytes(0), &mut bytes).map_err(|error| error.to_string());
+    let superblock = match image::superblock(
+        root_hash,
+        (&data_name, data.length()),
+        (&hash_name, tree.length()),
+        read.map(|()| bytes.as_slice()),
+    ) {
+        Ok(superblock) => superblock,
+        Err(line) => {
+            report.refuse(STAGE, line);
+            return Ok(false);
+        }
+    };
+    let walk = Tree { superblock: &superblock, root_hash, data: &data, hash: &tree };
+    match walk.verify_first() {
+        Ok(()) => {}
+        Err(Fault::Read(error)) => return Err(disk.unreadable(&error)),
+        // The kernel answers a read of such a block with EIO.
+        Err(_) => {
+            let said = io::Error::from_raw_os_error(Errno::IO.raw_os_error());
+            report.refuse(STAGE, image::mismatch(&data_name, root_hash, &said));
+            return Ok(false);
+        }
+    }
+    if quick {
+        report.fact(STAGE, format!("/usr verified on {data_name} (its first block)"));
+        return Ok(true);
+    }
+    let total = superblock.data_length();
+    let mut progress = Progress::new(total);
+    let verified = walk.verify(&mut |done| progress.show(done));
+    progress.end();
+    let (on, what, offset) = match verified {
+        Ok(()) => {
+            report.fact(STAGE, format!("/usr verified on {data_name} ({total})"));
+            return Ok(true);
+        }
+        Err(Fault::Read(error)) => return Err(disk.unreadable(&error)),
+        Err(Fault::Hash { offset }) => (&hash_name, "the hash tree", offset),
+        Err(Fault::Data { offset }) => (&data_name, "data", offset),
+    };
+    let line = format!("{on}: the block of {what} at byte {} was changed", offset.0);
+    report.damage(STAGE, line + "; what reads it fails, write the image anew");
+    Ok(true)
+}
+
+/// The file system of /usr. None: the boot refuses it.
+///
+/// # Errors
+/// The image cannot be read.
+pub fn file_system(
+    config: &Config,
+    disk: &Named,
+    found: &Found,
+    report: &mut Report,
+) -> Result<Option<FileSystem>, Failure> {
+    // The first mapping of a boot.
+    let node = match (&config.usr.verity, &found.hash) {
+        (Some(_), Some(_)) => "/dev/dm-0".to_owned(),
+        _ => format!("/dev/{}", disk.partition_name(found.data.number)),
+    };
+    let superblock = disk.superblock(&found.data)?;
+    let wanted = config.usr.mount.fstype.as_deref();
+    let policy = config.image_policy.usr;
+    match image::file_system(&node, superblock.as_ref(), FileSystem::mounts_as_usr, policy, wanted) {
+        Ok(system) => Ok(Some(system)),
+        Err(line) => {
+            report.refuse(STAGE, line);
+            Ok(None)
+        }
+    }
+}
+
+/// The progress of a long read, on a terminal.
+struct Progress {
+    total: Bytes,
+    /// The time of the last line; None: nobody is looking.
+    last: Option<Instant>,
+    shown: bool,
+}
+
+impl Progress {
+    /// The time between two lines; what takes less shows none.
+    const PAUSE: Duration = Duration::from_millis(500);
+
+    fn new(total: Bytes) -> Self {
+        Self { total, last: io::stderr().is_terminal().then(Instant::now), shown: false }
+    }
+
+    fn show(&mut self, done: Bytes) {
+        let Some(last) = self.last.filter(|last| last.elapsed() >= Self::PAUSE) else { return };
+        let percent = u128::from(done.0) * 100 / u128::from(self.total.0.max(1));
+        self.last = Some(last + last.elapsed());
+        self.shown = true;
+        eprint!("\rverifying {}: {percent} %", self.total);
+    }
+
+    fn end(&self) {
+        if self.shown {
+            eprint!("\r\x1b[K");
+            // Nothing depends on it.
+            let _ = io::stderr().flush();
+        }
+    }
+}
