@@ -24,11 +24,21 @@ struct Image {
 impl Image {
     /// Made by systemd-repart, with this definition for the first boot.
     fn new(scratch: &common::Scratch, definition: &str) -> Self {
+        Self::with(scratch, definition, &|_| {})
+    }
+
+    /// The same with something more in /usr.
+    fn with(scratch: &common::Scratch, definition: &str, more: &dyn Fn(&Path)) -> Self {
         let usr = scratch.host("root/usr");
         for directory in ["lib/systemd", "lib/repart.d", "share"] {
             fs::create_dir_all(usr.join(directory)).unwrap();
         }
         common::program_at(&usr.join("lib/systemd/systemd"));
+        fs::create_dir_all(usr.join("share/factory/etc")).unwrap();
+        fs::write(usr.join("share/factory/etc/passwd"), "root:x:0:0:root:/root:/usr/bin/sh\n").unwrap();
+        fs::write(usr.join("share/factory/etc/hosts"), "").unwrap();
+        fs::create_dir_all(usr.join("bin")).unwrap();
+        common::program_at(&usr.join("bin/sh"));
         fs::write(usr.join("lib/os-release"), "ID=test\nVERSION_ID=1\n").unwrap();
         fs::write(usr.join("lib/systemd/libsystemd-shared-257.so"), "").unwrap();
         // More than one block of the tree has digests for.
@@ -36,6 +46,7 @@ impl Image {
             (0..1u32 << 18).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
         fs::write(usr.join("share/noise"), noise).unwrap();
         fs::write(usr.join("lib/repart.d/50-root.conf"), definition).unwrap();
+        more(&usr);
         fs::create_dir_all(scratch.host("image")).unwrap();
         for (name, text) in [
             (
@@ -132,6 +143,7 @@ fn nothing_stands_against_a_good_image() {
             "/usr verified on vda1",
             "/usr/lib/systemd/systemd is started, systemd 257",
             "is made for 50-root.conf: ext4, encryption off",
+            "/etc of a new root: 2 files of the factory",
             "nothing stands against a boot of this image",
         ] {
             assert!(said.contains(line), "no `{line}` in {said}");
@@ -252,6 +264,63 @@ fn a_refusal_is_that_of_the_boot() {
     fs::remove_file(image.usr.join("lib/systemd/systemd")).unwrap();
     let (refused, _) = image.found("", &["--quick"], false);
     assert!(refused.starts_with("usr: vda1: /usr holds no systemd (looked for "), "{refused}");
+}
+
+/// A root of Debian's image without dbus, with a shell and with links that lead nowhere.
+#[test]
+fn what_a_new_root_lacks_is_said() {
+    let Some(scratch) = common::Scratch::new("check-factory") else { return };
+    let image = Image::new(&scratch, ROOT);
+    let etc = image.usr.join("share/factory/etc");
+    fs::write(
+        etc.join("passwd"),
+        "root:x:0:0:root:/root:/usr/bin/zsh\nsync:x:4:65534:sync:/bin:/bin/sh\ndaemon:x:1:1::/:/usr/sbin/nologin\n",
+    )
+    .unwrap();
+    let link = |target: &str, name: &str| std::os::unix::fs::symlink(target, etc.join(name)).unwrap();
+    fs::create_dir(etc.join("alternatives")).unwrap();
+    link("/usr/bin/nothing", "alternatives/editor");
+    link("../usr/bin/sh", "shell");
+    link("../run/resolv.conf", "resolv.conf");
+    link("hosts", "hosts.also");
+    link("missing", "dangling");
+    let output = image.check(&["--quick", "--json", "--cmdline", &image.words], false);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let warnings: Vec<&str> =
+        report["warnings"].as_array().unwrap().iter().map(|found| found["line"].as_str().unwrap()).collect();
+    assert_eq!(
+        warnings,
+        [
+            "user root has the shell /usr/bin/zsh, which is not in this /usr: install it, or give another",
+            "user daemon has the shell /usr/sbin/nologin, which is not in this /usr: install it, or give another",
+            "/etc/alternatives/editor leads to /usr/bin/nothing, which is not there",
+            "/etc/dangling leads to missing, which is not there",
+        ]
+    );
+}
+
+/// As of Debian's dbus, whose helper belongs to a group that its maintainer script makes.
+#[test]
+fn an_owner_without_a_name_is_said() {
+    let Some(scratch) = common::Scratch::new("check-owner") else { return };
+    let helper = |usr: &Path| {
+        fs::write(usr.join("lib/helper"), "").unwrap();
+        std::os::unix::fs::chown(usr.join("lib/helper"), Some(0), Some(104)).unwrap();
+    };
+    let image = Image::with(&scratch, ROOT, &helper);
+    let warnings = || {
+        let output = image.check(&["--json", "--cmdline", &image.words], true);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        report["warnings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|found| found["line"].to_string())
+            .collect::<Vec<_>>()
+    };
+    let line = "\"/usr/lib/helper belongs to group 104, which has no name: add a line to sysusers.d\"";
+    assert_eq!(warnings(), [line]);
 }
 
 #[test]

@@ -12,9 +12,11 @@
 //! | [`tree`] | /usr as a tree: named, or mounted |
 //! | [`provision`] | the definitions, and what is made by them |
 //! | [`machine`] | the machine that will boot, as far as it is told |
+//! | [`factory`] | a new root, furnished in a scratch directory |
 //! | [`root`] | a root that is there |
 
 mod disk;
+mod factory;
 mod machine;
 mod provision;
 mod report;
@@ -133,6 +135,10 @@ fn examine(args: &Args, report: &mut Report) -> Result<(), Failure> {
     let machine = Machine { disk: disk.name(), has_tpm: !args.no_tpm };
     let expected = provision::decide(&config, &disk, &tree, machine, report)?;
     if let Some(expected) = expected {
+        if expected.makes_root || config.root_is_new() {
+            let stage = if expected.makes_root { "provision" } else { "etc" };
+            factory::look(&config, &tree, stage, report)?;
+        }
         root::look(&config, &disk, &expected, report)?;
     }
     Ok(())

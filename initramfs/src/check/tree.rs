@@ -84,6 +84,21 @@ impl UsrTree {
         self.usr.as_fd()
     }
 
+    /// The path of /usr here.
+    pub fn path(&self) -> PathBuf {
+        self.path.join("usr")
+    }
+
+    /// True for the image's own file system: owners in it are those of the machine.
+    pub fn is_mounted(&self) -> bool {
+        self.mounted
+    }
+
+    /// True when /usr has something of this name; links are not followed to their ends.
+    pub fn has(&self, path: &Path) -> bool {
+        self.path().join(path).symlink_metadata().is_ok()
+    }
+
     /// The places of its definitions. Beside a tree that is named there may be an /etc, which no boot has.
     pub fn search(&self) -> Search {
         let mut search = Search::standard();

@@ -1,0 +1,217 @@
+//! A new root, furnished in a directory of its own as the boot does it, and looked at: users, their shells, links of /etc, owners of
+//! what is in /usr.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, DirBuilder, File},
+    os::{
+        fd::AsFd as _,
+        unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    },
+    path::{Path, PathBuf},
+};
+
+use hermetic_init::{
+    config::Config,
+    etc::{follow, manifest::Head},
+    fragments::{Facts, facts, usr::os_release},
+    furnish::{self, Identity, Request},
+    level::Level,
+    os_release::OsRelease,
+    sysusers::Waiting,
+};
+
+use super::{report::Report, tree::UsrTree};
+use crate::{clock::Clock, repart::Failure};
+
+/// The findings of a kind that have a line; the rest is counted.
+const NAMED: usize = 5;
+/// The deepest directory that is looked at: file systems have no circles, but a tree may be deep.
+const DEPTH: usize = 64;
+/// Directories that are filled when the system runs.
+const LATER: [&str; 6] = ["run", "proc", "dev", "sys", "var", "tmp"];
+
+/// Furnishes a root in a scratch directory and reports what it lacks. `stage` is that in which the boot does it.
+///
+/// # Errors
+/// No scratch directory.
+pub fn look(
+    config: &Config,
+    tree: &UsrTree,
+    stage: &'static str,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    if !rustix::process::geteuid().is_root() {
+        report.fact(stage, "users and the factory's /etc are not looked at: that takes root");
+        return Ok(());
+    }
+    let scratch = Scratch::new()?;
+    let root = File::open(&scratch.0).map_err(|error| scratch.failed(&error))?;
+    let os_release = os_release(tree.usr()).ok();
+    let root_hash = config.usr.verity.as_ref().map(|verity| &verity.root_hash);
+    let usr = follow::identity(root_hash, os_release.as_deref());
+    let identity = Identity { machine: None, head: Head { usr, strategy: config.hermetic.etc } };
+    let facts = Facts {
+        architecture: Some(facts::architecture(std::env::consts::ARCH).into()),
+        os_release: os_release.as_deref().map(OsRelease::parse),
+        ..Facts::default()
+    };
+    let request = Request {
+        root: root.as_fd(),
+        usr: tree.usr(),
+        identity: &identity,
+        credentials: &(),
+        facts: &facts,
+        now: Clock::of_machine().now(),
+        waiting: Waiting::Never,
+    };
+    let mut made = furnish::Report::default();
+    let done = furnish::create(&request, &mut made);
+    for (level, message) in &made.messages {
+        if *level <= Level::Warning {
+            report.warn(stage, message);
+        }
+    }
+    if let Err(error) = done {
+        report.refuse(stage, error);
+        return Ok(());
+    }
+    report.fact(
+        stage,
+        format!(
+            "/etc of a new root: {} files of the factory, {} users and groups added",
+            made.copied.files, made.users
+        ),
+    );
+    let mut lacks = shells(&scratch.0, tree);
+    links(&scratch.0, Path::new("/etc"), tree, 0, &mut lacks);
+    if tree.is_mounted() {
+        lacks.extend(owners(&scratch.0, tree));
+    }
+    let rest = lacks.len().saturating_sub(NAMED);
+    lacks.truncate(NAMED);
+    lacks.into_iter().for_each(|line| report.warn(stage, line));
+    if rest > 0 {
+        report.warn(stage, format!("{rest} more of such"));
+    }
+    Ok(())
+}
+
+/// The lines of a user database, each in its fields.
+fn rows(root: &Path, name: &str) -> Vec<Vec<String>> {
+    let text = fs::read(root.join("etc").join(name)).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    text.lines().map(|line| line.split(':').map(str::to_owned).collect()).collect()
+}
+
+/// Users whose shell is not there.
+fn shells(root: &Path, tree: &UsrTree) -> Vec<String> {
+    let mut lacks = Vec::new();
+    for row in rows(root, "passwd") {
+        let [name, _, _, _, _, _, shell] = row.as_slice() else { continue };
+        if !shell.is_empty() && !is_there(root, tree, Path::new(shell)) {
+            lacks.push(format!(
+                "user {name} has the shell {shell}, which is not in this /usr: install it, or give another"
+            ));
+        }
+    }
+    lacks
+}
+
+/// Links below a directory of the root that lead nowhere.
+fn links(root: &Path, directory: &Path, tree: &UsrTree, depth: usize, lacks: &mut Vec<String>) {
+    let here = root.join(directory.strip_prefix("/").unwrap_or(directory));
+    let entries = fs::read_dir(&here).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries.map(|entry| entry.file_name()).collect();
+    names.sort();
+    for name in names {
+        let (path, place) = (directory.join(&name), here.join(&name));
+        match fs::read_link(&place) {
+            Ok(target) => {
+                if !is_there(root, tree, &directory.join(&target)) {
+                    let (path, target) = (path.display(), target.display());
+                    lacks.push(format!("{path} leads to {target}, which is not there"));
+                }
+            }
+            Err(_) if depth < DEPTH && place.is_dir() => links(root, &path, tree, depth + 1, lacks),
+            Err(_) => {}
+        }
+    }
+}
+
+/// True when an absolute path is in /usr, in the root, or where something may come later.
+fn is_there(root: &Path, tree: &UsrTree, path: &Path) -> bool {
+    let mut parts: Vec<&std::ffi::OsStr> = Vec::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::Normal(name) => parts.push(name),
+            std::path::Component::ParentDir => drop(parts.pop()),
+            _ => {}
+        }
+    }
+    let below = |parts: &[&std::ffi::OsStr]| parts.iter().collect::<PathBuf>();
+    match parts.as_slice() {
+        [first, ..] if LATER.iter().any(|later| first == later) => true,
+        [first, rest @ ..] if *first == "usr" => tree.has(&below(rest)),
+        // A system whose /usr is merged.
+        [first, ..] if *first == "bin" || *first == "sbin" || first.to_string_lossy().starts_with("lib") => {
+            tree.has(&below(&parts))
+        }
+        parts => root.join(below(parts)).symlink_metadata().is_ok(),
+    }
+}
+
+/// Files of /usr whose owner has no name.
+fn owners(root: &Path, tree: &UsrTree) -> Vec<String> {
+    let ids = |name| -> BTreeSet<u32> {
+        rows(root, name).iter().filter_map(|row| row.get(2)?.parse().ok()).collect()
+    };
+    let (users, groups) = (ids("passwd"), ids("group"));
+    let (mut lacks, mut open) = (Vec::new(), vec![PathBuf::new()]);
+    while let Some(directory) = open.pop() {
+        let Ok(entries) = fs::read_dir(tree.path().join(&directory)) else { continue };
+        for entry in entries.flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            let path = directory.join(entry.file_name());
+            for (what, id, known) in [("user", metadata.uid(), &users), ("group", metadata.gid(), &groups)] {
+                if id != 0 && !known.contains(&id) {
+                    let path = path.display();
+                    lacks.push(format!(
+                        "/usr/{path} belongs to {what} {id}, which has no name: add a line to sysusers.d"
+                    ));
+                }
+            }
+            if metadata.is_dir() {
+                open.push(path);
+            }
+        }
+    }
+    lacks.sort();
+    lacks
+}
+
+/// A directory that goes again.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self, Failure> {
+        let path = std::env::temp_dir().join(format!("hermetic-check-root-{}", std::process::id()));
+        // Nobody else looks into what may hold passwords. What is there already is another's, and stays.
+        match DirBuilder::new().mode(0o700).create(&path) {
+            Ok(()) => Ok(Self(path)),
+            Err(error) => Err(Failure::new(format!("{}: {error}", path.display()))),
+        }
+    }
+
+    fn failed(&self, error: &std::io::Error) -> Failure {
+        Failure::new(format!("{}: {error}", self.0.display()))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            eprintln!("warning: {}: {error}", self.0.display());
+        }
+    }
+}
