@@ -14,7 +14,7 @@ const ROOMS: [&str; 15] = [
 ];
 
 /// Texts of three words and more that are no line: names of keys and disks in a line, questions, announcements, records.
-const NO_LINES: [&str; 46] = [
+const NO_LINES: [&str; 47] = [
     "has reset this system.",
     "Waiting for somebody to look (panic=0).",
     "Rebooting in … s.",
@@ -32,6 +32,7 @@ const NO_LINES: [&str; 46] = [
     "root new on a tmpfs",
     "below an overlay",
     "/usr with root hash …",
+    "…: no /usr has version … of the kernel image; taking the newest, …",
     "the firmware's disk",
     "the only disk with it, though not the firmware's",
     "the only disk with it",

@@ -52,7 +52,7 @@ const STAGES: [&[&str]; 7] =
 /// The rooms of the host tool.
 const TOOL: [&[&str]; 6] = [
     &["clock"],
-    &["mirror", "modules", "populate", "luks"],
+    &["mirror", "modules", "populate", "luks", "uki"],
     &["mkfs", "etc", "repart", "sysusers", "tmpfiles"],
     &["initramfs", "plan", "names"],
     &["manual", "check"],

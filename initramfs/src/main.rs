@@ -17,6 +17,7 @@ mod populate;
 mod repart;
 mod sysusers;
 mod tmpfiles;
+mod uki;
 
 use std::process::ExitCode;
 

@@ -160,6 +160,39 @@ fn nothing_stands_against_a_good_image() {
     assert!(fs::read(&image.disk).unwrap() == before, "the check wrote to the image");
 }
 
+/// The words and the version come from ukify's image.
+#[test]
+fn a_unified_kernel_image_brings_its_words_and_its_version() {
+    let Some(scratch) = common::Scratch::new("check-uki") else { return };
+    let image = Image::new(&scratch, ROOT);
+    fs::write(scratch.host("linux"), common::program()).unwrap();
+    let uki = |words: &str, version: &str| {
+        fs::write(scratch.host("words"), words).unwrap();
+        let mut ukify = common::tool("ukify").unwrap();
+        ukify.args(["build", "--stub=/usr/lib/systemd/boot/efi/linuxx64.efi.stub", "--uname=6.12.0"]);
+        ukify.arg(format!("--linux={}", scratch.inside("linux")));
+        ukify.arg(format!("--cmdline=@{}", scratch.inside("words")));
+        ukify.arg(format!("--os-release=ID=test\nIMAGE_VERSION={version}\n"));
+        common::succeed(ukify.arg(format!("--output={}", scratch.inside("image.efi"))));
+        let path = scratch.host("image.efi").display().to_string();
+        let output = image.check(&["--quick", "--uki", &path], false);
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, said) = uki(&format!("{}\n", image.words), "1");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("/usr verified on vda1"), "{said}");
+    let (code, said) = uki("systemd.image_policy=usr=verity", "1");
+    assert_eq!(code, Some(1));
+    assert!(said.starts_with("refused  usr        systemd.image_policy= demands a verified /usr"), "{said}");
+    let (code, said) = uki("rw", "2");
+    assert_eq!(code, Some(0));
+    assert!(said.contains("no /usr has version 2 of the kernel image; taking the newest, test_1"), "{said}");
+    assert!(!uki("rw", "1").1.contains("has version"));
+    // Another file is none.
+    let output = image.check(&["--uki", &scratch.host("linux").display().to_string()], false);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
+
 #[test]
 fn a_changed_byte_is_found_where_it_is() {
     let Some(scratch) = common::Scratch::new("check-bytes") else { return };
@@ -197,6 +230,14 @@ fn a_changed_byte_is_found_where_it_is() {
     // Behind what the tree covers nothing counts.
     image.flip(tree + image.size(1) - 1);
     assert_eq!(image.found("", &[], true), nothing());
+    // The whole line, as the consoles of machines have it.
+    image.flip(data);
+    let hash = image.words.trim_start_matches("usrhash=");
+    let line = format!(
+        "usr: vda1 does not match root hash {hash}: I/O error (os error 5); /usr, its hash tree or the command line was \
+         changed, write the image anew"
+    );
+    assert_eq!(image.found("", &["--quick"], false).0, line);
 }
 
 #[test]
@@ -292,8 +333,7 @@ fn what_a_new_root_lacks_is_said() {
     assert_eq!(
         warnings,
         [
-            "user root has the shell /usr/bin/zsh, which is not in this /usr: install it, or give another",
-            "user daemon has the shell /usr/sbin/nologin, which is not in this /usr: install it, or give another",
+            "/usr/bin/zsh is not in this /usr, the shell of root: install it, or give another",
             "/etc/alternatives/editor leads to /usr/bin/nothing, which is not there",
             "/etc/dangling leads to missing, which is not there",
         ]

@@ -43,6 +43,11 @@ pub fn subject(root_hash: Option<&RootHash>) -> String {
     }
 }
 
+/// The line about a disk `name` that has no /usr of the kernel image's version.
+pub fn other_version(name: &str, version: &str, label: &str) -> String {
+    format!("{name}: no /usr has version {version} of the kernel image; taking the newest, {label}")
+}
+
 /// Something that no device had in time.
 pub struct Missing<'a> {
     /// The subject of the search.

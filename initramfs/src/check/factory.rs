@@ -2,7 +2,7 @@
 //! what is in /usr.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, DirBuilder, File},
     os::{
         fd::AsFd as _,
@@ -104,18 +104,20 @@ fn rows(root: &Path, name: &str) -> Vec<Vec<String>> {
     text.lines().map(|line| line.split(':').map(str::to_owned).collect()).collect()
 }
 
-/// Users whose shell is not there.
+/// Shells that are not there, with their users. One that lets nobody in is not missed.
 fn shells(root: &Path, tree: &UsrTree) -> Vec<String> {
-    let mut lacks = Vec::new();
+    let mut missing: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for row in rows(root, "passwd") {
         let [name, _, _, _, _, _, shell] = row.as_slice() else { continue };
-        if !shell.is_empty() && !is_there(root, tree, Path::new(shell)) {
-            lacks.push(format!(
-                "user {name} has the shell {shell}, which is not in this /usr: install it, or give another"
-            ));
+        let lets_in = !shell.is_empty() && !shell.ends_with("/nologin") && !shell.ends_with("/false");
+        if lets_in && !is_there(root, tree, Path::new(shell)) {
+            missing.entry(shell.clone()).or_default().push(name.clone());
         }
     }
-    lacks
+    let line = |(shell, users): (String, Vec<String>)| {
+        format!("{shell} is not in this /usr, the shell of {}: install it, or give another", users.join(", "))
+    };
+    missing.into_iter().map(line).collect()
 }
 
 /// Links below a directory of the root that lead nowhere.

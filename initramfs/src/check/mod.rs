@@ -29,12 +29,13 @@ use std::{io::Write as _, path::PathBuf, process::ExitCode};
 use hermetic_init::{
     config::Config,
     image::{NextInit, no_systemd},
+    os_release::OsRelease,
     repart,
 };
 use uuid::Uuid;
 
 use self::{disk::Named, machine::Machine, report::Report, tree::UsrTree};
-use crate::repart::Failure;
+use crate::{repart::Failure, uki};
 
 /// The words of `hermetic check`.
 #[derive(clap::Args)]
@@ -48,8 +49,11 @@ pub struct Args {
     /// The image, or a disk that it was written to
     image: PathBuf,
     /// The kernel command line of that boot
-    #[arg(long, value_name = "WORDS", default_value = "")]
+    #[arg(long, value_name = "WORDS", default_value = "", conflicts_with = "uki")]
     cmdline: String,
+    /// The unified kernel image of that boot: its command line counts, and the version of the image that it was made with
+    #[arg(long, value_name = "FILE")]
+    uki: Option<PathBuf>,
     /// The tree that /usr was made from, instead of the image's file system; its last name is `usr`
     #[arg(long, value_name = "DIR")]
     usr: Option<PathBuf>,
@@ -98,7 +102,8 @@ pub fn run(args: &Args) -> ExitCode {
 /// # Errors
 /// The check cannot be made.
 fn examine(args: &Args, report: &mut Report) -> Result<(), Failure> {
-    let mut config = match Config::from_cmdline(&args.cmdline, None) {
+    let kernel = Kernel::read(args)?;
+    let mut config = match Config::from_cmdline(&kernel.words, None) {
         Ok((config, warnings)) => {
             for warning in warnings {
                 report.warn("early", warning);
@@ -118,7 +123,7 @@ fn examine(args: &Args, report: &mut Report) -> Result<(), Failure> {
         report.refuse("usr", reason);
         return Ok(());
     }
-    let Some(found) = usr::find(&config, &disk, report)? else { return Ok(()) };
+    let Some(found) = usr::find(&config, &disk, kernel.version.as_deref(), report)? else { return Ok(()) };
     if !usr::verify(&mut config, &disk, &found, args.quick, report)? {
         return Ok(());
     }
@@ -142,6 +147,29 @@ fn examine(args: &Args, report: &mut Report) -> Result<(), Failure> {
         root::look(&config, &disk, &expected, report)?;
     }
     Ok(())
+}
+
+/// The words of a kernel, and the version of the image that it belongs to.
+struct Kernel {
+    words: String,
+    version: Option<String>,
+}
+
+impl Kernel {
+    /// Those that are named.
+    ///
+    /// # Errors
+    /// The unified kernel image cannot be read, or is none.
+    fn read(args: &Args) -> Result<Self, Failure> {
+        let Some(path) = &args.uki else { return Ok(Self { words: args.cmdline.clone(), version: None }) };
+        let failed = |error: &dyn std::fmt::Display| Failure::new(format!("{}: {error}", path.display()));
+        let image = std::fs::read(path).map_err(|error| failed(&error))?;
+        let words = uki::command_line(&image);
+        let words = words.ok_or_else(|| failed(&"no unified kernel image with a command line"))?;
+        let os_release = uki::os_release(&image);
+        let version = os_release.and_then(|text| OsRelease::parse(&text).image_version().map(str::to_owned));
+        Ok(Self { words, version })
+    }
 }
 
 /// A seed of UUIDs, for a plan that is only shown.

@@ -9,7 +9,7 @@ use hermetic_init::{
     config::{Config, DeviceSpec, Uses, UsrSource},
     disk::{
         partition::Partition,
-        slot::{Choice, select_usr},
+        slot::{Choice, has_version, select_usr},
     },
     file_system::FileSystem,
     image::{self, Missing, NO_TABLE},
@@ -17,13 +17,16 @@ use hermetic_init::{
     verity::{self, Fault, SignatureSource, Tree},
     writes::ReadAt as _,
 };
-use rustix::io::Errno;
 
 use super::{disk::Named, report::Report};
 use crate::repart::Failure;
 
 /// The stage of the boot.
 const STAGE: &str = "usr";
+
+/// The kernel's answer to the read of a block that was changed, in the words of the C library that the boot is linked with, musl;
+/// this program may be linked with another one.
+const EIO: &str = "I/O error (os error 5)";
 
 /// The partitions of /usr.
 pub struct Found {
@@ -33,11 +36,17 @@ pub struct Found {
     pub hash: Option<Partition>,
 }
 
-/// Finds the partitions of /usr as the boot does on the one disk that there is. None: it refuses.
+/// Finds the partitions of /usr as the boot does on the one disk that there is; without a root hash those of the kernel image's
+/// version. None: it refuses.
 ///
 /// # Errors
 /// It cannot be told.
-pub fn find(config: &Config, disk: &Named, report: &mut Report) -> Result<Option<Found>, Failure> {
+pub fn find(
+    config: &Config,
+    disk: &Named,
+    version: Option<&str>,
+    report: &mut Report,
+) -> Result<Option<Found>, Failure> {
     if let Some(line) = disk.unusable() {
         report.warn(STAGE, line);
     }
@@ -60,7 +69,11 @@ pub fn find(config: &Config, disk: &Named, report: &mut Report) -> Result<Option
         return Ok(hash.map(|hash| Found { data, hash: Some(hash) }));
     }
     let root_hash = verity.map(|verity| &verity.root_hash);
-    let choice = root_hash.map_or(Choice::Newest, Choice::RootHash);
+    let choice = match (root_hash, version) {
+        (Some(root_hash), _) => Choice::RootHash(root_hash),
+        (None, Some(version)) => Choice::Version(version),
+        (None, None) => Choice::Newest,
+    };
     let slot = match disk.gpt() {
         None => Err(NO_TABLE.to_owned()),
         Some(gpt) => select_usr(gpt.partitions(), choice, &config.image_filter)
@@ -73,6 +86,11 @@ pub fn find(config: &Config, disk: &Named, report: &mut Report) -> Result<Option
             return Ok(None);
         }
     };
+    if let (None, Some(version)) = (root_hash, version)
+        && !has_version(&slot.label, version)
+    {
+        report.warn(STAGE, image::other_version(disk.name(), version, &slot.label));
+    }
     let entry = |number| disk.gpt().and_then(|gpt| gpt.partition(number)).cloned();
     let Some(data) = entry(slot.data) else { return Ok(None) };
     let name = disk.partition_name(data.number);
@@ -153,10 +171,8 @@ pub fn verify(
     match walk.verify_first() {
         Ok(()) => {}
         Err(Fault::Read(error)) => return Err(disk.unreadable(&error)),
-        // The kernel answers a read of such a block with EIO.
         Err(_) => {
-            let said = io::Error::from_raw_os_error(Errno::IO.raw_os_error());
-            report.refuse(STAGE, image::mismatch(&data_name, root_hash, &said));
+            report.refuse(STAGE, image::mismatch(&data_name, root_hash, &EIO));
             return Ok(false);
         }
     }

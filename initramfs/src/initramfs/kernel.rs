@@ -3,7 +3,10 @@
 //! References: Documentation/arch/x86/boot.rst (`kernel_version`); drivers/firmware/efi/libstub/zboot-header.S; the UAPI
 //! group's Unified Kernel Image specification (`.uname`, `.linux`); Microsoft's PE format.
 
-use crate::modules::file::decompress;
+use crate::{
+    modules::file::decompress,
+    uki::{number, section},
+};
 
 /// A UKI holds a kernel, and that one may be compressed; nothing nests deeper.
 const DEPTH: u32 = 3;
@@ -52,30 +55,6 @@ fn banner(image: &[u8]) -> Option<String> {
         .enumerate()
         .filter(|(_, window)| *window == KEY)
         .find_map(|(at, _)| word(image.get(at + KEY.len()..)?))
-}
-
-/// The content of a PE section: 40 bytes of table entry each, behind the optional header.
-fn section<'a>(image: &'a [u8], name: &[u8; 8]) -> Option<&'a [u8]> {
-    if image.get(..2)? != b"MZ" {
-        return None;
-    }
-    let pe = number(image, 0x3c)?;
-    let header = image.get(pe..)?;
-    if header.get(..4)? != b"PE\0\0" {
-        return None;
-    }
-    let short = |at: usize| Some(usize::from(u16::from_le_bytes(header.get(at..at + 2)?.try_into().ok()?)));
-    let table = header.get(24 + short(20)?..)?;
-    let entry = table.chunks_exact(40).take(short(6)?).find(|entry| entry.starts_with(name))?;
-    // The size in memory is the content's; the size in the file is rounded up to the alignment.
-    let (size, at) = (number(entry, 8)?.min(number(entry, 16)?), number(entry, 20)?);
-    image.get(at..at.checked_add(size)?)
-}
-
-/// The 32-bit little-endian number at `at`.
-fn number(bytes: &[u8], at: usize) -> Option<usize> {
-    let four = bytes.get(at..at.checked_add(4)?)?;
-    usize::try_from(u32::from_le_bytes(four.try_into().ok()?)).ok()
 }
 
 #[cfg(test)]

@@ -57,11 +57,7 @@ pub fn choose(
         None => on_any_disk(there, wish),
     })?;
     if let Some(version) = version.filter(|version| !has_version(&slot.label, version)) {
-        notice!(
-            "{}: no /usr has version {version} of the kernel image; taking the newest, {}",
-            disk.device.name,
-            slot.label
-        );
+        notice!("{}", image::other_version(&disk.device.name, &version, &slot.label));
     }
     info!("{}: {how}, {subject} from partition {}", disk.device.name, slot.data);
     Ok((disk.open()?, slot))
