@@ -219,28 +219,34 @@ fn pid_1_does_not_wait_for_the_lock_and_the_tools_do() {
     assert_eq!(added(&report), [""; 0]);
 }
 
-#[test]
-fn something_else_in_the_place_of_the_lock_stops_nobody() {
+/// Something that is no lock takes the place of the lock: a tool fails and says so, PID 1 goes on without.
+fn stops_nobody(name: &str, put: fn(&Path)) {
     let Some(scratch) = Scratch::new() else { return };
-    type Lay = fn(&Path);
-    let fifo: Lay = |path| {
+    let root = scratch.host(name);
+    lay(&root, &[("usr/lib/sysusers.d/a.conf", "u a -\n")]);
+    put(&root.join("etc/.pwd.lock"));
+    let tool = beside(&root, Waiting::UntilFree).recv_timeout(SOON).expect(name);
+    let error = tool.unwrap_err().to_string();
+    assert!(error.contains("/etc/.pwd.lock"), "{name}: {error}");
+    let report = beside(&root, Waiting::Never).recv_timeout(SOON).expect(name).unwrap();
+    assert_eq!(added(&report), ["a"], "{name}");
+    let warned = report.messages.iter().any(|message| message.to_string().contains("/etc/.pwd.lock"));
+    assert!(warned, "{name}: {:?}", report.messages);
+}
+
+#[test]
+fn a_fifo_at_etc_pwd_lock_stops_nobody() {
+    stops_nobody("fifo", |path| {
         rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-    };
-    let there: [(&str, Lay); 3] = [
-        ("fifo", fifo),
-        ("directory", |path| fs::create_dir(path).unwrap()),
-        ("link", |path| symlink("passwd", path).unwrap()),
-    ];
-    for (name, put) in there {
-        let root = scratch.host(name);
-        lay(&root, &[("usr/lib/sysusers.d/a.conf", "u a -\n")]);
-        put(&root.join("etc/.pwd.lock"));
-        let tool = beside(&root, Waiting::UntilFree).recv_timeout(SOON).expect(name);
-        let error = tool.unwrap_err().to_string();
-        assert!(error.contains("/etc/.pwd.lock"), "{name}: {error}");
-        let report = beside(&root, Waiting::Never).recv_timeout(SOON).expect(name).unwrap();
-        assert_eq!(added(&report), ["a"], "{name}");
-        let warned = report.messages.iter().any(|message| message.to_string().contains("/etc/.pwd.lock"));
-        assert!(warned, "{name}: {:?}", report.messages);
-    }
+    });
+}
+
+#[test]
+fn a_directory_at_etc_pwd_lock_stops_nobody() {
+    stops_nobody("directory", |path| fs::create_dir(path).unwrap());
+}
+
+#[test]
+fn a_link_at_etc_pwd_lock_stops_nobody() {
+    stops_nobody("link", |path| symlink("passwd", path).unwrap());
 }

@@ -5,6 +5,9 @@ use std::{
     fs,
     os::unix::fs::{MetadataExt, symlink},
     path::Path,
+    sync::mpsc::channel,
+    thread,
+    time::Duration,
 };
 
 use hermetic_init::{etc::Strategy, furnish::Report};
@@ -306,6 +309,25 @@ fn a_long_name_against_a_directory_stays() {
         assert_eq!(machine.etc().join(format!("{name}.hermetic-new")).exists(), length == 242);
         assert!(machine.follows("v2").unwrap().is_none());
     }
+}
+
+#[test]
+fn a_fifo_at_etc_pwd_lock_is_a_warning() {
+    let machine = machine("fifo");
+    let place = machine.etc().join(".pwd.lock");
+    fs::remove_file(&place).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &place, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let (tell, told) = channel();
+    // In a thread of its own, so that an open that waits for a reader is seen.
+    thread::spawn(move || {
+        let report = machine.follows("v2").unwrap().unwrap();
+        check("fifo", &machine.etc(), FOLLOWED);
+        // Nobody listens when the test has failed meanwhile.
+        let _ = tell.send(report);
+    });
+    let report = told.recv_timeout(Duration::from_secs(60)).expect("waits for a reader");
+    let warned = report.messages.iter().any(|(_, message)| message.contains("/etc/.pwd.lock"));
+    assert!(warned && report.deviations.is_empty(), "{report:?}");
 }
 
 #[test]
