@@ -109,7 +109,10 @@ cases! {
         no_initramfs: Long, "systemd comes up twice without an initramfs";
     }
     etc_follows_usr { run: Normal, "/etc follows an update of /usr and a rollback" }
-    etc_cannot_follow { run: Normal, "systemd comes up on nine kinds of roots that stand against an update of /etc" }
+    etc_cannot_follow {
+        most: Normal, "systemd comes up on twelve kinds of roots that stand against an update of /etc";
+        all: Long, "systemd comes up on every kind of root that stands against an update of /etc";
+    }
     users_and_credentials { run: Normal, "users, passwords and credentials are what the image and the machine ask for" }
     getting_started { run: Long, "getting started boots as its page says" }
     mkosi_builds_around_it { run: Normal, "what mkosi builds around our initramfs boots, and has no other" }
