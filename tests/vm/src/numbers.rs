@@ -193,14 +193,24 @@ impl Side {
             .cmdline(&format!("{cmdline} hermetic.init={TEST_INIT}"))
             .disk(Disk::new(&provisioned));
         context.run(&machine)?.expect(&Exit::PowerOff)?;
-        let job = job(context, &usr, &provisioned, key)?;
+        let job = job(context, &usr, &provisioned, "root-x86-64", key)?;
         let floor = floor::make(context.bench, context.products, &job)?;
         Ok(Self { fresh, provisioned, initramfs, floor, cmdline })
     }
 }
 
-/// The job of a later boot of this disk, as veritysetup and cryptsetup describe it.
-fn job(context: &Context<'_>, usr: &Usr, disk: &Path, key: Option<&[u8]>) -> Result<Job> {
+/// The job of a later boot of this disk, as veritysetup and cryptsetup describe it: /usr is on the first two partitions, root on the one
+/// with this label.
+///
+/// # Errors
+/// There is no such partition, or the key does not open it.
+pub(crate) fn job(
+    context: &Context<'_>,
+    usr: &Usr,
+    disk: &Path,
+    label: &str,
+    key: Option<&[u8]>,
+) -> Result<Job> {
     let tools = &context.bench.tools;
     let hashes = usr.hashes().context("the appliance's /usr is verified")?;
     let root_hash = usr.root_hash().context("the appliance's /usr is verified")?;
@@ -216,10 +226,10 @@ fn job(context: &Context<'_>, usr: &Usr, disk: &Path, key: Option<&[u8]>) -> Res
         salt.trim(),
     );
     let mut modules = vec!["virtio_blk", "sha256-ssse3", "dm-verity", "erofs"];
+    let root = lasting::find(context, disk, 512, label)?;
     match key {
-        None => devices += "root=/dev/vda3 ext4\n",
+        None => writeln!(devices, "root=/dev/vda{} ext4", root.number)?,
         Some(key) => {
-            let root = lasting::find(context, disk, 512, "root-x86-64")?;
             let head = context.file("luks-head");
             let mut source = File::open(disk)?;
             source.seek(SeekFrom::Start(root.start))?;
@@ -232,8 +242,9 @@ fn job(context: &Context<'_>, usr: &Usr, disk: &Path, key: Option<&[u8]>) -> Res
             }
             writeln!(
                 devices,
-                "dm=root {} crypt aes-xts-plain64 {hexadecimal} 0 /dev/vda3 {} 1 sector_size:{}\nroot=/dev/dm-1 ext4",
+                "dm=root {} crypt aes-xts-plain64 {hexadecimal} 0 /dev/vda{} {} 1 sector_size:{}\nroot=/dev/dm-1 ext4",
                 length / SECTOR,
+                root.number,
                 volume.offset / SECTOR,
                 volume.sector,
             )?;
