@@ -155,7 +155,10 @@ cases! {
     disk_is_larger_than_the_image { run: Normal, "a disk larger than its image is used whole" }
     primary_table_is_destroyed { run: Normal, "a destroyed primary table is no obstacle" }
     disk_comes_late { run: Normal, "a disk that is plugged in late boots" }
-    disk_does_not_answer { run: Normal, "a disk that does not answer holds up no boot" }
+    disk_does_not_answer {
+        run: Normal, "a disk that does not answer holds up no boot";
+        shutdown: Long, "a disk that does not answer holds up no shutdown";
+    }
     newest_usr_is_booted { run: Normal, "the newest /usr is booted, or the one that the root hash names" }
     board_names_its_devices { run: Normal, "a board that names its devices boots" }
     root_was_made_by_cryptsetup { run: Normal, "a root made by cryptsetup and mkfs.ext4 is opened" }
