@@ -78,6 +78,7 @@ cases! {
         run: Normal, "a root sealed to the TPM opens by itself, and nowhere else";
         under_firmware: Long, "strangers' roots learn nothing where sd-stub measured the kernel";
         further: Long, "a root sealed to a phase, and one that is not bound to PCR 15";
+        later_phase: Long, "a signature for a later phase opens no root in the running system";
     }
     systemd_seals_root { run: Normal, "what systemd-cryptenroll seals opens root, by PIN and by signature too" }
     particleos {

@@ -8,7 +8,7 @@
 //! was sealed to PCR 15, by our token or by systemd-cryptenroll's; what was sealed to the state alone it gets.
 
 use super::small::{self, IMPATIENT, KEY, Small};
-use super::{Context, TEST_INIT, boot_is_measured, lasting, tpm2};
+use super::{Context, TEST_INIT, boot_is_measured, lasting, systemd_seals_root, tpm2};
 use crate::bare_tpm::BareTpm;
 use crate::base64;
 use crate::command;
@@ -49,6 +49,7 @@ struct System<'a> {
     disk: PathBuf,
     tpm: PathBuf,
     safe: PathBuf,
+    initramfs: Initramfs,
     /// The variables of UEFI firmware, and the image that it starts, with sd-stub in it; None for a machine without.
     firmware: Option<(PathBuf, PathBuf)>,
     words: &'static str,
@@ -64,7 +65,8 @@ impl<'a> System<'a> {
         let usr = context.usr(&recipe)?;
         let (tpm, safe) = (context.file("tpm"), context.file("safe.img"));
         make_safe(context, &safe)?;
-        let mut system = Self { context, usr, disk: PathBuf::new(), tpm, safe, firmware: None, words };
+        let (disk, initramfs) = (PathBuf::new(), Initramfs::new("virtio"));
+        let mut system = Self { context, usr, disk, tpm, safe, initramfs, firmware: None, words };
         system.disk = system.image("disk.raw", None)?;
         Ok(system)
     }
@@ -80,7 +82,7 @@ impl<'a> System<'a> {
     fn bare(&self) -> Result<Machine> {
         let bare = lasting::bare(self.context, &self.usr);
         let machine = match &self.firmware {
-            None => bare.initramfs(&self.context.initramfs(&Initramfs::new("virtio"))?),
+            None => bare.initramfs(&self.context.initramfs(&self.initramfs)?),
             // The words are what the stub is started with: without Secure Boot it takes them.
             Some((variables, image)) => Machine::new(image).cmdline(bare.words()).firmware(variables),
         };
@@ -361,6 +363,27 @@ pub fn further(context: &Context<'_>) -> Result<()> {
     second.line("the key that opened it is not bound to PCR 15")?;
     second.line(&format!("--tpm2-pcrs=7+{}", tpm2::BOND))?;
     tpm2::succeeded(&second.state()?, 0).context("a root that is not bound, once more").map(drop)
+}
+
+/// Sealed to the signer of PCR 11, who signs for the phase of the running system as well, as ukify(1) has it by default. There the
+/// signature opens what was sealed there, and not the root.
+pub fn later_phase(context: &Context<'_>) -> Result<()> {
+    let (public, signatures) =
+        systemd_seals_root::sign(context, &["enter-initrd", "enter-initrd:leave-initrd"])?;
+    let mut system = System::new(context, "hermetic.measure=yes")?;
+    system.initramfs = Initramfs::new("virtio")
+        .file(&public, "/.extra/tpm2-pcr-public-key.pem")
+        .file(&signatures, "/.extra/tpm2-pcr-signature.json");
+    let (_, first, _) = system.first("")?;
+    first.line("root: sealed to PCR 7+15 (sha256) and the key that signs for PCR 11")?;
+    let copy = context.file("copy.img");
+    tpm2::copy_root(context, &system.disk, &copy)?;
+    let words = tpm2::attach("safe", "/dev/vdb") + &tpm2::attach("again", "/dev/vdc");
+    let second = system.run(system.machine(&system.disk)?.disk(Disk::new(&copy)), &words)?;
+    second.line("TPM2 token 0 opens keyslot 0")?;
+    let state = second.state()?;
+    tpm2::succeeded(&state, 0).context("what was sealed in the phase of the running system")?;
+    tpm2::failed(&state, 1, REFUSED).context("the root, in a phase that is signed for")
 }
 
 /// A first boot on a machine without a TPM: refused, unless the command line has another key.

@@ -39,7 +39,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
         context.disk("disk.raw", &Image { size: 512 << 20, ..small::image(context.partitions(&usr)?) })?;
     let tpm = context.file("tpm");
     let plain = Initramfs::new("virtio");
-    let (public, signatures) = sign(context)?;
+    let (public, signatures) = sign(context, &["enter-initrd"])?;
     let signed = Initramfs::new("virtio")
         .file(&public, "/.extra/tpm2-pcr-public-key.pem")
         .file(&signatures, "/.extra/tpm2-pcr-signature.json");
@@ -226,9 +226,11 @@ fn list() -> String {
 const UNMEASURED: &str = "mount -t tmpfs none /sys && mkdir -p /sys/class/tpm/tpm0/pcr-sha256 && \
                           printf '%064d\n' 0 >/sys/class/tpm/tpm0/pcr-sha256/11 && exec \"$@\"";
 
-/// Returns the paths of a public key and of systemd-measure's signature for PCR 11 as it is when `enter-initrd` was measured and
-/// nothing else.
-fn sign(context: &Context<'_>) -> Result<(PathBuf, PathBuf)> {
+/// Returns the paths of a public key and of systemd-measure's signatures for PCR 11 as it is when nothing but these phases was measured.
+///
+/// # Errors
+/// A tool fails.
+pub fn sign(context: &Context<'_>, phases: &[&str]) -> Result<(PathBuf, PathBuf)> {
     let openssl = |words: &[&str], files: &[(&str, &Path)]| {
         let mut openssl = context.bench.tools.tool("openssl")?;
         openssl.args(words);
@@ -248,7 +250,8 @@ fn sign(context: &Context<'_>) -> Result<(PathBuf, PathBuf)> {
     let mut unmeasured = Command::new("unshare");
     unmeasured.args(["--mount", "sh", "-c", UNMEASURED, "sh"]);
     unmeasured.arg(measure.get_program()).args(measure.get_args());
-    unmeasured.args(["sign", "--current", "--bank=sha256", "--phase=enter-initrd"]);
+    unmeasured.args(["sign", "--current", "--bank=sha256"]);
+    unmeasured.args(phases.iter().map(|phases| format!("--phase={phases}")));
     for (option, path) in [("private-key", &key), ("public-key", &public)] {
         unmeasured.arg(format!("--{option}={}", path.display()));
     }
