@@ -332,4 +332,32 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), all);
     }
+    /// True when a list of tests is files in backticks and beginnings of names of cases. A name may have a comma in it.
+    fn names_cases(list: &str) -> bool {
+        let is_named = |words: &str| match words.strip_prefix('`') {
+            Some(file) => file.strip_suffix('`').is_some_and(|file| cargo::repository().join(file).is_file()),
+            None => !words.is_empty() && cases::ALL.iter().any(|case| case.name.starts_with(words)),
+        };
+        let ends = list.match_indices(", ").map(|(end, _)| (end, end + 2));
+        is_named(list)
+            || ends.into_iter().any(|(end, next)| is_named(&list[..end]) && names_cases(&list[next..]))
+    }
+
+    /// The table of what others write names a test for each of its rows.
+    #[test]
+    fn words_of_the_world_are_shown_by_cases_that_exist() {
+        let name = "a signed /usr boots, and one that nobody vouches for does not";
+        assert!(names_cases(&format!("{name}, `tests/verity.rs`, a signed UKI")));
+        for wrong in ["", "a signed moon", "a signed UKI, a signed moon", "`tests/moon.rs`", "a signed UKI, "]
+        {
+            assert!(!names_cases(wrong), "{wrong}");
+        }
+        let page = fs::read_to_string(cargo::repository().join("docs/reference/world.md")).unwrap();
+        let rows = page.lines().filter(|line| line.starts_with('|')).skip(2);
+        let tests: Vec<&str> =
+            rows.filter_map(|row| row.trim_end_matches('|').rsplit('|').next()).map(str::trim).collect();
+        assert!(tests.len() > 30, "the table has gone");
+        let strange: Vec<&&str> = tests.iter().filter(|list| !names_cases(list)).collect();
+        assert!(strange.is_empty(), "no test is named so: {strange:?}");
+    }
 }

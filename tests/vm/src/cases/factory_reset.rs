@@ -21,9 +21,6 @@ pub const RESETTABLE: &str =
 
 const FOREIGN: &str = "c0ffee00-1d2c-4b3a-8f4e-5d6c7b8a9f03";
 
-/// The vendor of systemd's variables.
-const SYSTEMD: &str = "8cf2644b-4b0b-428f-9387-6d876050dc67";
-
 pub fn run(context: &Context<'_>) -> Result<()> {
     let usr = context.usr(&small::recipe(context, RESETTABLE)?)?;
     let content: Vec<u8> = (0..1 << 20).map(|at: u32| (at * 7 % 251) as u8).collect();
@@ -83,9 +80,9 @@ fn by_firmware(context: &Context<'_>, machine: &Machine, disk: &Path) -> Result<
     let mut before = guid()?;
     // Each boot leaves the request for the next one. The first one finds no request, and keeps the root.
     let boots = [
-        (small::efi("FactoryReset", SYSTEMD, "yes"), false),
-        (small::efi("FactoryResetRequest", SYSTEMD, &request("debian")), true),
-        (small::efi("FactoryResetRequest", SYSTEMD, &request("another")), true),
+        (small::efi("FactoryReset", small::SYSTEMD, "yes"), false),
+        (small::efi("FactoryResetRequest", small::SYSTEMD, &request("debian")), true),
+        (small::efi("FactoryResetRequest", small::SYSTEMD, &request("another")), true),
         (String::new(), false),
     ];
     for (count, (word, resets)) in boots.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! A disk with an old and a new version of /usr, as updates leave it, between partitions that systemd-sysupdate has
 //! emptied or not finished. `usrhash=` names the old pair; without it the newest label is taken, by the numbers in it, and
 //! the others are passed over, though they would come last in every order; and a kernel image that says which version it is
-//! of (sd-stub unpacks that) gets the /usr of its version.
+//! of (sd-stub unpacks that) gets the /usr of its version. What sd-stub unpacked is handed over, with the name of the image's profile.
 
 use super::small::{self, PLAIN};
 use super::{Context, TEST_INIT, lasting};
@@ -39,11 +39,20 @@ pub fn run(context: &Context<'_>) -> Result<()> {
 
     let os_release = context.file("os-release");
     fs::write(&os_release, "IMAGE_ID=appliance\nIMAGE_VERSION=9\n")?;
+    let profile = context.file("profile");
+    fs::write(&profile, "ID=reset\nTITLE=Factory reset\n")?;
     let image = Initramfs::new("virtio").file(&os_release, "/.extra/os-release");
+    let image = image.file(&profile, "/.extra/profile");
     let by_image = context.machine().initramfs(&context.initramfs(&image)?).disk(Disk::new(&disk));
     let by_image = by_image.cmdline(&words).deadline(small::DEADLINE);
     let fourth = lasting::boots_again(context, &by_image, &boots.first)?;
-    lasting::mounted(&fourth, "/usr", "/dev/vda4 erofs")
+    lasting::mounted(&fourth, "/usr", "/dev/vda4 erofs")?;
+    for (name, source) in [("os-release", &os_release), ("profile", &profile)] {
+        let file = lasting::file(&fourth, &format!("/run/systemd/stub/{name}"));
+        let text = file.and_then(|file| file.get("text")?.as_str());
+        ensure!(text == Some(&fs::read_to_string(source)?), "/run/systemd/stub/{name} is {text:?}");
+    }
+    Ok(())
 }
 
 const EMPTY: &str = "e1f7c3a5-0b2d-4e6f-9a8c-7d5b3f1e2c40";

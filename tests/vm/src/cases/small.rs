@@ -144,6 +144,9 @@ pub fn efi(name: &str, vendor: &str, text: &str) -> String {
 /// The vendor of what boot loaders tell (Boot Loader Interface).
 pub const LOADER: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 
+/// The vendor of systemd's own variables.
+pub const SYSTEMD: &str = "8cf2644b-4b0b-428f-9387-6d876050dc67";
+
 /// Runs a machine that must refuse: in this stage, with one reason that says all of `says`, by a reboot, and without a
 /// single byte of the disk changed.
 ///

@@ -29,10 +29,15 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     let with_firmware = machine.clone().firmware(&context.file("variables.fd"));
 
     // The disk alone, and the loader's word for the boots to come; in capitals, as some loaders write it.
+    // SystemdOptions are words that nobody vouches for: none of the boots to come may follow them.
     let word = small::efi("LoaderDevicePartUUID", small::LOADER, &OURS.to_uppercase());
-    let first = lasting::boots_first(context, &with_firmware.clone().disk(Disk::new(&ours)).cmdline(&word))?;
-    let failed = first.pointer("/actions/0/error").context("the loader's word was not carried out")?;
-    anyhow::ensure!(failed.is_null(), "the loader's word was not written: {failed}");
+    let options = small::efi("SystemdOptions", small::SYSTEMD, "root=tmpfs hermetic.nonsense=1");
+    let told = with_firmware.clone().disk(Disk::new(&ours)).cmdline(&word).cmdline(&options);
+    let first = lasting::boots_first(context, &told)?;
+    for action in ["/actions/0/error", "/actions/1/error"] {
+        let failed = first.pointer(action).context("a variable's word was not carried out")?;
+        anyhow::ensure!(failed.is_null(), "a variable was not written: {failed}");
+    }
     let root = lasting::root_on(context, &ours, 512)?;
 
     // The other disk comes first.
