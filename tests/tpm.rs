@@ -665,7 +665,10 @@ fn a_signature_decides_which_state_is_good() {
 /// The content of the section `.linux` of a UKI.
 const KERNEL: &str = "a kernel";
 
-/// Extends PCR 11 as systemd-stub(7) does for a UKI that has a kernel and nothing else.
+/// Extends PCR 11 as systemd-stub(7) does for a UKI that has a kernel and nothing else. It stands for the stub, and no test takes its
+/// word: every signature in this file is systemd-measure's, for the state that it computes itself of the same kernel, and the
+/// simulator compares. Were the events here others than the stub's, nothing would open. A real stub's are in the machine case of
+/// signed UKIs.
 fn measure_kernel(tpm: &mut Tpm<'_>) {
     extend(tpm, 11, ".linux\0");
     extend(tpm, 11, KERNEL);
