@@ -11,13 +11,19 @@ use crate::disk::Disk;
 use crate::image;
 use crate::initramfs::Initramfs;
 use crate::machine::{Exit, Machine, Outcome};
+use crate::signer::Signer;
+use crate::usr::Recipe;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::fs;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 /// The policy that demands a signature.
 const SIGNED: &str = "systemd.image_policy=usr=signed:root=encrypted+absent";
+
+/// The bytes that systemd-repart gives to a signature.
+const SIGNATURE: usize = 16384;
 
 /// The directory of a builder, and the disk that it made.
 struct Built {
@@ -61,8 +67,8 @@ fn build(context: &Context<'_>, directory: &Path, name: &str, key: &str, words: 
 }
 
 /// Writes the definitions of the partitions, with the /usr of this recipe.
-fn define(context: &Context<'_>, directory: &Path) -> Result<()> {
-    let usr = context.usr(&small::recipe(context, ENCRYPTED)?)?;
+fn define(context: &Context<'_>, directory: &Path, recipe: &Recipe) -> Result<()> {
+    let usr = context.usr(recipe)?;
     image::copy(&usr.data(), &directory.join("usr.img"))?;
     fs::create_dir(directory.join("definitions"))?;
     // The rest of the disk is for root.
@@ -92,24 +98,43 @@ impl Built {
     }
 
     fn boots(&self, context: &Context<'_>, machine: &Machine, words: &str) -> Result<Outcome> {
+        self.boots_from(context, machine, words, "/dev/mapper/usr")
+    }
+
+    fn boots_from(
+        &self,
+        context: &Context<'_>,
+        machine: &Machine,
+        words: &str,
+        usr: &str,
+    ) -> Result<Outcome> {
         let machine = machine.clone().disk(Disk::new(&self.disk)).cmdline(words);
         let outcome = context.run(&machine.cmdline(&format!("hermetic.init={TEST_INIT}")))?;
-        lasting::mounted(&outcome.expect(&Exit::PowerOff)?.state()?, "/usr", "/dev/mapper/usr erofs")?;
+        lasting::mounted(&outcome.expect(&Exit::PowerOff)?.state()?, "/usr", &format!("{usr} erofs"))?;
         Ok(outcome)
     }
 
     /// The content of the signature partition.
     fn content(&self) -> Result<Vec<u8>> {
-        let disk = fs::read(&self.disk)?;
-        let start = usize::try_from(self.signature)?;
-        Ok(disk.get(start..start + 16384).context("the disk is too short")?.to_vec())
+        self.content_at(self.signature)
+    }
+
+    /// The content of a signature partition that begins at this byte.
+    fn content_at(&self, start: u64) -> Result<Vec<u8>> {
+        let mut content = vec![0; SIGNATURE];
+        fs::File::open(&self.disk)?.read_exact_at(&mut content, start).context("the disk is too short")?;
+        Ok(content)
     }
 }
 
 fn prepare(context: &Context<'_>) -> Result<Built> {
+    prepare_with(context, &small::recipe(context, ENCRYPTED)?)
+}
+
+fn prepare_with(context: &Context<'_>, recipe: &Recipe) -> Result<Built> {
     let directory = context.file("builder");
     fs::create_dir(&directory)?;
-    define(context, &directory)?;
+    define(context, &directory, recipe)?;
     key(context, &directory, "signer")?;
     build(context, &directory, "disk.raw", "signer", &[])
 }
@@ -180,32 +205,55 @@ pub fn others(context: &Context<'_>) -> Result<()> {
 
     let without = built.machine(context, None)?;
     built.boots(context, &without, &usrhash)?.line("going on without, as systemd.image_policy= allows")?;
-    // Without a root hash from elsewhere it is mapped, and is not a verified one.
-    built.boots(context, &without, "")?.line("/usr unverified on vda3").map(drop)
+    // Without a root hash from elsewhere it is mounted as if it had no signature.
+    built.boots_from(context, &without, "", "/dev/vda3")?.line("/usr unverified on vda3").map(drop)
 }
 
+/// A second signature: the first definition takes the one that is there.
+const COPIES: [(&str, &str); 2] = [
+    ("10-signature", "Type=usr-verity-sig\n"),
+    ("11-second", "Type=usr-verity-sig\nLabel=second\nCopyBlocks=auto\nSizeMinBytes=16K\nSizeMaxBytes=16K\n"),
+];
+
 /// The same disk under OVMF with the certificate among the firmware's (`db`), where the kernel takes it from: it vouches, and the
-/// initramfs need not have the certificate. With another one in its place nobody does.
+/// initramfs need not have the certificate. With another one in its place nobody does. The first boot copies the signature that it
+/// booted by; when the first one is gone, the kernel vouches by the copy.
 pub fn by_kernel(context: &Context<'_>) -> Result<()> {
-    let built = prepare(context)?;
-    key(context, &built.directory, "stranger")?;
+    let recipe = COPIES.iter().fold(small::recipe(context, ENCRYPTED)?, |recipe, (name, text)| {
+        recipe.file(&format!("lib/repart.d/{name}.conf"), format!("[Partition]\n{text}"), 0o644)
+    });
+    let built = prepare_with(context, &recipe)?;
+    let (signer, stranger) = (context.signer("signer")?, context.signer("stranger")?);
     let machine = built.machine(context, None)?;
     let words = format!("usrhash={} {SIGNED}", built.root_hash);
-    let enrolled = |name: &str| -> Result<Machine> {
-        let variables = built.directory.join(format!("{name}.fd"));
-        fs::copy(context.bench.tools.file("usr/share/OVMF/OVMF_VARS_4M.fd"), &variables)?;
-        let mut tool = context.bench.tools.inside(&built.directory, "virt-fw-vars");
-        tool.args(["--inplace", &format!("{name}.fd")]);
-        command::run(tool.args([
-            "--add-db",
-            "11111111-2222-3333-4444-555555555555",
-            &format!("{name}.crt"),
-        ]))?;
-        Ok(machine.clone().firmware(&variables))
+    let enrolled = |name: &str, signer: &Signer| -> Result<Machine> {
+        Ok(machine.clone().firmware(&context.variables(name, &[signer])?))
     };
     let says = ["nobody vouches", "Required key not available"];
-    small::refuses(context, &enrolled("stranger")?.cmdline(&words), &built.disk, "usr", &says)?;
+    let refuses = enrolled("stranger.fd", &stranger)?.cmdline(&words);
+    small::refuses(context, &refuses, &built.disk, "usr", &says)?;
     let options = "systemd.verity_usr_options=root-hash-signature=auto,panic-on-corruption";
-    let outcome = built.boots(context, &enrolled("signer")?, &format!("{words} {options}"))?;
-    outcome.line("signed: the kernel vouches for it").map(drop)
+    let (words, vouches) = (format!("{words} {options}"), enrolled("signer.fd", &signer)?);
+    built.boots(context, &vouches, &words)?.line(BY_KERNEL)?;
+
+    let (start, length) = second(context, &built.disk)?;
+    ensure!(length == SIGNATURE as u64, "the second signature has {length} bytes");
+    ensure!(built.content_at(start)? == built.content()?, "the second signature is no copy");
+    image::overwrite(&built.disk, built.signature, &[0; SIGNATURE])?;
+    built.boots(context, &vouches, &words)?.line(BY_KERNEL).map(drop)
 }
+
+/// The bytes at which the second signature begins, and its length.
+fn second(context: &Context<'_>, disk: &Path) -> Result<(u64, u64)> {
+    lasting::faultless(context, disk, 512)?;
+    let said = command::output(context.bench.tools.tool("sfdisk")?.arg("--json").arg(disk))?;
+    let table: Value = serde_json::from_str(&said)?;
+    let rows = table.pointer("/partitiontable/partitions").and_then(Value::as_array);
+    let is_second = |row: &&Value| row.get("name").and_then(Value::as_str) == Some("second");
+    let row =
+        rows.into_iter().flatten().find(is_second).with_context(|| format!("no second one: {table}"))?;
+    let bytes = |field: &str| row.get(field).and_then(Value::as_u64).map(|sectors| sectors * 512);
+    bytes("start").zip(bytes("size")).context("sfdisk names no place")
+}
+
+const BY_KERNEL: &str = "signed: the kernel vouches for it";
