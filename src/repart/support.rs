@@ -78,12 +78,13 @@ pub fn refuse(definition: &Definition, maker: Maker) -> Result<(), RepartError> 
             "leave it to who builds the image",
         ));
     }
-    let booted = matches!(types::role(definition.type_guid), Some(Role::Usr | Role::UsrVerity));
+    let booted =
+        matches!(types::role(definition.type_guid), Some(Role::Usr | Role::UsrVerity | Role::UsrVeritySig));
     if maker == Maker::Boot && definition.copy_blocks == Some(CopyBlocks::Auto) && !booted {
         return unsupported(
             "CopyBlocks",
             "auto",
-            "name a path: the first boot has /usr and its hashes alone",
+            "name a path: the first boot has /usr, its hashes and its signature alone",
         );
     }
     if !definition.subvolumes.is_empty() && !system.is_some_and(FileSystem::has_subvolumes) {
