@@ -15,6 +15,9 @@ use std::path::{Path, PathBuf};
 /// The unit that answers.
 const UNIT: &str = "hermetic-report.service";
 
+/// The line before the answers: firmware writes to every serial port.
+const BEGIN: &str = "BEGIN";
+
 /// The last line of the answers.
 const END: &str = "END";
 
@@ -87,8 +90,8 @@ impl Inside {
     /// An answer is missing or damaged.
     pub fn read(&self) -> Result<Answers> {
         let path = self.answers();
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let answers = parse(&text)?;
+        let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let answers = parse(&String::from_utf8_lossy(&text))?;
         for (name, _) in &self.questions {
             answers.get(name)?;
         }
@@ -119,6 +122,7 @@ fn script(questions: &[(&str, String)]) -> String {
                       say() { printf '{\"name\":\"%s\",\"status\":%d,\"out\":\"%s\",\"err\":\"%s\"}\\n' \
                       \"$1\" \"$2\" \"$(base64 --wrap=0 $out)\" \"$(base64 --wrap=0 $err)\"; }\n"
         .to_owned();
+    script += &format!("echo; echo {BEGIN}\n");
     for (name, command) in questions {
         script += &format!("( {command}\n) >$out 2>$err </dev/null; say {name} $?\n");
     }
@@ -218,8 +222,8 @@ impl Answers {
 
 fn parse(text: &str) -> Result<Answers> {
     let mut answers = BTreeMap::new();
-    let mut lines = text.lines().map(|line| line.trim_end_matches('\r'));
-    for line in lines.by_ref() {
+    let mut lines = text.lines().map(|line| line.trim_end_matches('\r')).skip_while(|line| *line != BEGIN);
+    for line in lines.by_ref().skip(1) {
         if line == END {
             return match lines.next() {
                 None => Ok(Answers(answers)),
@@ -253,15 +257,16 @@ mod tests {
 
     #[test]
     fn answers_are_read_strictly() {
-        let answers = parse(&format!("{LINE}\r\nEND\n")).unwrap();
+        let answers = parse(&format!("the firmware's\nBEGIN\r\n{LINE}\r\nEND\n")).unwrap();
         assert_eq!(answers.text("a").unwrap(), "foo");
         assert!(answers.get("b").is_err());
         assert!(answers.expect("a", "fo").is_err() && answers.refuses("a").is_err());
         let cases =
             [LINE.to_owned(), format!("{LINE}\n{LINE}\nEND"), format!("{LINE}\nEND\nx"), "noise\nEND".into()];
         for text in cases {
-            assert!(parse(&text).is_err(), "{text}");
+            assert!(parse(&format!("BEGIN\n{text}")).is_err(), "{text}");
         }
+        assert!(parse(&format!("{LINE}\nEND\n")).is_err());
     }
 
     #[test]
