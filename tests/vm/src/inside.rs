@@ -26,6 +26,7 @@ const END: &str = "END";
 pub struct Inside {
     questions: Vec<(&'static str, String)>,
     credentials: Vec<(String, Vec<u8>)>,
+    is_audited: bool,
     place: PathBuf,
 }
 
@@ -33,7 +34,8 @@ impl Inside {
     /// Nothing is asked but `state`: systemd's own word when everything has started. `place` names files of this run.
     #[must_use]
     pub fn new(place: &Path) -> Self {
-        Self { questions: Vec::new(), credentials: Vec::new(), place: place.to_owned() }
+        let place = place.to_owned();
+        Self { questions: Vec::new(), credentials: Vec::new(), is_audited: false, place }
             .ask("state", "systemctl is-system-running --wait")
     }
 
@@ -56,6 +58,12 @@ impl Inside {
     pub fn system_credential(mut self, name: &str, content: &[u8]) -> Self {
         self.credentials.push((name.to_owned(), content.to_owned()));
         self
+    }
+
+    /// The kernel's audit is on, by which security modules tell what they deny.
+    #[must_use]
+    pub fn audited(self) -> Self {
+        Self { is_audited: true, ..self }
     }
 
     /// Adds a unit to systemd; it is started only by name.
@@ -81,7 +89,8 @@ impl Inside {
             words.extend(["-smbios".to_owned(), format!("type=11,path={}", path.display())]);
         }
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        Ok(machine.qemu(&words).cmdline(&format!("systemd.wants={UNIT} audit=0")))
+        let audit = u8::from(self.is_audited);
+        Ok(machine.qemu(&words).cmdline(&format!("systemd.wants={UNIT} audit={audit}")))
     }
 
     /// The answers of the machine.

@@ -5,6 +5,7 @@
 //! debian     Debian trees ── toolroot    QEMU, cryptsetup, systemd …: tools to run and to compare with
 //!                         └─ appliance   Debian's systemd and kernel, before any variant
 //! apt        packages and sources, not installed ── reference   systemd's test files, packages' fragments
+//! selinux    Debian's policy, and labels by it
 //! usr        a recipe → /usr as a file system, verity, root hash (cached)
 //! definition the two root partitions that most machines make
 //! image      GPT, partitions, sectors → a disk image      repart      the same by systemd-repart, signed
@@ -60,6 +61,7 @@ pub mod recording;
 pub mod reference;
 pub mod repart;
 pub mod report;
+pub mod selinux;
 pub mod series;
 pub mod setup;
 pub mod signer;

@@ -4,6 +4,7 @@
 use crate::appliance::Appliance;
 use crate::cache::{Cache, Key};
 use crate::command;
+use crate::selinux::Policy;
 use crate::toolroot::ToolRoot;
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -88,13 +89,15 @@ pub struct Recipe {
     pub verity: bool,
     /// The changes to the appliance.
     pub changes: Vec<Change>,
+    /// The policy by which every file is labelled.
+    pub policy: Option<Policy>,
 }
 
 impl Recipe {
     /// The appliance as it is, as verified erofs.
     #[must_use]
     pub fn new() -> Self {
-        Self { fs: UsrFs::Erofs, verity: true, changes: Vec::new() }
+        Self { fs: UsrFs::Erofs, verity: true, changes: Vec::new(), policy: None }
     }
 
     /// Another file system.
@@ -151,6 +154,12 @@ impl Recipe {
         self.file("lib/repart.d/50-root.conf", definition, 0o644)
     }
 
+    /// Labels every file by this policy.
+    #[must_use]
+    pub fn labelled(self, policy: Policy) -> Self {
+        Self { policy: Some(policy), ..self }
+    }
+
     /// The image of this recipe, from the cache or made now.
     ///
     /// # Errors
@@ -158,10 +167,13 @@ impl Recipe {
     pub fn make(&self, cache: &Cache, tools: &ToolRoot, appliance: &Appliance) -> Result<Usr> {
         let key = self.key(appliance);
         let path = cache.artefact("usr", &key, |place| {
-            let stage = place.join("stage");
+            let root = place.join("root");
+            let stage = root.join("usr");
+            fs::create_dir(&root)?;
             self.stage(&appliance.usr(), &stage)?;
+            self.policy.iter().try_for_each(|policy| policy.label(tools, &root))?;
             self.format(tools, &key, &stage, &place.join(DATA))?;
-            fs::remove_dir_all(&stage).context("cannot remove the staged /usr")?;
+            fs::remove_dir_all(&root).context("cannot remove the staged /usr")?;
             if self.verity { verify(tools, &key, place) } else { Ok(()) }
         })?;
         cache.prune("usr", KEPT)?;
@@ -176,6 +188,9 @@ impl Recipe {
             .with("appliance", appliance.identity())
             .with("fs", self.fs.name())
             .with("verity", [u8::from(self.verity)]);
+        if let Some(policy) = &self.policy {
+            key = key.with("policy", policy.identity());
+        }
         for change in &self.changes {
             key = match change {
                 Change::File { path, content, mode } => {
@@ -187,9 +202,10 @@ impl Recipe {
         key
     }
 
-    /// A copy of the tree in hard links, with the changes in it; the cached tree stays as it is.
+    /// A copy of the tree in hard links, with the changes in it; the cached tree stays as it is. What is to be labelled is copied.
     pub(crate) fn stage(&self, usr: &Path, stage: &Path) -> Result<()> {
-        command::run(Command::new("cp").args(["--archive", "--link"]).arg(usr).arg(stage))?;
+        let way = if self.policy.is_some() { "--reflink=auto" } else { "--link" };
+        command::run(Command::new("cp").args(["--archive", way]).arg(usr).arg(stage))?;
         for change in &self.changes {
             match change {
                 Change::File { path, content, mode } => {

@@ -4,7 +4,7 @@
 use std::{fs, os::fd::BorrowedFd};
 
 use rustix::{
-    fs::{AtFlags, Dir, statat},
+    fs::{AtFlags, statat},
     io::Errno,
 };
 
@@ -14,7 +14,7 @@ use crate::{
         machine::run::OURS,
     },
     furnish::Deviation,
-    notice, sort, warning,
+    notice, warning,
 };
 
 /// So many deviations go to the log; all of them are in the list.
@@ -40,28 +40,13 @@ pub(super) fn deviations(deviations: &[Deviation]) -> Result<(), Failure> {
     fs::write(format!("{OURS}/etc"), text).or_fail(|| format!("cannot write {OURS}/etc"))
 }
 
-/// Directories that are mounted over, or by systemd, and labelled without us.
-const MOUNTED: [&[u8]; 5] = [b"usr", b"proc", b"sys", b"dev", b"run"];
-
-/// Everything that a first boot makes on a root is without a label: what repart.d put there as well.
+/// Everything that a first boot makes on a root is without a label: its top directory, and what repart.d put there as well.
+/// systemd labels what is below a path on the same mount, and so leaves out whatever is mounted there.
 pub(super) fn relabel_all(root: BorrowedFd<'_>) -> Result<(), Failure> {
     if !has_selinux(root) {
         return Ok(());
     }
-    let unread = || "cannot read /".to_owned();
-    let mut names = Vec::new();
-    for entry in Dir::read_from(root).or_fail(unread)? {
-        names.push(entry.or_fail(unread)?.file_name().to_bytes().to_vec());
-    }
-    list(all(names))
-}
-
-/// The lines for everything at the top of a root that has these names.
-fn all(mut names: Vec<Vec<u8>>) -> String {
-    sort::slice(&mut names);
-    let wanted = names.iter().filter(|name| !MOUNTED.contains(&name.as_slice()) && !name.starts_with(b"."));
-    let lines = wanted.filter_map(|name| std::str::from_utf8(name).ok()).filter(|name| !name.contains('\n'));
-    lines.map(|name| format!("/{name}\n")).collect()
+    list("/\n".to_owned())
 }
 
 /// Writes a list of the files that an update made: they have no label.
@@ -86,15 +71,4 @@ fn list(text: String) -> Result<(), Failure> {
     fs::create_dir_all(RELABEL)
         .and_then(|()| fs::write(&path, text))
         .or_fail(|| format!("cannot write {path}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn all_but_mounts_is_labelled() {
-        let names = [".", "..", "var", "usr", "etc", "run", "bin", "a\nb", "home", "proc"];
-        assert_eq!(all(names.map(|name| name.as_bytes().to_vec()).to_vec()), "/bin\n/etc\n/home\n/var\n");
-    }
 }

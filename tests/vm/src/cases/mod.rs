@@ -121,6 +121,10 @@ cases! {
     getting_started { run: Long, "getting started boots as its page says" }
     mkosi_builds_around_it { run: Normal, "what mkosi builds around our initramfs boots, and has no other" }
     selinux_is_told { run: Normal, "what is made on a root is listed for SELinux to label" }
+    systemd_runs_under_selinux {
+        run: Long, "systemd comes up under SELinux, and nothing is without a label";
+        enforcing: Long, "under SELinux that enforces its policy nothing is without a label";
+    }
     power_fails_in_an_update {
         run: Normal, "a power failure while /etc follows does no harm";
         run_long: Long, "fifty power failures while /etc follows do no harm";
