@@ -121,6 +121,7 @@ cases! {
     getting_started { run: Long, "getting started boots as its page says" }
     mkosi_builds_around_it { run: Normal, "what mkosi builds around our initramfs boots, and has no other" }
     selinux_is_told { run: Normal, "what is made on a root is listed for SELinux to label" }
+    systemd_runs_under_ipe { run: Long, "systemd comes up under IPE where the kernel vouched for /usr, and nowhere else" }
     systemd_runs_under_selinux {
         run: Long, "systemd comes up under SELinux, and nothing is without a label";
         enforcing: Long, "under SELinux that enforces its policy nothing is without a label";
