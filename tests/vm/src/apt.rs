@@ -23,15 +23,23 @@ impl Apt {
     /// # Errors
     /// No archive is configured on this machine, or it cannot be reached.
     pub fn open(place: &Path) -> Result<Self> {
+        Self::of(place, SUITE)
+    }
+
+    /// The same of another release.
+    ///
+    /// # Errors
+    /// As [`Apt::open`].
+    pub fn of(place: &Path, suite: &str) -> Result<Self> {
         let apt = Self { place: place.to_owned() };
         for directory in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(place.join(directory))?;
         }
         let archive = debian::archive()?;
-        let line = |kind| format!("{kind} [signed-by={KEYRING}] {archive} {SUITE} main\n");
+        let line = |kind| format!("{kind} [signed-by={KEYRING}] {archive} {suite} main\n");
         fs::write(place.join("sources.list"), line("deb") + &line("deb-src"))?;
         command::run(apt.get().arg("update"))
-            .with_context(|| format!("cannot fetch the lists of {SUITE} from {archive}"))?;
+            .with_context(|| format!("cannot fetch the lists of {suite} from {archive}"))?;
         Ok(apt)
     }
 

@@ -168,9 +168,28 @@ fn extract(cache: &Cache, package: &str, files: &[&str], place: &Path) -> Result
         .with_context(|| format!("{package}'s source lacks a file that the tests need"))
 }
 
+/// The mkosi of Debian's development, as it was when this cache fetched it, to be laid over the tool root.
+///
+/// # Errors
+/// It cannot be downloaded or extracted.
+pub fn newest_mkosi(cache: &Cache) -> Result<PathBuf> {
+    let key = Key::default().with("suite", DEVELOPMENT).with("packages", "mkosi");
+    cache.artefact("mkosi", &key, |place| {
+        progress::step("fetching Debian's newest mkosi", || extract_of(cache, DEVELOPMENT, &["mkosi"], place))
+    })
+}
+
+/// Debian's name for the releases to come.
+const DEVELOPMENT: &str = "sid";
+
 fn judges(cache: &Cache, place: &Path) -> Result<()> {
-    let scratch = cache.scratch("judges")?;
-    let packages = Apt::open(&scratch.join("apt"))?.packages(&JUDGES, &scratch.join("packages"))?;
+    extract_of(cache, SUITE, &JUDGES, place)
+}
+
+/// The files of these packages of a release.
+fn extract_of(cache: &Cache, suite: &str, names: &[&str], place: &Path) -> Result<()> {
+    let scratch = cache.scratch("packages")?;
+    let packages = Apt::of(&scratch.join("apt"), suite)?.packages(names, &scratch.join("packages"))?;
     for (_, file) in packages {
         command::run(Command::new("dpkg-deb").arg("--extract").arg(file).arg(place))?;
     }

@@ -119,7 +119,11 @@ cases! {
     }
     users_and_credentials { run: Normal, "users, passwords and credentials are what the image and the machine ask for" }
     getting_started { run: Long, "getting started boots as its page says" }
-    mkosi_builds_around_it { run: Normal, "what mkosi builds around our initramfs boots, and has no other" }
+    mkosi_builds_around_it {
+        run: Normal, "what mkosi builds around our initramfs boots, and has no other";
+        newest: Long, "what the newest mkosi builds around our initramfs boots, and has no other";
+        signed: Long, "what mkosi builds and signs boots twice under Secure Boot, and nowhere else";
+    }
     selinux_is_told { run: Normal, "what is made on a root is listed for SELinux to label" }
     systemd_runs_under_ipe { run: Long, "systemd comes up under IPE where the kernel vouched for /usr, and nowhere else" }
     systemd_runs_under_selinux {

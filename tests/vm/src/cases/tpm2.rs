@@ -50,6 +50,22 @@ pub fn equip(context: &Context<'_>, recipe: Recipe) -> Result<Recipe> {
     })
 }
 
+/// Lays systemd's tools for the TPM into a tree that becomes /usr.
+///
+/// # Errors
+/// A tool is missing, or cannot be laid there.
+pub fn lay(context: &Context<'_>, usr: &Path) -> Result<()> {
+    for (path, _) in TOOLS {
+        let (from, to) = (context.bench.tools.file(&format!("usr/{path}")), usr.join(path));
+        fs::create_dir_all(to.parent().context("a tool without a directory")?)?;
+        // One that is there is the same, and shares its content with the appliance.
+        if !to.exists() {
+            fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
+        }
+    }
+    Ok(())
+}
+
 /// A measured machine without a disk that boots this /usr into the test init, with the TPM of this directory.
 ///
 /// # Errors
