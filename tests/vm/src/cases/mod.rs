@@ -126,10 +126,7 @@ cases! {
     }
     selinux_is_told { run: Normal, "what is made on a root is listed for SELinux to label" }
     systemd_runs_under_ipe { run: Long, "systemd comes up under IPE where the kernel vouched for /usr, and nowhere else" }
-    systemd_runs_under_selinux {
-        run: Long, "systemd comes up under SELinux, and nothing is without a label";
-        enforcing: Long, "under SELinux that enforces its policy nothing is without a label";
-    }
+    systemd_runs_under_selinux { run: Long, "systemd comes up under SELinux, and nothing is without a label" }
     power_fails_in_an_update {
         run: Normal, "a power failure while /etc follows does no harm";
         run_long: Long, "fifty power failures while /etc follows do no harm";
