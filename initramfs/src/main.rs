@@ -18,6 +18,7 @@ mod repart;
 mod sysusers;
 mod tmpfiles;
 mod uki;
+mod wait;
 
 use std::process::ExitCode;
 

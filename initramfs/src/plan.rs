@@ -36,7 +36,7 @@ use crate::{
         args::{Choices, Json},
         disk::Disk,
         host::Unknown,
-        output,
+        output::{self, Row},
     },
 };
 
@@ -130,7 +130,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     };
     print(match args.json {
         true => output::json(&rows, style),
-        false => output::table(&rows, style),
+        false => format!("{}\n{}", output::table(&rows, style), drawn(&rows, disk.size, style)),
     });
     let terms = Terms::of_boot(&config, PAGE, Clock::of_machine().now());
     let decided = Decision::make(&plan, &gpt, &terms, &mut Unknown);
@@ -138,6 +138,14 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         print(format!("\n{}\n", story(&plan, decided.as_ref().ok()).join("\n")));
     }
     decided.map(drop)
+}
+
+/// The disk as it is and as it will be, each partition at its place.
+fn drawn(rows: &[Row], size: u64, style: output::Style) -> String {
+    let mut after = rows.to_vec();
+    after.sort_by_key(|row| row.offset);
+    let before: Vec<_> = after.iter().filter(|row| row.is_there()).map(Row::before).collect();
+    format!("before\n{}\nafter\n{}", output::bar(&before, size, style), output::bar(&after, size, style))
 }
 
 /// The words of the command line that the boot goes by.

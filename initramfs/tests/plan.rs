@@ -32,6 +32,10 @@ fn a_first_boot_is_shown_and_nothing_is_changed() {
         shown.status.success() && said.contains("is made for 50-root.conf: ext4, encryption off"),
         "{shown:?}"
     );
+    let drawn = said.split_once("before\n").and_then(|(_, drawn)| drawn.split_once("\nafter\n"));
+    let (empty, full) = drawn.unwrap();
+    assert!(!empty.contains('▓') && !empty.contains("50-root.conf"), "{empty}");
+    assert!(full.contains('▓') && full.contains("└ 50-root.conf"), "{full}");
     let json = hermetic(&["plan", &disk, "--usr", &usr, "--size", "8G", "--json"]);
     let rows: Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(rows[0]["activity"], "create");

@@ -44,7 +44,10 @@ use self::{
     source::Source,
     tree::{Entry, Kind, Tree},
 };
-use crate::modules::{Index, ModuleName, file::ModuleFile};
+use crate::{
+    modules::{Index, ModuleName, file::ModuleFile},
+    wait,
+};
 
 /// The path of the binary. The kernel starts it through the link /init, or by `rdinit=` and `init=` under this name.
 const PROGRAM: &str = "/hermetic-init";
@@ -155,7 +158,10 @@ pub fn run(args: &Args) -> Result<(), Error> {
             let archive = cpio::archive(&tree).map_err(Error::TooLarge)?;
             let packed = match args.compress {
                 Compression::None => None,
-                Compression::Zstd => Some(compress(&archive, args.level).map_err(Error::Compress)?),
+                Compression::Zstd => {
+                    let what = format!("compressing {}", kilobytes(archive.len()));
+                    Some(wait::during(&what, || compress(&archive, args.level)).map_err(Error::Compress)?)
+                }
             };
             let bytes = packed.as_deref().unwrap_or(&archive);
             let size = format!("{}, unpacked {}: ", kilobytes(bytes.len()), kilobytes(archive.len()));

@@ -21,6 +21,7 @@ use self::{
     key::{Derivation, KeyFile},
     volume::{Random, Volume},
 };
+use crate::wait;
 
 /// The words of `hermetic luks`.
 #[derive(clap::Args)]
@@ -169,7 +170,8 @@ pub fn run(args: &Args) -> Result<(), Error> {
             }
             let passphrase = key.read()?;
             let mut random = Random::default();
-            let (plan, _) = format(FormatParams {
+            let device_size = volume.size()?;
+            let params = FormatParams {
                 uuid: uuid.unwrap_or_else(|| random.uuid()),
                 label,
                 subsystem,
@@ -177,9 +179,10 @@ pub fn run(args: &Args) -> Result<(), Error> {
                 passphrase: &passphrase,
                 kdf: derivation.choose(&passphrase),
                 random: &mut |bytes| random.fill(bytes),
-                device_size: volume.size()?,
-            })
-            .map_err(|error| volume.luks(error))?;
+                device_size,
+            };
+            let (plan, _) = wait::during("deriving the key of the keyslot", || format(params))
+                .map_err(|error| volume.luks(error))?;
             volume.apply(&plan, random)
         }
         What::OpenKey { device, key, key_slot, volume_key_file } => {

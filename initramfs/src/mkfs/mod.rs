@@ -31,6 +31,7 @@ use uuid::{Builder, Uuid};
 use crate::{
     clock::Clock,
     populate::{Place, populate_image},
+    wait,
 };
 use error::Error;
 use target::Target;
@@ -109,7 +110,9 @@ pub fn run(args: &Args) -> Result<(), Error> {
         let place = Place { image: &args.target, offset: Bytes(0), length: size, filling: &filling };
         let all = [CopyFiles { source: "/".into(), target: "/".into() }];
         let content = Content { copy_files: &all, epoch: clock.epoch(), ..Content::default() };
-        let report = populate_image(&place, tree.as_fd(), &content).map_err(Error::Populate)?;
+        let what = format!("copying {}", args.root.as_deref().unwrap_or(Path::new("")).display());
+        let report = wait::during(&what, || populate_image(&place, tree.as_fd(), &content));
+        let report = report.map_err(Error::Populate)?;
         for path in &report.skipped {
             eprintln!("warning: {path} is left out: {system} has no such thing");
         }

@@ -8,6 +8,7 @@ use hermetic_init::{disk::types::Identifier, printable, repart::Plan};
 use super::args::{Json, partition_node};
 
 /// A partition of the plan, ready to be shown.
+#[derive(Clone)]
 pub struct Row {
     kind: String,
     label: String,
@@ -23,6 +24,18 @@ pub struct Row {
     padding: u64,
     activity: &'static str,
     drop_ins: Option<Vec<String>>,
+}
+
+impl Row {
+    /// True when the partition is on the disk already.
+    pub fn is_there(&self) -> bool {
+        self.activity != "create"
+    }
+
+    /// The same partition as the disk has it now, by its own name.
+    pub fn before(&self) -> Self {
+        Self { size: self.old_size, padding: self.old_padding, file: None, ..self.clone() }
+    }
 }
 
 /// The style of the output.

@@ -28,6 +28,7 @@ use crate::{
     clock::Clock,
     mirror::log::{Level, Log},
     populate::{Place, populate_image},
+    wait,
 };
 
 /// The means by which a plan is carried out.
@@ -201,7 +202,8 @@ impl Walk<'_> {
         let content = populate::Content { epoch, ..populate::Content::of(&new.definition, &mounted) };
         let source = self.work.host().tree()?;
         let place = Place { image: &disk.path, offset: new.offset, length: new.length, filling };
-        let report = populate_image(&place, source.as_fd(), &content)
+        let what = format!("filling {}", new.definition.file);
+        let report = wait::during(&what, || populate_image(&place, source.as_fd(), &content))
             .map_err(|error| Failure::new(format!("{}: {error}", new.definition.file)))?;
         for path in &report.missing {
             let text = format!("{}: {path} is not there, nothing is copied.", new.definition.file);
@@ -227,7 +229,7 @@ impl Walk<'_> {
         }
         if let Some(source) = self.work.sources.get(&new.position) {
             log.say(Level::Info, format!("Copying into future partition {}.", index(new.number)));
-            source.copy(*output, offset, length, reads_zero)?;
+            wait::during(&format!("copying {length}"), || source.copy(*output, offset, length, reads_zero))?;
         }
         log.say(Level::Info, format!("Filling future partition {}.", index(new.number)));
         match (volume, &creation.content) {
@@ -244,7 +246,7 @@ impl Walk<'_> {
         if let Some(filling) = &creation.filling {
             self.populate(creation, filling)?;
         }
-        output.barrier().map_err(failed)
+        wait::during("writing to the disk", || output.barrier()).map_err(failed)
     }
 }
 
