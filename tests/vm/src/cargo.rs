@@ -168,12 +168,33 @@ fn host(package: &str, target: &str) -> Result<()> {
     command::run(&mut static_build("host", package, target))
 }
 
-/// Builds PID 1 again in a separate directory, and returns its path.
+/// PID 1 for arm64, built for release.
 ///
 /// # Errors
 /// It does not build.
-pub fn build_apart(directory: &Path) -> Result<PathBuf> {
+pub fn arm64_init() -> Result<PathBuf> {
+    const TARGET: &str = "aarch64-unknown-linux-musl";
+    release("hermetic-init", TARGET)?;
+    Ok(target_directory()?.join(TARGET).join("release/hermetic-init"))
+}
+
+/// The two programs of a second build.
+#[derive(Debug)]
+pub struct Again {
+    /// PID 1.
+    pub init: PathBuf,
+    /// The host tool.
+    pub hermetic: PathBuf,
+}
+
+/// Builds PID 1 and the host tool again in a separate directory.
+///
+/// # Errors
+/// They do not build.
+pub fn build_apart(directory: &Path) -> Result<Again> {
     let target = machine_target();
     command::run(release_of("hermetic-init", target).arg("--target-dir").arg(directory))?;
-    Ok(directory.join(target).join("release/hermetic-init"))
+    command::run(static_build("host", "hermetic", target).arg("--target-dir").arg(directory))?;
+    let place = directory.join(target);
+    Ok(Again { init: place.join("release/hermetic-init"), hermetic: place.join("host/hermetic") })
 }

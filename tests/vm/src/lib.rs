@@ -19,6 +19,7 @@
 //! cargo      the other packages, built        initramfs   the initramfs that `hermetic initramfs` makes
 //! floor      the initramfs that does the least        numbers     time and size against it
 //! claim      a ratio of two times, and when it fails
+//! packages   Debian packages of the programs, judged by Debian
 //! inside     the answers of a running systemd
 //! vm         `cargo vm`: by hand                  demo        `cargo demo`: for people
 //! prove      `cargo prove`: the checks ── cases   the machine tests ── report   how they ended
@@ -54,6 +55,7 @@ pub mod machine;
 pub mod memory;
 pub mod nbd;
 pub mod numbers;
+pub mod packages;
 pub mod progress;
 pub mod prove;
 pub mod qmp;

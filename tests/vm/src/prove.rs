@@ -6,6 +6,7 @@ use crate::cargo::{self, Products, cargo, cargo_test};
 use crate::cases::{self, Case, Context};
 use crate::command;
 use crate::cost;
+use crate::packages;
 use crate::report::{Report, Verdict, passed};
 use anyhow::{Result, bail};
 use std::collections::VecDeque;
@@ -154,6 +155,7 @@ impl Proof {
                 "x86_64-unknown-none",
             ])
         });
+        self.check("licences, bans and sources of the crates", crates);
         self.check("documentation", || {
             let mut doc = cargo(&["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"]);
             command::run(doc.env("RUSTDOCFLAGS", "--deny warnings"))?;
@@ -189,7 +191,8 @@ impl Proof {
         }
         self.check("cost of an unlock beside cryptsetup", || cost::unlock::compare(bench, &products));
         if level == Level::Long {
-            self.check("the same source gives the same bytes", || reproducible(bench, &products));
+            self.check("the same source gives the same bytes", || packages::same_bytes(bench, &products));
+            self.check("packages are installed, used and purged", || packages::judge(bench, &products));
         }
         let wanted = |case: &&Case| case.level <= level && self.wants(case.name);
         let queue: VecDeque<&Case> = cases::ALL.iter().filter(wanted).collect();
@@ -230,6 +233,14 @@ fn quiet(words: &[&str]) -> Result<Verdict> {
     passed()
 }
 
+/// cargo-deny's word on .cargo/deny.toml; it is no part of the toolchain.
+fn crates() -> Result<Verdict> {
+    if command::run(&mut cargo(&["deny", "--version"])).is_err() {
+        return Ok(Verdict::Skipped("cargo-deny is not installed".to_owned()));
+    }
+    quiet(&["deny", "--all-features", "--offline", "check", "licenses", "bans", "sources"])
+}
+
 /// rustfmt finds the files of modules that stand in the source as such; those of the table of cases are named to it.
 fn format() -> Result<Verdict> {
     let mut fmt = cargo(&["fmt", "--all", "--check", "--"]);
@@ -263,15 +274,6 @@ fn runs_alone(bench: &Bench, products: &Products) -> Result<Verdict> {
     let bytes = fs::copy(&products.hermetic, tree.join("hermetic"))?;
     let said = command::output(Command::new("chroot").arg(tree.path()).args(["/hermetic", "--version"]))?;
     Ok(Verdict::Passed(format!("{}, {bytes} bytes", said.trim())))
-}
-
-fn reproducible(bench: &Bench, products: &Products) -> Result<Verdict> {
-    let apart = bench.cache.scratch("again")?;
-    let again = cargo::build_apart(apart.path())?;
-    if fs::read(again)? != fs::read(&products.init)? {
-        bail!("a second build in another directory gives other bytes");
-    }
-    passed()
 }
 
 /// Runs all tests of the workspace and counts them. Most of the long ones keep one processor busy: the host tool's run

@@ -17,6 +17,7 @@ cargo vm setup                  installs and makes everything that machines need
 cargo vm tools                  prints where the tool root is
 cargo vm appliance              prints where the appliance's kernel, modules and /usr are
 cargo vm references             prints where systemd's and cryptsetup's test files and the packages' fragments are
+cargo vm packages -o DIR         makes Debian packages of the programs, with their checksums
 cargo vm image -o FILE          makes a disk with a verified /usr and free space, prints its root hash
     [--usr-fs erofs|squashfs|ext4|btrfs] [--unverified] [--repart FILE] [--add FILE=PATH-BELOW-USR]
     [--remove PATH-BELOW-USR] [--size MIB] [--sector-size 512|4096] [--label NAME]
@@ -58,6 +59,11 @@ pub fn vm(mut words: Arguments) -> Result<()> {
             println!("fragments  {}", reference.fragments.display());
             println!("judges     {}", reference.judges.display());
             Ok(())
+        }
+        Some("packages") => {
+            let into = words.value("-o")?.context("cargo vm packages needs -o DIR")?;
+            words.end()?;
+            crate::packages::release(Path::new(&into))
         }
         Some("image") => image(words),
         Some("boot") => boot(words),
