@@ -97,6 +97,43 @@ fn sources_that_are_named_exist() {
     assert_eq!(missing, Vec::<String>::new());
 }
 
+/// The names of the machine cases and series, as the driver's table has them.
+fn cases() -> Vec<String> {
+    let table = text(&repository().join("tests/vm/src/cases/mod.rs"));
+    table.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// The names of cases that a paper gives: in quotes behind the word `case`, or in the last column of a table of who is kept from what.
+fn named_cases(paper: &str) -> Vec<String> {
+    let flat = paper.split_whitespace().collect::<Vec<_>>().join(" ");
+    let quoted = flat.split("case \"").skip(1).filter_map(|rest| rest.split('"').next());
+    let mut names: Vec<String> = quoted.map(str::to_owned).collect();
+    if paper.contains("| is kept from | shown by |") {
+        let rows = paper.lines().filter(|line| line.starts_with("| ") && line.matches('|').count() == 5);
+        let cells = rows.skip(1).filter_map(|row| row.rsplit('|').nth(1));
+        names.extend(cells.flat_map(|cell| cell.split("; ")).map(|name| name.trim().to_owned()));
+    }
+    names.retain(|name| !name.starts_with('`') && !name.is_empty());
+    names
+}
+
+#[test]
+fn cases_that_are_named_exist() {
+    let known = cases();
+    let (mut count, mut gone) = (0, Vec::new());
+    for paper in papers() {
+        for name in named_cases(&text(&paper)) {
+            count += 1;
+            if !known.contains(&name) {
+                gone.push(format!("{}: {name}", paper.display()));
+            }
+        }
+    }
+    assert!(count > 25, "{count} cases are named");
+    assert_eq!(gone, Vec::<String>::new());
+    assert_eq!(named_cases("the machine case \"no such\nthing\" shows"), ["no such thing"]);
+}
+
 /// The string literals of the program, joined where the source breaks a line.
 fn literals() -> String {
     let mut directories = vec![repository().join("src")];
