@@ -30,7 +30,9 @@ impl Tree {
         let mut mmdebstrap = Command::new("mmdebstrap");
         mmdebstrap.args(["--mode=root", "--format=directory"]);
         mmdebstrap.arg(format!("--variant={}", self.variant));
-        mmdebstrap.arg(format!("--include={}", self.packages.join(",")));
+        if !self.packages.is_empty() {
+            mmdebstrap.arg(format!("--include={}", self.packages.join(",")));
+        }
         for path in self.excluded {
             mmdebstrap.arg(format!("--dpkgopt=path-exclude={path}"));
         }

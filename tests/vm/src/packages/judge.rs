@@ -61,7 +61,7 @@ fn packages(products: &Products, into: &Path) -> Result<Vec<PathBuf>> {
     make(&programs, &products.hermetic, into)
 }
 
-/// Makes the packages; lintian finds no error in them; in a clean tree they are installed, make an initramfs, and leave nothing.
+/// Makes the packages; lintian finds nothing wrong with them; in a clean tree they are installed, make an initramfs, and leave nothing.
 ///
 /// # Errors
 /// One of it does not hold.
@@ -79,9 +79,9 @@ pub fn judge(bench: &Bench, products: &Products) -> Result<Verdict> {
     ensure!((amd64.len(), arm64.len()) == (2, 1), "made are {made:?}");
 
     let lintian = tree(bench, "lintian", &LINTIAN)?;
-    let mut lint = inside(&lintian, &work.join("made"), &["lintian", "--allow-root", "--fail-on=error"]);
-    let said = command::output(lint.args(amd64.iter().chain(&arm64)))?;
-    let warnings = said.lines().filter(|line| line.starts_with("W: ")).count();
+    let mut lint =
+        inside(&lintian, &work.join("made"), &["lintian", "--allow-root", "--fail-on=error,warning"]);
+    command::run(lint.args(amd64.iter().chain(&arm64)))?;
 
     let clean = tree(bench, "clean", &CLEAN)?;
     let root = work.join("root");
@@ -103,7 +103,7 @@ pub fn judge(bench: &Bench, products: &Products) -> Result<Verdict> {
         "they leave {:?}",
         after.iter().filter(|line| !before.contains(line)).collect::<Vec<_>>()
     );
-    Ok(Verdict::Passed(format!("{} packages, {warnings} warnings of lintian", made.len())))
+    Ok(Verdict::Passed(format!("{} packages", made.len())))
 }
 
 /// Builds both programs again in another directory: the packages of both builds are the same bytes.
