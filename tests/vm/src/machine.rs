@@ -88,6 +88,12 @@ impl Machine {
         &self.cmdline
     }
 
+    /// True when it has a TPM 2.0.
+    #[must_use]
+    pub fn has_tpm(&self) -> bool {
+        self.tpm.is_some()
+    }
+
     /// The whole command line, with the words that the kernel needs under this accelerator.
     #[must_use]
     pub fn command_line(&self, accelerator: Accelerator) -> String {

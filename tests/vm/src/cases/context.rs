@@ -9,9 +9,11 @@ use crate::initramfs::Initramfs;
 use crate::machine::{Machine, Outcome, Running};
 use crate::signer::Signer;
 use crate::usr::{Recipe, Usr};
-use anyhow::{Context as _, Error, Result};
+use anyhow::{Context as _, Error, Result, ensure};
+use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -149,6 +151,49 @@ impl<'a> Context<'a> {
         let number = self.boots.fetch_add(1, Ordering::Relaxed) + 1;
         let log = self.logs.join(format!("boot-{number}.log"));
         machine.start(&self.bench.tools, self.bench.accelerator, &log)
+    }
+
+    /// Checks that `hermetic check` of the disk, for this machine, foretells this refusal first: the line and its stage, byte for
+    /// byte.
+    ///
+    /// # Errors
+    /// It says something else, or cannot look.
+    pub fn doctor_says(&self, machine: &Machine, disk: &Path, stage: &str, line: &str) -> Result<()> {
+        let report = self.doctor(machine, disk)?;
+        let refusals =
+            report.get("refusals").and_then(Value::as_array).context("no refusals in the report")?;
+        let text = |name| refusals.first().and_then(|first| first.get(name)).and_then(Value::as_str);
+        ensure!(
+            (text("stage"), text("line")) == (Some(stage), Some(line)),
+            "the boot says in stage {stage}: {line}\n`hermetic check` says: {report:#}"
+        );
+        Ok(())
+    }
+
+    /// Checks that `hermetic check` has nothing against the disk.
+    ///
+    /// # Errors
+    /// It has, or cannot look.
+    pub fn doctor_is_content(&self, machine: &Machine, disk: &Path) -> Result<()> {
+        let report = self.doctor(machine, disk)?;
+        for kind in ["refusals", "damages"] {
+            let found = report.get(kind).and_then(Value::as_array).context("no findings in the report")?;
+            ensure!(found.is_empty(), "`hermetic check` of a disk that boots says: {report:#}");
+        }
+        Ok(())
+    }
+
+    /// The report of `hermetic check`.
+    fn doctor(&self, machine: &Machine, disk: &Path) -> Result<Value> {
+        let mut check = Command::new(&self.products.hermetic);
+        check.args(["check", "--json", "--name", "vda", "--cmdline", machine.words()]).arg(disk);
+        if !machine.has_tpm() {
+            check.arg("--no-tpm");
+        }
+        let output = check.output().context("cannot run `hermetic check`")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(matches!(output.status.code(), Some(0 | 1)), "`hermetic check` cannot look: {said}");
+        serde_json::from_slice(&output.stdout).with_context(|| format!("no report: {said}"))
     }
 
     /// A fact for the report.

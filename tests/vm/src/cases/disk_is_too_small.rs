@@ -8,6 +8,6 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     let small = Small::new(context, &ENCRYPTED.replace("64M", "1G"))?;
     let machine = small.machine(context)?;
     let says = ["vda", "50-root.conf", "needs 1 GiB", "largest free area", "use a larger disk"];
-    small::refuses(context, &machine, &small.disk, "provision", &says)?;
+    small::foretold(context, &machine, &small.disk, "provision", &says)?;
     Ok(())
 }

@@ -44,22 +44,22 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     if !dump.contains("cipher: cipher_null-ecb") {
         bail!("cryptsetup does not take the forged header for one:\n{dump}");
     }
-    small::refuses(context, &machine, &small.disk, "provision", &["vda3", "null cipher"])
+    small::foretold(context, &machine, &small.disk, "provision", &["vda3", "null cipher"])
         .context("null cipher")?;
 
     let mut cut = sound.clone();
     cut.split_at_mut(BINARY).1.fill(0);
     image::overwrite(&small.disk, place, &cut)?;
-    small::refuses(context, &machine, &small.disk, "root", &["vda3", "both LUKS2 headers are damaged"])
+    small::foretold(context, &machine, &small.disk, "root", &["vda3", "both LUKS2 headers are damaged"])
         .context("cut off")?;
 
     image::overwrite(&small.disk, place, &vec![0; 2 * HEADER])?;
-    small::refuses(context, &machine, &small.disk, "provision", &["vda3", "not encrypted"])
+    small::foretold(context, &machine, &small.disk, "provision", &["vda3", "not encrypted"])
         .context("gone")?;
 
     // One that our own key opens, so that nothing but its version speaks against it.
     image::overwrite(&small.disk, place, &luks1(context)?)?;
-    small::refuses(context, &machine, &small.disk, "provision", &["vda3", "a LUKS1 header"])
+    small::foretold(context, &machine, &small.disk, "provision", &["vda3", "a LUKS1 header"])
         .context("LUKS1")?;
 
     let mut full = sound.clone();

@@ -56,7 +56,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
         image::overwrite(&there, place.start, &fs::read(content)?)?;
         let (device, file) = (format!("vda{}", place.number), format!("60-{kind}.conf"));
         let says = [device.as_str(), "not encrypted", &file, "hermetic.root-policy=existing"];
-        small::refuses(context, &machine, &there, "provision", &says).context(kind)?;
+        small::foretold(context, &machine, &there, "provision", &says).context(kind)?;
     }
     // The last one by the words of a fleet whose partitions are older than repart.d's line.
     let existing = machine.clone().cmdline("hermetic.root-policy=existing").disk(Disk::new(&there));
@@ -75,9 +75,9 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     let number = image::append(&context.bench.tools, &there, &beside)?;
     let device = format!("vda{number}");
     let says = [device.as_str(), "not encrypted", "60-swap.conf"];
-    small::refuses(context, &machine, &there, "provision", &says).context("beside")?;
+    small::foretold(context, &machine, &there, "provision", &says).context("beside")?;
     sfdisk(&["--part-attrs", &name, &number.to_string(), "GUID:63"])?;
-    small::refuses(context, &machine, &there, "provision", &says).context("flagged itself")?;
+    small::foretold(context, &machine, &there, "provision", &says).context("flagged itself")?;
 
     // Under another key.
     image::copy(&small.disk, &there)?;
@@ -93,7 +93,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     partitions.push(Partition::of(types::VAR, UUIDS[1], "var", &ext4)?);
     let new = context.disk("new.raw", &Image { size: 512 << 20, ..Image::new(partitions) })?;
     let says = ["vda3", "not encrypted", "60-var.conf"];
-    small::refuses(context, &machine, &new, "provision", &says).context("a first boot").map(drop)
+    small::foretold(context, &machine, &new, "provision", &says).context("a first boot").map(drop)
 }
 
 /// Checks that /home and swap are these bytes.

@@ -21,7 +21,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     ] {
         let small = Small::new(context, &definition)?;
         let machine = small.machine(context)?;
-        small::refuses(context, &machine, &small.disk, "provision", &[says])
+        small::foretold(context, &machine, &small.disk, "provision", &[says])
             .with_context(|| format!("repart.d: {definition:?}"))?;
     }
     masked(context)?;
@@ -32,7 +32,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
 fn masked(context: &Context<'_>) -> Result<()> {
     let small = Small::new(context, PLAIN)?;
     let machine = small.machine(context)?.cmdline("rd.systemd.mask=systemd-repart");
-    let outcome = small::refuses(context, &machine, &small.disk, "root", &["no root partition"])?;
+    let outcome = small::foretold(context, &machine, &small.disk, "root", &["no root partition"])?;
     outcome.line("is masked: the partition table stays as it is").map(drop)
 }
 

@@ -15,7 +15,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     // The superblock of ext4 is 1024 bytes long and 1024 bytes behind the beginning.
     image::overwrite(&plain.disk, root.start + 1024, &[0; 1024])?;
     let says = ["no file system that we know", "it is damaged or was never written"];
-    small::refuses(context, &plain.machine(context)?, &plain.disk, "root", &says)?;
+    small::foretold(context, &plain.machine(context)?, &plain.disk, "root", &says)?;
 
     let encrypted = Small::new(context, ENCRYPTED)?;
     encrypted.boot(context, "")?;
@@ -26,9 +26,9 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     }
     let machine = encrypted.machine(context)?;
     let says = ["both LUKS2 headers are damaged", "luksHeaderRestore"];
-    small::refuses(context, &machine, &encrypted.disk, "root", &says)?;
+    small::foretold(context, &machine, &encrypted.disk, "root", &says)?;
     image::overwrite(&encrypted.disk, root.start, &[0; 0x8000])?;
     let says = ["not encrypted, but /usr's repart.d says it is"];
-    small::refuses(context, &machine, &encrypted.disk, "provision", &says)?;
+    small::foretold(context, &machine, &encrypted.disk, "provision", &says)?;
     Ok(())
 }

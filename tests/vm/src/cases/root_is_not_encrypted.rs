@@ -27,9 +27,9 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     let machine = small.machine(context)?.cmdline(&format!("hermetic.init={TEST_INIT}"));
     let says = ["vda3", "not encrypted", "hermetic.root-policy=existing"];
     // Not only before it is mounted: before anything of its disk is changed.
-    small::refuses(context, &machine, &small.disk, "provision", &says)?;
+    small::foretold(context, &machine, &small.disk, "provision", &says)?;
     let strict = machine.clone().cmdline("hermetic.root-policy=strict");
-    small::refuses(context, &strict, &small.disk, "provision", &says)?;
+    small::foretold(context, &strict, &small.disk, "provision", &says)?;
 
     let existing = machine.cmdline("hermetic.root-policy=existing").disk(Disk::new(&small.disk));
     let state = context.run(&existing)?.expect(&Exit::PowerOff)?.state()?;

@@ -169,6 +169,24 @@ pub fn refuses(
     Ok(outcome)
 }
 
+/// As [`refuses`], and `hermetic check` foretells the same line of the same disk.
+///
+/// # Errors
+/// One of them does something else.
+pub fn foretold(
+    context: &Context<'_>,
+    machine: &Machine,
+    disk: &Path,
+    stage: &str,
+    says: &[&str],
+) -> Result<Outcome> {
+    let outcome = refuses(context, machine, disk, stage, says)?;
+    let line = &outcome.line("  reason  ")?.text;
+    let line = line.split_once("  reason  ").map_or(line.as_str(), |(_, line)| line).trim_end();
+    context.doctor_says(machine, disk, stage, line)?;
+    Ok(outcome)
+}
+
 /// Checks the screen that a failure shows.
 ///
 /// # Errors

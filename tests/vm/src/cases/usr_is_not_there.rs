@@ -12,11 +12,11 @@ pub fn run(context: &Context<'_>) -> Result<()> {
 
     let foreign = Partition::empty(types::LINUX, UNVERIFIED_USR, "foreign", 1 << 20);
     let disk = context.disk("foreign.raw", &small::image(vec![foreign]))?;
-    small::refuses(context, &machine, &disk, "usr", &["no /usr partition within 3 s", "vda", "vda1"])?;
+    small::foretold(context, &machine, &disk, "usr", &["no /usr partition within 3 s", "vda", "vda1"])?;
 
     let blank = context.file("blank.raw");
     File::create(&blank)?.set_len(64 << 20)?;
-    small::refuses(
+    small::foretold(
         context,
         &machine,
         &blank,

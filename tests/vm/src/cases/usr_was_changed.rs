@@ -36,10 +36,11 @@ pub fn run(context: &Context<'_>) -> Result<()> {
         ("the salt", hashes + 88, mismatch),
     ] {
         flip(&small.disk, offset)?;
-        small::refuses(context, &machine, &small.disk, "usr", &[says])
+        small::foretold(context, &machine, &small.disk, "usr", &[says])
             .with_context(|| format!("changed: {what}, byte {offset}"))?;
         flip(&small.disk, offset)?;
     }
+    context.doctor_is_content(&machine, &small.disk)?;
     small.boot(context, "").context("the disk with every byte put back")?;
     Ok(())
 }

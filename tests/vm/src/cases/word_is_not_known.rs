@@ -12,7 +12,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     let machine = small.machine(context)?;
     let unknown = machine.clone().cmdline("hermetic.root-polcy=strict");
     let says = ["hermetic.root-polcy=strict is no option", "correct it or leave it out"];
-    small::refuses(context, &unknown, &small.disk, "early", &says)?;
+    small::foretold(context, &unknown, &small.disk, "early", &says)?;
 
     let value =
         machine.cmdline("hermetic.root-policy=lax hermetic.on-failure=poweroff").disk(Disk::new(&small.disk));
