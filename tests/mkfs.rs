@@ -11,7 +11,7 @@ use std::{
 
 use common::{Scratch, tool, with_proc};
 use hermetic_init::{
-    mkfs::ext4::{self, BlockSize, Params},
+    mkfs::ext4::{self, BlockSize, Journal, Params},
     units::Bytes,
     writes::{Write, Writes},
 };
@@ -74,6 +74,7 @@ fn params(size: u64, block_size: BlockSize) -> Params<'static> {
         hash_seed: Uuid::from_u128(0xaaaa_bbbb_cccc_4ddd_8eee_ffff_0000_1111),
         now: 1_767_225_600,
         block_size,
+        journal: Journal::Zeroed,
     }
 }
 
@@ -304,6 +305,63 @@ fn garbage_that_was_there_before_does_no_harm() {
         assert!(journal.len() as u64 >= 1024 * block_size.bytes());
         assert!(journal[1024..].iter().all(|&byte| byte == 0), "{size}: the journal is not zeroed");
     }
+}
+
+/// Has debugfs write transactions into the journal, one for each of these blocks, with a block full of this byte; none is carried out.
+fn write_journal(scratch: &Scratch, name: &str, blocks: &[u64], byte: u8) {
+    fs::write(scratch.host("block"), vec![byte; 4096]).unwrap();
+    let mut script = File::create(scratch.host("script")).unwrap();
+    writeln!(script, "journal_open -c -v 3").unwrap();
+    for block in blocks {
+        writeln!(script, "journal_write -b {block} {}", scratch.inside("block")).unwrap();
+    }
+    writeln!(script, "journal_close").unwrap();
+    let script = scratch.inside("script");
+    let said = succeed(tool("debugfs").unwrap().args(["-w", "-f", &script]).arg(scratch.inside(name)));
+    assert!(!said.contains("journal_write:"), "{said}");
+}
+
+/// A journal that is not zeroed lies on one of the same file system from before, full of transactions. Recovery carries out its own
+/// and none of those. With the identity of the zeroed one, and without the zeroes, it carries out all of them.
+#[test]
+fn recovery_takes_nothing_of_an_older_journal() {
+    let Some(scratch) = Scratch::new() else { return };
+    let (old, new): (Vec<u64>, u64) = ((20_000..20_040).collect(), 20_100);
+    let fresh = params(150 * MIB, BlockSize::B4096);
+    let fresh = Params { journal: Journal::Fresh(*b"known to nobody!"), ..fresh };
+    for (params, stale) in [(fresh, 0x00), (Params { journal: Journal::Zeroed, ..fresh }, 0x6f)] {
+        let file = ours(&scratch, "ours", &Params { journal: Journal::Zeroed, ..params });
+        write_journal(&scratch, "ours", &old, 0x6f);
+        // The zeroes of the second one are left out.
+        apply_to_empty(&ext4::plan(&params).unwrap(), &file);
+        write_journal(&scratch, "ours", &[new], 0x4e);
+        let mut fsck = tool("e2fsck").unwrap();
+        let said = succeed(fsck.args(["-E", "journal_only", "-p"]).arg(scratch.inside("ours")));
+        assert!(said.contains("recovering journal"), "{said}");
+        let byte = |block: u64| {
+            let mut bytes = [0];
+            file.read_exact_at(&mut bytes, block * 4096 + 7).unwrap();
+            bytes[0]
+        };
+        assert_eq!(byte(new), 0x4e, "its own transaction");
+        // The first of the old ones lies where the new one was written.
+        let carried_out: Vec<u8> = old[1..].iter().map(|block| byte(*block)).collect();
+        assert_eq!(carried_out, vec![stale; old.len() - 1], "{:?}", params.journal);
+        check(&scratch, "ours", "root");
+    }
+}
+
+/// A journal that is not zeroed costs no byte: of 64 GiB at most 20 MB are written.
+#[test]
+fn a_fresh_journal_is_not_written() {
+    let params = Params { journal: Journal::Fresh([3; 16]), ..params(64 * GIB, BlockSize::B4096) };
+    let length = |write: &Write| match write {
+        Write::Data { data, .. } => data.as_ref().len() as u64,
+        Write::Zero { length, .. } => length.0,
+        Write::Barrier => 0,
+    };
+    let bytes: u64 = ext4::plan(&params).unwrap().0.iter().map(length).sum();
+    assert!(bytes <= 20_000_000, "{bytes}");
 }
 
 #[test]

@@ -68,6 +68,7 @@ fn params(size: u64, sector_size: u32, label: &'static str) -> Params<'static> {
         uuid: Uuid::from_u128(0x1234_abcd_2222_3333_4444_5555_6666_7777),
         label,
         random: [7; 16],
+        is_unique: false,
         now: INVARIANT,
     }
 }

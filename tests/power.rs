@@ -59,9 +59,9 @@ fn plan_btrfs(size: Bytes, uuid: Uuid) -> Writes {
 
 fn plan_ext4(size: Bytes, uuid: Uuid) -> Writes {
     let hash_seed = Uuid::from_u128(0x5eed);
-    let block_size = ext4::BlockSize::B4096;
-    ext4::plan(&ext4::Params { size, uuid, label: "root", hash_seed, now: 1_700_000_000, block_size })
-        .unwrap()
+    let (block_size, journal) = (ext4::BlockSize::B4096, ext4::Journal::Fresh([0x5e; 16]));
+    let now = 1_700_000_000;
+    ext4::plan(&ext4::Params { size, uuid, label: "root", hash_seed, now, block_size, journal }).unwrap()
 }
 
 /// A partition that the first boot makes.

@@ -275,8 +275,8 @@ mod tests {
             (8 << 20, ext4::BlockSize::B1024, Ext4Size { blocks: 8192, block: 1024 }),
             (8 << 40, ext4::BlockSize::B4096, Ext4Size { blocks: 1 << 31, block: 4096 }),
         ] {
-            let params =
-                ext4::Params { size: Bytes(size), uuid, label: "", hash_seed: uuid, now: 0, block_size };
+            let (size, journal) = (Bytes(size), ext4::Journal::Zeroed);
+            let params = ext4::Params { size, uuid, label: "", hash_seed: uuid, now: 0, block_size, journal };
             let mut start = [0; EXT4_LENGTH];
             for write in ext4::plan(&params).unwrap().0 {
                 if let Write::Data { offset, data } = write

@@ -26,6 +26,9 @@ pub struct Params<'a> {
     pub label: &'a str,
     /// Random bytes that are known to nobody else.
     pub random: [u8; 16],
+    /// True when no file system before this one can have been made with the same random bytes: they come from a generator now, and
+    /// from no seed.
+    pub is_unique: bool,
     /// Seconds since 1970.
     pub now: u64,
 }
@@ -83,12 +86,13 @@ impl FileSystem {
     /// # Errors
     /// The size is out of the format's bounds, the choices cannot be had, or nothing makes it.
     pub fn recipe(self, params: &Params, choices: btrfs::Choices) -> Result<Recipe, MkfsError> {
-        let &Params { size, sector_size, page_size, uuid, label, random, now } = params;
+        let &Params { size, sector_size, page_size, uuid, label, random, is_unique, now } = params;
         let writes = match self {
             Self::Ext4 => {
                 let hash_seed = uuid::Builder::from_random_bytes(random).into_uuid();
                 let block_size = ext4::BlockSize::B4096;
-                ext4::plan(&ext4::Params { size, uuid, label, hash_seed, now, block_size })
+                let journal = if is_unique { ext4::Journal::Fresh(random) } else { ext4::Journal::Zeroed };
+                ext4::plan(&ext4::Params { size, uuid, label, hash_seed, now, block_size, journal })
                     .map_err(MkfsError::Ext4)
             }
             Self::Btrfs => {
@@ -126,6 +130,7 @@ mod tests {
             uuid: Uuid::from_u128(7),
             label: "x",
             random: [7; 16],
+            is_unique: false,
             now: 0,
         };
         for system in FileSystem::ALL {

@@ -315,7 +315,9 @@ fn creation<'a, E>(
     let content = match new.file_system() {
         Some(system) => {
             let random = around.random(new)?;
-            let making = Making { page_size: terms.page_size, random, now: terms.now, is_filled };
+            // The tool's bytes may follow from a seed, as those of a run before.
+            let is_unique = terms.maker == Maker::Boot;
+            let making = Making { page_size: terms.page_size, random, is_unique, now: terms.now, is_filled };
             let recipe = new.empty_file_system(system, room, making);
             let file = || definition.file.clone();
             let recipe =

@@ -40,6 +40,8 @@ pub(super) struct Making {
     pub page_size: u32,
     /// The seed of its hashes.
     pub random: [u8; 16],
+    /// True when no file system was ever made with these.
+    pub is_unique: bool,
     /// Seconds since 1970.
     pub now: u64,
     /// It is going to be filled: a read-only subvolume is writable at first.
@@ -75,7 +77,7 @@ impl NewPartition {
         making: Making,
     ) -> Result<Recipe, MkfsError> {
         let Room { length: size, sector_size } = room;
-        let Making { page_size, random, now, is_filled } = making;
+        let Making { page_size, random, is_unique, now, is_filled } = making;
         let (uuid, label) = (self.fs_uuid, self.label.as_str());
         let subvolumes = self.definition.new_subvolumes(is_filled);
         let choices = btrfs::Choices {
@@ -83,7 +85,8 @@ impl NewPartition {
             default_subvolume: self.definition.default_subvolume.as_deref(),
             ..btrfs::Choices::default()
         };
-        system.recipe(&Params { size, sector_size, page_size, uuid, label, random, now }, choices)
+        let params = Params { size, sector_size, page_size, uuid, label, random, is_unique, now };
+        system.recipe(&params, choices)
     }
 }
 

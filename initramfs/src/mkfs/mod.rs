@@ -88,6 +88,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
         label: &args.label,
         // With a fixed time everything follows from the UUID.
         random: clock.epoch().map_or_else(random, |_| Ok(uuid.into_bytes()))?,
+        is_unique: false,
         now: clock.now(),
     };
     // A subvolume that is filled stays writable until then.

@@ -5,8 +5,9 @@
 //! metadata_csum, metadata_csum_seed, sparse_super, large_file, huge_file, dir_nlink, extra_isize.
 //!
 //! Parts that are written, and parts that are not:
-//! - the journal is zeroed, all of it and at once. UUIDs here may be derived from a seed, so a journal left over from
-//!   an earlier file system in the same space could carry the right UUID and would be replayed;
+//! - the journal is zeroed, all of it and at once, or it has an identity that nothing on the disk can have ([`Journal`]). UUIDs of
+//!   file systems may be derived from a seed, so a journal left over from an earlier one in the same space could carry the right UUID
+//!   and would be replayed;
 //! - inode tables are lazy: only the blocks with inodes in use are written. The others are declared unused in the group
 //!   descriptors (`INODE_UNINIT`, `itable_unused`, no `INODE_ZEROED`), so that e2fsck does not read them and the
 //!   kernel's ext4lazyinit zeroes them after the first mount;
@@ -43,6 +44,7 @@ mod superblock;
 use checksum::Seed;
 use geometry::Geometry;
 use image::Image;
+pub use journal::Journal;
 use layout::Layout;
 
 /// The unit in which an ext4 counts and allocates.
@@ -83,6 +85,8 @@ pub struct Params<'a> {
     pub now: u64,
     /// The block size.
     pub block_size: BlockSize,
+    /// The journal.
+    pub journal: Journal,
 }
 
 /// The reason why an ext4 cannot be made.
@@ -151,7 +155,7 @@ pub fn plan(params: &Params) -> Result<Writes, Ext4Error> {
     let lost_found = directory::lost_found(&geometry, seed);
     image.data_over(&layout.lost_found, lost_found);
     resize::write(&mut image, &geometry, &layout);
-    journal::write(&mut image, &geometry, &layout, params.uuid);
+    journal::write(&mut image, &geometry, &layout, params);
     if let Some(node) = layout.journal_node {
         image.data(node, extent::leaf(&geometry, seed, inode::JOURNAL, &layout.journal));
     }

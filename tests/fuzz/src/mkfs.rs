@@ -6,7 +6,7 @@ use hermetic_init::{
     mkfs::{
         Params as Common,
         btrfs::{self, Choices, Profile, Subvolume},
-        ext4::{BlockSize, Params, plan},
+        ext4::{BlockSize, Journal, Params, plan},
     },
     units::Bytes,
     writes::Write,
@@ -24,8 +24,9 @@ pub fn ext4(data: &[u8]) {
     let size = input.long() >> (19 + options / 2 % 32);
     let (now, uuid) = (input.long(), Uuid::from_u128(u128::from(input.long())));
     let label = input.text();
-    let params =
-        Params { size: Bytes(size), uuid, label: &label, hash_seed: Uuid::from_u128(5), now, block_size };
+    let journal = if options & 0x40 == 0 { Journal::Zeroed } else { Journal::Fresh([options; 16]) };
+    let hash_seed = Uuid::from_u128(5);
+    let params = Params { size: Bytes(size), uuid, label: &label, hash_seed, now, block_size, journal };
     let plan = match plan(&params) {
         Ok(plan) => plan,
         Err(error) => return assert!(!error.to_string().is_empty()),
