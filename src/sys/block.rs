@@ -65,6 +65,9 @@ pub struct BlockDevice {
     pub number: DeviceNumber,
     /// The kind.
     pub kind: Kind,
+    /// The `PARTUUID` of a partition by the kernel's word, which has read the tables itself: of a GPT the entry's GUID, of an MBR
+    /// disk signature and number. None from a kernel that does not say it.
+    pub partuuid: Option<String>,
 }
 
 /// Whole disk or part of one.
@@ -104,11 +107,15 @@ impl BlockDevice {
 
     fn look(name: &str) -> Option<Self> {
         let sysfs = Path::new("/sys/class/block").join(name);
-        let number = attribute(sysfs.join("dev"))?.parse().ok()?;
+        // One file has nearly everything: with many partitions each one more is felt.
+        let uevent = fs::read_to_string(sysfs.join("uevent")).ok()?;
+        let fact = |name: &str| uevent.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        let number =
+            DeviceNumber { major: fact("MAJOR")?.parse().ok()?, minor: fact("MINOR")?.parse().ok()? };
         let length = Sector512(attribute(sysfs.join("size"))?.parse().ok()?);
-        let kind = match attribute(sysfs.join("partition")) {
+        let kind = match fact("PARTN") {
             Some(partition) => Kind::Partition {
-                disk: fs::canonicalize(&sysfs).ok()?.parent()?.file_name()?.to_str()?.into(),
+                disk: fs::read_link(&sysfs).ok()?.parent()?.file_name()?.to_str()?.into(),
                 number: PartitionNumber(partition.parse().ok()?),
                 start: Sector512(attribute(sysfs.join("start"))?.parse().ok()?),
                 length,
@@ -116,7 +123,8 @@ impl BlockDevice {
             None if length.0 > 0 && sysfs.join("device").exists() => Kind::Disk,
             None => return None,
         };
-        Some(Self { name: name.into(), number, kind })
+        let partuuid = fact("PARTUUID").map(str::to_ascii_lowercase);
+        Some(Self { name: name.into(), number, kind, partuuid })
     }
 
     /// Its number in the table of its disk; None for a whole disk.

@@ -10,5 +10,5 @@ mod survey;
 pub use apply::apply;
 pub use content::{file_system, protection, superblock};
 pub use disk::{Disk, Table, below as disk_below, disk_of, entry, range};
-pub use named::{kernel_partuuid, resolve};
+pub use named::resolve;
 pub use survey::Survey;

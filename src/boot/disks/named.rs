@@ -1,6 +1,6 @@
 //! Devices that the command line names (systemd-fstab-generator(8), `root=`, `mount.usr=`).
 
-use std::{fs, path::PathBuf, rc::Rc};
+use std::rc::Rc;
 
 use super::{
     disk::{Table, disk_of},
@@ -66,7 +66,7 @@ fn answering(spec: &DeviceSpec, survey: &Survey) -> Vec<BlockDevice> {
             let tables = survey.tables(&|_| true);
             known(&|device| match entry_of(device, &tables) {
                 Some(entry) => entry.guid.to_string() == *uuid,
-                None => kernel_partuuid(device).is_some_and(|known| known == *uuid),
+                None => device.partuuid.as_ref() == Some(uuid),
             })
         }
         DeviceSpec::PartLabel(label) => {
@@ -79,12 +79,4 @@ fn answering(spec: &DeviceSpec, survey: &Survey) -> Vec<BlockDevice> {
 fn entry_of<'t>(device: &BlockDevice, tables: &'t [Rc<Table>]) -> Option<&'t Partition> {
     let Kind::Partition { disk, number, .. } = &device.kind else { return None };
     tables.iter().find(|table| table.device.name == *disk)?.gpt.partition(*number)
-}
-
-/// The `PARTUUID` of a partition by the kernel's word, which has read the tables itself: of a GPT the entry's GUID, of an MBR
-/// disk signature and number. None from a kernel that does not say it.
-pub fn kernel_partuuid(device: &BlockDevice) -> Option<String> {
-    let uevent =
-        fs::read_to_string(PathBuf::from("/sys/class/block").join(&device.name).join("uevent")).ok()?;
-    uevent.lines().find_map(|line| line.strip_prefix("PARTUUID=")).map(str::to_ascii_lowercase)
 }

@@ -336,6 +336,7 @@ mod tests {
             name: directory.join(name).display().to_string(),
             number: DeviceNumber { major: 8, minor: minor as u32 },
             kind: Kind::Disk,
+            partuuid: None,
         };
         names.iter().enumerate().map(disk).collect()
     }

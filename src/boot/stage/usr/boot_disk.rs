@@ -4,7 +4,7 @@ use std::{fs::File, io, rc::Rc};
 
 use crate::{
     boot::{
-        disks::{Disk, Survey, Table, disk_of, kernel_partuuid},
+        disks::{Disk, Survey, Table, disk_of},
         failure::{Failure, OrFail as _},
         machine::devices::{Devices, Look},
     },
@@ -90,10 +90,8 @@ type Chosen = (Rc<Table>, Slot, &'static str);
 fn on_firmware_disk(there: &Survey, guid: &str, wish: Wish<'_>) -> Result<Look<Chosen>, Failure> {
     // By the kernel's word first: then no other disk is read, and none is waited for.
     let devices = there.devices().iter();
-    let has_it: Vec<&str> = devices
-        .filter(|device| kernel_partuuid(device).is_some_and(|known| known == guid))
-        .map(disk_of)
-        .collect();
+    let has_it: Vec<&str> =
+        devices.filter(|device| device.partuuid.as_deref() == Some(guid)).map(disk_of).collect();
     let named =
         |disk: &Rc<Table>| disk.gpt.partitions().iter().any(|partition| partition.guid.to_string() == guid);
     let mut disks = there.tables(&|device| has_it.contains(&device.name.as_str()));
