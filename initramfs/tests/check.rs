@@ -118,7 +118,7 @@ exec chroot "$1" systemd-repart --root="$2/root" --definitions="$2/image" --empt
         let (refusals, damages) = (lines("refusals"), lines("damages"));
         let code = i32::from(!refusals.is_empty() || !damages.is_empty());
         assert_eq!(output.status.code(), Some(code), "{output:?}");
-        assert_eq!(report["boots"].as_bool(), Some(refusals.is_empty()));
+        assert_eq!(report["boots"].as_bool(), Some(refusals.is_empty() && damages.is_empty()));
         (refusals.join("|"), damages.join("|"))
     }
 }
@@ -149,7 +149,6 @@ fn nothing_stands_against_a_good_image() {
             assert!(said.contains(line), "no `{line}` in {said}");
         }
         assert!(!said.contains("warning") && !said.contains("refused"), "{said}");
-        assert_eq!(image.found("", &["--quick"], mounted), nothing());
         // Words that a good image stands.
         for words in
             ["rw quiet", "systemd.image_policy=usr=verity+erofs:root=unprotected+absent", "root=tmpfs"]
@@ -157,7 +156,45 @@ fn nothing_stands_against_a_good_image() {
             assert_eq!(image.found(words, &[], mounted), nothing(), "{words}");
         }
     }
+    // The names of a root that is made.
+    for words in ["root=PARTLABEL=root-x86-64", "root=/dev/vda3"] {
+        assert_eq!(image.found(words, &[], false), nothing(), "{words}");
+    }
+    assert_eq!(image.found("", &["--quick"], false), nothing());
     assert!(fs::read(&image.disk).unwrap() == before, "the check wrote to the image");
+}
+
+/// What is not judged ends the check with its own status, and what was found until then is said.
+#[test]
+fn a_check_that_cannot_go_on_says_so() {
+    let Some(scratch) = common::Scratch::new("check-ends") else { return };
+    let image = Image::new(&scratch, ROOT);
+    let hash = image.words.as_str();
+    for (words, more, mounted, error, found) in [
+        (
+            hash,
+            &["--quick"][..],
+            true,
+            "it is not verified, so it is not mounted",
+            "/usr verified on vda1 (its first block)",
+        ),
+        ("rw", &[], true, "it is not verified, so it is not mounted", "/usr unverified on vda1"),
+        (
+            "systemd.image_policy=usr=signed",
+            &[],
+            false,
+            "goes by a signature of the root hash",
+            "is /usr partition",
+        ),
+        ("systemd.factory_reset=1", &[], false, "a factory reset is not judged here", "the check ends here"),
+    ] {
+        let output = image.check(&[&["--cmdline", words], more].concat(), mounted);
+        let (said, complained) =
+            (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        assert_eq!(output.status.code(), Some(2), "{words}: {said}");
+        assert!(complained.contains(error), "{words}: {complained}");
+        assert!(said.contains(found) && said.ends_with("the check ends here\n"), "{words}: {said}");
+    }
 }
 
 /// The words and the version come from ukify's image.
@@ -202,6 +239,7 @@ fn a_changed_byte_is_found_where_it_is() {
     for (at, refusal, damage) in [
         (data, mismatch, ""),
         (data + 4095, mismatch, ""),
+        (data + 5000, "usr: cannot read /dev/dm-0: I/O error (os error 5)", ""),
         (data + (1 << 20), "", "usr: vda1: the block of data at byte 1048576 was changed"),
         (tree, "usr: vda2: cannot read the verity superblock: no dm-verity superblock", ""),
         (
@@ -215,8 +253,9 @@ fn a_changed_byte_is_found_where_it_is() {
         (tree + 3 * 4096, "", "usr: vda2: the block of the hash tree at byte 12288 was changed"),
     ] {
         image.flip(at);
-        // With a byte of /usr's data changed the file system is not mounted here: --quick would not see it.
         let (refused, damaged) = image.found("", &[], false);
+        // A file system that somebody has changed is mounted by nobody.
+        assert_eq!(image.found("", &[], true), (refused.clone(), damaged.clone()));
         assert!(
             refused.starts_with(refusal) && refused.is_empty() == refusal.is_empty(),
             "byte {at}: {refused}"

@@ -108,7 +108,9 @@ impl BlockDevice {
     fn look(name: &str) -> Option<Self> {
         let sysfs = Path::new("/sys/class/block").join(name);
         // One file has nearly everything: with many partitions each one more is felt.
-        let uevent = fs::read_to_string(sysfs.join("uevent")).ok()?;
+        let uevent = fs::read(sysfs.join("uevent")).ok()?;
+        // Kernels before 6.4 copy the label of a partition into it byte by byte: that need not be text.
+        let uevent = String::from_utf8_lossy(&uevent);
         let fact = |name: &str| uevent.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
         let number =
             DeviceNumber { major: fact("MAJOR")?.parse().ok()?, minor: fact("MINOR")?.parse().ok()? };

@@ -34,7 +34,7 @@ use hermetic_init::{
 };
 use uuid::Uuid;
 
-use self::{disk::Named, machine::Machine, report::Report, tree::UsrTree};
+use self::{disk::Named, machine::Machine, report::Report, tree::UsrTree, usr::Verified};
 use crate::{repart::Failure, uki};
 
 /// The words of `hermetic check`.
@@ -43,8 +43,8 @@ use crate::{repart::Failure, uki};
 Exit status: 0 when the next boot would come to systemd as far as this can be seen, 1 when it would refuse or something is
 damaged, 2 when the check itself cannot be made.
 
-To look into /usr, the image's file system is mounted read-only through a loop device once it was verified, which takes root;
-or name the tree that it was made from by --usr, which takes nothing.")]
+To look into /usr, the image's file system is mounted read-only through a loop device once every block was verified, which takes
+root; or name the tree that it was made from by --usr, which takes nothing. What is not verified is not mounted.")]
 pub struct Args {
     /// The image, or a disk that it was written to
     image: PathBuf,
@@ -84,12 +84,11 @@ fn size(word: &str) -> Result<u64, String> {
 /// Looks, and says what the boot would say. A closed output is not an error.
 pub fn run(args: &Args) -> ExitCode {
     let mut report = Report::default();
-    match examine(args, &mut report) {
-        Ok(()) => {
-            let text = if args.json { report.json() } else { report.text() };
-            let _closed = std::io::stdout().lock().write_all(text.as_bytes());
-            ExitCode::from(u8::from(!report.is_clean()))
-        }
+    let whole = examine(args, &mut report);
+    let text = if args.json { report.json(whole.is_ok()) } else { report.text(whole.is_ok()) };
+    let _closed = std::io::stdout().lock().write_all(text.as_bytes());
+    match whole {
+        Ok(()) => ExitCode::from(u8::from(!report.is_clean())),
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::from(2)
@@ -103,7 +102,7 @@ pub fn run(args: &Args) -> ExitCode {
 /// The check cannot be made.
 fn examine(args: &Args, report: &mut Report) -> Result<(), Failure> {
     let kernel = Kernel::read(args)?;
-    let mut config = match Config::from_cmdline(&kernel.words, None) {
+    let config = match Config::from_cmdline(&kernel.words, None) {
         Ok((config, warnings)) => {
             for warning in warnings {
                 report.warn("early", warning);
@@ -115,6 +114,9 @@ fn examine(args: &Args, report: &mut Report) -> Result<(), Failure> {
             return Ok(());
         }
     };
+    if config.factory_reset == Some(true) {
+        return Err(Failure::new("a factory reset is not judged here; check without systemd.factory_reset="));
+    }
     let mut disk = Named::open(&args.image, args.name.as_deref(), args.sector_size)?;
     if let Some(size) = args.size {
         disk.grow(size)?;
@@ -124,13 +126,17 @@ fn examine(args: &Args, report: &mut Report) -> Result<(), Failure> {
         return Ok(());
     }
     let Some(found) = usr::find(&config, &disk, kernel.version.as_deref(), report)? else { return Ok(()) };
-    if !usr::verify(&mut config, &disk, &found, args.quick, report)? {
-        return Ok(());
-    }
+    let Some(verified) = usr::verify(&config, &disk, &found, args.quick, report)? else { return Ok(()) };
     let Some(system) = usr::file_system(&config, &disk, &found, report)? else { return Ok(()) };
-    let tree = match &args.usr {
-        Some(usr) => UsrTree::named(usr)?,
-        None => UsrTree::mount(&disk, &found.data, system)?,
+    let tree = match (&args.usr, verified) {
+        (Some(usr), _) => UsrTree::named(usr)?,
+        (None, Verified::Whole) => UsrTree::mount(&disk, &found.data, system)?,
+        // No kernel of ours is shown a file system that somebody has changed, or may have.
+        (None, Verified::Changed) => return Ok(()),
+        (None, Verified::Partly) => {
+            let line = "cannot look into /usr: it is not verified, so it is not mounted; name the tree that it was made from by --usr";
+            return Err(Failure::new(line));
+        }
     };
     let data = disk.partition_name(found.data.number);
     match NextInit::of(&config).find(tree.above()) {

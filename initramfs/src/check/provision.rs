@@ -1,7 +1,7 @@
 //! The definitions of /usr, and what is made by them.
 
 use hermetic_init::{
-    config::{Config, RootPolicy, RootSource},
+    config::{Config, DeviceSpec, RootPolicy, RootSource},
     disk::slot::select_root,
     fragments::{Facts, facts, usr::os_release},
     image,
@@ -27,6 +27,25 @@ pub struct Expected {
     pub definitions: Vec<Definition>,
     /// A root is made.
     pub makes_root: bool,
+    /// The labels and the names of all partitions that are made.
+    pub made: Vec<(String, String)>,
+}
+
+impl Expected {
+    /// These definitions make nothing.
+    fn of(definitions: Vec<Definition>) -> Self {
+        Self { definitions, makes_root: false, made: Vec::new() }
+    }
+
+    /// True when a partition that is made answers to this name; None when that cannot be told before it is there.
+    pub fn answers(&self, spec: &DeviceSpec) -> Option<bool> {
+        match spec {
+            DeviceSpec::PartLabel(label) => Some(self.made.iter().any(|(made, _)| made == label)),
+            DeviceSpec::Name(name) => Some(self.made.iter().any(|(_, made)| made == name)),
+            _ if self.made.is_empty() => Some(false),
+            _ => None,
+        }
+    }
 }
 
 /// Decides what is made, as the boot does. None: it refuses.
@@ -57,7 +76,7 @@ pub fn decide(
         if !definitions.is_empty() {
             report.warn(STAGE, "/usr is on no disk with a GPT: repart.d is not applied");
         }
-        return Ok(Some(Expected { definitions, makes_root: false }));
+        return Ok(Some(Expected::of(definitions)));
     };
     for refusal in admission::refusals(disk.whole(), gpt, &definitions)? {
         let line = format!("{}: {}", disk.partition_name(refusal.number), refusal.error);
@@ -73,7 +92,7 @@ pub fn decide(
             "systemd-repart.service is masked: the partition table stays as it is"
         };
         report.fact(STAGE, why);
-        return Ok(Some(Expected { definitions, makes_root: false }));
+        return Ok(Some(Expected::of(definitions)));
     }
     let sources = Sources::of_tree(gpt, config, tree.above())?;
     let measured = repart::measure(
@@ -90,7 +109,7 @@ pub fn decide(
         && !plan.changes()
     {
         plan::story(&plan, None).into_iter().for_each(|line| report.fact(STAGE, line));
-        return Ok(Some(Expected { definitions, makes_root: false }));
+        return Ok(Some(Expected::of(definitions)));
     }
     if config.root.source == RootSource::Auto
         && let Some(partition) = select_root(gpt.partitions(), &config.image_filter)
@@ -106,7 +125,7 @@ pub fn decide(
         Err(error) if error.is_lack() && repart::has_roots(&definitions, gpt.partitions()) => {
             let name = disk.name();
             report.warn(STAGE, format!("{name}: repart.d is not applied, the disk stays as it is: {error}"));
-            return Ok(Some(Expected { definitions, makes_root: false }));
+            return Ok(Some(Expected::of(definitions)));
         }
         Err(error) => return refuse(report, format!("{}: {error}", disk.name())),
     };
@@ -118,7 +137,9 @@ pub fn decide(
     plan::story(&plan, Some(&decided)).into_iter().for_each(|line| report.fact(STAGE, line));
     let makes_root = plan.new.iter().any(|new| new.definition.is_root());
     drop(decided);
-    Ok(Some(Expected { definitions, makes_root }))
+    let made = |new: &repart::NewPartition| (new.label.clone(), disk.partition_name(new.number));
+    let made = plan.new.iter().map(made).collect();
+    Ok(Some(Expected { definitions, makes_root, made }))
 }
 
 fn refuse(report: &mut Report, line: String) -> Result<Option<Expected>, Failure> {

@@ -71,8 +71,8 @@ impl Report {
         !self.0.iter().any(|finding| matches!(finding.weight, Weight::Refusal | Weight::Damage))
     }
 
-    /// For people. Labels and names come from the disk: they are shown as a terminal may see them.
-    pub fn text(&self) -> String {
+    /// For people; unless it is whole, the check could not go on. Labels and names come from the disk: they are shown as a terminal may see them.
+    pub fn text(&self, is_whole: bool) -> String {
         let mut text = String::new();
         for Finding { weight, stage, line } in &self.0 {
             let line = printable::line(line);
@@ -80,20 +80,21 @@ impl Report {
         }
         let verdict = match self.0.iter().find(|finding| finding.weight == Weight::Refusal) {
             Some(first) => format!("this image does not boot: the boot ends in stage {}", first.stage),
-            None if self.is_clean() => "nothing stands against a boot of this image".into(),
-            None => "this image boots, and is damaged".into(),
+            None if !self.is_clean() => "this image is damaged".into(),
+            None if is_whole => "nothing stands against a boot of this image".into(),
+            None => "the check ends here".into(),
         };
         text + "\n" + &verdict + "\n"
     }
 
-    /// For programs.
-    pub fn json(&self) -> String {
+    /// For programs; as [`Report::text`].
+    pub fn json(&self, is_whole: bool) -> String {
         let lines = |weight| -> Vec<Value> {
             let of_weight = self.0.iter().filter(|finding| finding.weight == weight);
             of_weight.map(|Finding { stage, line, .. }| json!({ "stage": stage, "line": line })).collect()
         };
         let value = json!({
-            "boots": !self.0.iter().any(|finding| finding.weight == Weight::Refusal),
+            "boots": is_whole && self.is_clean(),
             "refusals": lines(Weight::Refusal),
             "damages": lines(Weight::Damage),
             "warnings": lines(Weight::Warning),

@@ -26,9 +26,14 @@ pub fn look(config: &Config, disk: &Named, expected: &Expected, report: &mut Rep
     let found = match &config.root.source {
         RootSource::Device(spec) => {
             let found = disk.answering(spec)?;
-            if found.is_none() {
-                let subject = format!("root={spec}");
-                report.refuse(STAGE, usr::missing(config, disk, &subject, "no device answers to that"));
+            match expected.answers(spec).filter(|_| found.is_none()) {
+                _ if found.is_some() => {}
+                Some(true) => report.fact(STAGE, format!("root={spec} is made")),
+                None => report.warn(STAGE, format!("root={spec}: what is made may answer to that or not")),
+                Some(false) => {
+                    let subject = format!("root={spec}");
+                    report.refuse(STAGE, usr::missing(config, disk, &subject, "no device answers to that"));
+                }
             }
             found
         }

@@ -1,8 +1,11 @@
 //! /usr as a tree: one that is named, or the image's file system, mounted.
 
 use std::{
-    fs::{self, File},
-    os::fd::{AsFd as _, BorrowedFd},
+    fs::{self, DirBuilder, File},
+    os::{
+        fd::{AsFd as _, BorrowedFd},
+        unix::fs::DirBuilderExt as _,
+    },
     path::{Path, PathBuf},
     process::Command,
 };
@@ -21,8 +24,11 @@ pub struct UsrTree {
     above: File,
     usr: File,
     /// A mount of ours, which ends with this.
-    mounted: bool,
+    mounted: Option<Mount>,
 }
+
+/// A mount at `usr` in a directory of ours. It ends with this.
+struct Mount(PathBuf);
 
 impl UsrTree {
     /// The tree that /usr was made from.
@@ -37,7 +43,7 @@ impl UsrTree {
                 format!("{} is not named usr, and links of the tree would lead elsewhere", usr.display());
             return Err(Failure::new(line));
         };
-        Self::open(above, false)
+        Self::open(above, None)
     }
 
     /// Mounts the file system of a partition, read-only, through a loop device.
@@ -51,7 +57,9 @@ impl UsrTree {
         }
         let path = std::env::temp_dir().join(format!("hermetic-check-{}", std::process::id()));
         let place = path.join("usr");
-        fs::create_dir_all(&place).map_err(|error| unopened(&path, &error))?;
+        // What is there already is another's: a link of his would have the image mounted over something of the host's.
+        let create = |path: &Path| DirBuilder::new().mode(0o700).create(path);
+        create(&path).and_then(|()| create(&place)).map_err(|error| unopened(&path, &error))?;
         let range = disk.range(partition);
         let mut options =
             format!("ro,loop,nodev,noexec,nosuid,offset={},sizelimit={}", range.start().0, range.length().0);
@@ -61,7 +69,7 @@ impl UsrTree {
         let mut mount = Command::new("mount");
         mount.args(["-t", system.name(), "-o", &options]).arg(disk.path()).arg(&place);
         let said = match mount.output() {
-            Ok(output) if output.status.success() => return Self::open(&path, true),
+            Ok(output) if output.status.success() => return Self::open(&path, Some(Mount(path.clone()))),
             Ok(output) => first_line(&output.stderr),
             Err(error) => format!("mount(8): {error}"),
         };
@@ -69,7 +77,7 @@ impl UsrTree {
         Err(Failure::new(format!("cannot mount /usr of the image: {said}; check it {advice}")))
     }
 
-    fn open(above: &Path, mounted: bool) -> Result<Self, Failure> {
+    fn open(above: &Path, mounted: Option<Mount>) -> Result<Self, Failure> {
         let open = |path: &Path| File::open(path).map_err(|error| unopened(path, &error));
         Ok(Self { path: above.to_owned(), above: open(above)?, usr: open(&above.join("usr"))?, mounted })
     }
@@ -91,7 +99,7 @@ impl UsrTree {
 
     /// True for the image's own file system: owners in it are those of the machine.
     pub fn is_mounted(&self) -> bool {
-        self.mounted
+        self.mounted.is_some()
     }
 
     /// True when /usr has something of this name; links are not followed to their ends.
@@ -120,14 +128,12 @@ impl UsrTree {
     }
 }
 
-impl Drop for UsrTree {
+impl Drop for Mount {
     fn drop(&mut self) {
-        if self.mounted {
-            let place = self.path.join("usr");
-            match Command::new("umount").arg("--lazy").arg(&place).status() {
-                Ok(status) if status.success() => remove(&self.path),
-                _ => eprintln!("warning: {} stays mounted", place.display()),
-            }
+        let place = self.0.join("usr");
+        match Command::new("umount").arg("--lazy").arg(&place).status() {
+            Ok(status) if status.success() => remove(&self.0),
+            _ => eprintln!("warning: {} stays mounted", place.display()),
         }
     }
 }

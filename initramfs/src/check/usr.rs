@@ -9,6 +9,7 @@ use hermetic_init::{
     config::{Config, DeviceSpec, Uses, UsrSource},
     disk::{
         partition::Partition,
+        probe,
         slot::{Choice, has_version, select_usr},
     },
     file_system::FileSystem,
@@ -28,12 +29,17 @@ const STAGE: &str = "usr";
 /// this program may be linked with another one.
 const EIO: &str = "I/O error (os error 5)";
 
+/// The first mapping of a boot.
+const MAPPING: &str = "/dev/dm-0";
+
 /// The partitions of /usr.
 pub struct Found {
     /// The partition with the file system.
     pub data: Partition,
     /// The partition with the hash tree.
     pub hash: Option<Partition>,
+    /// True when a partition may hold a signature of its root hash.
+    pub is_signed: bool,
 }
 
 /// Finds the partitions of /usr as the boot does on the one disk that there is; without a root hash those of the kernel image's
@@ -64,9 +70,9 @@ pub fn find(
     };
     if let Some((data, hash)) = named {
         let Some(data) = answering(config, disk, &data, report)? else { return Ok(None) };
-        let Some(hash) = hash else { return Ok(Some(Found { data, hash: None })) };
+        let Some(hash) = hash else { return Ok(Some(Found { data, hash: None, is_signed: false })) };
         let hash = answering(config, disk, &hash, report)?;
-        return Ok(hash.map(|hash| Found { data, hash: Some(hash) }));
+        return Ok(hash.map(|hash| Found { data, hash: Some(hash), is_signed: false }));
     }
     let root_hash = verity.map(|verity| &verity.root_hash);
     let choice = match (root_hash, version) {
@@ -95,7 +101,8 @@ pub fn find(
     let Some(data) = entry(slot.data) else { return Ok(None) };
     let name = disk.partition_name(data.number);
     report.fact(STAGE, format!("{name} ({:?}) is {}", slot.label, image::subject(root_hash)));
-    Ok(Some(Found { data, hash: slot.verity.and_then(entry) }))
+    let is_signed = !slot.signatures.is_empty();
+    Ok(Some(Found { data, hash: slot.verity.and_then(entry), is_signed }))
 }
 
 /// The refusal of something that no device has in time.
@@ -125,30 +132,43 @@ fn answering(
     Ok(found.cloned())
 }
 
-/// Verifies /usr against its root hash: the first block as the boot does, then all of it unless it is to be `quick`. False: the
+/// The part of /usr that its root hash vouches for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verified {
+    /// Every block.
+    Whole,
+    /// The blocks that were read, if any.
+    Partly,
+    /// Not the block that was found changed.
+    Changed,
+}
+
+/// Verifies /usr against its root hash: what the boot reads before it mounts, then all of it unless it is to be `quick`. None: the
 /// boot refuses it.
 ///
 /// # Errors
 /// The image cannot be read.
 pub fn verify(
-    config: &mut Config,
+    config: &Config,
     disk: &Named,
     found: &Found,
     quick: bool,
     report: &mut Report,
-) -> Result<bool, Failure> {
+) -> Result<Option<Verified>, Failure> {
     let policy = config.image_policy.usr;
     let enough = if config.usr.verity.is_some() { Uses::VERITY } else { Uses::UNPROTECTED };
     let asked = !matches!(config.usr.signature, None | Some(SignatureSource::Discovered));
-    if asked || !policy.allows(enough) {
+    // Without a root hash the boot takes the one that is signed.
+    let signed = config.usr.verity.is_none() && found.is_signed && policy.allows(Uses::SIGNED);
+    if asked || signed || !policy.allows(enough) {
         return Err(Failure::new(
-            "this command line demands a signature of the root hash, which is not judged here yet; check without the demand",
+            "the boot goes by a signature of the root hash, which is not judged here yet; name the root hash by usrhash=, or check without the demand",
         ));
     }
     let data_name = disk.partition_name(found.data.number);
     let (Some(verity), Some(hash)) = (&config.usr.verity, &found.hash) else {
         report.warn(STAGE, format!("/usr unverified on {data_name}"));
-        return Ok(true);
+        return Ok(Some(Verified::Partly));
     };
     let root_hash = &verity.root_hash;
     let hash_name = disk.partition_name(hash.number);
@@ -164,7 +184,7 @@ pub fn verify(
         Ok(superblock) => superblock,
         Err(line) => {
             report.refuse(STAGE, line);
-            return Ok(false);
+            return Ok(None);
         }
     };
     let walk = Tree { superblock: &superblock, root_hash, data: &data, hash: &tree };
@@ -173,12 +193,12 @@ pub fn verify(
         Err(Fault::Read(error)) => return Err(disk.unreadable(&error)),
         Err(_) => {
             report.refuse(STAGE, image::mismatch(&data_name, root_hash, &EIO));
-            return Ok(false);
+            return Ok(None);
         }
     }
     if quick {
         report.fact(STAGE, format!("/usr verified on {data_name} (its first block)"));
-        return Ok(true);
+        return Ok(Some(Verified::Partly));
     }
     let total = superblock.data_length();
     let mut progress = Progress::new(total);
@@ -187,15 +207,20 @@ pub fn verify(
     let (on, what, offset) = match verified {
         Ok(()) => {
             report.fact(STAGE, format!("/usr verified on {data_name} ({total})"));
-            return Ok(true);
+            return Ok(Some(Verified::Whole));
         }
         Err(Fault::Read(error)) => return Err(disk.unreadable(&error)),
         Err(Fault::Hash { offset }) => (&hash_name, "the hash tree", offset),
+        // The boot looks for the superblock of a file system there.
+        Err(Fault::Data { offset }) if offset.0 < probe::LENGTH as u64 => {
+            report.refuse(STAGE, format!("cannot read {MAPPING}: {EIO}"));
+            return Ok(None);
+        }
         Err(Fault::Data { offset }) => (&data_name, "data", offset),
     };
     let line = format!("{on}: the block of {what} at byte {} was changed", offset.0);
     report.damage(STAGE, line + "; what reads it fails, write the image anew");
-    Ok(true)
+    Ok(Some(Verified::Changed))
 }
 
 /// The file system of /usr. None: the boot refuses it.
@@ -208,9 +233,8 @@ pub fn file_system(
     found: &Found,
     report: &mut Report,
 ) -> Result<Option<FileSystem>, Failure> {
-    // The first mapping of a boot.
     let node = match (&config.usr.verity, &found.hash) {
-        (Some(_), Some(_)) => "/dev/dm-0".to_owned(),
+        (Some(_), Some(_)) => MAPPING.to_owned(),
         _ => format!("/dev/{}", disk.partition_name(found.data.number)),
     };
     let superblock = disk.superblock(&found.data)?;
