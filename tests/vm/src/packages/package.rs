@@ -29,6 +29,9 @@ Upstream-Name: hermetic-init
 Files: *
 Copyright: 2025-2026 hermetic-init developers
 License: MIT or Apache-2.0
+Comment: The programs are linked with crates under their own licences: those of
+ hermetic-init stand in crates.md.gz beside this file (devicemapper is under the
+ MPL-2.0), those of hermetic in Cargo.lock of the sources.
 
 License: Apache-2.0
  On Debian systems the text is in /usr/share/common-licenses/Apache-2.0.
