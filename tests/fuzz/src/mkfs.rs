@@ -166,6 +166,7 @@ fn by_name(system: FileSystem, data: &[u8]) {
         uuid,
         label: &label,
         random: [5; 16],
+        is_unique: size & 1 == 0,
         now,
     };
     let plan = match system.plan(&params) {
