@@ -164,7 +164,7 @@ fn nothing_stands_against_a_good_image() {
     assert!(fs::read(&image.disk).unwrap() == before, "the check wrote to the image");
 }
 
-/// What is not judged ends the check with its own status, and what was found until then is said.
+/// A word that is not judged ends the check with a status of its own, and everything that was found until then is said.
 #[test]
 fn a_check_that_cannot_go_on_says_so() {
     let Some(scratch) = common::Scratch::new("check-ends") else { return };
