@@ -217,6 +217,29 @@ pub fn append(tools: &ToolRoot, path: &Path, partition: &Partition) -> Result<us
     Ok(rows.len())
 }
 
+/// Makes a disk with sectors of 512 bytes larger, and adds partitions behind all others, as many as its table takes.
+///
+/// # Errors
+/// sfdisk refuses them.
+pub fn widen(tools: &ToolRoot, path: &Path, partitions: &[Partition]) -> Result<()> {
+    let more: u64 = partitions.iter().map(|partition| partition.size.next_multiple_of(GRAIN)).sum();
+    let file = OpenOptions::new().write(true).open(path)?;
+    file.set_len(file.metadata()?.len() + more + GRAIN)?;
+    drop(file);
+    command::run(
+        tools
+            .tool("sfdisk")?
+            .args(["--quiet", "--no-reread", "--no-tell-kernel", "--relocate", "gpt-bak-std"])
+            .arg(path),
+    )?;
+    let mut rows = String::new();
+    for Partition { kind, uuid, label, size, .. } in partitions {
+        let sectors = size.next_multiple_of(GRAIN) / 512;
+        rows += &format!("size={sectors}, type={kind}, uuid={uuid}, name=\"{label}\"\n");
+    }
+    write_table(tools, path, 512, &["--append"], &rows)
+}
+
 /// Has sfdisk write the table of a script, or change it by one.
 fn write_table(tools: &ToolRoot, path: &Path, sector: u32, words: &[&str], script: &str) -> Result<()> {
     let mut sfdisk = tools.tool("sfdisk")?;

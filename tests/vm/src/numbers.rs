@@ -31,10 +31,10 @@ const MAX_INITRAMFS_SIZE: u64 = 1_000_000;
 
 /// A processor that waits for a disk goes on counting. One that slept would, with instructions as its clock, wake at
 /// its next timer at any later time: waits of a millisecond would count as seconds.
-const AWAKE: &str = "idle=poll";
+pub const AWAKE: &str = "idle=poll";
 
 /// One machine may take this long; only a hanging one does.
-const DEADLINE: Duration = Duration::from_secs(600);
+pub const DEADLINE: Duration = Duration::from_secs(600);
 
 /// The sector of device-mapper's tables, bytes.
 const SECTOR: u64 = 512;
@@ -143,12 +143,17 @@ pub struct Numbers {
 }
 
 /// One side: an appliance whose first boot is done, a copy of its disk from before, and the floor for it.
-struct Side {
-    fresh: PathBuf,
-    provisioned: PathBuf,
-    initramfs: PathBuf,
-    floor: PathBuf,
-    cmdline: String,
+pub struct Side {
+    /// The disk before its first boot.
+    pub fresh: PathBuf,
+    /// The disk after it.
+    pub provisioned: PathBuf,
+    /// hermetic-init's initramfs.
+    pub initramfs: PathBuf,
+    /// The initramfs of the floor.
+    pub floor: PathBuf,
+    /// The words of hermetic-init's command line.
+    pub cmdline: String,
 }
 
 /// Measures these ways, `rounds` times each, alternating.
@@ -177,7 +182,10 @@ pub fn measure(context: &Context<'_>, ways: &[Way], rounds: u32, until: Until) -
 
 impl Side {
     /// An appliance, before its first boot and after it.
-    fn new(context: &Context<'_>, name: &str, definition: &str, key: Option<&[u8]>) -> Result<Self> {
+    ///
+    /// # Errors
+    /// The first boot does not come up, or a tool fails.
+    pub fn new(context: &Context<'_>, name: &str, definition: &str, key: Option<&[u8]>) -> Result<Self> {
         let usr = context.usr(&context.recipe()?.repart(definition))?;
         let fresh = context.disk(&format!("{name}-fresh.raw"), &Image::new(context.partitions(&usr)?))?;
         let provisioned = context.file(&format!("{name}.raw"));
@@ -298,7 +306,7 @@ fn boot(context: &Context<'_>, way: Way, side: &Side, until: Until) -> Result<Ru
 }
 
 /// The end of the line before the execution of systemd, hermetic-init's and the floor's.
-const EXEC: &str = "starting /usr/lib/systemd/systemd";
+pub const EXEC: &str = "starting /usr/lib/systemd/systemd";
 
 /// The first message of systemd in the real root.
 const BANNER: &str = "running in system mode";

@@ -144,6 +144,7 @@ cases! {
         later: Normal, "the time from /init to systemd";
         all: Long, "the time from /init to systemd and on to multi-user.target";
     }
+    disks_and_partitions { run: Long, "the time of many partitions and of many disks" }
     root_is_plain { run: Normal, "a plain root is made and found again" }
     root_is_btrfs {
         plain: Long, "systemd comes up twice on a btrfs root";
