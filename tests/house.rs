@@ -51,7 +51,7 @@ const STAGES: [&[&str]; 7] =
 
 /// The rooms of the host tool.
 const TOOL: [&[&str]; 6] = [
-    &["clock", "wait"],
+    &["clock", "wait", "machine"],
     &["mirror", "modules", "populate", "luks", "uki"],
     &["mkfs", "etc", "repart", "sysusers", "tmpfiles"],
     &["initramfs", "plan", "names"],

@@ -7,6 +7,7 @@ mod clock;
 mod etc;
 mod initramfs;
 mod luks;
+mod machine;
 mod manual;
 mod mirror;
 mod mkfs;

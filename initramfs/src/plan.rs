@@ -31,11 +31,11 @@ use uuid::Uuid;
 
 use crate::{
     clock::Clock,
+    machine::Machine,
     repart::{
         Failure, admission,
         args::{Choices, Json},
         disk::Disk,
-        host::Unknown,
         output::{self, Row},
     },
 };
@@ -133,11 +133,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         false => format!("{}\n{}", output::table(&rows, style), drawn(&rows, disk.size, style)),
     });
     let terms = Terms::of_boot(&config, PAGE, Clock::of_machine().now());
-    let decided = Decision::make(&plan, &gpt, &terms, &mut Unknown);
+    let decided = Decision::make(&plan, &gpt, &terms, &mut Machine { disk: None, has_tpm: true });
     if !args.json {
         print(format!("\n{}\n", story(&plan, decided.as_ref().ok()).join("\n")));
     }
-    decided.map(drop)
+    decided.map(drop).map_err(Failure::new)
 }
 
 /// The disk as it is and as it will be, each partition at its place.

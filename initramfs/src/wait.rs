@@ -1,5 +1,5 @@
-//! The sign that something goes on: when it takes longer than a second, and a person looks, a line on standard error that turns, and goes
-//! when it is done. It has no colour, and where standard error is no terminal there is none.
+//! The sign that something goes on: when it takes longer than a second, and a person looks, a line on standard error that turns, or fills
+//! where it is known how much there is to do, and goes when it is done. It has no colour, and where standard error is no terminal there is none.
 
 use std::{
     sync::mpsc::{RecvTimeoutError, channel},
@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use hermetic_init::units::Bytes;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// A shorter time is not worth a line.
@@ -43,6 +44,25 @@ pub fn during<T>(what: &str, work: impl FnOnce() -> T) -> T {
     result
 }
 
+/// Does work of which `total` is to be done, and shows how far it is; the work says how much it has done.
+pub fn measured<T>(what: &str, total: Bytes, work: impl FnOnce(&mut dyn FnMut(Bytes)) -> T) -> T {
+    let bar = ProgressBar::with_draw_target(Some(total.0), ProgressDrawTarget::hidden());
+    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:40} {percent} %, {eta} left") {
+        bar.set_style(style);
+    }
+    bar.set_message(what.to_owned());
+    let mut is_hidden = true;
+    let result = work(&mut |done| {
+        if is_hidden && bar.elapsed() > PATIENCE {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+            is_hidden = false;
+        }
+        bar.set_position(done.0);
+    });
+    bar.finish_and_clear();
+    result
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,5 +70,10 @@ mod tests {
     #[test]
     fn the_result_of_the_work_comes_back() {
         assert_eq!(during("counting", || 1 + 1), 2);
+        let counted = measured("counting", Bytes(2), |progress| {
+            progress(Bytes(1));
+            1 + 1
+        });
+        assert_eq!(counted, 2);
     }
 }

@@ -9,8 +9,7 @@ use hermetic_init::{
         partition::Partition,
         probe::{self, Superblock},
     },
-    units::{Bytes, PartitionNumber},
-    writes::ReadAt as _,
+    units::PartitionNumber,
 };
 
 use crate::repart::{
@@ -123,15 +122,7 @@ impl Named {
     /// # Errors
     /// It cannot be read.
     pub fn superblock(&self, partition: &Partition) -> Result<Option<Superblock>, Failure> {
-        self.start(partition).map(|start| probe::probe(&start))
-    }
-
-    /// The bytes at the start of a partition that say what it holds.
-    fn start(&self, partition: &Partition) -> Result<Vec<u8>, Failure> {
-        let length = partition.length(self.disk.block_size);
-        let mut start = vec![0; usize::try_from(length.0).unwrap_or(probe::LENGTH).min(probe::LENGTH)];
-        self.range(partition).read_exact_at(Bytes(0), &mut start).map_err(|error| self.unreadable(&error))?;
-        Ok(start)
+        self.range(partition).start_of_content().map(|start| probe::probe(&start))
     }
 
     /// The failure of a read.

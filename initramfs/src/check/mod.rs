@@ -11,13 +11,11 @@
 //! | [`usr`] | the slot, its hash tree, its file system |
 //! | [`tree`] | /usr as a tree: named, or mounted |
 //! | [`provision`] | the definitions, and what is made by them |
-//! | [`machine`] | the machine that will boot, as far as it is told |
 //! | [`factory`] | a new root, furnished in a scratch directory |
 //! | [`root`] | a root that is there |
 
 mod disk;
 mod factory;
-mod machine;
 mod provision;
 mod report;
 mod root;
@@ -34,8 +32,8 @@ use hermetic_init::{
 };
 use uuid::Uuid;
 
-use self::{disk::Named, machine::Machine, report::Report, tree::UsrTree, usr::Verified};
-use crate::{repart::Failure, uki};
+use self::{disk::Named, report::Report, tree::UsrTree, usr::Verified};
+use crate::{machine::Machine, repart::Failure, uki};
 
 /// The words of `hermetic check`.
 #[derive(clap::Args)]
@@ -143,7 +141,7 @@ fn examine(args: &Args, report: &mut Report) -> Result<(), Failure> {
         Ok(path) => report.fact("usr", tree.next(&path)),
         Err(reason) => report.refuse("usr", no_systemd(&data, &reason)),
     }
-    let machine = Machine { disk: disk.name(), has_tpm: !args.no_tpm };
+    let machine = Machine { disk: Some(disk.name()), has_tpm: !args.no_tpm };
     let expected = provision::decide(&config, &disk, &tree, machine, report)?;
     if let Some(expected) = expected {
         if expected.makes_root || config.root_is_new() {

@@ -9,9 +9,10 @@ use hermetic_init::{
     repart::{self, Decision, Definition, Definitions, Maker, Reading, Terms},
 };
 
-use super::{SEED, disk::Named, machine::Machine, report::Report, tree::UsrTree};
+use super::{SEED, disk::Named, report::Report, tree::UsrTree};
 use crate::{
     clock::Clock,
+    machine::Machine,
     plan::{self, Sources},
     repart::{Failure, admission},
 };

@@ -1,10 +1,5 @@
 //! The slot of /usr, its hash tree, its file system.
 
-use std::{
-    io::{self, IsTerminal as _, Write as _},
-    time::{Duration, Instant},
-};
-
 use hermetic_init::{
     config::{Config, DeviceSpec, Uses, UsrSource},
     disk::{
@@ -20,7 +15,7 @@ use hermetic_init::{
 };
 
 use super::{disk::Named, report::Report};
-use crate::repart::Failure;
+use crate::{repart::Failure, wait};
 
 /// The stage of the boot.
 const STAGE: &str = "usr";
@@ -201,9 +196,7 @@ pub fn verify(
         return Ok(Some(Verified::Partly));
     }
     let total = superblock.data_length();
-    let mut progress = Progress::new(total);
-    let verified = walk.verify(&mut |done| progress.show(done));
-    progress.end();
+    let verified = wait::measured(&format!("verifying {total}"), total, |progress| walk.verify(progress));
     let (on, what, offset) = match verified {
         Ok(()) => {
             report.fact(STAGE, format!("/usr verified on {data_name} ({total})"));
@@ -245,39 +238,6 @@ pub fn file_system(
         Err(line) => {
             report.refuse(STAGE, line);
             Ok(None)
-        }
-    }
-}
-
-/// The progress of a long read, on a terminal.
-struct Progress {
-    total: Bytes,
-    /// The time of the last line; None: nobody is looking.
-    last: Option<Instant>,
-    shown: bool,
-}
-
-impl Progress {
-    /// The time between two lines; what takes less shows none.
-    const PAUSE: Duration = Duration::from_millis(500);
-
-    fn new(total: Bytes) -> Self {
-        Self { total, last: io::stderr().is_terminal().then(Instant::now), shown: false }
-    }
-
-    fn show(&mut self, done: Bytes) {
-        let Some(last) = self.last.filter(|last| last.elapsed() >= Self::PAUSE) else { return };
-        let percent = u128::from(done.0) * 100 / u128::from(self.total.0.max(1));
-        self.last = Some(last + last.elapsed());
-        self.shown = true;
-        eprint!("\rverifying {}: {percent} %", self.total);
-    }
-
-    fn end(&self) {
-        if self.shown {
-            eprint!("\r\x1b[K");
-            // Nothing depends on it.
-            let _ = io::stderr().flush();
         }
     }
 }

@@ -20,13 +20,8 @@ pub fn refusals(disk: &Disk, gpt: &Gpt, definitions: &[Definition]) -> Result<Ve
     let mut refusals = Vec::new();
     for (partition, definition) in repart::encrypted(definitions, gpt.partitions()) {
         let range = Range::of(disk, partition);
-        let length = range.length;
         let is_null = || Header::read(&range).is_ok_and(|header| header.names_null_cipher());
-        let mut first = vec![0; usize::try_from(length.0).unwrap_or(probe::LENGTH).min(probe::LENGTH)];
-        let name = disk.path.display();
-        range
-            .read_exact_at(Bytes(0), &mut first)
-            .map_err(|error| Failure::new(format!("Failed to read '{name}': {error}")))?;
+        let first = range.start_of_content()?;
         if let Err(error) = repart::admit(definition, Protection::of(&first, &is_null)) {
             refusals.push(Refusal { disk: disk.path.clone(), number: partition.number, error });
         }
@@ -67,6 +62,19 @@ impl<'a> Range<'a> {
     /// Its start on the disk.
     pub fn start(&self) -> Bytes {
         self.start
+    }
+
+    /// The bytes at its start that say what it holds.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn start_of_content(&self) -> Result<Vec<u8>, Failure> {
+        let length = usize::try_from(self.length.0).unwrap_or(probe::LENGTH).min(probe::LENGTH);
+        let mut first = vec![0; length];
+        self.read_exact_at(Bytes(0), &mut first).map_err(|error| {
+            Failure::new(format!("Failed to read '{}': {error}", self.disk.path.display()))
+        })?;
+        Ok(first)
     }
 
     /// Its length.

@@ -78,39 +78,3 @@ impl Surroundings for Host<'_> {
         }
     }
 }
-
-/// A machine of which only what is decided without it is known: everything can be done on it.
-pub struct Unknown;
-
-impl Surroundings for Unknown {
-    type Error = Failure;
-
-    fn refused(&self, error: RepartError) -> Failure {
-        error.into()
-    }
-
-    fn mounts(&mut self, _: FileSystem) -> Result<bool, Failure> {
-        Ok(true)
-    }
-
-    fn maps(&mut self) -> Result<bool, Failure> {
-        Ok(true)
-    }
-
-    fn lacks_tpm(&mut self, _: &NewPartition) -> Result<Option<Unsealed>, Failure> {
-        Ok(None)
-    }
-
-    fn key_file(&mut self) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    fn populates(&mut self, _: &NewPartition) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    /// A plan that is shown keeps nothing secret.
-    fn random(&mut self, _: &NewPartition) -> Result<[u8; 16], Failure> {
-        Ok([0; 16])
-    }
-}

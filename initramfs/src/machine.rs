@@ -7,9 +7,10 @@ use hermetic_init::{
 };
 
 /// The machine that will boot.
+#[derive(Clone, Copy)]
 pub struct Machine<'a> {
-    /// The name of its disk.
-    pub disk: &'a str,
+    /// The name of its disk, for refusals; None leaves it out.
+    pub disk: Option<&'a str>,
     /// It has a TPM 2.0.
     pub has_tpm: bool,
 }
@@ -19,7 +20,10 @@ impl Surroundings for Machine<'_> {
     type Error = String;
 
     fn refused(&self, error: RepartError) -> String {
-        format!("{}: {error}", self.disk)
+        match self.disk {
+            Some(disk) => format!("{disk}: {error}"),
+            None => error.to_string(),
+        }
     }
 
     fn mounts(&mut self, _: FileSystem) -> Result<bool, String> {
