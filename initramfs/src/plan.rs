@@ -23,8 +23,8 @@ use hermetic_init::{
     populate::blocks,
     printable,
     repart::{
-        self, Content, Copied, CopyBlocks, Creation, Decision, Definition, Definitions, Maker, Openers, Plan,
-        Reading, Search, Terms,
+        self, Content, Copied, CopyBlocks, Course, Creation, Decision, Definition, Definitions, Maker,
+        Openers, Plan, Reading, Search, Terms,
     },
 };
 use uuid::Uuid;
@@ -96,8 +96,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             RootPolicy::Existing => eprintln!("warning: {refusal}"),
         }
     }
-    if !config.repart || config.root_is_new() {
-        let why = if config.repart { "root is a tmpfs" } else { "systemd-repart.service is masked" };
+    if let Some(why) = config.leaves_partitions() {
         print(if args.json { "[]\n".into() } else { format!("\nnothing is changed: {why}\n") });
         return Ok(());
     }
@@ -110,10 +109,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         &mut |_, definition, copied| sources.look(definition, copied),
     )?;
     let seed = args.machine_id.unwrap_or_default();
-    let plan = match repart::plan_for(Maker::Boot, &definitions.list, &gpt.layout(), seed) {
-        Ok(plan) => plan,
-        Err(error) if error.is_lack() && repart::has_roots(&definitions.list, gpt.partitions()) => {
-            eprintln!("warning: {error}");
+    let plan = match repart::course(&definitions.list, &gpt.layout(), seed) {
+        Ok(Course::Carry(plan)) => plan,
+        Ok(Course::Leave(lack)) => {
+            eprintln!("warning: {lack}");
             let why = "nothing is changed: the disk has its root, and the boot goes on";
             print(if args.json { "[]\n".into() } else { format!("\n{why}\n") });
             return Ok(());

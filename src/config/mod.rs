@@ -209,6 +209,14 @@ impl Config {
         self.root.source == RootSource::Tmpfs || self.volatile == Volatile::Yes
     }
 
+    /// The reason why repart.d makes and changes nothing in this boot; None when it does.
+    pub fn leaves_partitions(&self) -> Option<&'static str> {
+        if !self.repart {
+            return Some("systemd-repart.service is masked: the partition table stays as it is");
+        }
+        self.root_is_new().then_some("root is a tmpfs: no partition is made")
+    }
+
     /// As [`Config::from_cmdline`], for a start by `init=` without an initramfs. The kernel has mounted
     /// `root=` to find us there: that word and those about its file system were for the kernel, in its spellings, and the
     /// root of the system is discovered.

@@ -95,27 +95,42 @@ fn exists(definition: &Definition, partitions: &[Partition]) -> bool {
     partitions.iter().any(|partition| partition.type_guid == definition.type_guid)
 }
 
-/// True when there are all the roots that the definitions ask for: then a boot goes on without what cannot be made.
-pub fn has_roots(definitions: &[Definition], partitions: &[Partition]) -> bool {
+/// True when there are all the roots that the definitions ask for.
+fn has_roots(definitions: &[Definition], partitions: &[Partition]) -> bool {
     definitions.iter().filter(|one| one.is_root()).all(|one| exists(one, partitions))
 }
 
-/// Plans as [`plan`](super::plan()) does, for the maker that carries it out. When there is too little room, and a
-/// missing partition could not be made in any room, that is the error that is returned.
+/// Plans as [`plan`](super::plan()) does, for a boot. When there is too little room, and a missing partition could not be made in
+/// any room, that is the error that is returned.
 ///
 /// # Errors
 /// As `plan` and [`refuse`](super::refuse).
-pub fn plan_for(
-    maker: Maker,
-    definitions: &[Definition],
-    layout: &Layout,
-    seed: Uuid,
-) -> Result<Plan, RepartError> {
+pub fn plan_of_boot(definitions: &[Definition], layout: &Layout, seed: Uuid) -> Result<Plan, RepartError> {
     super::plan(definitions, layout, seed).or_else(|lack| {
         let mut missing = definitions.iter().filter(|one| !exists(one, &layout.partitions));
-        missing.try_for_each(|one| super::refuse(one, maker))?;
+        missing.try_for_each(|one| super::refuse(one, Maker::Boot))?;
         Err(lack)
     })
+}
+
+/// The course of a boot over a disk.
+pub enum Course {
+    /// The plan is carried out.
+    Carry(Plan),
+    /// The disk stays as it is and the boot goes on, for it has its roots: there is no room for the rest, and that is the reason.
+    Leave(RepartError),
+}
+
+/// Decides what a boot does. A machine that booted before boots again, as systemd's initrd goes on when systemd-repart fails.
+///
+/// # Errors
+/// As [`plan_of_boot`].
+pub fn course(definitions: &[Definition], layout: &Layout, seed: Uuid) -> Result<Course, RepartError> {
+    match plan_of_boot(definitions, layout, seed) {
+        Ok(plan) => Ok(Course::Carry(plan)),
+        Err(lack) if lack.is_lack() && has_roots(definitions, &layout.partitions) => Ok(Course::Leave(lack)),
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(feature = "std")]

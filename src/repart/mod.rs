@@ -50,7 +50,7 @@ pub use error::RepartError;
 pub use keys::{Definition, Maker};
 #[cfg(feature = "std")]
 pub use making::demand_root;
-pub use making::{Room, has_roots, plan_for};
+pub use making::{Course, Room, course, plan_of_boot};
 pub use parse::{Filter, Reading};
 pub use plan::{Adopted, Dropped, Foreign, NewPartition, Plan, Reason, least_disk, plan};
 #[cfg(feature = "std")]

@@ -6,7 +6,7 @@ use hermetic_init::{
     fragments::{Facts, facts, usr::os_release},
     image,
     os_release::OsRelease,
-    repart::{self, Decision, Definition, Definitions, Maker, Reading, Terms},
+    repart::{self, Course, Decision, Definition, Definitions, Maker, Reading, Terms},
 };
 
 use super::{SEED, disk::Named, report::Report, tree::UsrTree};
@@ -86,12 +86,7 @@ pub fn decide(
             RootPolicy::Existing => report.warn(STAGE, line),
         }
     }
-    if !config.repart || config.root_is_new() {
-        let why = if config.repart {
-            "root is a tmpfs: no partition is made"
-        } else {
-            "systemd-repart.service is masked: the partition table stays as it is"
-        };
+    if let Some(why) = config.leaves_partitions() {
         report.fact(STAGE, why);
         return Ok(Some(Expected::of(definitions)));
     }
@@ -121,11 +116,11 @@ pub fn decide(
             return refuse(report, line);
         }
     }
-    let plan = match repart::plan_for(Maker::Boot, &definitions, &gpt.layout(), SEED) {
-        Ok(plan) => plan,
-        Err(error) if error.is_lack() && repart::has_roots(&definitions, gpt.partitions()) => {
+    let plan = match repart::course(&definitions, &gpt.layout(), SEED) {
+        Ok(Course::Carry(plan)) => plan,
+        Ok(Course::Leave(lack)) => {
             let name = disk.name();
-            report.warn(STAGE, format!("{name}: repart.d is not applied, the disk stays as it is: {error}"));
+            report.warn(STAGE, format!("{name}: repart.d is not applied, the disk stays as it is: {lack}"));
             return Ok(Some(Expected::of(definitions)));
         }
         Err(error) => return refuse(report, format!("{}: {error}", disk.name())),

@@ -25,7 +25,7 @@ use crate::{
     },
     info, notice,
     populate::mount_points,
-    repart::{self, Decision, Definition, Definitions, Maker, Reading, Search},
+    repart::{self, Course, Decision, Definition, Definitions, Reading, Search},
     warning,
 };
 use content::Image;
@@ -58,12 +58,8 @@ pub fn provision(means: &mut Means, usr: &mut Usr) -> Result<Expectation, Failur
     if let Some(disk) = usr.disk() {
         expectation.admit(&means.config, disk, disk.gpt.partitions())?;
     }
-    if !means.config.repart {
-        notice!("systemd-repart.service is masked: the partition table stays as it is");
-        return Ok(expectation);
-    }
-    if means.config.root_is_new() {
-        info!("root is a tmpfs: no partition is made");
+    if let Some(why) = means.config.leaves_partitions() {
+        notice!("{why}");
         return Ok(expectation);
     }
     let copies = match usr.disk() {
@@ -94,11 +90,10 @@ pub fn provision(means: &mut Means, usr: &mut Usr) -> Result<Expectation, Failur
     let seed = uuid::Uuid::from_bytes(id.bytes());
     // Before anything changes on a disk whose root is an attack.
     expectation.admit_existing(&means.config, disk)?;
-    let plan = match repart::plan_for(Maker::Boot, &definitions, &disk.gpt.layout(), seed) {
-        Ok(plan) => plan,
-        // A machine that booted before boots again: like systemd's initrd, which goes on when systemd-repart fails.
-        Err(error) if error.is_lack() && repart::has_roots(&definitions, disk.gpt.partitions()) => {
-            warning!("{name}: repart.d is not applied, the disk stays as it is: {error}");
+    let plan = match repart::course(&definitions, &disk.gpt.layout(), seed) {
+        Ok(Course::Carry(plan)) => plan,
+        Ok(Course::Leave(lack)) => {
+            warning!("{name}: repart.d is not applied, the disk stays as it is: {lack}");
             return Ok(expectation);
         }
         Err(error) => return Err(Failure::new(format!("{name}: {error}"))),

@@ -26,7 +26,7 @@ use crate::{
     fragments::usr::os_release,
     notice,
     os_release::OsRelease,
-    repart::{self, Definition, Maker},
+    repart::{self, Definition},
     sys::{
         attribute,
         block::{BlockDevice, Kind},
@@ -93,7 +93,7 @@ pub fn reset(
             let after = &transaction.after;
             Copies::open(&mut definitions, &after.layout(), usr, above)
                 .and_then(|_| {
-                    let plan = repart::plan_for(Maker::Boot, &definitions, &after.layout(), Uuid::nil());
+                    let plan = repart::plan_of_boot(&definitions, &after.layout(), Uuid::nil());
                     plan.or_fail(|| name.clone())
                 })
                 .and_then(|plan| decide(means, &name, after, &plan).map(drop))
