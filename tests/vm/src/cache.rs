@@ -87,9 +87,8 @@ impl Cache {
         let name: String = key.hex().chars().take(24).collect();
         let place = self.root.join(kind).join(name);
         fs::create_dir_all(self.root.join(kind))?;
-        // Two runs that want the same entry make it once.
-        let lock = File::create(self.root.join(format!("{kind}.lock")))?;
-        lock.lock().with_context(|| format!("cannot lock {kind}.lock in {}", self.root.display()))?;
+        // Two runs that want the same entry make it once, and nobody removes it meanwhile.
+        let _lock = self.lock(kind)?;
         if !place.is_dir() {
             let work = self.scratch(kind)?;
             make(work.path())?;
@@ -105,6 +104,7 @@ impl Cache {
     /// # Errors
     /// The cache cannot be read or written.
     pub fn prune(&self, kind: &str, keep: usize) -> Result<()> {
+        let _lock = self.lock(kind)?;
         let mut found = Vec::new();
         for entry in fs::read_dir(self.root.join(kind))? {
             let entry = entry?;
@@ -116,6 +116,14 @@ impl Cache {
             fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         }
         Ok(())
+    }
+
+    /// The lock of a kind, held until the file is closed.
+    fn lock(&self, kind: &str) -> Result<File> {
+        let path = self.root.join(format!("{kind}.lock"));
+        let lock = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        lock.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+        Ok(lock)
     }
 
     /// An empty directory of this process, removed with the value.
@@ -218,6 +226,22 @@ mod tests {
         make(1);
         cache.prune("thing", 1).unwrap();
         assert!(a.is_dir() && !b.is_dir());
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn entries_are_made_and_pruned_side_by_side() {
+        let (cache, root) = cache("beside");
+        let turn = &|thread: u32, n: u32| {
+            let key = Key::default().with("n", format!("{thread} {}", n % 8));
+            // As many are kept as threads may hold one.
+            cache.artefact("thing", &key, |_| Ok(())).and_then(|_| cache.prune("thing", 4))
+        };
+        std::thread::scope(|scope| {
+            let threads =
+                [0, 1, 2, 3].map(|thread| scope.spawn(move || (0..300).try_for_each(|n| turn(thread, n))));
+            threads.map(|thread| thread.join().unwrap().unwrap());
+        });
         fs::remove_dir_all(root).unwrap();
     }
 
