@@ -3,7 +3,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, DirBuilder, File},
+    fs::{self, DirBuilder, DirEntry, File},
+    io,
     os::{
         fd::AsFd as _,
         unix::fs::{DirBuilderExt as _, MetadataExt as _},
@@ -46,7 +47,7 @@ pub fn look(
         return Ok(());
     }
     let scratch = Scratch::new()?;
-    let root = File::open(&scratch.0).map_err(|error| scratch.failed(&error))?;
+    let root = File::open(&scratch.0).map_err(|error| unread(&scratch.0, &error))?;
     let os_release = os_release(tree.usr()).ok();
     let root_hash = config.usr.verity.as_ref().map(|verity| &verity.root_hash);
     let usr = follow::identity(root_hash, os_release.as_deref());
@@ -83,62 +84,99 @@ pub fn look(
             made.copied.files, made.users
         ),
     );
-    let mut lacks = shells(&scratch.0, tree);
-    links(&scratch.0, Path::new("/etc"), tree, 0, &mut lacks);
+    let mut lacks = Lacks::default();
+    shells(&scratch.0, tree, &mut lacks)?;
+    links(&scratch.0, Path::new("/etc"), tree, 0, &mut lacks)?;
     if tree.is_mounted() {
-        lacks.extend(owners(&scratch.0, tree));
+        owners(&scratch.0, tree, &mut lacks)?;
     }
-    let rest = lacks.len().saturating_sub(NAMED);
-    lacks.truncate(NAMED);
-    lacks.into_iter().for_each(|line| report.warn(stage, line));
-    if rest > 0 {
-        report.warn(stage, format!("{rest} more of such"));
+    lacks.named.into_iter().for_each(|line| report.warn(stage, line));
+    if lacks.further > 0 {
+        report.warn(stage, format!("{} more of such", lacks.further));
     }
     Ok(())
 }
 
-/// The lines of a user database, each in its fields.
-fn rows(root: &Path, name: &str) -> Vec<Vec<String>> {
-    let text = fs::read(root.join("etc").join(name)).unwrap_or_default();
+/// Lines of what a root lacks: the first ones, and the number of the further ones.
+#[derive(Default)]
+struct Lacks {
+    named: Vec<String>,
+    further: usize,
+}
+
+impl Lacks {
+    fn add(&mut self, line: String) {
+        if self.named.len() < NAMED {
+            self.named.push(line);
+        } else {
+            self.further = self.further.saturating_add(1);
+        }
+    }
+}
+
+/// The lines of a user database, each in its fields. A database that is missing has none.
+fn rows(root: &Path, name: &str) -> Result<Vec<Vec<String>>, Failure> {
+    let path = root.join("etc").join(name);
+    let text = match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        text => text.map_err(|error| unread(&path, &error))?,
+    };
     let text = String::from_utf8_lossy(&text).into_owned();
-    text.lines().map(|line| line.split(':').map(str::to_owned).collect()).collect()
+    Ok(text.lines().map(|line| line.split(':').map(str::to_owned).collect()).collect())
+}
+
+/// The entries of a directory, by name.
+fn entries(directory: &Path) -> Result<Vec<DirEntry>, Failure> {
+    let read = fs::read_dir(directory).and_then(Iterator::collect::<io::Result<Vec<DirEntry>>>);
+    let mut entries = read.map_err(|error| unread(directory, &error))?;
+    entries.sort_by_key(DirEntry::file_name);
+    Ok(entries)
+}
+
+fn unread(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(format!("{}: {error}", path.display()))
 }
 
 /// Shells that are not there, with their users. One that lets nobody in is not missed.
-fn shells(root: &Path, tree: &UsrTree) -> Vec<String> {
+fn shells(root: &Path, tree: &UsrTree, lacks: &mut Lacks) -> Result<(), Failure> {
     let mut missing: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for row in rows(root, "passwd") {
+    for row in rows(root, "passwd")? {
         let [name, _, _, _, _, _, shell] = row.as_slice() else { continue };
         let lets_in = !shell.is_empty() && !shell.ends_with("/nologin") && !shell.ends_with("/false");
         if lets_in && !is_there(root, tree, Path::new(shell)) {
             missing.entry(shell.clone()).or_default().push(name.clone());
         }
     }
-    let line = |(shell, users): (String, Vec<String>)| {
-        format!("{shell} is not in this /usr, the shell of {}: install it, or give another", users.join(", "))
-    };
-    missing.into_iter().map(line).collect()
+    for (shell, users) in missing {
+        let users = users.join(", ");
+        lacks.add(format!("{shell} is not in this /usr, the shell of {users}: install it, or give another"));
+    }
+    Ok(())
 }
 
 /// Links below a directory of the root that lead nowhere.
-fn links(root: &Path, directory: &Path, tree: &UsrTree, depth: usize, lacks: &mut Vec<String>) {
+fn links(
+    root: &Path,
+    directory: &Path,
+    tree: &UsrTree,
+    depth: usize,
+    lacks: &mut Lacks,
+) -> Result<(), Failure> {
     let here = root.join(directory.strip_prefix("/").unwrap_or(directory));
-    let entries = fs::read_dir(&here).into_iter().flatten().flatten();
-    let mut names: Vec<_> = entries.map(|entry| entry.file_name()).collect();
-    names.sort();
-    for name in names {
-        let (path, place) = (directory.join(&name), here.join(&name));
-        match fs::read_link(&place) {
-            Ok(target) => {
-                if !is_there(root, tree, &directory.join(&target)) {
-                    let (path, target) = (path.display(), target.display());
-                    lacks.push(format!("{path} leads to {target}, which is not there"));
-                }
+    for entry in entries(&here)? {
+        let (path, place) = (directory.join(entry.file_name()), entry.path());
+        let kind = entry.file_type().map_err(|error| unread(&place, &error))?;
+        if kind.is_symlink() {
+            let target = fs::read_link(&place).map_err(|error| unread(&place, &error))?;
+            if !is_there(root, tree, &directory.join(&target)) {
+                let (path, target) = (path.display(), target.display());
+                lacks.add(format!("{path} leads to {target}, which is not there"));
             }
-            Err(_) if depth < DEPTH && place.is_dir() => links(root, &path, tree, depth + 1, lacks),
-            Err(_) => {}
+        } else if kind.is_dir() && depth < DEPTH {
+            links(root, &path, tree, depth + 1, lacks)?;
         }
     }
+    Ok(())
 }
 
 /// True when an absolute path is in /usr, in the root, or where something may come later.
@@ -164,23 +202,21 @@ fn is_there(root: &Path, tree: &UsrTree, path: &Path) -> bool {
 }
 
 /// Files of /usr whose owner has no name.
-fn owners(root: &Path, tree: &UsrTree) -> Vec<String> {
-    let ids = |name| -> BTreeSet<u32> {
-        rows(root, name).iter().filter_map(|row| row.get(2)?.parse().ok()).collect()
+fn owners(root: &Path, tree: &UsrTree, lacks: &mut Lacks) -> Result<(), Failure> {
+    let ids = |name| -> Result<BTreeSet<u32>, Failure> {
+        Ok(rows(root, name)?.iter().filter_map(|row| row.get(2)?.parse().ok()).collect())
     };
-    let (users, groups) = (ids("passwd"), ids("group"));
-    let (mut lacks, mut open) = (Vec::new(), vec![PathBuf::new()]);
+    let (users, groups) = (ids("passwd")?, ids("group")?);
+    let mut open = vec![PathBuf::new()];
     while let Some(directory) = open.pop() {
-        let Ok(entries) = fs::read_dir(tree.path().join(&directory)) else { continue };
-        for entry in entries.flatten() {
-            let Ok(metadata) = entry.metadata() else { continue };
+        for entry in entries(&tree.path().join(&directory))? {
+            let metadata = entry.metadata().map_err(|error| unread(&entry.path(), &error))?;
             let path = directory.join(entry.file_name());
             for (what, id, known) in [("user", metadata.uid(), &users), ("group", metadata.gid(), &groups)] {
                 if id != 0 && !known.contains(&id) {
                     let path = path.display();
-                    lacks.push(format!(
-                        "/usr/{path} belongs to {what} {id}, which has no name: add a line to sysusers.d"
-                    ));
+                    let line = format!("/usr/{path} belongs to {what} {id}, which has no name");
+                    lacks.add(line + ": add a line to sysusers.d");
                 }
             }
             if metadata.is_dir() {
@@ -188,8 +224,7 @@ fn owners(root: &Path, tree: &UsrTree) -> Vec<String> {
             }
         }
     }
-    lacks.sort();
-    lacks
+    Ok(())
 }
 
 /// A directory that goes again.
@@ -201,12 +236,8 @@ impl Scratch {
         // Nobody else looks into what may hold passwords. What is there already is another's, and stays.
         match DirBuilder::new().mode(0o700).create(&path) {
             Ok(()) => Ok(Self(path)),
-            Err(error) => Err(Failure::new(format!("{}: {error}", path.display()))),
+            Err(error) => Err(unread(&path, &error)),
         }
-    }
-
-    fn failed(&self, error: &std::io::Error) -> Failure {
-        Failure::new(format!("{}: {error}", self.0.display()))
     }
 }
 

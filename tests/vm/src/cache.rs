@@ -240,7 +240,9 @@ mod tests {
         std::thread::scope(|scope| {
             let threads =
                 [0, 1, 2, 3].map(|thread| scope.spawn(move || (0..300).try_for_each(|n| turn(thread, n))));
-            threads.map(|thread| thread.join().unwrap().unwrap());
+            for thread in threads {
+                thread.join().unwrap().unwrap();
+            }
         });
         fs::remove_dir_all(root).unwrap();
     }
