@@ -4,31 +4,37 @@
 //! is no root file system in it; the first boot makes that.
 
 use crate::cache::{Cache, Key};
-use crate::debian::Tree;
+use crate::debian::{Suite, Tree};
 use crate::{command, progress};
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const TREE: Tree = Tree {
-    variant: "essential",
-    packages: &[
-        "cryptsetup-bin",
-        "dbus",
-        "dmsetup",
-        "e2fsprogs",
-        "fdisk",
-        "kmod",
-        "libpam-systemd",
-        "linux-image-cloud-amd64",
-        "systemd",
-        "systemd-sysv",
-        "udev",
-        "util-linux",
-    ],
-    excluded: &["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*"],
-};
+const fn of(suite: Suite) -> Tree {
+    Tree {
+        suite,
+        variant: "essential",
+        packages: &[
+            "cryptsetup-bin",
+            "dbus",
+            "dmsetup",
+            "e2fsprogs",
+            "fdisk",
+            "kmod",
+            "libpam-systemd",
+            "linux-image-cloud-amd64",
+            "systemd",
+            "systemd-sysv",
+            "udev",
+            "util-linux",
+        ],
+        excluded: &["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*"],
+    }
+}
+
+/// dpkg's record of the packages: sid has others on another day.
+const PACKAGES: &str = "packages";
 
 /// Changes whenever the code below makes something else of the same tree.
 const VERSION: &str = "1";
@@ -44,16 +50,20 @@ pub struct Appliance {
 }
 
 impl Appliance {
-    /// The appliance of this cache, made when it is missing.
+    /// The appliance of this cache with the system of a release, made when it is missing.
     ///
     /// # Errors
     /// The tree cannot be made, or has no kernel.
-    pub fn get(cache: &Cache) -> Result<Self> {
-        let key = Key::default().with("tree", TREE.inputs()).with("version", VERSION);
-        let path = cache.artefact("appliance", &key, |place| {
-            progress::step("making the appliance: Debian's systemd and kernel (about a minute, once)", || {
+    pub fn get(cache: &Cache, suite: Suite) -> Result<Self> {
+        let what = match suite {
+            Suite::Trixie => "the appliance: Debian's systemd and kernel",
+            Suite::Sid => "the appliance of Debian sid: the newest systemd and kernel",
+        };
+        let path = cache.artefact(kind(suite), &key(suite), |place| {
+            progress::step(&format!("making {what} (about a minute, once)"), || {
                 let tree = place.join("tree");
-                TREE.make(&tree)?;
+                of(suite).make(&tree)?;
+                fs::copy(tree.join("var/lib/dpkg/status"), place.join(PACKAGES))?;
                 fs::rename(tree.join("usr"), place.join("usr"))?;
                 fs::rename(tree.join("boot"), place.join("boot"))?;
                 move_factory(&tree.join("etc"), &place.join("usr/share/factory/etc"))?;
@@ -62,6 +72,12 @@ impl Appliance {
         })?;
         let version = only_entry(&path.join("usr/lib/modules"))?;
         Ok(Self { path, version })
+    }
+
+    /// Returns true when the appliance is in this cache.
+    #[must_use]
+    pub fn is_made(cache: &Cache, suite: Suite) -> bool {
+        cache.has(kind(suite), &key(suite))
     }
 
     /// The tree: `usr`, and `boot` with the kernel.
@@ -98,8 +114,24 @@ impl Appliance {
     #[must_use]
     pub fn identity(&self) -> String {
         let name = self.path.file_name().map(|name| name.to_string_lossy().into_owned());
-        format!("{} {}", name.unwrap_or_default(), self.version)
+        // One that an older driver made has no record.
+        let packages = fs::read(self.path.join(PACKAGES)).unwrap_or_default();
+        let packages =
+            if packages.is_empty() { String::new() } else { Key::default().with("", packages).hex() };
+        format!("{} {}{packages}", name.unwrap_or_default(), self.version)
     }
+}
+
+/// The kind in the cache: each release has a lock of its own.
+fn kind(suite: Suite) -> &'static str {
+    match suite {
+        Suite::Trixie => "appliance",
+        Suite::Sid => "appliance-sid",
+    }
+}
+
+fn key(suite: Suite) -> Key {
+    Key::default().with("tree", of(suite).inputs()).with("version", VERSION)
 }
 
 /// Lays Debian's /etc over the factory tree that systemd's package brought.

@@ -1,8 +1,8 @@
-//! apt on our release: downloads packages and sources without installing anything, with its own lists and cache, so
+//! apt on a release: downloads packages and sources without installing anything, with its own lists and cache, so
 //! that this machine's release, lists and installed packages do not matter.
 
 use crate::command;
-use crate::debian::{self, SUITE};
+use crate::debian::{self, Suite};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,31 +15,24 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 #[derive(Debug)]
 pub struct Apt {
     place: PathBuf,
+    suite: Suite,
 }
 
 impl Apt {
-    /// Fetches the lists of packages and sources into an empty directory.
+    /// Fetches the lists of a release's packages and sources into an empty directory.
     ///
     /// # Errors
     /// No archive is configured on this machine, or it cannot be reached.
-    pub fn open(place: &Path) -> Result<Self> {
-        Self::of(place, SUITE)
-    }
-
-    /// The same of another release.
-    ///
-    /// # Errors
-    /// As [`Apt::open`].
-    pub fn of(place: &Path, suite: &str) -> Result<Self> {
-        let apt = Self { place: place.to_owned() };
+    pub fn open(place: &Path, suite: Suite) -> Result<Self> {
+        let apt = Self { place: place.to_owned(), suite };
         for directory in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(place.join(directory))?;
         }
         let archive = debian::archive()?;
-        let line = |kind| format!("{kind} [signed-by={KEYRING}] {archive} {suite} main\n");
+        let line = |kind| format!("{kind} [signed-by={KEYRING}] {archive} {} main\n", suite.name());
         fs::write(place.join("sources.list"), line("deb") + &line("deb-src"))?;
         command::run(apt.get().arg("update"))
-            .with_context(|| format!("cannot fetch the lists of {suite} from {archive}"))?;
+            .with_context(|| format!("cannot fetch the lists of {} from {archive}", suite.name()))?;
         Ok(apt)
     }
 
@@ -92,6 +85,9 @@ impl Apt {
             // Its user could not write into our directories.
             ("APT::Sandbox::User", "root".to_owned()),
         ] {
+            command.arg("--option").arg(format!("{option}={value}"));
+        }
+        for (option, value) in self.suite.options() {
             command.arg("--option").arg(format!("{option}={value}"));
         }
         command

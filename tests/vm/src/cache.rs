@@ -79,13 +79,22 @@ impl Cache {
         self.root.join(name)
     }
 
+    /// Returns true when this artefact is there.
+    #[must_use]
+    pub fn has(&self, kind: &str, key: &Key) -> bool {
+        self.place(kind, key).is_dir()
+    }
+
+    fn place(&self, kind: &str, key: &Key) -> PathBuf {
+        self.root.join(kind).join(key.hex().chars().take(24).collect::<String>())
+    }
+
     /// The directory of an artefact. When it is not there, `make` fills an empty directory that then takes its name.
     ///
     /// # Errors
     /// Those of `make`; the cache cannot be written.
     pub fn artefact(&self, kind: &str, key: &Key, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
-        let name: String = key.hex().chars().take(24).collect();
-        let place = self.root.join(kind).join(name);
+        let place = self.place(kind, key);
         fs::create_dir_all(self.root.join(kind))?;
         // Two runs that want the same entry make it once, and nobody removes it meanwhile.
         let _lock = self.lock(kind)?;

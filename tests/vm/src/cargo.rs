@@ -53,6 +53,7 @@ pub fn cargo_test(bench: &Bench, words: &[&str]) -> Command {
     command.env("HERMETIC_CRYPTSETUP_SOURCE", &bench.reference.cryptsetup);
     command.env("HERMETIC_FRAGMENTS", &bench.reference.fragments);
     command.env("HERMETIC_JUDGES", &bench.reference.judges);
+    bench.newest.tell(&mut command);
     command
 }
 

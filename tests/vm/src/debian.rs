@@ -1,4 +1,4 @@
-//! Debian trees: which archive this machine uses, and mmdebstrap making a tree of the release we prove against.
+//! Debian trees: which archive this machine uses, and mmdebstrap making a tree of a release that we prove against.
 
 use crate::command;
 use anyhow::{Context, Result, bail};
@@ -6,12 +6,41 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// The release whose systemd, kernel and tools we prove against (systemd 257, Linux 6.12).
-pub const SUITE: &str = "trixie";
+/// A release whose systemd, kernel and tools we prove against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suite {
+    /// Debian 13: systemd 257, Linux 6.12.
+    Trixie,
+    /// The releases to come, as they are when a tree is made: systemd 262 or newer.
+    Sid,
+}
+
+impl Suite {
+    /// The name in Debian's archive.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Trixie => "trixie",
+            Self::Sid => "sid",
+        }
+    }
+
+    /// The options that apt needs for it. A release to come promises a week; a mirror may keep an older state of it, which is
+    /// signed as well.
+    #[must_use]
+    pub fn options(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Trixie => &[],
+            Self::Sid => &[("Acquire::Check-Valid-Until", "false")],
+        }
+    }
+}
 
 /// A tree to be made of packages.
 #[derive(Debug)]
 pub struct Tree {
+    /// The release.
+    pub suite: Suite,
     /// mmdebstrap's `--variant`: its content besides the packages and their dependencies.
     pub variant: &'static str,
     /// Names of the packages.
@@ -33,18 +62,23 @@ impl Tree {
         if !self.packages.is_empty() {
             mmdebstrap.arg(format!("--include={}", self.packages.join(",")));
         }
+        for (option, value) in self.suite.options() {
+            mmdebstrap.arg(format!("--aptopt={option} \"{value}\""));
+        }
         for path in self.excluded {
             mmdebstrap.arg(format!("--dpkgopt=path-exclude={path}"));
         }
-        mmdebstrap.arg(SUITE).arg(place).arg(&archive);
+        let suite = self.suite.name();
+        mmdebstrap.arg(suite).arg(place).arg(&archive);
         command::show(&mut mmdebstrap)
-            .with_context(|| format!("cannot make a Debian {SUITE} tree from {archive}"))
+            .with_context(|| format!("cannot make a Debian {suite} tree from {archive}"))
     }
 
     /// Everything that decides the content of the tree, for its cache key.
     #[must_use]
     pub fn inputs(&self) -> String {
-        format!("{SUITE}\n{}\n{}\n{}", self.variant, self.packages.join(" "), self.excluded.join(" "))
+        let suite = self.suite.name();
+        format!("{suite}\n{}\n{}\n{}", self.variant, self.packages.join(" "), self.excluded.join(" "))
     }
 }
 

@@ -4,6 +4,7 @@
 //! setup      the host: packages, Rust targets
 //! debian     Debian trees ── toolroot    QEMU, cryptsetup, systemd …: tools to run and to compare with
 //!                         └─ appliance   Debian's systemd and kernel, before any variant
+//! newest     both trees of Debian sid, where it is reached
 //! apt        packages and sources, not installed ── reference   systemd's test files, packages' fragments
 //! selinux    Debian's policy, and labels by it
 //! usr        a recipe → /usr as a file system, verity, root hash (cached)
@@ -54,6 +55,7 @@ pub mod inside;
 pub mod machine;
 pub mod memory;
 pub mod nbd;
+pub mod newest;
 pub mod numbers;
 pub mod packages;
 pub mod progress;

@@ -106,7 +106,7 @@ pub fn prove(mut words: Arguments) -> Result<bool> {
     let proof = Proof { report: Report::default(), only };
     let mut bench = None;
     proof.report.check("set-up", || {
-        let ready = Bench::open()?;
+        let ready = Bench::open_all()?;
         let note = format!("machines run with {}", ready.accelerator.name());
         bench = Some(ready);
         Ok(Verdict::Passed(note))
@@ -217,7 +217,11 @@ impl Proof {
                 scope.spawn(|| {
                     while let Some(case) = next() {
                         self.report.check(case.name, || {
-                            let context = Context::new(bench, products, case.name)?.repeating(times, jobs);
+                            let bench = match bench.of(case.suite) {
+                                Ok(bench) => bench,
+                                Err(why) => return Ok(Verdict::Skipped(why)),
+                            };
+                            let context = Context::new(&bench, products, case.name)?.repeating(times, jobs);
                             (case.run)(&context).map_err(|error| context.explain(error))?;
                             Ok(Verdict::Passed(context.note()))
                         });

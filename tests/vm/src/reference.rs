@@ -7,7 +7,7 @@
 
 use crate::apt::Apt;
 use crate::cache::{Cache, Key};
-use crate::debian::SUITE;
+use crate::debian::Suite;
 use crate::{command, progress};
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -136,12 +136,13 @@ impl Reference {
     pub fn get(cache: &Cache) -> Result<Self> {
         let systemd = source(cache, "systemd", &SYSTEMD_FILES)?;
         let cryptsetup = source(cache, "cryptsetup", &CRYPTSETUP_FILES)?;
-        let key = Key::default().with("suite", SUITE).with("packages", PACKAGES.join(" "));
+        let suite = Suite::Trixie.name();
+        let key = Key::default().with("suite", suite).with("packages", PACKAGES.join(" "));
         let fragments = cache.artefact("fragments", &key, |place| {
             let what = format!("fetching the sysusers.d and tmpfiles.d files of {} packages", PACKAGES.len());
             progress::step(&what, || fragments(cache, place))
         })?;
-        let key = Key::default().with("suite", SUITE).with("packages", JUDGES.join(" "));
+        let key = Key::default().with("suite", suite).with("packages", JUDGES.join(" "));
         let judges = cache.artefact("judges", &key, |place| {
             progress::step("fetching userdbctl, jq, xxd and mkosi", || judges(cache, place))
         })?;
@@ -151,7 +152,7 @@ impl Reference {
 
 /// These files of the source of a package.
 fn source(cache: &Cache, package: &str, files: &[&str]) -> Result<PathBuf> {
-    let key = Key::default().with("suite", SUITE).with("files", files.join(" "));
+    let key = Key::default().with("suite", Suite::Trixie.name()).with("files", files.join(" "));
     cache.artefact(&format!("{package}-source"), &key, |place| {
         let what = format!("fetching {package}'s source for its test files");
         progress::step(&what, || extract(cache, package, files, place))
@@ -160,7 +161,7 @@ fn source(cache: &Cache, package: &str, files: &[&str]) -> Result<PathBuf> {
 
 fn extract(cache: &Cache, package: &str, files: &[&str], place: &Path) -> Result<()> {
     let scratch = cache.scratch("source")?;
-    let archive = Apt::open(&scratch.join("apt"))?.source(package, &scratch.join("source"))?;
+    let archive = Apt::open(&scratch.join("apt"), Suite::Trixie)?.source(package, &scratch.join("source"))?;
     let mut tar = Command::new("tar");
     tar.args(["--extract", "--strip-components=1", "--wildcards", "--no-wildcards-match-slash", "--file"]);
     tar.arg(archive).arg("--directory").arg(place);
@@ -173,23 +174,23 @@ fn extract(cache: &Cache, package: &str, files: &[&str], place: &Path) -> Result
 /// # Errors
 /// It cannot be downloaded or extracted.
 pub fn newest_mkosi(cache: &Cache) -> Result<PathBuf> {
-    let key = Key::default().with("suite", DEVELOPMENT).with("packages", "mkosi");
+    let key = Key::default().with("suite", Suite::Sid.name()).with("packages", "mkosi");
     cache.artefact("mkosi", &key, |place| {
-        progress::step("fetching Debian's newest mkosi", || extract_of(cache, DEVELOPMENT, &["mkosi"], place))
+        progress::step("fetching Debian's newest mkosi", || extract_of(cache, Suite::Sid, &["mkosi"], place))
     })
 }
 
-/// Debian's name for the releases to come.
-const DEVELOPMENT: &str = "sid";
-
 fn judges(cache: &Cache, place: &Path) -> Result<()> {
-    extract_of(cache, SUITE, &JUDGES, place)
+    extract_of(cache, Suite::Trixie, &JUDGES, place)
 }
 
-/// The files of these packages of a release.
-fn extract_of(cache: &Cache, suite: &str, names: &[&str], place: &Path) -> Result<()> {
+/// Lays the files of these packages of a release into a directory.
+///
+/// # Errors
+/// They cannot be downloaded or extracted.
+pub fn extract_of(cache: &Cache, suite: Suite, names: &[&str], place: &Path) -> Result<()> {
     let scratch = cache.scratch("packages")?;
-    let packages = Apt::of(&scratch.join("apt"), suite)?.packages(names, &scratch.join("packages"))?;
+    let packages = Apt::open(&scratch.join("apt"), suite)?.packages(names, &scratch.join("packages"))?;
     for (_, file) in packages {
         command::run(Command::new("dpkg-deb").arg("--extract").arg(file).arg(place))?;
     }
@@ -198,7 +199,8 @@ fn extract_of(cache: &Cache, suite: &str, names: &[&str], place: &Path) -> Resul
 
 fn fragments(cache: &Cache, place: &Path) -> Result<()> {
     let scratch = cache.scratch("fragments")?;
-    let packages = Apt::open(&scratch.join("apt"))?.packages(PACKAGES, &scratch.join("packages"))?;
+    let packages =
+        Apt::open(&scratch.join("apt"), Suite::Trixie)?.packages(PACKAGES, &scratch.join("packages"))?;
     for (name, file) in packages {
         let whole = scratch.join("whole");
         command::run(Command::new("dpkg-deb").arg("--extract").arg(file).arg(&whole))?;

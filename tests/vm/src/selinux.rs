@@ -1,7 +1,7 @@
 //! Debian's SELinux policy, as its package makes it, and the labels that setfiles gives to a tree by it.
 
 use crate::cache::{Cache, Key};
-use crate::debian::Tree;
+use crate::debian::{Suite, Tree};
 use crate::toolroot::ToolRoot;
 use crate::usr::Recipe;
 use crate::{command, progress};
@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const TREE: Tree = Tree {
+    suite: Suite::Trixie,
     variant: "essential",
     packages: &["policycoreutils", "selinux-policy-default", "selinux-utils"],
     excluded: &["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*"],

@@ -1,16 +1,18 @@
-//! The tool root: a Debian tree with every tool that the proof runs or compares with, in known versions.
+//! The tool root: a Debian tree with every tool that the proof runs or compares with, in known versions. That of sid has
+//! the newest of what is compared with; machines run by the first one's QEMU.
 //!
 //! Its tools run on the host's files with the tree's own loader and libraries, so that the host's release does not
 //! matter; integration tests get [`ToolRoot::path`] as `HERMETIC_TOOLS`, and run tools in it by chroot.
 
 use crate::cache::{Cache, Key};
-use crate::debian::Tree;
+use crate::debian::{Suite, Tree};
 use crate::progress;
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const TREE: Tree = Tree {
+const TRIXIE: Tree = Tree {
+    suite: Suite::Trixie,
     variant: "apt",
     packages: &[
         "acl",
@@ -52,8 +54,60 @@ const TREE: Tree = Tree {
         "xz-utils",
         "zstd",
     ],
-    excluded: &["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*"],
+    excluded: &EXCLUDED,
 };
+
+/// systemd's tools load most of their libraries when they need them: those are named here.
+const SID: Tree = Tree {
+    suite: Suite::Sid,
+    variant: "apt",
+    packages: &[
+        "acl",
+        "attr",
+        "btrfs-progs",
+        "cpio",
+        "cryptsetup-bin",
+        "dmsetup",
+        "dosfstools",
+        "e2fsprogs",
+        "erofs-utils",
+        "fdisk",
+        "jq",
+        "kmod",
+        "libfido2-1",
+        "libpwquality1",
+        "libqrencode4",
+        "libtss2-esys-3.0.2-0t64",
+        "libtss2-mu-4.0.1-0t64",
+        "libtss2-rc0t64",
+        "libtss2-tcti-swtpm0t64",
+        "mtools",
+        "openssl",
+        "passwd",
+        "policycoreutils",
+        "python3",
+        "squashfs-tools",
+        "strace",
+        "swtpm",
+        "systemd",
+        "systemd-boot-efi",
+        "systemd-boot-tools",
+        "systemd-cryptsetup",
+        "systemd-repart",
+        "systemd-tpm",
+        "systemd-ukify",
+        "systemd-userdbd",
+        "tpm2-tools",
+        "util-linux",
+        "xxd",
+        "xz-utils",
+        "zstd",
+    ],
+    excluded: &EXCLUDED,
+};
+
+const EXCLUDED: [&str; 4] =
+    ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*"];
 
 /// The directories of programs, in the order of Debian's PATH.
 const PROGRAMS: [&str; 4] = ["usr/bin", "usr/sbin", "usr/lib/systemd", "usr/libexec"];
@@ -68,6 +122,18 @@ root=$1; mount --bind \"$2\" \"$root/mnt\"; mount -t proc proc \"$root/proc\"; m
 exec env --ignore-environment PATH=/usr/sbin:/usr/bin:/usr/lib/systemd LC_ALL=C.UTF-8 \\
     chroot \"$root\" sh -c 'cd /mnt && exec \"$@\"' sh \"$@\"";
 
+/// The tree of a release, and its kind in the cache: each has a lock of its own.
+fn of(suite: Suite) -> (Tree, &'static str) {
+    match suite {
+        Suite::Trixie => (TRIXIE, "tools"),
+        Suite::Sid => (SID, "tools-sid"),
+    }
+}
+
+fn key(tree: &Tree) -> Key {
+    Key::default().with("tree", tree.inputs())
+}
+
 /// The tree of tools.
 #[derive(Clone, Debug)]
 pub struct ToolRoot {
@@ -75,19 +141,27 @@ pub struct ToolRoot {
 }
 
 impl ToolRoot {
-    /// The tool root of this cache, made when it is missing.
+    /// The tool root of this cache with the tools of a release, made when it is missing.
     ///
     /// # Errors
     /// The tree cannot be made.
-    pub fn get(cache: &Cache) -> Result<Self> {
-        let key = Key::default().with("tree", TREE.inputs());
-        let path = cache.artefact("tools", &key, |place| {
-            progress::step(
-                "making the tool root: QEMU, systemd, cryptsetup … (about a minute, once)",
-                || TREE.make(place),
-            )
+    pub fn get(cache: &Cache, suite: Suite) -> Result<Self> {
+        let (tree, kind) = of(suite);
+        let what = match suite {
+            Suite::Trixie => "the tool root: QEMU, systemd, cryptsetup …",
+            Suite::Sid => "the tool root of Debian sid: the newest systemd, cryptsetup …",
+        };
+        let path = cache.artefact(kind, &key(&tree), |place| {
+            progress::step(&format!("making {what} (about a minute, once)"), || tree.make(place))
         })?;
         Ok(Self { path })
+    }
+
+    /// Returns true when the tree is in this cache.
+    #[must_use]
+    pub fn is_made(cache: &Cache, suite: Suite) -> bool {
+        let (tree, kind) = of(suite);
+        cache.has(kind, &key(&tree))
     }
 
     /// The path of the tree.

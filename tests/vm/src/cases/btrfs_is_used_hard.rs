@@ -49,7 +49,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     command::run(mkfs.arg(&image))?;
 
     let recipe = TOOLS.iter().try_fold(context.recipe()?, |recipe, path| {
-        let content = fs::read(context.bench.tools.file("usr").join(path));
+        let content = fs::read(context.bench.own_tools.file("usr").join(path));
         Ok::<_, anyhow::Error>(recipe.file(path, content.with_context(|| format!("no {path}"))?, 0o755))
     })?;
     let usr = context.usr(&recipe.file(PLACE, SCRIPT, 0o644))?;

@@ -8,6 +8,7 @@ mod script;
 mod small;
 mod tpm2;
 
+use crate::debian::Suite;
 use crate::prove::Level;
 use crate::series::Series;
 use anyhow::Result;
@@ -20,18 +21,31 @@ pub struct Case {
     pub name: &'static str,
     /// From which level on it runs.
     pub level: Level,
+    /// The release whose system its machines run.
+    pub suite: Suite,
     /// The test; an error is its failure.
     pub run: fn(&Context<'_>) -> Result<()>,
 }
 
-/// The table of all cases: the file, and each of its tests by function, level and name. A line here and the file make a new case.
+/// The release of a case: trixie, unless its row names another.
+macro_rules! suite {
+    () => {
+        Suite::Trixie
+    };
+    ($suite:ident) => {
+        Suite::$suite
+    };
+}
+
+/// The table of all cases: the file, and each of its tests by function, level and name. A line here and the file make a new case; a
+/// second line with `of Sid` runs it with the newest system as well.
 /// rustfmt does not see these files: `cargo prove` names them to it.
 macro_rules! cases {
-    ($($file:ident { $($run:ident: $level:ident, $name:literal);+ $(;)? })+) => {
+    ($($file:ident { $($run:ident: $level:ident $(of $suite:ident)?, $name:literal);+ $(;)? })+) => {
         $(mod $file;)+
 
         /// All of them, in the order in which they start.
-        pub const ALL: &[Case] = &[$($(Case { name: $name, level: Level::$level, run: $file::$run }),+),+];
+        pub const ALL: &[Case] = &[$($(Case { name: $name, level: Level::$level, suite: suite!($($suite)?), run: $file::$run }),+),+];
     };
 }
 
@@ -105,13 +119,21 @@ cases! {
         few: Normal, "a power failure during a first boot or a factory reset does no harm";
         many: Long, "200 power failures do no harm";
     }
-    systemd_comes_up_twice { run: Normal, "systemd comes up twice on an encrypted root" }
+    systemd_comes_up_twice {
+        run: Normal, "systemd comes up twice on an encrypted root";
+        run: Normal of Sid, "systemd of sid comes up twice on an encrypted root";
+    }
     systemd_runs_on_every_kind {
         plain_root: Long, "systemd comes up twice on a plain root and a /usr of squashfs";
+        plain_root: Normal of Sid, "systemd of sid comes up twice on a plain root and a /usr of squashfs";
         unverified_usr: Long, "systemd comes up twice on an unverified /usr";
+        unverified_usr: Long of Sid, "systemd of sid comes up twice on an unverified /usr";
         ext4_usr: Long, "systemd comes up twice on a /usr of ext4";
+        ext4_usr: Long of Sid, "systemd of sid comes up twice on a /usr of ext4";
         no_initramfs: Long, "systemd comes up twice without an initramfs";
+        no_initramfs: Long of Sid, "systemd of sid comes up twice without an initramfs";
     }
+    systemd_is_updated { run: Long of Sid, "one root under systemd 257, under that of sid, and under 257 again" }
     etc_follows_usr { run: Normal, "/etc follows an update of /usr and a rollback" }
     etc_cannot_follow {
         most: Normal, "systemd comes up on twelve kinds of roots that stand against an update of /etc";

@@ -49,7 +49,7 @@ impl<'a> System<'a> {
     fn new(context: &'a Context<'_>) -> Result<Self> {
         let files = cargo::repository().join(FILES);
         // Where units expect it.
-        let cryptsetup = fs::read(context.bench.tools.file("usr/lib/systemd/systemd-cryptsetup"))?;
+        let cryptsetup = fs::read(context.bench.own_tools.file("usr/lib/systemd/systemd-cryptsetup"))?;
         let recipe = context.recipe()?.file("bin/systemd-cryptsetup", cryptsetup, 0o755);
         let recipe = tpm2::equip(context, recipe)?.tree(&files.join("usr"))?;
         let signer = context.signer("image")?;

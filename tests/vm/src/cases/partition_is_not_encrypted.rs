@@ -139,7 +139,7 @@ pub fn by_systemd(context: &Context<'_>) -> Result<()> {
     let recipe = with_definitions(tpm2::equip(context, context.recipe()?)?, &["swap", "home"]);
     let mut recipe = recipe.repart(&ROOT.replace("64M", "256M"));
     for (path, mode) in CRYPTSETUP {
-        let content = fs::read(context.bench.tools.file(&format!("usr/{path}")))?;
+        let content = fs::read(context.bench.own_tools.file(&format!("usr/{path}")))?;
         recipe = recipe.file(path, content, mode);
     }
     let usr = context.usr(&recipe)?;

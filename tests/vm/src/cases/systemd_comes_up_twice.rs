@@ -69,7 +69,8 @@ pub(super) struct Stands<'a> {
     pub usr: &'a str,
 }
 
-const STANDS: Stands<'static> = Stands { root: "/dev/mapper/root ext4", usr: "/dev/mapper/usr erofs" };
+pub(super) const STANDS: Stands<'static> =
+    Stands { root: "/dev/mapper/root ext4", usr: "/dev/mapper/usr erofs" };
 
 /// The word that starts the unit of a first boot.
 pub(super) const WANTS: &str = "systemd.wants=hermetic-first.service";

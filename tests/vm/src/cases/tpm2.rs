@@ -44,7 +44,7 @@ pub fn recipe(context: &Context<'_>, repart: &str) -> Result<Recipe> {
 /// A tool is missing.
 pub fn equip(context: &Context<'_>, recipe: Recipe) -> Result<Recipe> {
     TOOLS.into_iter().try_fold(recipe, |recipe, (path, mode)| {
-        let from = context.bench.tools.file(&format!("usr/{path}"));
+        let from = context.bench.own_tools.file(&format!("usr/{path}"));
         let content = fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;
         Ok(recipe.file(path, content, mode))
     })
@@ -56,7 +56,7 @@ pub fn equip(context: &Context<'_>, recipe: Recipe) -> Result<Recipe> {
 /// A tool is missing, or cannot be laid there.
 pub fn lay(context: &Context<'_>, usr: &Path) -> Result<()> {
     for (path, _) in TOOLS {
-        let (from, to) = (context.bench.tools.file(&format!("usr/{path}")), usr.join(path));
+        let (from, to) = (context.bench.own_tools.file(&format!("usr/{path}")), usr.join(path));
         fs::create_dir_all(to.parent().context("a tool without a directory")?)?;
         // One that is there is the same, and shares its content with the appliance.
         if !to.exists() {

@@ -5,7 +5,7 @@ use crate::bench::Bench;
 use crate::cache::Key;
 use crate::cargo::{self, Products};
 use crate::command;
-use crate::debian::Tree;
+use crate::debian::{Suite, Tree};
 use crate::progress;
 use crate::report::Verdict;
 use crate::setup;
@@ -15,11 +15,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The tree in which they are installed.
-const CLEAN: Tree = Tree { variant: "apt", packages: &[], excluded: &[] };
+const CLEAN: Tree = Tree { suite: Suite::Trixie, variant: "apt", packages: &[], excluded: &[] };
 
 /// The tree in which lintian runs.
-const LINTIAN: Tree =
-    Tree { variant: "apt", packages: &["lintian"], excluded: &["/usr/share/doc/*", "/usr/share/man/*"] };
+const LINTIAN: Tree = Tree {
+    suite: Suite::Trixie,
+    variant: "apt",
+    packages: &["lintian"],
+    excluded: &["/usr/share/doc/*", "/usr/share/man/*"],
+};
 
 /// Runs the rest in the tree `$1`, with the tree `$2` at /mnt; nobody else sees that.
 const INSIDE: &str = "\
