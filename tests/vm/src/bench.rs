@@ -60,7 +60,7 @@ impl Bench {
     /// The bench on which images and machines are of this release.
     ///
     /// # Errors
-    /// Why the release cannot be had here.
+    /// The release cannot be had here; the reason.
     pub fn of(&self, suite: Suite) -> Result<Self, String> {
         let Release { appliance, tools } = match suite {
             Suite::Trixie => Release { appliance: self.oldest.clone(), tools: self.tools.clone() },

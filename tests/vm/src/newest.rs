@@ -70,7 +70,7 @@ impl Newest {
     /// The trees.
     ///
     /// # Errors
-    /// Why they cannot be had here.
+    /// They cannot be had here; the reason.
     pub fn release(&self) -> Result<&Release, String> {
         self.0.as_ref().map(|(release, _)| release).map_err(Clone::clone)
     }
