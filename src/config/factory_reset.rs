@@ -1,6 +1,6 @@
 //! The request to reset the machine to the content of its image: a word of the command line, or of the firmware.
 //!
-//! Source: systemd-repart(8) for the variable `FactoryReset` of systemd up to 257, systemd-factory-reset(8) and
+//! Source: systemd-repart(8) for the variable `FactoryReset`, which systemd sets up to 257 and heeds up to 261, systemd-factory-reset(8) and
 //! systemd's docs/FACTORY_RESET.md for the variable `FactoryResetRequest` from 258 on. Both are of systemd's vendor
 //! GUID, hold UTF-16 and can be set by the system that is to be reset.
 
@@ -13,6 +13,8 @@ use crate::os_release::OsRelease;
 
 /// The variable of systemd up to 257: a boolean.
 pub const FLAG: &str = "FactoryReset";
+/// The version from which on systemd does not heed it any more: whoever can write a variable could have the system erased.
+const FLAG_ENDS: u32 = 262;
 /// The variable of systemd from 258 on: a JSON object that says whose request it is.
 pub const REQUEST: &str = "FactoryResetRequest";
 
@@ -36,6 +38,8 @@ pub struct Asked<'a> {
     pub flag: Option<&'a str>,
     /// The text of [`REQUEST`].
     pub request: Option<&'a str>,
+    /// The version of the systemd in /usr; None when it is not known.
+    pub systemd: Option<u32>,
     /// The system in /usr: a request of another one on the same machine does not concern it.
     pub os: &'a OsRelease,
     /// The id of this boot, as the kernel prints it: a request is for the boot after the one that it was made in.
@@ -54,7 +58,14 @@ impl Asked<'_> {
         let (mut variables, mut complaints) = (Vec::new(), Vec::new());
         match self.flag.map(boolean) {
             None | Some(Some(false)) => {}
-            Some(Some(true)) => variables.push(FLAG),
+            Some(Some(true)) => match self.systemd {
+                Some(version) if version < FLAG_ENDS => variables.push(FLAG),
+                Some(version) => complaints
+                    .push(format!("EFI variable {FLAG} is for systemd before {FLAG_ENDS}, and /usr has {version}")),
+                None => complaints.push(format!(
+                    "EFI variable {FLAG} is for systemd before {FLAG_ENDS}, and the version of that in /usr is not known"
+                )),
+            },
             Some(None) => complaints.push(format!("EFI variable {FLAG} is neither yes nor no")),
         }
         match self.request.map(|text| self.is_for_us(text)) {
@@ -102,7 +113,7 @@ mod tests {
     const NOW: &str = "0c9f8a5e-6b7c-4d1e-8f2a-3b4c5d6e7f80\n";
 
     fn judge(word: Option<bool>, flag: Option<&str>, request: Option<&str>) -> (Reset, Vec<String>) {
-        Asked { word, flag, request, os: &OsRelease::parse(OS), boot_id: NOW }.judge()
+        Asked { word, flag, request, systemd: Some(257), os: &OsRelease::parse(OS), boot_id: NOW }.judge()
     }
 
     /// As `systemd-factory-reset request` of 258 formats it (src/factory-reset/factory-reset-tool.c).
@@ -155,12 +166,35 @@ mod tests {
     fn a_system_without_image_id_takes_requests_without_one() {
         let request = GOOD.replace("\"osReleaseImageId\":\"box\",", "");
         let os = OsRelease::parse("ID=particle\n");
-        let asked = Asked { word: None, flag: None, request: Some(&request), os: &os, boot_id: NOW };
+        let asked = Asked {
+            word: None,
+            flag: None,
+            request: Some(&request),
+            systemd: Some(262),
+            os: &os,
+            boot_id: NOW,
+        };
         assert_eq!(asked.judge().0, Reset::ByFirmware(vec![REQUEST]));
         // A system without an identity has no requests of its own.
         let nobody = OsRelease::default();
         let asked = Asked { request: Some(&request.replace("particle", "linux")), os: &nobody, ..asked };
         assert_eq!(asked.judge().0, Reset::No);
+    }
+
+    /// systemd-repart(8) of 262 does not name the variable any more.
+    #[test]
+    fn the_flag_is_for_an_older_systemd() {
+        let os = OsRelease::parse(OS);
+        let asked =
+            Asked { word: None, flag: Some("yes"), request: None, systemd: None, os: &os, boot_id: NOW };
+        for (systemd, erases) in [(Some(257), true), (Some(261), true), (Some(262), false), (None, false)] {
+            let (verdict, complaints) = Asked { systemd, ..asked }.judge();
+            assert_eq!(verdict == Reset::ByFirmware(vec![FLAG]), erases, "{systemd:?}");
+            assert_eq!(complaints.is_empty(), erases, "{systemd:?}");
+        }
+        let newer = Asked { request: Some(GOOD), systemd: Some(262), ..asked }.judge();
+        assert_eq!(newer.0, Reset::ByFirmware(vec![REQUEST]));
+        assert_eq!(newer.1, ["EFI variable FactoryReset is for systemd before 262, and /usr has 262"]);
     }
 
     proptest! {

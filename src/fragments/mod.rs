@@ -11,6 +11,7 @@
 //! | [`escape`] | C-style escapes |
 //! | [`facts`] | the machine's facts, and the specifiers that stand for them |
 //! | [`search`] | the files that count, and reading them (std) |
+//! | [`systemd`] | the version of the systemd in a /usr (std) |
 //! | [`usr`] | the file by which a /usr says what it is (std) |
 
 pub mod escape;
@@ -20,6 +21,8 @@ pub mod words;
 
 #[cfg(feature = "std")]
 pub mod search;
+#[cfg(feature = "std")]
+pub mod systemd;
 #[cfg(feature = "std")]
 pub mod usr;
 

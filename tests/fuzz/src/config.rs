@@ -19,7 +19,7 @@ use crate::input::{Input, join, text};
 pub fn factory_reset(data: &[u8]) {
     let [flag, request, system] = Input::new(data).parts().map(text);
     let (os, boot_id) = (OsRelease::parse(&system), "0c9f8a5e-6b7c-4d1e-8f2a-3b4c5d6e7f80");
-    let asked = Asked { word: None, flag: Some(&flag), request: Some(&request), os: &os, boot_id };
+    let asked = Asked { word: None, flag: Some(&flag), request: Some(&request), systemd: Some(257), os: &os, boot_id };
     let (verdict, complaints) = asked.judge();
     assert!(complaints.iter().all(|complaint| !complaint.contains(char::is_control)));
     // Nothing is erased unless one of them says so in plain words, and each says so by itself.

@@ -23,7 +23,7 @@ use crate::{
         transaction::{RESET, Transaction},
         types::{self, Role},
     },
-    fragments::usr::os_release,
+    fragments::{systemd, usr::os_release},
     notice,
     os_release::OsRelease,
     repart::{self, Definition},
@@ -161,6 +161,7 @@ fn asked(config: &Config, usr: BorrowedFd<'_>) -> Result<Reset, Failure> {
         word: config.factory_reset,
         flag: flag.as_deref(),
         request: request.as_deref(),
+        systemd: systemd::version(usr),
         os: &os,
         boot_id: &boot_id,
     };

@@ -1,7 +1,8 @@
 //! A factory reset, asked for by the command line and by both of systemd's EFI variables: the root goes, with
 //! everything that would open it, a first boot makes another one, and a partition that no definition gives up stays
 //! byte for byte. The word of the command line ends the boot that has erased something, because it would come again; the firmware's request is
-//! taken back, so that the new root stays. A request of another system, or one that is not understood, erases nothing.
+//! taken back, so that the new root stays. A request of another system, or one that is not understood, erases nothing; nor does that of
+//! systemd up to 257 where /usr has systemd 262.
 
 use super::small::{self, DEADLINE};
 use super::{Context, lasting};
@@ -9,6 +10,7 @@ use crate::disk::Disk;
 use crate::image::{Partition, types};
 use crate::initramfs::Initramfs;
 use crate::machine::{Exit, Machine};
+use crate::usr::Recipe;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use std::fs::File;
@@ -22,7 +24,7 @@ pub const RESETTABLE: &str =
 const FOREIGN: &str = "c0ffee00-1d2c-4b3a-8f4e-5d6c7b8a9f03";
 
 pub fn run(context: &Context<'_>) -> Result<()> {
-    let usr = context.usr(&small::recipe(context, RESETTABLE)?)?;
+    let usr = context.usr(&with_systemd(context, 257)?)?;
     let content: Vec<u8> = (0..1 << 20).map(|at: u32| (at * 7 % 251) as u8).collect();
     let foreign = context.file("foreign");
     std::fs::write(&foreign, &content)?;
@@ -32,11 +34,38 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     let machine = lasting::machine(context, Initramfs::new("virtio"), &usr)?.disk(Disk::new(&disk));
 
     by_command_line(context, &machine, &disk)?;
-    by_firmware(context, &machine.firmware(&context.file("variables.fd")).deadline(DEADLINE * 2), &disk)?;
+    let variables = context.file("variables.fd");
+    by_firmware(context, &machine.firmware(&variables).deadline(DEADLINE * 2), &disk)?;
+    not_with_262(context, &variables)?;
 
     let mut kept = vec![0; content.len()];
     File::open(&disk)?.read_exact_at(&mut kept, small::FIRST)?;
     ensure!(kept == content, "the partition that no definition names was changed");
+    Ok(())
+}
+
+/// A small /usr whose systemd has this version; of its library the name alone counts.
+fn with_systemd(context: &Context<'_>, version: u32) -> Result<Recipe> {
+    let library = format!("lib/x86_64-linux-gnu/systemd/libsystemd-shared-{version}.so");
+    Ok(small::recipe(context, RESETTABLE)?.file(&library, "", 0o644))
+}
+
+/// The variable `FactoryReset`, which systemd 262 does not heed any more.
+fn not_with_262(context: &Context<'_>, variables: &Path) -> Result<()> {
+    let usr = context.usr(&with_systemd(context, 262)?)?;
+    let disk = context.disk("disk-262.raw", &small::image(context.partitions(&usr)?))?;
+    let machine = lasting::machine(context, Initramfs::new("virtio"), &usr)?.disk(Disk::new(&disk));
+    let machine = machine.firmware(variables).deadline(DEADLINE * 2);
+    let asks = small::efi("FactoryReset", small::SYSTEMD, "yes");
+    context.run(&machine.clone().cmdline(&asks))?.expect(&Exit::PowerOff)?;
+    let before = lasting::root_on(context, &disk, 512)?;
+    let outcome = context.run(&machine)?;
+    outcome.expect(&Exit::PowerOff)?;
+    outcome.line("FactoryReset is for systemd before 262, and /usr has 262; nothing is reset for it")?;
+    ensure!(
+        lasting::root_on(context, &disk, 512)? == before,
+        "a root under systemd 262 was reset by FactoryReset"
+    );
     Ok(())
 }
 
