@@ -1,19 +1,21 @@
 //! TPM 2.0 against swtpm, and tokens against systemd-cryptenroll.
 
 mod common;
+#[path = "tpm/newest.rs"]
+mod newest;
 
 use std::{
     cell::Cell,
     fs,
     io::{Read as _, Write as _},
     net::{Ipv4Addr, TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     time::{Duration, Instant},
 };
 
-use common::{Scratch, tool};
+use common::Scratch;
 use hermetic_init::{
-    luks::{Budget, Header},
+    luks::{self, Budget, Header},
     secret::Secret,
     tpm::{
         Bank, PcrMask, Pin, Policy, SignedPcrs, Token, Tpm, TpmError, Transport, measure::Measurement,
@@ -36,12 +38,20 @@ struct Simulator {
 impl Simulator {
     /// A TPM as it leaves the factory; None without the tool root.
     fn new() -> Option<Self> {
-        let scratch = Scratch::new()?;
+        Scratch::new().map(Self::within)
+    }
+
+    /// The same with the tools of sid.
+    fn of_sid() -> Option<Self> {
+        Scratch::of_sid().map(Self::within)
+    }
+
+    fn within(scratch: Scratch) -> Self {
         fs::create_dir(scratch.host("state")).unwrap();
-        let mut simulator = Self { child: start(&scratch, 0)?, port: 0, scratch };
+        let mut simulator = Self { child: start(&scratch, 0), port: 0, scratch };
         simulator.kill();
         simulator.restart();
-        Some(simulator)
+        simulator
     }
 
     fn kill(&mut self) {
@@ -56,7 +66,7 @@ impl Simulator {
             let listeners = pair();
             let port = listeners.0.local_addr().unwrap().port();
             drop(listeners);
-            self.child = start(&self.scratch, port).unwrap();
+            self.child = start(&self.scratch, port);
             self.port = port;
             while begin.elapsed() < PATIENCE {
                 if self.child.try_wait().unwrap().is_some() {
@@ -102,13 +112,13 @@ fn pair() -> (TcpListener, TcpListener) {
     }
 }
 
-fn start(scratch: &Scratch, port: u16) -> Option<Child> {
-    let mut swtpm = tool("swtpm")?;
+fn start(scratch: &Scratch, port: u16) -> Child {
+    let mut swtpm = scratch.tool("swtpm");
     swtpm.args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear", "--tpmstate"]);
     swtpm.arg(format!("dir={}", scratch.inside("state")));
     swtpm.args(["--server", &format!("type=tcp,port={port},disconnect")]);
     swtpm.args(["--ctrl", &format!("type=tcp,port={}", port.saturating_add(1))]);
-    Some(swtpm.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    swtpm.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 /// The simulator's data channel: bare commands and responses, a connection for each.
@@ -244,7 +254,7 @@ fn a_signature_for_a_later_phase_opens_no_root() {
     openssl(scratch, &["genrsa", "-out", "@key.pem", "2048"]);
     openssl(scratch, &["rsa", "-in", "@key.pem", "-pubout", "-out", "@public.pem"]);
     let key = signature::PublicKey::parse(&fs::read(scratch.host("public.pem")).unwrap()).unwrap();
-    let signed = Some(SignedPcrs { pcrs: PcrMask::parse("11").unwrap(), key });
+    let signed = Some(SignedPcrs { pcrs: PcrMask::parse("11").unwrap(), key, reference: String::new() });
     let policy = Policy { signed, ..policy("7+15", false) };
     let (initrd, later) = (sign(scratch, "enter-initrd"), sign(scratch, "enter-initrd:leave-initrd"));
     simulator.with(|tpm| {
@@ -278,14 +288,10 @@ fn systemd_pcrlock_reads_the_log() {
     }
     let scratch = &simulator.scratch;
     fs::write(scratch.host("log"), &log).unwrap();
-    let root = std::env::var("HERMETIC_TOOLS").unwrap();
-    let script = "mount -t proc proc \"$0/proc\" && exec chroot \"$0\" \"$@\"";
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", script, &root, "/usr/lib/systemd/systemd-pcrlock"]);
+    let mut command = scratch.tool_with_proc("/usr/lib/systemd/systemd-pcrlock");
     command.args(["log", "--json=short", "--pcr=11,15"]);
     // There is no firmware.
     fs::write(scratch.host("none"), []).unwrap();
-    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C");
     command.env("SYSTEMD_TPM2_DEVICE", format!("swtpm:host=127.0.0.1,port={}", simulator.port));
     command.env("SYSTEMD_MEASURE_LOG_USERSPACE", scratch.inside("log"));
     command.env("SYSTEMD_MEASURE_LOG_FIRMWARE", scratch.inside("none"));
@@ -623,7 +629,7 @@ fn openssl(scratch: &Scratch, words: &[&str]) -> Vec<u8> {
         Some(file) => scratch.inside(file),
         None => (*word).into(),
     });
-    let output = tool("openssl").unwrap().args(words).output().unwrap();
+    let output = scratch.tool("openssl").args(words).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     output.stdout
 }
@@ -637,7 +643,10 @@ fn a_signature_decides_which_state_is_good() {
     let key = signature::PublicKey::parse(&fs::read(scratch.host("public.pem")).unwrap()).unwrap();
     simulator.with(|tpm| {
         let pcrs = PcrMask::parse("11").unwrap();
-        let policy = Policy { signed: Some(SignedPcrs { pcrs, key: key.clone() }), ..policy("7", false) };
+        let policy = Policy {
+            signed: Some(SignedPcrs { pcrs, key: key.clone(), reference: String::new() }),
+            ..policy("7", false)
+        };
         let (token, passphrase) = tpm.enrol(&policy, PcrMask::default(), None, None).unwrap();
         let token = Token::parse(&token.to_json(0)).unwrap();
         measure_kernel(tpm);
@@ -674,12 +683,25 @@ fn measure_kernel(tpm: &mut Tpm<'_>) {
     extend(tpm, 11, KERNEL);
 }
 
+/// The state of PCR 11 for which there are signatures.
+fn enter_initrd(simulator: &Simulator) {
+    simulator.with(|tpm| {
+        measure_kernel(tpm);
+        extend(tpm, 11, "enter-initrd");
+    });
+}
+
 /// Returns the signature file that systemd-measure(1) makes for that UKI in this phase, with `key.pem` and `public.pem` of the
 /// scratch directory.
 fn signed(scratch: &Scratch, phase: &str) -> Value {
+    signed_with(scratch, &[&format!("--phase={phase}")])
+}
+
+/// As [`signed`], with these options.
+fn signed_with(scratch: &Scratch, words: &[&str]) -> Value {
     fs::write(scratch.host("linux"), KERNEL).unwrap();
-    let mut measure = tool("systemd-measure").unwrap();
-    measure.args(["sign", "--bank=sha256"]).arg(format!("--phase={phase}"));
+    let mut measure = scratch.tool("systemd-measure");
+    measure.args(["sign", "--bank=sha256"]).args(words);
     for (option, file) in [("linux", "linux"), ("private-key", "key.pem"), ("public-key", "public.pem")] {
         measure.arg(format!("--{option}={}", scratch.inside(file)));
     }
@@ -699,11 +721,8 @@ fn sign(scratch: &Scratch, phase: &str) -> signature::Signatures {
 
 /// systemd-cryptenroll of the tool root on a volume there, with its own /proc.
 fn enroll(simulator: &Simulator, words: &[&str]) -> std::process::Output {
-    let root = std::env::var("HERMETIC_TOOLS").unwrap();
-    let script = "mount -t proc proc \"$0/proc\" && exec chroot \"$0\" \"$@\"";
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", script, &root, "systemd-cryptenroll"]);
-    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C").env("NEWPIN", "1234");
+    let mut command = simulator.scratch.tool_with_proc("systemd-cryptenroll");
+    command.env("NEWPIN", "1234");
     command.arg(format!("--unlock-key-file={}", simulator.scratch.inside("key")));
     if !words.iter().any(|word| word.starts_with("--tpm2-device-key=")) {
         command.arg(format!("--tpm2-device=swtpm:host=127.0.0.1,port={}", simulator.port));
@@ -716,7 +735,7 @@ fn volume(simulator: &Simulator) {
     let scratch = &simulator.scratch;
     fs::write(scratch.host("key"), b"thirty-two bytes of random, say.").unwrap();
     fs::File::create(scratch.host("disk")).unwrap().set_len(20 << 20).unwrap();
-    let mut cryptsetup = tool("cryptsetup").unwrap();
+    let mut cryptsetup = scratch.tool("cryptsetup");
     cryptsetup.args(["luksFormat", "--batch-mode", "--type", "luks2", "--pbkdf", "pbkdf2"]);
     cryptsetup.args(["--pbkdf-force-iterations", "1000", "--key-file", &scratch.inside("key")]);
     let output = cryptsetup.arg(scratch.inside("disk")).output().unwrap();
@@ -725,7 +744,7 @@ fn volume(simulator: &Simulator) {
 
 /// The tokens of the volume, as cryptsetup prints them.
 fn tokens(simulator: &Simulator) -> Vec<Value> {
-    let mut cryptsetup = tool("cryptsetup").unwrap();
+    let mut cryptsetup = simulator.scratch.tool("cryptsetup");
     let output =
         cryptsetup.args(["luksDump", "--dump-json-metadata"]).arg(simulator.scratch.inside("disk")).output();
     let metadata: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
@@ -740,6 +759,7 @@ fn tokens_of_systemd_cryptenroll_open_their_keyslots() {
     openssl(scratch, &["genrsa", "-out", "@key.pem", "2048"]);
     openssl(scratch, &["rsa", "-in", "@key.pem", "-pubout", "-out", "@public.pem"]);
     let public = format!("--tpm2-public-key={}", scratch.inside("public.pem"));
+    enter_initrd(&simulator);
     for (words, pin) in [
         (&["--tpm2-pcrs=7"][..], None),
         (&["--tpm2-pcrs=7+14"], None),
@@ -773,6 +793,21 @@ fn tokens_of_other_keys_open_their_keyslots() {
     opens_what_it_enrols(&simulator, &["--tpm2-pcrs=7", "--tpm2-seal-key-handle=0x81000002"], None);
 }
 
+/// KiB of memory for Argon2.
+const MEMORY: u32 = 128 << 10;
+
+/// The PIN as the TPM is shown it for this token.
+fn shown(token: &Token, typed: &str) -> Pin {
+    let (typed, salt) = (Secret::new(typed.as_bytes().to_vec()), token.salt.as_deref());
+    match token.argon2id {
+        None => Pin::new(&typed, salt),
+        Some(cost) => {
+            let mut budget = Budget::with_memory(MEMORY);
+            Pin::hardened(&luks::harden(&typed, salt.unwrap(), cost, &mut budget).unwrap())
+        }
+    }
+}
+
 /// Enrols by these words, in place of the old token, and opens the keyslot.
 fn opens_what_it_enrols(simulator: &Simulator, words: &[&str], pin: Option<&str>) {
     let scratch = &simulator.scratch;
@@ -783,21 +818,18 @@ fn opens_what_it_enrols(simulator: &Simulator, words: &[&str], pin: Option<&str>
     assert!(output.status.success(), "{words:?}: {output:?}");
     let tokens = tokens(simulator);
     let token = Token::parse(&tokens[0]).unwrap_or_else(|error| panic!("{words:?}: {error}: {tokens:?}"));
-    let typed = pin.map(|pin| Secret::new(pin.as_bytes().to_vec()));
-    let pin = typed.map_or_else(Pin::none, |pin| Pin::new(&pin, token.salt.as_deref()));
-    let signatures = token.policy.signed.as_ref().map(|_| {
-        simulator.with(|tpm| {
-            measure_kernel(tpm);
-            extend(tpm, 11, "enter-initrd");
-        });
-        sign(scratch, "enter-initrd")
+    let pin = pin.map_or_else(Pin::none, |pin| shown(&token, pin));
+    let signatures = token.policy.signed.as_ref().map(|policy| {
+        let reference = format!("--policyref={}", policy.reference);
+        let words = ["--phase=enter-initrd", &reference];
+        parsed(&signed_with(scratch, &words[..if policy.reference.is_empty() { 1 } else { 2 }]))
     });
     let passphrase = simulator
         .with(|tpm| tpm.open(&token, &pin, signatures.as_ref()))
         .unwrap_or_else(|error| panic!("{words:?}: {error}"));
     let disk = fs::File::open(scratch.host("disk")).unwrap();
     let header = Header::read(&disk).unwrap();
-    let key = header.unlock(&disk, &passphrase, &mut Budget::with_memory(128 << 10)).unwrap();
+    let key = header.unlock(&disk, &passphrase, &mut Budget::with_memory(MEMORY)).unwrap();
     assert_eq!(key.keyslot, 1, "{words:?}");
     // The token that would be written for the same key has the same members.
     let ours = token.to_json(1);

@@ -57,22 +57,31 @@ impl Budget {
         self.work == WORK
     }
 
-    /// Pays for an attempt that takes `memory` KiB and this work.
+    /// Pays for an attempt at a keyslot that takes `memory` KiB and this work.
     ///
     /// # Errors
     /// The reason why it may not be made.
     pub(super) fn pay(&mut self, memory: u32, work: u64) -> Result<(), String> {
+        let advice = ["cryptsetup luksConvertKey --pbkdf-memory", "cryptsetup luksConvertKey --iter-time"];
+        self.pay_or(memory, work, advice)
+    }
+
+    /// As [`Budget::pay`], for anything that these commands make cheaper: in memory, and in time.
+    ///
+    /// # Errors
+    /// As [`Budget::pay`].
+    pub(super) fn pay_or(&mut self, memory: u32, work: u64, lowers: [&str; 2]) -> Result<(), String> {
+        let [less_memory, less_time] = lowers;
         if memory > self.memory {
             let (needed, limit) = (kib(memory), kib(self.memory));
             return Err(format!(
-                "Argon2 needs {needed} of memory, this machine can spare {limit}; \
-                 `cryptsetup luksConvertKey --pbkdf-memory` lowers it"
+                "Argon2 needs {needed} of memory, this machine can spare {limit}; `{less_memory}` lowers it"
             ));
         }
         let left = self.work.checked_sub(work).ok_or_else(|| {
             format!(
                 "its key derivation and digest take longer than an unlock may (cost {work}, left {}); \
-                 `cryptsetup luksConvertKey --iter-time` lowers it",
+                 `{less_time}` lowers it",
                 self.work
             )
         })?;

@@ -8,6 +8,7 @@
 //! | `segment` | the encrypted range and its dm-crypt table |
 //! | `keyslot` | one way to the volume key: area, splitter, key derivation |
 //! | `kdf` | Argon2 and PBKDF2 |
+//! | `hardened` | a PIN of which Argon2 makes two halves, one of them for a TPM |
 //! | `budget` | the memory and the work that an unlock may cost |
 //! | `af` | the anti-forensic splitter |
 //! | `digest` | the check of a volume key |
@@ -34,6 +35,7 @@ mod edit;
 mod erase;
 mod error;
 mod format;
+mod hardened;
 mod hash;
 mod header;
 mod json;
@@ -57,6 +59,7 @@ pub use edit::AddKeyslot;
 pub use erase::erase;
 pub use error::{LUKS1, LuksError, Skipped};
 pub use format::{DATA_OFFSET, FormatParams, format};
+pub use hardened::harden;
 pub use header::{Complaint, Header, Origin};
 pub use new_keyslot::NewKdf;
 pub use recovery_key::RecoveryKey;

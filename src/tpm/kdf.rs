@@ -47,6 +47,12 @@ pub(super) fn kdfe(z: &[u8], label: &[u8], party_u: &[u8], party_v: &[u8]) -> Ze
     Zeroizing::new(sha256(&[&1_u32.to_be_bytes(), z, label, &[0], party_u, party_v]))
 }
 
+/// HKDF with SHA-256 (RFC 5869), one block: 256 bits out of a key and a salt, for the purpose that `info` names.
+pub(super) fn hkdf(key: &[u8], salt: &[u8], info: &[u8]) -> Zeroizing<[u8; DIGEST]> {
+    let extracted = Zeroizing::new(hmac(salt, &[key]));
+    Zeroizing::new(hmac(&*extracted, &[info, &[1]]))
+}
+
 /// The direction of AES over a parameter.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Direction {
@@ -76,6 +82,15 @@ pub(super) fn cfb(value: &[u8], newer: &[u8], older: &[u8], data: &mut [u8], dir
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// RFC 5869, appendix A.1: the first 32 of its 42 bytes.
+    #[test]
+    fn hkdf_is_that_of_the_specification() {
+        let (salt, info): (Vec<u8>, Vec<u8>) = ((0..=0x0c).collect(), (0xf0..=0xf9).collect());
+        let okm = hkdf(&[0x0b; 22], &salt, &info);
+        let hex: String = okm.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf");
+    }
 
     #[test]
     fn cfb_undoes_itself_at_every_length() {

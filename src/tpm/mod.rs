@@ -9,6 +9,7 @@
 //! | `entity` | what the TPM knows by a handle, and its name |
 //! | `object` | public areas, the storage root key |
 //! | `lockout` | what the TPM does against guessing |
+//! | `pin` | what the TPM is shown of a PIN, and its own part in the key |
 //! | `pcr` | banks, selections, reading and extending |
 //! | `policy` | what must hold before a secret is released |
 //! | `seal` | a secret into a blob and out of it |
@@ -24,7 +25,7 @@
 //! with a key of his own, is taken for it, because nothing vouches for the key then; a token names its key, so later he is not.
 //! A response is parsed by total functions.
 //!
-//! References: TCG TPM 2.0 Library, parts 1 to 3 (revision 1.59); systemd 257, src/shared/tpm2-util.c. Marshalling is
+//! References: TCG TPM 2.0 Library, parts 1 to 3 (revision 1.59); systemd 257 and 262, src/shared/tpm2-util.c. Marshalling is
 //! that of the crate tpm2-protocol.
 
 mod command;
@@ -35,6 +36,7 @@ mod lockout;
 pub mod measure;
 mod object;
 mod pcr;
+mod pin;
 mod policy;
 mod salt;
 mod seal;
@@ -51,8 +53,9 @@ pub use error::{NO_TPM, ROOT_WAS_OPENED, TpmError};
 pub use lockout::Lockout;
 pub use object::StorageKey;
 pub use pcr::{Bank, PcrMask};
+pub use pin::{Argon2id, Pin};
 pub use policy::{Policy, SignedPcrs};
-pub use seal::{Blob, Pin};
+pub use seal::Blob;
 pub use token::{Entry, Token};
 
 /// The digest of a policy: what a TPM's session must have collected before a secret is released.

@@ -23,6 +23,8 @@ pub struct SignedPcrs {
     pub pcrs: PcrMask,
     /// Whose signature counts.
     pub key: PublicKey,
+    /// The purpose that the signature is for (`--tpm2-public-key-policyref=` of 262); empty: for none in particular.
+    pub reference: String,
 }
 
 /// The conditions for the release of a secret.
@@ -38,12 +40,30 @@ pub struct Policy {
     pub pin: bool,
 }
 
+impl SignedPcrs {
+    /// The `policyRef` for the TPM: the digest of the purpose (systemd 262, `--tpm2-public-key-policyref=`), or nothing.
+    fn policy_ref(&self) -> Vec<u8> {
+        match self.reference.as_bytes() {
+            [] => Vec::new(),
+            reference => kdf::sha256(&[reference]).to_vec(),
+        }
+    }
+
+    /// The purpose, for people. It comes from the disk: quoted, so that it cannot pretend to be anything else.
+    fn purpose(&self) -> String {
+        match self.reference.as_str() {
+            "" => String::new(),
+            reference => format!(" with the reference {:?}", reference.chars().take(48).collect::<String>()),
+        }
+    }
+}
+
 impl Policy {
     /// The digest for these values of [`Policy::pcrs`], in their order.
     pub fn digest(&self, values: &[Vec<u8>]) -> PolicyDigest {
         let mut digest = [0; DIGEST];
         if let Some(signed) = &self.signed {
-            digest = authorize(&signed.key.name());
+            digest = authorize(&signed.key.name(), &signed.policy_ref());
         }
         if !self.pcrs.is_empty() {
             digest = pcr(&digest, self.bank, self.pcrs, values);
@@ -61,7 +81,7 @@ impl Policy {
             parts.push(format!("PCR {} ({})", self.pcrs, self.bank));
         }
         if let Some(signed) = &self.signed {
-            parts.push(format!("the key that signs for PCR {}", signed.pcrs));
+            parts.push(format!("the key that signs for PCR {}{}", signed.pcrs, signed.purpose()));
         }
         if self.pin {
             parts.push("the PIN".into());
@@ -82,11 +102,10 @@ pub fn pcr(digest: &PolicyDigest, bank: Bank, pcrs: PcrMask, values: &[Vec<u8>])
     extend(digest, TpmCc::PolicyPcr, &[&pcrs.selection(bank), &kdf::sha256(&values)])
 }
 
-/// `PolicyAuthorize` by the key of this name: it replaces the policy so far.
-fn authorize(key_name: &[u8]) -> PolicyDigest {
+/// `PolicyAuthorize` by the key of this name, with this policyRef: it replaces the policy so far.
+fn authorize(key_name: &[u8], reference: &[u8]) -> PolicyDigest {
     let named = extend(&[0; DIGEST], TpmCc::PolicyAuthorize, &[key_name]);
-    // Then an empty policyRef.
-    kdf::sha256(&[&named])
+    kdf::sha256(&[&named, reference])
 }
 
 impl Tpm<'_> {
@@ -120,14 +139,19 @@ impl Tpm<'_> {
             let approved = self.session_digest(session)?;
             let key = &signed.key;
             let signature = signatures
-                .and_then(|signatures| {
-                    signatures.find(policy.bank, signed.pcrs, &key.fingerprint(), &approved)
-                })
+                .and_then(|signatures| signatures.find(policy.bank, signed, &approved))
                 .ok_or_else(|| TpmError::NoSignature {
-                    looked_for: format!("PCR {} ({}) as they are now", signed.pcrs, policy.bank),
+                    looked_for: format!(
+                        "PCR {} ({}) as they are now{}",
+                        signed.pcrs,
+                        policy.bank,
+                        signed.purpose()
+                    ),
                 })?;
-            let ticket = self.verify(key, &approved, signature)?;
-            let params = Params::new().sized(&approved)?.sized(&[])?.sized(&key.name())?.raw(&ticket)?;
+            let reference = signed.policy_ref();
+            let ticket = self.verify(key, &approved, &reference, signature)?;
+            let params =
+                Params::new().sized(&approved)?.sized(&reference)?.sized(&key.name())?.raw(&ticket)?;
             self.policy_command(TpmCc::PolicyAuthorize, session, params)?;
         }
         if !policy.pcrs.is_empty() {
@@ -168,12 +192,13 @@ impl Tpm<'_> {
         &mut self,
         key: &PublicKey,
         approved: &PolicyDigest,
+        reference: &[u8],
         signature: &[u8],
     ) -> Result<Vec<u8>, TpmError> {
         let loaded = self.load_external(key)?;
         let params = Params::new()
-            // The digest of the policy and its empty reference.
-            .sized(&kdf::sha256(&[approved]))?
+            // The digest of the policy and its reference.
+            .sized(&kdf::sha256(&[approved, reference]))?
             .raw(&PublicKey::signature(signature)?)?;
         let command =
             Command { code: TpmCc::VerifySignature, handles: &[&loaded], params, gives_handle: false };

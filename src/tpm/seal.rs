@@ -6,15 +6,14 @@
 use std::prelude::v1::*;
 
 use base64ct::{Base64, Encoding as _};
-use pbkdf2::pbkdf2_hmac_array;
-use sha2::Sha256;
 use tpm2_protocol::data::{TpmAlgId, TpmCc, TpmaObject};
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroize as _;
 
 use super::{
     Entity, Policy, PolicyDigest, StorageKey, Tpm, TpmError,
     command::{Auth, Command, DECRYPT, ENCRYPT, Params},
-    entity, kdf,
+    entity,
+    pin::Pin,
     session::Kind,
     signature::Signatures,
 };
@@ -22,8 +21,6 @@ use crate::secret::Secret;
 
 /// The largest number of attempts at a policy when a PCR was extended meanwhile (systemd's `RETRY_UNSEAL_MAX`).
 const TRIES: u32 = 30;
-/// Rounds by which systemd turns a PIN and its salt into another PIN.
-const PIN_ROUNDS: u32 = 10_000;
 
 /// A sealed secret, as tokens keep it: `TPM2B_PRIVATE`, `TPM2B_PUBLIC` and, when it was sealed without the TPM,
 /// `TPM2B_ENCRYPTED_SECRET`.
@@ -68,34 +65,6 @@ impl Blob {
     }
 }
 
-/// The authorisation value that the TPM gets for a PIN.
-pub struct Pin(Zeroizing<Vec<u8>>);
-
-impl Pin {
-    /// No PIN.
-    pub fn none() -> Self {
-        Self(Zeroizing::new(Vec::new()))
-    }
-
-    /// A PIN as it was typed, with the salt of its token if that has one.
-    pub fn new(typed: &Secret, salt: Option<&[u8]>) -> Self {
-        let value = match salt {
-            None => kdf::sha256(&[typed.expose()]),
-            Some(salt) => {
-                let stretched =
-                    Zeroizing::new(pbkdf2_hmac_array::<Sha256, 32>(typed.expose(), salt, PIN_ROUNDS));
-                kdf::sha256(&[Zeroizing::new(Base64::encode_string(stretched.as_slice())).as_bytes()])
-            }
-        };
-        let mut value = Zeroizing::new(value.to_vec());
-        // A TPM takes trailing zeroes off every authorization value (part 1, 19.6.4.3).
-        while value.last() == Some(&0) {
-            value.pop();
-        }
-        Self(value)
-    }
-}
-
 impl Tpm<'_> {
     /// Seals `secret` below the storage root key.
     ///
@@ -121,7 +90,7 @@ impl Tpm<'_> {
             .push(&TpmAlgId::Null)?
             .sized(&[])?
             .into_bytes();
-        let value = pin.map_or(&[][..], |pin| pin.0.as_slice());
+        let value = pin.map_or(&[][..], Pin::value);
         let sensitive = Params::new().sized(value)?.sized(secret.expose())?.into_bytes();
         // Behind the two: no outside data, no PCRs.
         let params =
@@ -175,7 +144,7 @@ impl Tpm<'_> {
     ) -> Result<Secret, TpmError> {
         let mut session = self.start_session(key, Kind::Policy)?;
         let result = self.fulfil(&session, policy, signatures, expected).and_then(|()| {
-            let value = if policy.pin { pin.0.as_slice() } else { &[] };
+            let value = if policy.pin { pin.value() } else { &[] };
             let command = Command {
                 code: TpmCc::Unseal,
                 handles: &[loaded],

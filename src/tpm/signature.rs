@@ -15,7 +15,7 @@ use spki::{
 use tpm2_protocol::data::{TpmAlgId, TpmCc, TpmaObject};
 
 use super::{
-    Bank, Entity, PcrMask, PolicyDigest, Tpm, TpmError,
+    Bank, Entity, PcrMask, PolicyDigest, SignedPcrs, Tpm, TpmError,
     command::{Command, Params},
     entity,
     kdf::{self, DIGEST},
@@ -142,6 +142,8 @@ struct Signature {
     bank: Bank,
     pcrs: PcrMask,
     key: Vec<u8>,
+    /// The purpose that it is for; empty: for none in particular.
+    reference: String,
     policy: Vec<u8>,
     signature: Vec<u8>,
 }
@@ -169,16 +171,15 @@ impl Signatures {
         Ok(Self(all))
     }
 
-    /// The signature by this key for PCRs with this policy.
-    pub(super) fn find(
-        &self,
-        bank: Bank,
-        pcrs: PcrMask,
-        key: &[u8; DIGEST],
-        policy: &PolicyDigest,
-    ) -> Option<&[u8]> {
+    /// The signature by this key, with this reference, for PCRs with this policy.
+    pub(super) fn find(&self, bank: Bank, signed: &SignedPcrs, policy: &PolicyDigest) -> Option<&[u8]> {
+        let key = signed.key.fingerprint();
         let found = self.0.iter().find(|entry| {
-            entry.bank == bank && entry.pcrs == pcrs && entry.key == key && entry.policy == policy
+            entry.bank == bank
+                && entry.pcrs == signed.pcrs
+                && entry.key == key
+                && entry.reference == signed.reference
+                && entry.policy == policy
         });
         found.map(|entry| entry.signature.as_slice())
     }
@@ -191,6 +192,7 @@ impl Signature {
             bank,
             pcrs: pcrs(entry.get("pcrs")?)?,
             key: unhex(text("pkfp")?)?,
+            reference: entry.get("ref").map_or(Some(""), Value::as_str)?.into(),
             policy: unhex(text("pol")?)?,
             signature: Base64::decode_vec(text("sig")?).ok()?,
         })
@@ -220,21 +222,37 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// A key of 512 bits, made by `openssl genrsa 512 | openssl rsa -pubout`.
+    const KEY: &[u8] =
+        b"-----BEGIN PUBLIC KEY-----\nMFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBANkuBYjfmrzYLtP0O+30sVRvOOl98ek0\n\
+        gN+ZUYezHgqoquwFzg+erqNNqKS5SlgWKjUWQyad/dQ+6SX5/+au9QUCAwEAAQ==\n-----END PUBLIC KEY-----\n";
+
     #[test]
-    fn a_file_is_searched_by_bank_pcrs_key_and_policy() {
-        let key = [0x11; 32];
+    fn a_file_is_searched_by_bank_pcrs_key_reference_and_policy() {
+        let key = PublicKey::parse(KEY).unwrap();
         let policy = [0x22; 32];
-        let text = format!(
-            r#"{{"sha256":[{{"pcrs":[11],"pkfp":"{}","pol":"{}","sig":"AQID"}}],"sm3_256":[]}}"#,
-            hex(&key),
-            hex(&policy)
-        );
-        let file = Signatures::parse(text.as_bytes()).unwrap();
-        let mask = PcrMask::parse("11").unwrap();
-        assert_eq!(file.find(Bank::Sha256, mask, &key, &policy), Some(&[1, 2, 3][..]));
-        assert_eq!(file.find(Bank::Sha1, mask, &key, &policy), None);
-        assert_eq!(file.find(Bank::Sha256, mask, &policy, &policy), None);
-        assert_eq!(file.find(Bank::Sha256, PcrMask::parse("7").unwrap(), &key, &policy), None);
+        let entry = |signature: &str, more: &str| {
+            let (key, policy) = (hex(&key.fingerprint()), hex(&policy));
+            format!(r#"{{"pcrs":[11],"pkfp":"{key}","pol":"{policy}","sig":"{signature}"{more}}}"#)
+        };
+        let (plain, initrd) = (entry("AQID", ""), entry("BAUG", r#","ref":"initrd""#));
+        let file =
+            |entries: &str| Signatures::parse(format!(r#"{{"sha256":[{entries}],"sm3_256":[]}}"#).as_bytes());
+        let signed = |pcrs: &str, reference: &str| SignedPcrs {
+            pcrs: PcrMask::parse(pcrs).unwrap(),
+            key: key.clone(),
+            reference: reference.into(),
+        };
+        let both = file(&format!("{initrd},{plain}")).unwrap();
+        let find = |bank, signed: &SignedPcrs, policy| both.find(bank, signed, policy).map(<[u8]>::to_vec);
+        assert_eq!(find(Bank::Sha256, &signed("11", ""), &policy), Some(vec![1, 2, 3]));
+        assert_eq!(find(Bank::Sha256, &signed("11", "initrd"), &policy), Some(vec![4, 5, 6]));
+        assert_eq!(find(Bank::Sha256, &signed("11", "other"), &policy), None);
+        assert_eq!(find(Bank::Sha1, &signed("11", ""), &policy), None);
+        assert_eq!(find(Bank::Sha256, &signed("11", ""), &[0x33; 32]), None);
+        assert_eq!(find(Bank::Sha256, &signed("7", ""), &policy), None);
+        assert_eq!(file(&initrd).unwrap().find(Bank::Sha256, &signed("11", ""), &policy), None);
+        assert!(file(&entry("AQID", r#","ref":7"#)).is_err());
     }
 
     proptest! {

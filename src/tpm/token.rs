@@ -3,7 +3,7 @@
 //! A token comes from a disk that anybody may have written. It decides nothing: a wrong one makes the TPM refuse, or
 //! gives a passphrase that opens no keyslot.
 //!
-//! Reference: systemd 257, src/shared/tpm2-util.c (`tpm2_make_luks2_json`, `tpm2_parse_luks2_json`).
+//! Reference: systemd 257 and 262, src/shared/tpm2-util.c (`tpm2_make_luks2_json`, `tpm2_parse_luks2_json`).
 
 use std::prelude::v1::*;
 
@@ -11,14 +11,40 @@ use base64ct::{Base64, Encoding as _};
 use serde_json::{Value, json};
 
 use super::{
-    Bank, Blob, PcrMask, Pin, Policy, PolicyDigest, SignedPcrs, StorageKey, Tpm, TpmError, object, policy,
+    Argon2id, Bank, Blob, PcrMask, Pin, Policy, PolicyDigest, SignedPcrs, StorageKey, Tpm, TpmError, object,
+    policy,
     seal::passphrase,
     signature::{PublicKey, Signatures, hex, pcrs, unhex},
 };
-use crate::{secret::Secret, sort};
+use crate::{secret::Secret, sort, units::Bytes};
 
 /// The token's type.
 pub const TYPE: &str = "systemd-tpm2";
+/// The members that are known. Another one may say that the TPM is to be asked in another way: a right PIN would count as a wrong one.
+const MEMBERS: [&str; 18] = [
+    "type",
+    "keyslots",
+    "tpm2-blob",
+    "tpm2-pcrs",
+    "tpm2-pcr-bank",
+    "tpm2-policy-hash",
+    "tpm2-primary-alg",
+    "tpm2-pin",
+    "tpm2_pcrlock",
+    "tpm2_pcrlock_nv",
+    "tpm2_pubkey",
+    "tpm2_pubkey_pcrs",
+    REFERENCE,
+    "tpm2_salt",
+    "tpm2_srk",
+    MEMORY,
+    PASSES,
+    LANES,
+];
+const REFERENCE: &str = "tpm2_pubkey_ref";
+const MEMORY: &str = "tpm2_argon2id_memcost";
+const PASSES: &str = "tpm2_argon2id_iterations";
+const LANES: &str = "tpm2_argon2id_lanes";
 /// Bytes of a secret that we seal, as many as systemd seals.
 const SECRET: usize = 32;
 
@@ -33,6 +59,8 @@ pub struct Token {
     pub digest: PolicyDigest,
     /// The salt of the PIN.
     pub salt: Option<Vec<u8>>,
+    /// The cost of the PIN, of which 262 takes a part for the key of the volume.
+    pub argon2id: Option<Argon2id>,
     /// The storage root key, serialised; None in tokens of old versions.
     pub storage_key: Option<Vec<u8>>,
     /// The kind of the key: old versions make a key by it, newer ones only record it.
@@ -80,21 +108,28 @@ impl Token {
     /// Reads a member of a header's `tokens`.
     ///
     /// # Errors
-    /// A member is missing or invalid; a policy that is not supported (pcrlock).
+    /// A member is missing or invalid; a policy that is not supported (pcrlock); a token with a PIN has a member that is not known.
     pub fn parse(value: &Value) -> Result<Self, TpmError> {
         let member = |name: &'static str| {
             value.get(name).ok_or_else(|| TpmError::Invalid(format!("the TPM token lacks {name}")))
         };
         let invalid = |name: &str| TpmError::Invalid(format!("{name} of the TPM token is not valid"));
-        let flag = |name: &str| value.get(name).and_then(Value::as_bool).unwrap_or(false);
+        let flag =
+            |name: &str| value.get(name).map_or(Some(false), Value::as_bool).ok_or_else(|| invalid(name));
         let base64 = |name: &str, value: &Value| {
             value.as_str().and_then(|text| Base64::decode_vec(text).ok()).ok_or_else(|| invalid(name))
         };
         let optional = |name: &str| value.get(name).map(|value| base64(name, value)).transpose();
-        if flag("tpm2_pcrlock") {
+        if flag("tpm2_pcrlock")? {
             return Err(TpmError::Unsupported(
                 "the TPM token is bound to systemd-pcrlock, which is not supported; enrol with PCRs or a signed policy",
             ));
+        }
+        let pin = flag("tpm2-pin")?;
+        if let Some(name) = unknown(value).filter(|_| pin) {
+            return Err(TpmError::Invalid(format!(
+                "the TPM token has the member {name:?}, which is not known: its PIN is not asked for, use another key"
+            )));
         }
         let blob = single(member("tpm2-blob")?).ok_or_else(|| invalid("tpm2-blob"))?;
         let digest = single(member("tpm2-policy-hash")?).and_then(Value::as_str).and_then(unhex);
@@ -107,20 +142,28 @@ impl Token {
             (Some(list), Some(pem)) => {
                 let pcrs = pcrs(list).ok_or_else(|| invalid("tpm2_pubkey_pcrs"))?;
                 // systemd writes an empty list when there is no signed policy.
-                if pcrs.is_empty() { None } else { Some(SignedPcrs { pcrs, key: PublicKey::parse(&pem)? }) }
+                let reference = value.get(REFERENCE).map_or(Some(""), Value::as_str);
+                let reference = reference.ok_or_else(|| invalid(REFERENCE))?.into();
+                let signed = |key| SignedPcrs { pcrs, key, reference };
+                if pcrs.is_empty() { None } else { Some(signed(PublicKey::parse(&pem)?)) }
             }
             _ => None,
         };
+        let (salt, argon2id) = (optional("tpm2_salt")?, argon2id(value)?);
+        if argon2id.is_some() && (salt.is_none() || !pin) {
+            return Err(invalid(MEMORY));
+        }
         Ok(Self {
             blob: Blob::parse(&base64("tpm2-blob", blob)?)?,
             policy: Policy {
                 bank,
                 pcrs: pcrs(member("tpm2-pcrs")?).ok_or_else(|| invalid("tpm2-pcrs"))?,
                 signed,
-                pin: flag("tpm2-pin"),
+                pin,
             },
             digest: digest.ok_or_else(|| invalid("tpm2-policy-hash"))?,
-            salt: optional("tpm2_salt")?,
+            salt,
+            argon2id,
             storage_key: optional("tpm2_srk")?,
             algorithm: if value.get("tpm2-primary-alg").and_then(Value::as_str) == Some("rsa") {
                 "rsa"
@@ -145,6 +188,9 @@ impl Token {
             if let Some(signed) = &self.policy.signed {
                 add("tpm2_pubkey_pcrs", json!(signed.pcrs.numbers().collect::<Vec<_>>()));
                 add("tpm2_pubkey", json!(Base64::encode_string(signed.key.pem())));
+                if !signed.reference.is_empty() {
+                    add(REFERENCE, json!(signed.reference));
+                }
             }
             if !self.policy.pcrs.is_empty() || self.policy.signed.is_some() {
                 add("tpm2-pcr-bank", json!(self.policy.bank.name()));
@@ -155,11 +201,41 @@ impl Token {
             if let Some(salt) = &self.salt {
                 add("tpm2_salt", json!(Base64::encode_string(salt)));
             }
+            if let Some(Argon2id { memory, passes, lanes }) = self.argon2id {
+                add(MEMORY, json!(memory.0));
+                add(PASSES, json!(passes));
+                add(LANES, json!(lanes));
+            }
             if let Some(key) = &self.storage_key {
                 add("tpm2_srk", json!(Base64::encode_string(key)));
             }
         }
         value
+    }
+}
+
+/// The first member that is not known.
+fn unknown(token: &Value) -> Option<&str> {
+    let members = token.as_object()?.keys().map(String::as_str);
+    let name = members.into_iter().find(|name| !MEMBERS.contains(name))?;
+    Some(name.get(..name.floor_char_boundary(48)).unwrap_or_default())
+}
+
+/// The cost of Argon2id: none of its members, or all.
+fn argon2id(token: &Value) -> Result<Option<Argon2id>, TpmError> {
+    if [MEMORY, PASSES, LANES].iter().all(|name| token.get(name).is_none()) {
+        return Ok(None);
+    }
+    let invalid = |name: &str| TpmError::Invalid(format!("{name} of the TPM token is not valid"));
+    let number = |name: &str| {
+        let number = token.get(name).and_then(Value::as_u64).filter(|number| *number > 0);
+        number.ok_or_else(|| invalid(name))
+    };
+    let count = |name: &str| u32::try_from(number(name)?).map_err(|_| invalid(name));
+    let argon2id = Argon2id { memory: Bytes(number(MEMORY)?), passes: count(PASSES)?, lanes: count(LANES)? };
+    match argon2id.kib() {
+        None | Some(0) => Err(invalid(MEMORY)),
+        Some(_) => Ok(Some(argon2id)),
     }
 }
 
@@ -195,6 +271,7 @@ impl Tpm<'_> {
             policy: policy.clone(),
             digest,
             salt: salt.map(Into::into),
+            argon2id: None,
             storage_key: Some(key.serialize()),
             algorithm: key.algorithm(),
         };
@@ -215,7 +292,7 @@ impl Tpm<'_> {
         let key = self.storage_key_of(token)?;
         let policy = self.policy_as_sealed(token)?;
         match self.unseal(&key, &token.blob, &policy, &token.digest, pin, signatures) {
-            Ok(secret) => Ok(passphrase(&secret)),
+            Ok(secret) => Ok(passphrase(&pin.complete(secret))),
             Err(TpmError::PolicyMismatch { .. })
                 if self.policy_digest(&policy, PcrMask::SYSTEM)? == token.digest =>
             {
@@ -247,7 +324,7 @@ impl Tpm<'_> {
         let policy = &token.policy;
         let Some(signed) = &policy.signed else { return Ok(policy.clone()) };
         let other = Policy {
-            signed: Some(SignedPcrs { pcrs: signed.pcrs, key: signed.key.clone().spelled_out() }),
+            signed: Some(SignedPcrs { key: signed.key.clone().spelled_out(), ..signed.clone() }),
             ..policy.clone()
         };
         let fits = self.policy_digest(&other, PcrMask::default())? == token.digest;
@@ -281,6 +358,7 @@ mod tests {
             },
             digest: [7; 32],
             salt: Some(vec![1, 2, 3]),
+            argon2id: Some(Argon2id { memory: Bytes(67_108_865), passes: 2, lanes: 4 }),
             storage_key: Some(vec![4, 5]),
             algorithm: "rsa",
         };
@@ -313,12 +391,50 @@ mod tests {
         );
     }
 
+    /// A later systemd may say by a member of its own how the PIN goes to the TPM, or give a known one another kind.
+    #[test]
+    fn what_is_not_known_about_a_pin_is_named() {
+        let token = |name: &str, member: Value| {
+            let mut token = json!({
+                "type": TYPE, "keyslots": ["1"], "tpm2-blob": "AAEBAAEC", "tpm2-pcrs": [], "tpm2-pcr-bank": "sha256",
+                "tpm2-policy-hash": "00".repeat(32), "tpm2-pin": true, "tpm2_salt": "AQID", MEMORY: 67108864, PASSES: 8, LANES: 4,
+            });
+            token[name] = member;
+            Token::parse(&token)
+        };
+        assert_eq!(
+            token(LANES, json!(4)).unwrap().argon2id,
+            Some(Argon2id { memory: Bytes(67108864), passes: 8, lanes: 4 })
+        );
+        for (name, member, says) in [
+            (MEMORY, json!(1023), "tpm2_argon2id_memcost"),
+            (MEMORY, json!(1_u64 << 43), "tpm2_argon2id_memcost"),
+            (MEMORY, json!(0), "tpm2_argon2id_memcost"),
+            (PASSES, json!("8"), "tpm2_argon2id_iterations"),
+            (LANES, Value::Null, "tpm2_argon2id_lanes"),
+            ("tpm2-pin", json!("scrypt"), "tpm2-pin"),
+            ("tpm2-pin", json!(false), "tpm2_argon2id_memcost"),
+            ("tpm2_scrypt_n", json!(1), "the member \"tpm2_scrypt_n\", which is not known"),
+            ("\u{1b}[2J", json!(1), "the member \"\\u{1b}[2J\", which"),
+        ] {
+            let error = token(name, member).unwrap_err().to_string();
+            assert!(error.contains(says), "{name}: {error}");
+        }
+        // Without a PIN nothing is lost by an attempt.
+        let mut without = json!({
+            "type": TYPE, "keyslots": ["1"], "tpm2-blob": "AAEBAAEC", "tpm2-pcrs": [], "tpm2-policy-hash": "00".repeat(32),
+        });
+        without["somebody's"] = json!(1);
+        assert!(Token::parse(&without).is_ok());
+    }
+
     proptest! {
         #[test]
         fn parsing_is_total(blob in "[A-Za-z0-9+/=]{0,40}", pcr in any::<u64>(), hash in "[0-9a-fx]{0,70}") {
             let _total = Token::parse(&json!({
                 "type": TYPE, "tpm2-blob": blob, "tpm2-pcrs": [pcr], "tpm2-policy-hash": hash,
-                "tpm2_pubkey": blob, "tpm2_pubkey_pcrs": [11], "tpm2_srk": blob,
+                "tpm2_pubkey": blob, "tpm2_pubkey_pcrs": [11], "tpm2_srk": blob, "tpm2-pin": true, "tpm2_pubkey_ref": hash,
+                "tpm2_salt": blob, MEMORY: pcr, PASSES: pcr, LANES: pcr,
             }));
         }
     }

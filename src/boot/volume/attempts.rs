@@ -13,13 +13,15 @@ const MOST: usize = 850;
 pub struct Attempts {
     /// The budget of those to come: one for all that are made with nobody there, and one for each typed answer.
     pub budget: Budget,
+    /// The number of secrets so far that were tried on keyslots.
+    pub reached: u32,
     notes: Vec<String>,
 }
 
 impl Attempts {
     /// No attempt so far.
     pub fn new() -> Self {
-        Self { budget: budget(), notes: Vec::new() }
+        Self { budget: budget(), reached: 0, notes: Vec::new() }
     }
 
     /// Notes that something was tried in vain, and why.

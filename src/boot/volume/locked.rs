@@ -56,6 +56,7 @@ impl Volume<'_> {
         secret: &Secret,
         tried: &mut Attempts,
     ) -> Result<Option<VolumeKey>, Failure> {
+        tried.reached = tried.reached.saturating_add(1);
         let opened = self.header.unlock_keyslots(keyslots, self.node.file(), secret, &mut tried.budget);
         match opened {
             Ok(key) => {

@@ -6,7 +6,7 @@ use crate::{
         failure::Failure,
         machine::{devices::Devices, stub, tpm},
     },
-    luks::VolumeKey,
+    luks::{self, VolumeKey},
     secret::Secret,
     sys::tpm::Device,
     tpm::{Entry, Pin, Token, TpmError, signature::Signatures},
@@ -79,7 +79,13 @@ impl Sealed {
             .partition(|candidate| candidate.token.policy.pin == pin.is_some());
         for candidate in due {
             let Candidate { name, token, .. } = &candidate;
-            let shown = pin.map_or_else(Pin::none, |typed| Pin::new(typed, token.salt.as_deref()));
+            let shown = match pin.map_or_else(|| Ok(Pin::none()), |typed| shown(token, typed, tried)) {
+                Ok(shown) => shown,
+                Err(error) => {
+                    volume.failed(name, &error, tried);
+                    continue;
+                }
+            };
             let signatures = self.signatures.as_ref();
             match tpm::ask(device, |tpm| tpm.open(token, &shown, signatures))? {
                 Ok(secret) => {
@@ -126,6 +132,17 @@ impl Sealed {
             }
         }
         Ok(())
+    }
+}
+
+/// The PIN as this token's TPM is shown it.
+///
+/// # Errors
+/// It costs more than there is, in memory or in time.
+fn shown(token: &Token, typed: &Secret, tried: &mut Attempts) -> Result<Pin, String> {
+    match (token.argon2id, token.salt.as_deref()) {
+        (Some(cost), Some(salt)) => Ok(Pin::hardened(&luks::harden(typed, salt, cost, &mut tried.budget)?)),
+        (_, salt) => Ok(Pin::new(typed, salt)),
     }
 }
 

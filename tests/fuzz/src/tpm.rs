@@ -37,6 +37,12 @@ pub(crate) fn tpm_token_seeds() -> Vec<Vec<u8>> {
             "tpm2_salt":"AQID","tpm2_srk":"gQAAAQAA","tpm2_pubkey_pcrs":[11]}}"#
         )
         .into_bytes(),
+        format!(
+            r#"{{"type":"systemd-tpm2","keyslots":["1"],"tpm2-blob":"AAEBAAEC","tpm2-pcrs":[7],"tpm2-policy-hash":"{hash}",
+            "tpm2-pin":true,"tpm2_salt":"AQID","tpm2_argon2id_memcost":67108864,"tpm2_argon2id_iterations":8,
+            "tpm2_argon2id_lanes":4,"tpm2_pubkey_pcrs":[11],"tpm2_pubkey_ref":"initrd"}}"#
+        )
+        .into_bytes(),
         br#"{"type":"systemd-tpm2","tpm2_pcrlock":true}"#.to_vec(),
     ]
 }

@@ -20,10 +20,14 @@ const PASSWORD: u32 = 0x4000_0009;
 const LOCKOUT: u32 = 0x4000_000a;
 const STORAGE_ROOT: u32 = 0x8100_0001;
 
+/// `TPM_PT_LOCKOUT_COUNTER`.
+const LOCKOUT_COUNTER: u32 = 0x20e;
+
 const CLEAR: u32 = 0x126;
 const DICTIONARY_ATTACK_LOCK_RESET: u32 = 0x139;
 const DICTIONARY_ATTACK_PARAMETERS: u32 = 0x13a;
 const LOAD: u32 = 0x157;
+const GET_CAPABILITY: u32 = 0x17a;
 const UNSEAL: u32 = 0x15e;
 const START_AUTH_SESSION: u32 = 0x176;
 
@@ -72,6 +76,21 @@ impl BareTpm {
         // The number of wrong PINs; seconds until one is forgotten; seconds for the lockout's own authorization.
         let params = [count, 1000, 1000].map(u32::to_be_bytes).concat();
         self.execute(DICTIONARY_ATTACK_PARAMETERS, &[LOCKOUT], Some(PASSWORD), &params).map(drop)
+    }
+
+    /// The number of wrong PINs that it has counted (`TPM_PT_LOCKOUT_COUNTER`).
+    ///
+    /// # Errors
+    /// The TPM does not say.
+    pub fn wrong_pins(&mut self) -> Result<u32> {
+        // One property of the capability TPM_CAP_TPM_PROPERTIES.
+        let params = [6, LOCKOUT_COUNTER, 1].map(u32::to_be_bytes).concat();
+        let response = self.execute(GET_CAPABILITY, &[], None, &params)?;
+        // More or not, the capability, the number of properties.
+        let property = response.get(9..17).context("the property is cut short")?;
+        let (name, value) = property.split_at(4);
+        ensure!(name == LOCKOUT_COUNTER.to_be_bytes(), "the TPM does not say how many PINs were wrong");
+        Ok(u32::from_be_bytes(value.try_into()?))
     }
 
     /// Forgets its owner's keys, as a firmware's menu has it done.

@@ -182,5 +182,5 @@ fn signed_pcrs() -> Result<Option<SignedPcrs>, Failure> {
     let key = signature::PublicKey::parse(&pem).or_fail(|| path)?;
     // Of no PCR at all the key would vouch for any system.
     let pcrs = PcrMask::of([PHASE_PCR]).ok_or_else(|| Failure::new("the TPM has no PCR of phases"))?;
-    Ok(Some(SignedPcrs { pcrs, key }))
+    Ok(Some(SignedPcrs { pcrs, key, reference: String::new() }))
 }

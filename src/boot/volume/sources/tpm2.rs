@@ -80,12 +80,12 @@ impl Source for TypedPin {
             if pin.expose().is_empty() {
                 return Ok(Outcome::InVain);
             }
-            let before = trial.tried.count();
+            let (before, reached) = (trial.tried.count(), trial.tried.reached);
             if let Some(key) = open(trial, Some(&pin))? {
                 return Ok(Outcome::Opened(key));
             }
             // A wrong PIN is refused by the TPM, and no keyslot was tried.
-            if !trial.tried.budget.is_whole() {
+            if trial.tried.reached > reached {
                 trial.answers = trial.answers.map(|left| left.saturating_sub(1));
             }
             // Only the last of several typing errors is worth a place in the one line.

@@ -95,6 +95,9 @@ cases! {
         later_phase: Long, "a signature for a later phase opens no root in the running system";
     }
     systemd_seals_root { run: Normal, "what systemd-cryptenroll seals opens root, by PIN and by signature too" }
+    pin_is_not_wasted {
+        run: Long of Sid, "a right PIN of sid's systemd-cryptenroll opens root, and none is shown for a token that is not known"
+    }
     particleos {
         run: Normal, "an image of ParticleOS's shape comes up twice, with what systemd-repart makes";
         linked: Long, "an image of ParticleOS's shape comes up twice with its links in /etc";
