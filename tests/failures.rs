@@ -14,7 +14,7 @@ const ROOMS: [&str; 15] = [
 ];
 
 /// Texts of three words and more that are no line: names of keys and disks in a line, questions, announcements, records.
-const NO_LINES: [&str; 47] = [
+const NO_LINES: [&str; 50] = [
     "has reset this system.",
     "Waiting for somebody to look (panic=0).",
     "Rebooting in … s.",
@@ -58,7 +58,10 @@ const NO_LINES: [&str; 47] = [
     "safe to call since Rust 1.94",
     "an end of the wait",
     "the key that signs for PCR …",
-    "PCR … (…) as they are now",
+    "PCR … (…) as they are now…",
+    "with the reference …",
+    "cryptsetup luksConvertKey --pbkdf-memory",
+    "cryptsetup luksConvertKey --iter-time",
     "data block size",
     "hash block size",
     "number of data blocks",
