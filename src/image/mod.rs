@@ -19,4 +19,7 @@ pub use content::file_system;
 #[cfg(feature = "std")]
 pub use next_init::NextInit;
 pub use root::{NO_TABLE_FOR_ROOT, admit_root, no_root};
-pub use usr::{Missing, NO_TABLE, mismatch, no_systemd, other_version, permit_usr, subject, superblock};
+pub use usr::{
+    Missing, NO_TABLE, changed, mismatch, no_systemd, other_version, permit_usr, subject, superblock,
+    unreadable,
+};

@@ -104,6 +104,19 @@ pub fn mismatch(name: &str, root_hash: &RootHash, detail: &dyn fmt::Display) -> 
     )
 }
 
+/// The refusal of a /usr whose device `name` fails while it is read, and where nothing that was read has been changed.
+pub fn unreadable(name: &str, error: &dyn fmt::Display) -> String {
+    format!(
+        "{name}: /usr cannot be read: {error}; what could be read is unchanged, so the medium fails: check the disk and \
+         its cable"
+    )
+}
+
+/// The refusal for this reason of a /usr in which dm-verity has met a changed block.
+pub fn changed(reason: &str) -> String {
+    format!("{reason}; dm-verity has met a changed block of /usr, write the image anew")
+}
+
 /// The refusal of a /usr on the device `name` without a program to go on with.
 pub fn no_systemd(name: &str, reason: &str) -> String {
     format!("{name}: {reason}; install systemd into it")

@@ -10,6 +10,7 @@ use std::{
 
 use rustix::{
     fs::OFlags,
+    io::Errno,
     ioctl::{Getter, NoArg, Opcode, Setter, ioctl},
 };
 
@@ -18,6 +19,7 @@ use crate::sort;
 use crate::units::{Bytes, DeviceNumber, PartitionNumber, Sector512};
 
 const BLKGETSIZE64: Opcode = linux_raw_sys::ioctl::BLKGETSIZE64 as Opcode;
+const BLKROGET: Opcode = linux_raw_sys::ioctl::BLKROGET as Opcode;
 const BLKSSZGET: Opcode = linux_raw_sys::ioctl::BLKSSZGET as Opcode;
 const BLKFLSBUF: Opcode = linux_raw_sys::ioctl::BLKFLSBUF as Opcode;
 const BLKDISCARD: Opcode = linux_raw_sys::ioctl::BLKDISCARD as Opcode;
@@ -162,21 +164,41 @@ impl Node {
     /// Opens a node for reading and writing, exclusively: fails with EBUSY when it is mounted or mapped.
     ///
     /// # Errors
-    /// The error of open(2).
+    /// The error of open(2); EROFS: the device cannot be written to.
     pub fn open_exclusive(path: impl Into<PathBuf>) -> io::Result<Self> {
-        let path = path.into();
-        let file =
-            OpenOptions::new().read(true).write(true).custom_flags(OFlags::EXCL.bits() as i32).open(&path)?;
-        Ok(Self { file, path })
+        Self::open_for_writing(path.into(), OFlags::EXCL)
     }
 
     /// Opens a node for reading and writing although partitions of it are in use: a disk whose table is to be written.
     ///
     /// # Errors
-    /// The error of open(2).
+    /// The error of open(2); EROFS: the device cannot be written to.
     pub fn open_shared(path: impl Into<PathBuf>) -> io::Result<Self> {
-        let path = path.into();
-        Ok(Self { file: OpenOptions::new().read(true).write(true).open(&path)?, path })
+        Self::open_for_writing(path.into(), OFlags::empty())
+    }
+
+    /// Most drivers let a device that is read-only be opened for writing, and each write to it fails.
+    fn open_for_writing(path: PathBuf, flags: OFlags) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).custom_flags(flags.bits() as i32).open(&path)?;
+        let node = Self { file, path };
+        match node.is_read_only()? {
+            true => Err(Errno::ROFS.into()),
+            false => Ok(node),
+        }
+    }
+
+    /// Returns true when the kernel lets nothing be written to the device: the medium, the driver or `blockdev --setro` says so.
+    /// A regular file is no device, and can be written to once it is open.
+    ///
+    /// # Errors
+    /// The error of the ioctl.
+    pub fn is_read_only(&self) -> io::Result<bool> {
+        // SAFETY: BLKROGET writes one int.
+        match unsafe { ioctl(&self.file, Getter::<BLKROGET, i32>::new()) } {
+            Ok(value) => Ok(value != 0),
+            Err(Errno::NOTTY) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
     }
 
     /// Turns read-ahead off: only the requested blocks are read.

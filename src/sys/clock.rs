@@ -1,8 +1,8 @@
 //! Time: the clock of the boot, and the deadlines of its waits.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
 
 fn now(clock: ClockId) -> Duration {
     let time = clock_gettime(clock);
@@ -22,6 +22,18 @@ pub fn boottime() -> Duration {
 /// Seconds since 1970, as far as the machine knows (CLOCK_REALTIME).
 pub fn unix_seconds() -> u64 {
     now(ClockId::Realtime).as_secs()
+}
+
+/// Sets CLOCK_REALTIME to a time since 1970 when it is before it. Returns the time by which it went forward; None when it stays.
+///
+/// # Errors
+/// The error of clock_settime(2).
+pub fn advance(to: Duration) -> io::Result<Option<Duration>> {
+    let Some(by) = to.checked_sub(now(ClockId::Realtime)).filter(|by| !by.is_zero()) else { return Ok(None) };
+    let seconds = to.as_secs().try_into().map_err(|_| io::ErrorKind::InvalidInput)?;
+    let time = Timespec { tv_sec: seconds, tv_nsec: to.subsec_nanos().into() };
+    clock_settime(ClockId::Realtime, time)?;
+    Ok(Some(by))
 }
 
 /// A point in time after which waiting is over.

@@ -90,6 +90,14 @@ impl Disk {
         Ok(true)
     }
 
+    /// Returns true when nothing can be written to the disk.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn is_read_only(&self) -> Result<bool, Failure> {
+        self.node.is_read_only().or_fail(|| format!("cannot learn if {} is read-only", self.device.name))
+    }
+
     /// Bytes of a logical block.
     pub fn block_size(&self) -> u32 {
         self.gpt.geometry().block_size

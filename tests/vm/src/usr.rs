@@ -19,7 +19,7 @@ const VERSION: &str = "1";
 const KEPT: usize = 48;
 
 /// The time of every file and superblock: the same inputs give the same bytes and the same root hash.
-const EPOCH: &str = "1767225600";
+pub const EPOCH: &str = "1767225600";
 
 /// Bytes of dm-verity's data and hash blocks.
 pub const VERITY_BLOCK: u64 = 4096;

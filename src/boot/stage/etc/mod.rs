@@ -25,6 +25,7 @@ use crate::{
     },
     etc::{
         machine_id::{self, MachineId, State},
+        manifest::Head,
         store,
     },
     furnish::{self, Identity, Report},
@@ -68,7 +69,9 @@ fn look_after(means: &Means, usr: &Usr, root: &Root) -> Result<(), Failure> {
     let kept = machine_id::kept(tree).or_fail(|| "cannot tell which machine id the root keeps".into())?;
     let choose = || id::choose(config.machine_id.as_ref(), credentials);
     let mut offered = kept;
-    if !root.is_read_only() {
+    if root.is_read_only() {
+        stays(tree, &head(config, usr.open()?.as_fd()));
+    } else {
         let usr = usr.open()?;
         let usr = usr.as_fd();
         if root.is_new() {
@@ -119,6 +122,18 @@ fn look_after(means: &Means, usr: &Usr, root: &Root) -> Result<(), Failure> {
     match offered {
         Some(id) if state.first_boot() => offer(id),
         _ => Ok(()),
+    }
+}
+
+/// Tells of the /etc of a read-only root that should follow this /usr, and does not.
+fn stays(root: BorrowedFd<'_>, head: &Head) {
+    match store::followed(root) {
+        Ok(Some(last)) if last == *head => {}
+        Ok(Some(last)) => {
+            warning!("root is read-only: /etc follows {} and is not brought to {}", last.usr, head.usr)
+        }
+        Ok(None) => warning!("root is read-only: /etc is not brought to {}", head.usr),
+        Err(error) => warning!("cannot tell which /usr /etc follows: {error}"),
     }
 }
 

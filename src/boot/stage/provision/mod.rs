@@ -23,9 +23,10 @@ use crate::{
         policy::Expectation,
         stage::usr::Usr,
     },
+    config::{Config, RootSource},
     info, notice,
     populate::mount_points,
-    repart::{self, Course, Decision, Definition, Definitions, Reading, Search},
+    repart::{self, Course, Decision, Definition, Definitions, Plan, Reading, Search},
     warning,
 };
 use content::Image;
@@ -91,6 +92,9 @@ pub fn provision(means: &mut Means, usr: &mut Usr) -> Result<Expectation, Failur
     // Before anything changes on a disk whose root is an attack.
     expectation.admit_existing(&means.config, disk)?;
     let plan = match repart::course(&definitions, &disk.gpt.layout(), seed) {
+        Ok(Course::Carry(plan)) if disk.is_read_only()? => {
+            return leave(&means.config, &name, &plan).map(|()| expectation);
+        }
         Ok(Course::Carry(plan)) => plan,
         Ok(Course::Leave(lack)) => {
             warning!("{name}: repart.d is not applied, the disk stays as it is: {lack}");
@@ -137,6 +141,20 @@ pub fn provision(means: &mut Means, usr: &mut Usr) -> Result<Expectation, Failur
         );
     }
     Ok(expectation)
+}
+
+/// Leaves a disk as it is that cannot be written to.
+///
+/// # Errors
+/// The root would have to be made on it.
+fn leave(config: &Config, name: &str, plan: &Plan) -> Result<(), Failure> {
+    let makes_root = plan.new.iter().any(|new| new.definition.is_root());
+    if makes_root && config.root.source == RootSource::Auto {
+        let reason = format!("{name}: the disk is read-only, and repart.d has a root to make on it");
+        return Err(Failure::new(reason + "; make it writable, or name a root by root="));
+    }
+    warning!("{name}: repart.d is not applied, the disk stays as it is: it is read-only");
+    Ok(())
 }
 
 /// The places where all defined partitions are mounted, as paths from the root: a root leaves these places empty.

@@ -84,6 +84,14 @@ pub fn reset(
         numbers.push(number);
     }
     if !numbers.is_empty() {
+        if disk.is_read_only()? {
+            let reason = "the disk is read-only; make it writable".to_owned();
+            match asked {
+                Reset::No => warning!("{name}: the factory reset that has begun is not finished: {reason}"),
+                _ => return Err(refused(reason)),
+            }
+            return Ok(());
+        }
         let transaction = Transaction::reset(&disk.gpt, &numbers).or_fail(|| name.clone())?;
         expectation.admit(&means.config, disk, transaction.after.partitions())?;
         let begun = |number: &PartitionNumber| disk.gpt.partition(*number).is_some_and(|p| p.label == RESET);

@@ -28,11 +28,12 @@ use crate::{
 const NAME: &str = "root";
 
 /// Opens the LUKS2 volume on `device` and maps it. A damaged copy of the header is mended once the volume has opened: before,
-/// nothing says that it is ours. Returns the mapping, and true when it refuses writes.
+/// nothing says that it is ours. Returns the mapping, and true when it refuses writes: because the device is `protected`, as
+/// with cryptsetup, or because the command line says so.
 ///
 /// # Errors
 /// No key that opens it, a header that may not be opened, a measurement that fails, a kernel without dm-crypt.
-pub fn unlock(means: &mut Means, device: &BlockDevice) -> Result<(Mapping, bool), Failure> {
+pub fn unlock(means: &mut Means, device: &BlockDevice, protected: bool) -> Result<(Mapping, bool), Failure> {
     let Means { config, credentials, key, devices, measurements, .. } = means;
     let node = Node::open(device.node()).or_fail(|| format!("cannot open {}", device.name))?;
     let header = Header::read(node.file()).or_fail(|| device.name.clone())?;
@@ -56,17 +57,17 @@ pub fn unlock(means: &mut Means, device: &BlockDevice) -> Result<(Mapping, bool)
             return Err(Failure::new(line + "; this is another disk, or the word has to follow a new root"));
         }
     }
+    let read_only = options.read_only || protected;
     // Without a TPM that says, the bank that systemd takes first.
     let bank = measurements.bank().unwrap_or(Bank::Sha256);
     advise(config, device, &tokens, key.keyslot, bank);
     if let Some(complaint) = header.complaint() {
         warning!("{}: {complaint}", device.name);
-        if !options.read_only {
+        if !read_only {
             repair(&header, device)?;
         }
     }
     let flags = with_options(header.flags(), &options);
-    let read_only = options.read_only;
     let crypt = Crypt { header: &header, key: &key, device, node: &node, flags, read_only };
     let mapping = crypt.map(&name, devices)?;
     udev::link(&mapping).or_fail(|| format!("cannot link {}", mapping.link().display()))?;

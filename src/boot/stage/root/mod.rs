@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::mount::MountFlags;
+use rustix::{io::Errno, mount::MountFlags};
 
 use crate::{
     boot::{
@@ -30,7 +30,7 @@ use crate::{
     file_system::FileSystem,
     image, info, notice,
     sys::{
-        block::BlockDevice,
+        block::{BlockDevice, Node},
         dm::Mapping,
         mount::{self, Options},
     },
@@ -127,8 +127,17 @@ pub fn open(means: &mut Means, usr: &Usr, expectation: &Expectation) -> Result<R
     if let Some(disk) = &elsewhere {
         expectation.admit(&means.config, disk, disk.gpt.partitions())?;
     }
+    let protected = Node::open(device.node())
+        .and_then(|node| node.is_read_only())
+        .or_fail(|| format!("cannot learn if {} is read-only", device.name))?;
+    if protected {
+        warning!(
+            "{}: the disk is read-only: root is mounted read-only, and nothing on it changes",
+            device.name
+        );
+    }
     let mapping = match outside {
-        Some(Format::LUKS2) => Some(encrypted::unlock(means, &device)?),
+        Some(Format::LUKS2) => Some(encrypted::unlock(means, &device, protected)?),
         // Before its content is looked at, as the key of an encrypted one is measured.
         _ => {
             let kind = if means.config.volatile == Volatile::Overlay { "overlay" } else { "plain" };
@@ -152,13 +161,18 @@ pub fn open(means: &mut Means, usr: &Usr, expectation: &Expectation) -> Result<R
         Volatile::Overlay => Some(volatile::Overlay::new()?),
         _ => None,
     };
-    let writable = mount.read_write && !locked && overlay.is_none();
+    // As mount(8) does with a device that is write-protected, and the kernel with a root of its own.
+    let writable = mount.read_write && !locked && !protected && overlay.is_none();
     let read_only = if writable { MountFlags::empty() } else { MountFlags::RDONLY };
     let options = Options::parse(MountFlags::NODEV | read_only, &mount.options);
     let source = mapping.as_ref().map_or(node, Mapping::link);
     let target = overlay.as_ref().map_or(path.as_path(), volatile::Overlay::lower);
-    mount::device(&source, name, target, options.flags, &options.data)
-        .or_fail(|| format!("cannot mount {} as {name}", source.display()))?;
+    mount::device(&source, name, target, options.flags, &options.data).map_err(|error| {
+        match error.raw_os_error() {
+            Some(errno) if protected && errno == Errno::ROFS.raw_os_error() => unwritten(&device, system),
+            _ => Failure::new(format!("cannot mount {} as {name}: {error}", source.display())),
+        }
+    })?;
     if let Err(failure) = belongs_here(target, &device, partition.as_ref()) {
         // The reason is more important; the machine is about to end.
         let _ = mount::unmount(target);
@@ -179,6 +193,17 @@ pub fn open(means: &mut Means, usr: &Usr, expectation: &Expectation) -> Result<R
     mend_table(usr, &device);
     let read_only = options.flags.contains(MountFlags::RDONLY) && config.volatile != Volatile::Overlay;
     Ok(Root { path, mapping, read_only, elsewhere, new: false, summary })
+}
+
+/// The refusal of a file system that is to be repaired by its journal, on a disk that takes no writes. As with mount(8), nobody but
+/// the operator chooses to see it as it was before.
+fn unwritten(device: &BlockDevice, system: FileSystem) -> Failure {
+    let name = &device.name;
+    let reason = format!("{name}: the disk is read-only, and the journal of its {system} has to be replayed");
+    Failure::new(match system.options_unwritten() {
+        "" => reason + "; make the disk writable",
+        words => reason + &format!("; make the disk writable, or boot with rootflags={words}"),
+    })
 }
 
 /// Finds the partition or device that holds the root, and its entry in the table.

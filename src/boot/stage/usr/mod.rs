@@ -1,6 +1,7 @@
 //! Stage "usr": the disk, the slot, dm-verity, the mount. From here on there is verified policy.
 
 mod boot_disk;
+mod epoch;
 mod proof;
 mod signature;
 mod verity;
@@ -150,10 +151,12 @@ pub fn open(means: &mut Means) -> Result<Usr, Failure> {
         config.usr.verity = root_hash.map(|root_hash| Verity { root_hash, data: None, hash: None });
     }
     let tree = PathBuf::from(OURS).join("sysusr");
-    let fstype = mount_at(config, devices, &node, mapping.as_ref(), &tree.join("usr"))?;
+    let explain = |failure| verity::explain(mapping.as_ref(), failure);
+    let fstype = mount_at(config, devices, &node, mapping.as_ref(), &tree.join("usr")).map_err(explain)?;
     let directory = File::open(&tree).or_fail(|| format!("cannot open {}", tree.display()))?;
+    epoch::apply(directory.as_fd());
     next.find(directory.as_fd())
-        .map_err(|reason| Failure::new(image::no_systemd(&found.data.name, &reason)))?;
+        .map_err(|reason| explain(Failure::new(image::no_systemd(&found.data.name, &reason))))?;
     let summary = format!("{what} ({fstype})");
     info!("{summary}");
     let signature = proof.signed.and_then(|signed| signed.partition);

@@ -96,11 +96,11 @@ pub fn verify(devices: &mut Devices, wish: &Wish<'_>) -> Result<Option<Verified>
             node.expect_random_reads()?;
             node.file().read_exact_at(Bytes(0), &mut block)
         })
-        .map_err(|error| corrupt(error.to_string()))?;
-    let status = mapper
-        .status(&mapping)
-        .or_fail(|| format!("cannot ask dm-verity for the state of {}", mapping.name))?;
-    if !status.starts_with('V') {
+        .or_else(|error| match state(&mapper, &mapping)? {
+            State::Sound => Err(Failure::new(image::unreadable(silent(data, hash), &error))),
+            State::Changed(_) => Err(corrupt(error.to_string())),
+        })?;
+    if let State::Changed(status) = state(&mapper, &mapping)? {
         return Err(corrupt(format!("dm-verity reports `{status}`")));
     }
     let words = wish.config.verity_options.join(",");
@@ -134,6 +134,37 @@ fn prepare(devices: &mut Devices, wish: &Wish<'_>) -> Result<(Superblock, Mapper
         .map_err(Failure::new)?;
     let mapper = Mapper::open().or_fail(|| "cannot reach the device-mapper for dm-verity".into())?;
     Ok((superblock, mapper))
+}
+
+/// The findings of dm-verity so far.
+enum State {
+    /// All that could be read is as the tree says.
+    Sound,
+    /// A block is another one; the status word.
+    Changed(String),
+}
+
+fn state(mapper: &Mapper, mapping: &Mapping) -> Result<State, Failure> {
+    let status = mapper.status(mapping);
+    let status = status.or_fail(|| format!("cannot ask dm-verity for the state of {}", mapping.name))?;
+    Ok(if status.starts_with('V') { State::Sound } else { State::Changed(status) })
+}
+
+/// The device of the two that does not give its first block: by itself the other one does.
+fn silent<'d>(data: &'d BlockDevice, hash: &'d BlockDevice) -> &'d str {
+    let mut block = [0; 512];
+    let read = Node::open(data.node()).and_then(|node| node.file().read_exact_at(Bytes(0), &mut block));
+    if read.is_err() { &data.name } else { &hash.name }
+}
+
+/// A failure after the mapping was proven, with the reason that dm-verity knows of: a block of /usr was changed.
+pub fn explain(mapping: Option<&Mapping>, failure: Failure) -> Failure {
+    let Some(mapping) = mapping else { return failure };
+    match Mapper::open().map(|mapper| state(&mapper, mapping)) {
+        Ok(Ok(State::Changed(_))) => Failure::new(image::changed(&failure.reason)),
+        // Then what failed stands for itself.
+        _ => failure,
+    }
 }
 
 fn target(table: &Table) -> Target<'_> {

@@ -55,6 +55,7 @@ cases! {
     usr_is_not_there { run: Normal, "without a /usr nothing is waited for in vain or written" }
     root_hash_matches_nothing { run: Normal, "a root hash that matches no partition is refused" }
     usr_was_changed { run: Normal, "a changed byte of /usr is refused before it is mounted" }
+    medium_fails { run: Normal, "a disk that cannot read /usr is told apart from a changed /usr" }
     usr_is_signed {
         run: Normal, "a signed /usr boots, and one that nobody vouches for does not";
         others: Long, "every other signature of /usr is refused by name";
@@ -182,6 +183,11 @@ cases! {
     btrfs_is_used_hard { run: Normal, "a kernel fills, scrubs, balances and snapshots our btrfs" }
     usr_is_not_verified { run: Normal, "an unverified /usr boots" }
     usr_is_squashfs_or_ext4 { run: Normal, "a /usr of squashfs, ext4 or btrfs boots" }
+    disk_is_read_only {
+        run: Normal, "a read-only disk boots read-only, and gets no first boot";
+        damaged: Long, "a read-only disk with damages boots read-only, or says why not";
+    }
+    clock_is_lost { run: Normal, "a clock of 1970 begins when /usr was made" }
     disk_has_large_sectors { run: Normal, "a disk with sectors of 4096 bytes boots" }
     disk_is_nvme_or_scsi { run: Normal, "NVMe, SCSI and SATA disks boot" }
     processor_has_no_aes { run: Normal, "a processor without AES instructions boots" }
