@@ -18,7 +18,7 @@ const CHILD: &str = "HERMETIC_TEST_PANICS";
 fn the_child_that_panics() {
     if std::env::var_os(CHILD).is_some() {
         // Without a delay to pass, the action is never come to.
-        set_policy(Policy { action: Action::End(End::Halt), delay: None });
+        set_policy(Policy::said(Action::End(End::Halt), None));
         catch_panics();
         let nothing: Option<u8> = std::hint::black_box(None);
         nothing.expect("something where there is nothing");

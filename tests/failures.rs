@@ -14,13 +14,14 @@ const ROOMS: [&str; 15] = [
 ];
 
 /// Texts of three words and more that are no line: names of keys and disks in a line, questions, announcements, records.
-const NO_LINES: [&str; 50] = [
+const NO_LINES: [&str; 51] = [
     "has reset this system.",
     "Waiting for somebody to look (panic=0).",
-    "Rebooting in … s.",
-    "Powering off in … s.",
-    "Halting in … s.",
-    "Panicking in … s.",
+    "Rebooting in … s….",
+    "Powering off in … s….",
+    "Halting in … s….",
+    "Panicking in … s….",
+    "(… boots have failed in a row)",
     "hermetic-init … stage … reason …",
     "mount --bind /dev/null /proc/diskstats && exec \"$0\" \"$@\"",
     "reboot(2) would end the machine",

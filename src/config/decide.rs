@@ -9,8 +9,8 @@ use super::error::{ConfigError, Warning};
 use super::luks::span;
 use super::raw::Raw;
 use super::{
-    Config, Failure, FailureAction, Hermetic, ImagePolicy, Luks, MachineId, Mount, Root, RootSource, Usr,
-    UsrSource, Verity, Volatile, Watchdog,
+    Config, Failure, FailureAction, Hermetic, ImagePolicy, Luks, MachineId, Mount, Root, RootSource, Tries,
+    Usr, UsrSource, Verity, Volatile, Watchdog,
 };
 use crate::disk::filter::Filter;
 use crate::level::Level;
@@ -384,6 +384,8 @@ fn failure(raw: &Raw, hermetic: &Hermetic, warnings: &mut Vec<Warning>) -> Failu
     Failure {
         action: ours.or(emergency).or(crash_action).unwrap_or(hermetic.on_failure.default),
         delay: delay.unwrap_or(Some(hermetic.failure_delay.default)),
+        delay_is_said: delay.is_some(),
+        tries: hermetic.tries.map(|left| Tries { left, done: None }),
     }
 }
 

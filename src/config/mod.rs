@@ -19,7 +19,9 @@ pub mod factory_reset;
 pub mod image_policy;
 mod luks;
 pub mod options;
+pub mod past;
 mod raw;
+pub mod tries;
 mod value;
 
 #[cfg(test)]
@@ -30,6 +32,8 @@ pub use error::{ConfigError, Warning};
 pub use image_policy::{ImagePolicy, PartitionPolicy, Uses};
 pub use luks::{Luks, VolumeOptions};
 pub use options::{FailureAction, Hermetic, Measure, NoTpm, Recovery, RootBond, RootPolicy, Strategy};
+pub use past::Past;
+pub use tries::Tries;
 
 use crate::{
     disk::filter::Filter,
@@ -186,6 +190,10 @@ pub struct Failure {
     pub action: FailureAction,
     /// The time that the reason stays on the screen before; None: for ever.
     pub delay: Option<Duration>,
+    /// True when the command line says how long, and not the default.
+    pub delay_is_said: bool,
+    /// The tries of a boot loader that counts by the command line.
+    pub tries: Option<Tries>,
 }
 
 impl Config {

@@ -85,9 +85,13 @@ options! {
         Or::after("rd.emergency=, then systemd.crash_action=, then", FailureAction::Reboot);
 
     // Long enough to take a photograph.
-    /// The time that the reason stays on the screen before that; 8 s later at most it comes, whatever consoles and disks do.
+    /// The time that the reason stays on the screen before that; 8 s later at most it comes, whatever consoles and disks do. By
+    /// default a reboot comes after 5 s while the boot loader has tries left, and later and later the more boots fail in a row.
     pub(super) failure_delay: Or<Duration> = "hermetic.failure-delay",
         Or::after("panic=, then", Duration::from_secs(30));
+
+    /// The tries that are left after this boot, from a boot loader that counts and has no EFI variable LoaderBootCountPath.
+    pub(super) tries: Option<u32> = "hermetic.tries", None;
 
     /// The messages that go to the kernel log; err: failures and warnings.
     pub(super) log: Or<Level> = "hermetic.log",

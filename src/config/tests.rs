@@ -23,7 +23,9 @@ fn a_refused_command_line_still_says_how_to_fail() {
         ("hermetic.failure-delay=soon roothash=00", Reboot, 30),
     ] {
         refusal(text);
-        let expected = Failure { action, delay: Some(Duration::from_secs(delay)) };
+        let delay_is_said = delay != 30;
+        let delay = Some(Duration::from_secs(delay));
+        let expected = Failure { action, delay, delay_is_said, tries: None };
         assert_eq!(Failure::from_refused_cmdline(text), expected, "{text}");
     }
 }
@@ -76,7 +78,12 @@ fn nothing_said() {
             modules_load: vec![],
             modules_blocked: vec![],
             module_parameters: vec![],
-            failure: Failure { action: FailureAction::Reboot, delay: Some(Duration::from_secs(30)) },
+            failure: Failure {
+                action: FailureAction::Reboot,
+                delay: Some(Duration::from_secs(30)),
+                delay_is_said: false,
+                tries: None,
+            },
             log: Level::Info,
             watchdog: None,
         }
@@ -276,8 +283,14 @@ fn how_a_failed_boot_ends() {
         ("hermetic.on-failure=panic rd.emergency=poweroff panic=7", Panic, Some(7)),
         ("hermetic.on_failure=halt hermetic.failure-delay=1 panic=0", Halt, Some(1)),
     ] {
-        assert_eq!(config(text).failure, Failure { action, delay: delay.map(Duration::from_secs) }, "{text}");
+        let failure = config(text).failure;
+        assert_eq!((failure.action, failure.delay), (action, delay.map(Duration::from_secs)), "{text}");
+        assert_eq!(failure.delay_is_said, delay != Some(30), "{text}");
     }
+    let tries = |text: &str| config(text).failure.tries;
+    assert_eq!(tries("hermetic.tries=2"), Some(Tries { left: 2, done: None }));
+    assert_eq!(tries(""), None);
+    assert!(Config::from_cmdline("hermetic.tries=two", None).is_err());
 }
 
 #[test]

@@ -76,6 +76,18 @@ impl<T: Value> Field for Or<T> {
     }
 }
 
+impl<T: Value> Field for Option<T> {
+    const VALUES: &'static [&'static str] = T::WORDS;
+
+    fn decide(self, word: Option<&Word>, refusal: &mut Option<ConfigError>) -> Self {
+        parse(word, refusal).or(self)
+    }
+
+    fn print_default(&self) -> String {
+        self.as_ref().map_or_else(|| "none".into(), T::print)
+    }
+}
+
 fn parse<T: Value>(word: Option<&Word>, refusal: &mut Option<ConfigError>) -> Option<T> {
     let word = word?;
     match T::parse(word.value.as_deref().unwrap_or_default()) {
@@ -114,6 +126,18 @@ impl Value for Duration {
 
     fn print(&self) -> String {
         self.as_secs().to_string()
+    }
+}
+
+impl Value for u32 {
+    const WORDS: &'static [&'static str] = &["NUMBER"];
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "is no number".into())
+    }
+
+    fn print(&self) -> String {
+        self.to_string()
     }
 }
 

@@ -2,8 +2,8 @@
 //! <https://systemd.io/BOOT_LOADER_INTERFACE>).
 
 use std::{
-    fs::{self, File},
-    io::{self, Read as _},
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Write as _},
 };
 
 use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
@@ -19,6 +19,9 @@ pub const LOADER: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 
 /// The vendor of systemd's variables.
 pub const SYSTEMD: &str = "8cf2644b-4b0b-428f-9387-6d876050dc67";
+
+/// NON_VOLATILE, BOOTSERVICE_ACCESS and RUNTIME_ACCESS of the UEFI specification's SetVariable().
+const ATTRIBUTES: u32 = 7;
 
 /// More than any variable of text has, bytes.
 const MAX_LENGTH: u64 = 64 << 10;
@@ -45,6 +48,21 @@ pub fn text(name: &str, vendor: &str) -> io::Result<Option<String>> {
     decode(&bytes).map(Some).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
+/// Sets a variable to a text in UTF-16LE with its end mark, in one write. It stays when the power goes, and the running system sees it.
+///
+/// # Errors
+/// The firmware does not take it; the error of efivarfs.
+pub fn write_text(name: &str, vendor: &str, text: &str) -> io::Result<()> {
+    let path = format!("{MOUNT}/{name}-{vendor}");
+    if let Ok(old) = File::open(&path) {
+        make_mutable(&old)?;
+    }
+    let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(&path)?;
+    let units = text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes);
+    let bytes: Vec<u8> = ATTRIBUTES.to_le_bytes().into_iter().chain(units).collect();
+    file.write_all(&bytes)
+}
+
 /// Removes a variable. One that is not there is removed.
 ///
 /// # Errors
@@ -55,14 +73,18 @@ pub fn remove(name: &str, vendor: &str) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         file => file?,
     };
-    // efivarfs makes the variables that it does not know immutable, so that those of the firmware are not removed by
-    // mistake.
-    let flags = ioctl_getflags(&file)?;
-    if flags.contains(IFlags::IMMUTABLE) {
-        ioctl_setflags(&file, flags.difference(IFlags::IMMUTABLE))?;
-    }
+    make_mutable(&file)?;
     drop(file);
     fs::remove_file(path)
+}
+
+/// efivarfs makes the variables that it does not know immutable, so that those of the firmware are not removed by mistake.
+fn make_mutable(file: &File) -> io::Result<()> {
+    let flags = ioctl_getflags(file)?;
+    if flags.contains(IFlags::IMMUTABLE) {
+        ioctl_setflags(file, flags.difference(IFlags::IMMUTABLE))?;
+    }
+    Ok(())
 }
 
 /// The text in a variable's file: four bytes of attributes, then UTF-16LE up to the first NUL. None when it is invalid.

@@ -9,7 +9,7 @@ use hermetic_init::{
 };
 
 fn main() {
-    set_policy(Policy { action: Action::End(End::PowerOff), delay: Some(Duration::ZERO) });
+    set_policy(Policy::said(Action::End(End::PowerOff), Some(Duration::ZERO)));
     catch_panics();
     let nothing: Option<u8> = std::hint::black_box(None);
     nothing.expect("something where there is nothing");

@@ -1,7 +1,8 @@
-//! Stage "devices": drivers for the hardware that is there; the TPM learns that the initrd begins.
+//! Stage "devices": drivers for the hardware that is there; what the firmware remembers of boots before; the TPM learns that the initrd
+//! begins.
 
 use crate::boot::{
-    failure::Failure,
+    failure::{Failure, history},
     machine::{devices::Devices, measure::Measurements},
     means::{Early, Means},
     volume::key_file::KeyFile,
@@ -15,6 +16,7 @@ use crate::boot::{
 pub fn start(early: Early) -> Result<Means, Failure> {
     let Early { config, next, credentials, borrowed, survey } = early;
     let mut devices = Devices::start(&config, survey)?;
+    history::learn();
     watch::feed(&config);
     let measurements = Measurements::begin(&config, &mut devices)?;
     let key = KeyFile::new(&config);

@@ -92,5 +92,7 @@ fn follow(wish: config::Failure) {
             FailureAction::Panic => Action::Panic,
         },
         delay: wish.delay,
+        delay_is_said: wish.delay_is_said,
+        tries: wish.tries,
     });
 }

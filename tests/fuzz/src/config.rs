@@ -7,6 +7,8 @@ use hermetic_init::{
         device_spec::Source,
         factory_reset::{Asked, FLAG, REQUEST, Reset},
         image_policy::ImagePolicy,
+        past::Past,
+        tries::Tries,
     },
     disk::types,
     os_release::OsRelease,
@@ -43,6 +45,36 @@ pub(crate) fn factory_reset_seeds() -> Vec<Vec<u8>> {
         ["yes", request, "ID=box\nIMAGE_ID=img\n"],
         ["0", &request.replace("aabbccddeeff4011", "0c9f8a5e6b7c4d1e"), "ID=box\nIMAGE_ID=img\n"],
         ["", &request.replace("\"osReleaseImageId\":\"img\",", ""), "ID=box\n"],
+    ]
+    .iter()
+    .map(|parts| join(&parts.map(str::as_bytes)))
+    .collect()
+}
+
+/// The EFI variables by which the firmware remembers boots that failed.
+pub fn history(data: &[u8]) {
+    let [path, past] = Input::new(data).parts().map(text);
+    if let Some(tries) = Tries::of_path(&path) {
+        let counter = path.rsplit_once('.').and_then(|(name, _)| Some(name.rsplit_once('+')?.1));
+        assert!(
+            counter.is_some_and(|counter| counter.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-'))
+        );
+        assert!(!tries.to_string().contains(char::is_control));
+    }
+    let past = Past::of(&past);
+    assert!((30..=1800).contains(&past.delay().as_secs()));
+    let next = Past::after(Some(&past), "usr", &past.reason);
+    assert!(next.count > past.count || next.count == 999);
+    // 1 kB with the mark at the end, and what is read back is what was written.
+    let kept = next.text();
+    assert!(kept.encode_utf16().count() < 512 && !kept.contains(char::is_control));
+    assert_eq!(Past::of(&kept).text(), kept);
+}
+
+pub(crate) fn history_seeds() -> Vec<Vec<u8>> {
+    [
+        ["\\EFI\\Linux\\appliance_2+2-1.efi", "1 usr: vda1 is gone"],
+        ["/loader/entries/a+3.conf", "17 root: a | b"],
     ]
     .iter()
     .map(|parts| join(&parts.map(str::as_bytes)))

@@ -53,7 +53,8 @@ macro_rules! targets {
 
 targets! {
     config: command_line command_line_seeds 4096, image_policy image_policy_seeds 1024, device device_seeds 512,
-        os_release os_release_seeds 4096, credentials credentials_seeds 8192, factory_reset factory_reset_seeds 2048;
+        os_release os_release_seeds 4096, credentials credentials_seeds 8192, factory_reset factory_reset_seeds 2048,
+        history history_seeds 4096;
     disk: gpt gpt_seeds 1 << 18, superblock superblock_seeds 4096, label label_seeds 256;
     verity: verity verity_seeds 1024, pkcs7 pkcs7_seeds 4096, verity_signature verity_signature_seeds 2048;
     luks: luks_header luks_header_seeds 1 << 16, luks_json luks_json_seeds 1 << 15;

@@ -14,7 +14,7 @@ use mount_point::MountPoint;
 
 use crate::{
     boot::{
-        failure::{Failure, OrFail as _},
+        failure::{Failure, OrFail as _, history},
         machine::{
             next_init,
             run::{OURS, set_guard},
@@ -51,6 +51,7 @@ pub fn hand_over(
         }
     }
     let (init, environment) = prepare(means, &usr, root)?;
+    history::forget();
     Err(next_init::execute(&init, &environment))
 }
 

@@ -68,6 +68,10 @@ cases! {
     keys_have_many_places { run: Normal, "a key comes from a credential, or from the file that luks.* words name" }
     word_is_not_known { run: Normal, "an unknown word of ours is refused" }
     failure_is_acted_upon { run: Normal, "every failure policy acts" }
+    failed_boots_are_counted {
+        run: Normal, "a failed boot is counted, and the next one says why";
+        by_systemd_boot: Long, "systemd-boot counts failed boots, and starts the image before";
+    }
     console_is_stopped { run: Normal, "a stopped console holds nothing up, and nothing polls" }
     disk_stops_answering {
         ends: Normal, "a stage that hangs ends like a failure, or by the watchdog";

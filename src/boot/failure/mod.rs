@@ -1,39 +1,43 @@
 //! The end of a boot that cannot go on: one line that says why, then the failure policy.
 
-use std::{fmt, sync::OnceLock, time::Duration};
+pub mod history;
+mod policy;
 
-use rustix::io::Errno;
+use std::fmt;
 
 use super::story;
 use crate::{
     level::Level,
     printable,
     progress::Bounded,
-    sys::{
-        console, kmsg,
-        power::{End, end, end_now},
-        watchdog,
-    },
+    sys::{clock, console, kmsg, power::end},
 };
+use history::History;
+pub use policy::{Action, Policy, set_policy};
 
 /// The reason why the boot stopped. The stage that it stopped in is the one that is running (see `boot::story`).
 pub struct Failure {
     /// One line: the step, its object, the result, and the remedy.
     pub reason: String,
-    /// The first words on the screen.
-    headline: &'static str,
+    /// True for a failure: one that is kept for the next boot, and counted.
+    counts: bool,
 }
 
 impl Failure {
     /// A failure with this reason.
     pub fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), headline: "cannot start this system." }
+        Self { reason: reason.into(), counts: true }
     }
 
     /// No failure, but the end of this boot all the same: the machine was reset and must come up again by another way. It
     /// ends as failures do.
     pub fn reset(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), headline: "has reset this system." }
+        Self { reason: reason.into(), counts: false }
+    }
+
+    /// The first words on the screen.
+    fn headline(&self) -> &'static str {
+        if self.counts { "cannot start this system." } else { "has reset this system." }
     }
 }
 
@@ -52,103 +56,36 @@ impl<T, E: fmt::Display> OrFail<T> for Result<T, E> {
     }
 }
 
-/// The last thing that is done, once the reason has been shown.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Action {
-    /// End the machine.
-    End(End),
-    /// Crash the kernel: pstore and kdump keep the evidence, `panic=` decides the rest.
-    Panic,
-}
-
-/// The failure policy.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Policy {
-    /// The last thing that is done.
-    pub action: Action,
-    /// The time that the reason stays on the screen first; None for ever.
-    pub delay: Option<Duration>,
-}
-
-/// Thirty seconds to read, then a reboot: a disk that came late comes the next time, and a boot loader that counts falls
-/// back to the other slot.
-const DEFAULT: Policy = Policy { action: Action::End(End::Reboot), delay: Some(Duration::from_secs(30)) };
-
-/// The time for everything beside the delay: showing the reason, and writing dirty data. When it is over the machine is ended
-/// without either.
-const BOUND: Duration = Duration::from_secs(8);
-
-impl Policy {
-    /// Arms the end of the machine. From here on it comes, 8 s after the delay at most, whatever the caller waits for: from a
-    /// thread that neither prints nor syncs. A policy that waits for ever has no end to arm.
-    pub fn arm(self) {
-        let Some(delay) = self.delay else { return };
-        let end = move || {
-            std::thread::sleep(delay.saturating_add(BOUND));
-            self.action.carry_out(end_now);
-        };
-        // Without a thread the end is as near as the consoles and the disks let the caller come.
-        drop(std::thread::Builder::new().spawn(end));
-    }
-}
-
-impl Action {
-    /// Carries it out, and returns only when the kernel refused.
-    fn carry_out(self, end: fn(End) -> Errno) -> Errno {
-        match self {
-            Self::End(how) => {
-                if how == End::Halt {
-                    // It would start again what is to stand still.
-                    watchdog::stop();
-                }
-                end(how)
-            }
-            // When sysrq is compiled out, exiting makes the same panic by another road.
-            Self::Panic => {
-                drop(std::fs::write("/proc/sysrq-trigger", "c"));
-                std::process::exit(1);
-            }
-        }
-    }
-}
-
-static POLICY: OnceLock<Policy> = OnceLock::new();
-
-/// Sets the policy, once it is known from the command line. Later calls change nothing.
-pub fn set_policy(policy: Policy) {
-    // There is no source of a second policy: the command line is read once.
-    let _first_one_stays = POLICY.set(policy);
-}
-
-/// Shows the reason and carries out the policy. PID 1 must not return from here: that would be an unwanted kernel
-/// panic.
+/// Shows the reason, keeps it for the next boot, and carries out the policy. PID 1 must not return from here: that would be an
+/// unwanted kernel panic.
 pub fn act(failure: &Failure) -> ! {
-    let policy = *POLICY.get().unwrap_or(&DEFAULT);
-    policy.arm();
-    // No stage runs any more: its time is over, and the reason has a time of its own.
-    let shown = Bounded::begin();
     // A panic may come before the first stage.
     let stage = story::running().unwrap_or("panic");
+    let history = History::get();
+    let failures = history.filter(|_| failure.counts).map(|history| history.with(stage, &failure.reason));
+    let course = Policy::get().course(history.and_then(|history| history.tries), failures.as_ref());
+    course.arm();
+    // No stage runs any more: its time is over, and the reason has a time of its own.
+    let shown = Bounded::begin();
+    let since = clock::monotonic();
     kmsg::log(Level::Error, format_args!("{stage}: {}", failure.reason));
-    let next = match (policy.action, policy.delay) {
-        (_, None) => "Waiting for somebody to look (panic=0).".to_owned(),
-        (Action::End(End::Reboot), Some(delay)) => format!("Rebooting in {} s.", delay.as_secs()),
-        (Action::End(End::PowerOff), Some(delay)) => format!("Powering off in {} s.", delay.as_secs()),
-        (Action::End(End::Halt), Some(delay)) => format!("Halting in {} s.", delay.as_secs()),
-        (Action::Panic, Some(delay)) => format!("Panicking in {} s.", delay.as_secs()),
-    };
     console::print(&format!(
-        "\r\nhermetic-init {} {}\r\n  stage   {stage}\r\n  reason  {}\r\n{next}\r\n",
+        "\r\nhermetic-init {} {}\r\n  stage   {stage}\r\n  reason  {}\r\n{}\r\n",
         story::VERSION,
-        failure.headline,
+        failure.headline(),
         printable::line(&failure.reason),
+        course.announced(),
     ));
-    match policy.delay {
-        Some(delay) => std::thread::sleep(delay),
+    if let Some(failures) = &failures {
+        // A firmware may take its time, and that is a part of the delay.
+        history::keep(failures);
+    }
+    match course.delay {
+        Some(delay) => std::thread::sleep(delay.saturating_sub(clock::monotonic().saturating_sub(since))),
         None => wait_for_ever(),
     }
     drop(shown);
-    let errno = policy.action.carry_out(end);
+    let errno = course.action.carry_out(end);
     console::print(&format!("hermetic-init: the kernel refuses to end the machine: {errno}\r\n"));
     wait_for_ever()
 }
@@ -175,10 +112,11 @@ pub(super) mod tests {
     use std::{
         os::unix::process::ExitStatusExt as _,
         process::{Child, Command, ExitStatus, Stdio},
+        time::Duration,
     };
 
     use super::*;
-    use crate::sys::{clock::Deadline, pty::Pty};
+    use crate::sys::{clock::Deadline, power::End, pty::Pty};
 
     /// Set in the child that is PID 1, of a namespace: there reboot(2) ends the namespace, by SIGHUP for a restart
     /// (pid_namespaces(7)).
@@ -220,7 +158,7 @@ pub(super) mod tests {
         assert_eq!(end_of(child).signal(), Some(RESTART));
     }
 
-    pub const AT_ONCE: Policy = Policy { action: Action::End(End::Reboot), delay: Some(Duration::ZERO) };
+    pub const AT_ONCE: Policy = Policy::said(Action::End(End::Reboot), Some(Duration::ZERO));
 
     #[test]
     fn a_stopped_console_does_not_keep_the_machine() {
@@ -253,7 +191,7 @@ pub(super) mod tests {
         let console = Pty::new();
         let Some(child) = as_pid_1("failure::tests::an_armed_machine_ends_whatever_is_waited_for", &console)
         else {
-            AT_ONCE.arm();
+            AT_ONCE.course(None, None).arm();
             wait_for_ever()
         };
         restarts(child);
