@@ -54,8 +54,9 @@ pub use lockout::Lockout;
 pub use object::StorageKey;
 pub use pcr::{Bank, PcrMask};
 pub use pin::{Argon2id, Pin};
-pub use policy::{Policy, SignedPcrs};
+pub use policy::Policy;
 pub use seal::Blob;
+pub use signature::SignedPcrs;
 pub use token::{Entry, Token};
 
 /// The digest of a policy: what a TPM's session must have collected before a secret is released.

@@ -13,19 +13,8 @@ use super::{
     command::{Command, Params},
     kdf::{self, DIGEST},
     session::Session,
-    signature::{PublicKey, Signatures},
+    signature::{PublicKey, Signatures, SignedPcrs},
 };
-
-/// PCRs whose values a key's owner vouches for.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct SignedPcrs {
-    /// The PCRs.
-    pub pcrs: PcrMask,
-    /// Whose signature counts.
-    pub key: PublicKey,
-    /// The purpose that the signature is for (`--tpm2-public-key-policyref=` of 262); empty: for none in particular.
-    pub reference: String,
-}
 
 /// The conditions for the release of a secret.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -38,24 +27,6 @@ pub struct Policy {
     pub signed: Option<SignedPcrs>,
     /// True when a PIN is needed.
     pub pin: bool,
-}
-
-impl SignedPcrs {
-    /// The `policyRef` for the TPM: the digest of the purpose (systemd 262, `--tpm2-public-key-policyref=`), or nothing.
-    fn policy_ref(&self) -> Vec<u8> {
-        match self.reference.as_bytes() {
-            [] => Vec::new(),
-            reference => kdf::sha256(&[reference]).to_vec(),
-        }
-    }
-
-    /// The purpose, for people. It comes from the disk: quoted, so that it cannot pretend to be anything else.
-    fn purpose(&self) -> String {
-        match self.reference.as_str() {
-            "" => String::new(),
-            reference => format!(" with the reference {:?}", reference.chars().take(48).collect::<String>()),
-        }
-    }
 }
 
 impl Policy {

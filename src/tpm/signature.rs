@@ -15,7 +15,7 @@ use spki::{
 use tpm2_protocol::data::{TpmAlgId, TpmCc, TpmaObject};
 
 use super::{
-    Bank, Entity, PcrMask, PolicyDigest, SignedPcrs, Tpm, TpmError,
+    Bank, Entity, PcrMask, PolicyDigest, Tpm, TpmError,
     command::{Command, Params},
     entity,
     kdf::{self, DIGEST},
@@ -130,6 +130,35 @@ impl Tpm<'_> {
         let command = Command { code: TpmCc::LoadExternal, handles: &[], params, gives_handle: true };
         let response = self.execute(command, &mut [])?;
         Ok(Entity { handle: response.handle, name: key.name() })
+    }
+}
+
+/// PCRs whose values a key's owner vouches for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SignedPcrs {
+    /// The PCRs.
+    pub pcrs: PcrMask,
+    /// Whose signature counts.
+    pub key: PublicKey,
+    /// The purpose that the signature is for (`--tpm2-public-key-policyref=` of 262); empty: for none in particular.
+    pub reference: String,
+}
+
+impl SignedPcrs {
+    /// The `policyRef` for the TPM: the digest of the purpose (systemd 262, `--tpm2-public-key-policyref=`), or nothing.
+    pub(super) fn policy_ref(&self) -> Vec<u8> {
+        match self.reference.as_bytes() {
+            [] => Vec::new(),
+            reference => kdf::sha256(&[reference]).to_vec(),
+        }
+    }
+
+    /// The purpose, for people. It comes from the disk: quoted, so that it cannot pretend to be anything else.
+    pub(super) fn purpose(&self) -> String {
+        match self.reference.as_str() {
+            "" => String::new(),
+            reference => format!(" with the reference {:?}", reference.chars().take(48).collect::<String>()),
+        }
     }
 }
 
