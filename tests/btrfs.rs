@@ -12,7 +12,7 @@ use std::{
 use common::{Scratch, tool, with_proc};
 use hermetic_init::{
     disk::probe,
-    mkfs::btrfs::{self, Choices, Params, Profile, Subvolume},
+    mkfs::btrfs::{self, Choices, Params, Profile, Subvolume, SubvolumeFlags},
     units::Bytes,
     writes::Write,
 };
@@ -260,9 +260,9 @@ fn subvolumes_are_those_of_mkfs_btrfs() {
         std::fs::create_dir_all(scratch.host(directory)).unwrap();
     }
     let subvolumes = [
-        Subvolume { path: "/var", read_only: true },
-        Subvolume { path: "/home", read_only: false },
-        Subvolume { path: "/srv//x/", read_only: false },
+        Subvolume { path: "/var", flags: SubvolumeFlags { read_only: true, no_cow: false } },
+        Subvolume { path: "/home", flags: SubvolumeFlags::default() },
+        Subvolume { path: "/srv//x/", flags: SubvolumeFlags::default() },
     ];
     let mut params = params(512 * MIB, Profile::Dup);
     params.choices.subvolumes = &subvolumes;
@@ -295,8 +295,14 @@ fn trees_of_many_blocks_are_sound() {
     let paths: Vec<String> = (0..300).map(|n| format!("/{long}{}/sub-{n}/{long}", n % 100)).collect();
     let nested = paths.iter().take(40).map(|path| format!("{path}/inner"));
     let all: Vec<String> = nested.chain(paths.iter().cloned()).collect();
-    let subvolumes: Vec<Subvolume> =
-        all.iter().enumerate().map(|(n, path)| Subvolume { path, read_only: n % 3 == 0 }).collect();
+    let subvolumes: Vec<Subvolume> = all
+        .iter()
+        .enumerate()
+        .map(|(n, path)| Subvolume {
+            path,
+            flags: SubvolumeFlags { read_only: n % 3 == 0, no_cow: n % 5 == 0 },
+        })
+        .collect();
     let mut params = params(64 * GIB, Profile::Dup);
     params.choices.subvolumes = &subvolumes;
     ours(&scratch, &params);
@@ -362,9 +368,9 @@ fn never_more_is_written_than_by_mkfs_btrfs() {
 
 #[test]
 fn what_cannot_be_made_is_refused() {
-    let refused = |subvolumes: &[(&str, bool)], default: Option<&str>, size: u64, metadata| {
+    let refused = |subvolumes: &[&str], default: Option<&str>, size: u64, metadata| {
         let subvolumes: Vec<Subvolume> =
-            subvolumes.iter().map(|&(path, read_only)| Subvolume { path, read_only }).collect();
+            subvolumes.iter().map(|&path| Subvolume { path, flags: SubvolumeFlags::default() }).collect();
         let choices = Choices { metadata, subvolumes: &subvolumes, default_subvolume: default };
         btrfs::plan(&Params { choices, ..params(size, metadata) }).unwrap_err().to_string()
     };
@@ -377,18 +383,18 @@ fn what_cannot_be_made_is_refused() {
         let expected = format!(
             "btrfs: {path:?} is no path of a subvolume; write it from the top like /var, without \"..\""
         );
-        assert_eq!(refused(&[(path, false)], None, GIB, dup), expected);
+        assert_eq!(refused(&[path], None, GIB, dup), expected);
     }
     assert_eq!(
-        refused(&[("/a/b", false), ("/a/./b/", true)], None, GIB, dup),
+        refused(&["/a/b", "/a/./b/"], None, GIB, dup),
         "btrfs: subvolume \"/a/./b/\" is asked for twice; remove one of them"
     );
     assert_eq!(
-        refused(&[("/a/b", false)], Some("/a"), GIB, dup),
+        refused(&["/a/b"], Some("/a"), GIB, dup),
         "btrfs: the default subvolume \"/a\" is none of the subvolumes; add it to them"
     );
     let many: Vec<String> = (0..121).map(|n| format!("/{n}")).collect();
-    let many: Vec<(&str, bool)> = many.iter().map(|path| (path.as_str(), false)).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
     assert_eq!(
         refused(&many, None, GIB, Profile::Single),
         "btrfs: 121 subvolumes leave no room for files; ask for fewer"

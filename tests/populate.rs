@@ -51,7 +51,11 @@ struct Asked {
 }
 
 fn asked() -> Asked {
-    let copy = |source: &str, target: &str| CopyFiles { source: source.into(), target: target.into() };
+    let copy = |source: &str, target: &str| CopyFiles {
+        source: source.into(),
+        target: target.into(),
+        fs_verity: false,
+    };
     let words = |words: &str| words.split(' ').map(str::to_owned).collect();
     Asked {
         copy_files: vec![
@@ -299,7 +303,11 @@ impl Place {
     fn populate(&self, copies: &[(&str, &str)]) -> Result<(), PopulateError> {
         let copy_files: Vec<CopyFiles> = copies
             .iter()
-            .map(|(source, target)| CopyFiles { source: (*source).into(), target: (*target).into() })
+            .map(|(source, target)| CopyFiles {
+                source: (*source).into(),
+                target: (*target).into(),
+                fs_verity: false,
+            })
             .collect();
         let (target, source) =
             (File::open(self.0.join("target")).unwrap(), File::open(self.0.join("source")).unwrap());

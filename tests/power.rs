@@ -51,7 +51,7 @@ const FILE_SYSTEMS: &[FileSystem] = &[
 ];
 
 fn plan_btrfs(size: Bytes, uuid: Uuid) -> Writes {
-    let subvolumes = [btrfs::Subvolume { path: "/var", read_only: false }];
+    let subvolumes = [btrfs::Subvolume { path: "/var", flags: btrfs::SubvolumeFlags::default() }];
     let choices = btrfs::Choices { subvolumes: &subvolumes, ..btrfs::Choices::default() };
     let seed = Uuid::from_u128(0x5eed);
     btrfs::plan(&btrfs::Params { size, uuid, label: "root", seed, now: 1_700_000_000, choices }).unwrap()
@@ -106,6 +106,7 @@ impl Wanted<'_> {
             label: "root",
             subsystem: "",
             sector_size: 4096,
+            allow_discards: false,
             passphrase: &passphrase,
             kdf: NewKdf::for_key_file(KEY.len()),
             // Numbers that differ; nothing here depends on them being unpredictable.

@@ -1,4 +1,4 @@
-//! Our plans against systemd-repart 257: the same definitions, the same disk, the same seed, the same table.
+//! Our plans against systemd-repart 262: the same definitions, the same disk, the same seed, the same table.
 
 mod common;
 
@@ -12,7 +12,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use common::{Scratch, tool};
+use common::Scratch;
 use hermetic_init::{
     disk::{
         gpt::{Geometry, Gpt},
@@ -27,18 +27,9 @@ use uuid::Uuid;
 const MIB: u64 = 1 << 20;
 
 /// systemd-repart re-opens its files through /proc, which the tool root does not have: it gets its own one.
-fn repart() -> Command {
-    let root = std::env::var("HERMETIC_TOOLS").unwrap();
-    let mut command = Command::new("unshare");
-    command.args([
-        "--mount",
-        "sh",
-        "-c",
-        "mount -t proc proc \"$0/proc\" && exec chroot \"$0\" \"$@\"",
-        &root,
-    ]);
-    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C");
-    command.args(["systemd-repart", "--offline=yes", "--empty=refuse", "--json=short"]);
+fn repart(scratch: &Scratch) -> Command {
+    let mut command = scratch.tool_with_proc("systemd-repart");
+    command.args(["--offline=yes", "--empty=refuse", "--json=short"]);
     command
 }
 
@@ -99,8 +90,8 @@ fn partition(random: &mut Random, scratch: &Scratch, block: u32) {
         let name = random.pick(&["", "usr", "root-x86-64", "data"]);
         script += &format!("{number} : start={start}, size={length}, type={kind}, name=\"{name}\"\n");
     }
-    let mut child = tool("sfdisk")
-        .unwrap()
+    let mut child = scratch
+        .tool("sfdisk")
         .args(["--quiet", &format!("--sector-size={block}"), &scratch.inside("disk")])
         .stdin(Stdio::piped())
         .spawn()
@@ -152,7 +143,7 @@ fn ours(scratch: &Scratch, block: u32, seed: Uuid) -> (Gpt, Result<Plan, RepartE
 }
 
 fn table(scratch: &Scratch, name: &str, block: u32) -> Value {
-    let mut sfdisk = tool("sfdisk").unwrap();
+    let mut sfdisk = scratch.tool("sfdisk");
     let output =
         sfdisk.args(["--json", &format!("--sector-size={block}"), &scratch.inside(name)]).output().unwrap();
     assert!(output.status.success(), "{output:?}");
@@ -162,7 +153,7 @@ fn table(scratch: &Scratch, name: &str, block: u32) -> Value {
 
 #[test]
 fn tables_are_those_of_systemd_repart() {
-    let Some(scratch) = Scratch::new() else { return };
+    let Some(scratch) = Scratch::of_sid() else { return };
     let mut random = Random(0x00c0_ffee_1234_5678);
     let (mut equal, mut refused, mut encrypted) = (0, 0, 0);
     std::fs::write(scratch.host("key"), [7; 64]).unwrap();
@@ -189,7 +180,7 @@ fn tables_are_those_of_systemd_repart() {
             .status();
         assert!(copied.unwrap().success());
 
-        let mut theirs = repart();
+        let mut theirs = repart(&scratch);
         theirs.args([
             format!("--dry-run={}", if encrypt { "yes" } else { "no" }),
             format!("--seed={seed}"),
@@ -237,8 +228,8 @@ fn tables_are_those_of_systemd_repart() {
         let file = OpenOptions::new().write(true).open(scratch.host("disk")).unwrap();
         gpt.commit().unwrap().apply(&file).unwrap();
         assert_eq!(table(&scratch, "disk", block), table(&scratch, "theirs", block), "{context}");
-        let verified = tool("sfdisk")
-            .unwrap()
+        let verified = scratch
+            .tool("sfdisk")
             .args(["--verify", &format!("--sector-size={block}"), &scratch.inside("disk")])
             .output()
             .unwrap();
@@ -260,7 +251,7 @@ fn tables_are_those_of_systemd_repart() {
         let again = match again {
             Ok(again) => again,
             Err(error) => {
-                let mut theirs = repart();
+                let mut theirs = repart(&scratch);
                 theirs.args([
                     "--dry-run=yes".into(),
                     format!("--seed={seed}"),
@@ -285,7 +276,7 @@ fn tables_are_those_of_systemd_repart() {
 
 #[test]
 fn an_encrypted_partition_has_the_uuid_that_we_plan() {
-    let Some(scratch) = Scratch::new() else { return };
+    let Some(scratch) = Scratch::of_sid() else { return };
     let mut random = Random(5);
     partition(&mut random, &scratch, 512);
     OpenOptions::new().write(true).open(scratch.host("disk")).unwrap().set_len(600 * MIB).unwrap();
@@ -301,7 +292,7 @@ fn an_encrypted_partition_has_the_uuid_that_we_plan() {
     let (_, plan) = ours(&scratch, 512, seed);
     let new = plan.unwrap().new.remove(0);
     assert_eq!(new.definition.encrypt, Encrypt::KeyFile);
-    let output = repart()
+    let output = repart(&scratch)
         .args([
             "--dry-run=no".into(),
             format!("--seed={seed}"),
@@ -317,5 +308,5 @@ fn an_encrypted_partition_has_the_uuid_that_we_plan() {
     let found = probe::probe(&start).unwrap();
     assert_eq!(found.format, probe::Format::LUKS2);
     assert_eq!(found.uuid, new.luks_uuid.to_string());
-    assert_eq!(found.label, new.label);
+    assert_eq!(found.label, new.volume_label());
 }

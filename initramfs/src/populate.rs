@@ -167,7 +167,7 @@ impl Mounted {
         );
         if !place.filling.options.is_empty() {
             options.push(',');
-            options.push_str(place.filling.options);
+            options.push_str(&place.filling.options);
         }
         let mut mount = Command::new("mount");
         mount.args(["-t", place.filling.system.name(), "-o", &options]).arg(place.image).arg(&at);

@@ -38,6 +38,7 @@ pub use tries::Tries;
 use crate::{
     disk::filter::Filter,
     level::Level,
+    tpm::PcrMask,
     verity::{RootHash, SignatureSource},
 };
 
@@ -197,6 +198,12 @@ pub struct Failure {
 }
 
 impl Config {
+    /// The PCRs that a new volume is sealed to whose definition asks for `defined`.
+    pub fn sealing_pcrs(&self, defined: Option<PcrMask>) -> PcrMask {
+        let pcrs = &self.hermetic.tpm2_pcrs;
+        pcrs.said.or(defined).unwrap_or(pcrs.default)
+    }
+
     /// Reads and checks the kernel command line, as /proc/cmdline shows it.
     ///
     /// `efi_options` is the decoded text of the variable `SystemdOptions-8cf2644b-4b0b-428f-9387-6d876050dc67`; its

@@ -103,7 +103,8 @@ options! {
     pub measure: Measure = "hermetic.measure", Measure::Auto;
 
     /// The PCRs that a new volume with Encrypt=tpm2 is sealed to, as --tpm2-pcrs= of systemd; nothing for none.
-    pub tpm2_pcrs: PcrMask = "hermetic.tpm2-pcrs", PcrMask::SECURE_BOOT;
+    pub(super) tpm2_pcrs: Or<PcrMask> = "hermetic.tpm2-pcrs",
+        Or::after("TPM2PCRs= of its definition, then", PcrMask::SECURE_BOOT);
 
     /// yes: a new root with Encrypt=tpm2 is sealed to PCR 15 as it is before any root is opened, too; no: to hermetic.tpm2-pcrs=
     /// alone, and the TPM gives its key to a system on a stranger's root as well.

@@ -62,7 +62,6 @@ fn nothing_said() {
                 root_policy: RootPolicy::Strict,
                 etc: Strategy::Track,
                 measure: Measure::Auto,
-                tpm2_pcrs: PcrMask::parse("7").unwrap(),
                 recovery_key: Recovery::Off,
                 no_tpm: NoTpm::Fail,
                 device_timeout: Duration::from_secs(30),
@@ -345,7 +344,11 @@ fn the_smaller_words() {
     assert!(refusal("hermetic.roots").contains("hermetic.roots is no option"));
     assert_eq!(config("hermetic.measure=yes").hermetic.measure, Measure::Yes);
     for (text, pcrs) in [("", "7"), ("hermetic.tpm2-pcrs=7+11", "7+11"), ("hermetic.tpm2-pcrs=", "")] {
-        assert_eq!(config(text).hermetic.tpm2_pcrs, PcrMask::parse(pcrs).unwrap(), "{text}");
+        assert_eq!(config(text).sealing_pcrs(None), PcrMask::parse(pcrs).unwrap(), "{text}");
+        // As --tpm2-pcrs= of systemd-repart, the word of the command line is stronger than TPM2PCRs= of a definition.
+        let stronger = if text.is_empty() { "11" } else { pcrs };
+        let defined = PcrMask::parse("11");
+        assert_eq!(config(text).sealing_pcrs(defined), PcrMask::parse(stronger).unwrap(), "{text}");
     }
     let sealing = config("hermetic.recovery-key=show hermetic.no-tpm=recovery").hermetic;
     assert_eq!((sealing.recovery_key, sealing.no_tpm), (Recovery::Show, NoTpm::Recovery));

@@ -49,11 +49,29 @@ impl Partition {
     }
 }
 
+/// The units of a planner.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Grid {
+    /// Bytes, a power of two: partitions begin at multiples of it, and new ones have multiples of it.
+    pub grain: u64,
+    /// Bytes in a sector of a new file system that is told none.
+    pub file_system_sector: u32,
+}
+
+impl Grid {
+    /// That of a disk with blocks of this size, as systemd-repart has it.
+    pub fn of_disk(block_size: u32) -> Self {
+        Self { grain: u64::from(block_size).max(4096), file_system_sector: block_size }
+    }
+}
+
 /// The part of a partition table that a planner needs: the space that partitions may use, and the partitions.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Layout {
     /// Bytes in a logical block.
     pub block_size: u32,
+    /// The units of a planner.
+    pub grid: Grid,
     /// The first block that a partition may have.
     pub first_usable: Lba,
     /// The last block that a partition may have.
@@ -131,6 +149,7 @@ mod tests {
     #[test]
     fn gaps_are_rounded_inwards_and_crumbs_are_dropped() {
         let layout = Layout {
+            grid: Grid::of_disk(512),
             block_size: 512,
             first_usable: Lba(34),
             last_usable: Lba(999),

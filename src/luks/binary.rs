@@ -28,7 +28,7 @@ pub(super) const LENGTH: usize = 4096;
 pub(super) const SIZES: [u64; 9] =
     [0x4000, 0x8000, 0x1_0000, 0x2_0000, 0x4_0000, 0x8_0000, 0x10_0000, 0x20_0000, 0x40_0000];
 /// Labels and subsystems have at most this many bytes; a NUL follows.
-pub(super) const LABEL_MAX: usize = 47;
+pub const LABEL_MAX: usize = 47;
 
 const MAGIC: &[u8; 6] = b"LUKS\xba\xbe";
 const MAGIC_SECONDARY: &[u8; 6] = b"SKUL\xba\xbe";

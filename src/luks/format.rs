@@ -40,6 +40,8 @@ pub struct FormatParams<'a> {
     pub subsystem: &'a str,
     /// The unit of encryption in bytes: 512, 1024, 2048 or 4096.
     pub sector_size: u32,
+    /// Those who open it pass discards on: they show which sectors are in use.
+    pub allow_discards: bool,
     /// The passphrase of keyslot 0.
     pub passphrase: &'a Secret,
     /// The key derivation of keyslot 0.
@@ -59,7 +61,17 @@ pub struct FormatParams<'a> {
 /// # Errors
 /// Invalid parameters, a device that is too small, or too little memory for Argon2.
 pub fn format(params: FormatParams<'_>) -> Result<(Writes, VolumeKey), LuksError> {
-    let FormatParams { uuid, label, subsystem, sector_size, passphrase, kdf, random, device_size } = params;
+    let FormatParams {
+        uuid,
+        label,
+        subsystem,
+        sector_size,
+        allow_discards,
+        passphrase,
+        kdf,
+        random,
+        device_size,
+    } = params;
     if !matches!(sector_size, 512 | 1024 | 2048 | 4096) {
         return Err(LuksError::Parameter("the sector size is not 512, 1024, 2048 or 4096"));
     }
@@ -86,7 +98,7 @@ pub fn format(params: FormatParams<'_>) -> Result<(Writes, VolumeKey), LuksError
         return Err(LuksError::Parameter("the source of random bytes gives none"));
     }
     let keyslot = NewKeyslot::seal(&key, passphrase, kdf, random)?;
-    let document = document(&key, &keyslot, &digest_salt, sector_size);
+    let document = document(&key, &keyslot, &digest_salt, sector_size, allow_discards);
 
     let mut writes = Writes::new();
     writes.data(Bytes(AREA_OFFSET), keyslot.area);
@@ -104,9 +116,22 @@ pub fn format(params: FormatParams<'_>) -> Result<(Writes, VolumeKey), LuksError
 }
 
 /// The JSON text.
-fn document(key: &Secret, keyslot: &NewKeyslot, digest_salt: &[u8], sector_size: u32) -> String {
+fn document(
+    key: &Secret,
+    keyslot: &NewKeyslot,
+    digest_salt: &[u8],
+    sector_size: u32,
+    allow_discards: bool,
+) -> String {
     let mut digest = [0; 32];
     Hash::Sha256.pbkdf2(key.expose(), digest_salt, DIGEST_ITERATIONS, &mut digest);
+    let mut config = json!({
+        "json_size": (HEADER_SIZE - binary::LENGTH as u64).to_string(),
+        "keyslots_size": (DATA_OFFSET.0 - AREA_OFFSET).to_string(),
+    });
+    if let Some(config) = config.as_object_mut().filter(|_| allow_discards) {
+        config.insert("flags".into(), json!(["allow-discards"]));
+    }
     json!({
         "keyslots": { "0": keyslot.to_json(AREA_OFFSET) },
         "tokens": {},
@@ -127,10 +152,7 @@ fn document(key: &Secret, keyslot: &NewKeyslot, digest_salt: &[u8], sector_size:
             "salt": Base64::encode_string(digest_salt),
             "digest": Base64::encode_string(&digest),
         }},
-        "config": {
-            "json_size": (HEADER_SIZE - binary::LENGTH as u64).to_string(),
-            "keyslots_size": (DATA_OFFSET.0 - AREA_OFFSET).to_string(),
-        },
+        "config": config,
     })
     .to_string()
 }
@@ -176,6 +198,7 @@ mod tests {
             label: "root",
             subsystem: "",
             sector_size,
+            allow_discards: false,
             passphrase,
             kdf: NewKdf::for_key_file(passphrase.expose().len()),
             random,

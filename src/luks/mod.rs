@@ -53,6 +53,7 @@ use std::prelude::v1::*;
 
 use uuid::Uuid;
 
+pub use binary::LABEL_MAX;
 pub use budget::Budget;
 pub use content::CONTENT_SECTOR;
 pub use edit::AddKeyslot;

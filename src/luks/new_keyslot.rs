@@ -45,19 +45,22 @@ impl NewKdf {
     /// For keys that a machine made: PBKDF2-SHA512 with 1000 iterations, as systemd-repart and systemd-cryptenroll do.
     pub const MACHINE: Self = Self::Pbkdf2Sha512 { iterations: 1000 };
 
+    /// For what people type: Argon2id with the second recommended set of RFC 9106 section 4 (64 MiB, 3 passes, 4 lanes), which
+    /// is meant for machines with little memory: it does not measure the machine, because a volume that a large machine made
+    /// must open on a small one, and the initramfs of a 256 MiB board can spare that much. It takes a third of a second on one
+    /// x86-64 core.
+    pub const TYPED: Self = Self::Argon2id { memory: 64 << 10, time: 3, cpus: 4 };
+
+    /// For what people type, where memory is short: PBKDF2-SHA512 with about the time of [`NewKdf::TYPED`], some three times
+    /// what OWASP's Password Storage Cheat Sheet asks for.
+    pub const TYPED_PBKDF2: Self = Self::Pbkdf2Sha512 { iterations: 600_000 };
+
     /// The derivation for a key file of `length` bytes.
     ///
     /// From 32 bytes on it is taken for random and gets [`NewKdf::MACHINE`]. Anything shorter may be a passphrase and gets
-    /// Argon2id with the second recommended set of RFC 9106 section 4 (64 MiB, 3 passes, 4 lanes), which is meant for
-    /// machines with little memory: it does not measure the machine, because a volume that a large machine made must open
-    /// on a small one, and the initramfs of a 256 MiB board can spare that much. It takes a third of a second on one x86-64
-    /// core.
+    /// [`NewKdf::TYPED`].
     pub const fn for_key_file(length: usize) -> Self {
-        if length >= FULL_ENTROPY {
-            Self::MACHINE
-        } else {
-            Self::Argon2id { memory: 64 << 10, time: 3, cpus: 4 }
-        }
+        if length >= FULL_ENTROPY { Self::MACHINE } else { Self::TYPED }
     }
 
     fn with_salt(self, salt: Vec<u8>) -> Kdf {

@@ -14,7 +14,7 @@
 //! # use std::{fs::File, os::fd::AsFd};
 //! use hermetic_init::populate::{Content, CopyFiles, populate};
 //! # fn example(mounted: File, image: File) -> Result<(), Box<dyn std::error::Error>> {
-//! let copies = [CopyFiles { source: "/usr/share/var".into(), target: "/var".into() }];
+//! let copies = [CopyFiles { source: "/usr/share/var".into(), target: "/var".into(), fs_verity: false }];
 //! let content = Content { copy_files: &copies, ..Content::default() };
 //! let report = populate(mounted.as_fd(), image.as_fd(), &content)?;
 //! println!("{} files", report.files);

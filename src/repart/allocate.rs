@@ -1,7 +1,7 @@
 //! The gap that each new partition goes into: the smallest that fits, in the order of the definitions. When not all
 //! fit, first supplements are no longer merged, then partitions that may be left out are left out.
 //!
-//! Source: the behaviour of systemd-repart 257, which the tests compare with.
+//! Source: the behaviour of systemd-repart 262, which the tests compare with.
 
 use std::prelude::v1::*;
 

@@ -1,9 +1,12 @@
 //! The implications of a definition, and the words that it may not combine. The refusals are those of systemd-repart
-//! 257.
+//! 262.
 
 use std::prelude::v1::*;
 
-use super::{Definition, Encrypt, Format, RepartError, Verity, fields::is_file_name};
+use super::{
+    CopyBlocks, Definition, Encrypt, Format, Integrity, RepartError, Verity, fields::is_file_name,
+    vocabulary::SLOT,
+};
 use crate::disk::types::{self, Role};
 use crate::file_system::FileSystem;
 
@@ -34,10 +37,30 @@ pub(super) fn complete(definition: &mut Definition) -> Result<(), RepartError> {
     {
         return Err(d.refuse("Format", "files in a partition without a file system", "say another Format="));
     }
+    let moves_in = d.block_device_replace.is_some();
+    if moves_in && (copies || d.format.is_some() || populates) {
+        let what = "BlockDeviceReplace= beside CopyBlocks=, Format= or files";
+        return Err(d.refuse("BlockDeviceReplace", what, "say one of them"));
+    }
+    if d.volume_name.is_some() && !moves_in {
+        let what = "VolumeName= without BlockDeviceReplace=";
+        return Err(d.refuse("VolumeName", what, "no mapping stays without it: remove it"));
+    }
+    if d.integrity == Integrity::Inline {
+        let problem = match (d.encrypt, d.discard) {
+            (Encrypt::Off, _) => Some("without Encrypt="),
+            (_, Some(true)) => Some("beside Discard=yes"),
+            _ => None,
+        };
+        if let Some(problem) = problem {
+            let what = format!("Integrity=inline {problem}");
+            return Err(d.refuse("Integrity", what, "change one of them"));
+        }
+    }
     let is_boot = [types::ESP, types::XBOOTLDR].contains(&d.type_guid);
     let implied = match d.type_guid {
         types::SWAP => Some(Format::FileSystem(FileSystem::Swap)),
-        _ if populates || (d.encrypt != Encrypt::Off && !copies) => {
+        _ if populates || (d.encrypt != Encrypt::Off && !copies && !moves_in) => {
             Some(Format::FileSystem(if is_boot { FileSystem::Vfat } else { FileSystem::Ext4 }))
         }
         _ => None,
@@ -81,7 +104,7 @@ pub(super) fn complete(definition: &mut Definition) -> Result<(), RepartError> {
     if definition.format == Some(Format::Empty) {
         // Set and not asked: a slot that discovery takes would be mounted before an update filled it.
         definition.no_auto = Some(true);
-        definition.label.get_or_insert_with(|| "_empty".into());
+        definition.label.get_or_insert_with(|| SLOT.into());
     }
     // The code of 257 sets this with any value of GrowFileSystem=; its manual promises otherwise.
     if types::knows_grow_file_system(definition.type_guid) && definition.read_only != Some(true) {
@@ -103,21 +126,18 @@ fn verity(d: &Definition, format: Option<Format>) -> Result<(), RepartError> {
         }
         _ => {}
     }
-    let content = d.copy_blocks.is_some() || format.is_some() || d.populates();
-    if d.verity != Verity::Data && content {
-        let what = format!("Verity={word} beside Format=, CopyBlocks= or files");
-        return Err(d.refuse("Verity", what, "its content follows from the data partition"));
+    if d.verity != Verity::Data {
+        if d.encrypt != Encrypt::Off {
+            return Err(d.refuse("Verity", format!("Verity={word} beside Encrypt="), "say one of them"));
+        }
+        if format.is_some() || d.populates() {
+            let what = format!("Verity={word} beside Format= or files");
+            return Err(d.refuse("Verity", what, "its content follows from the data partition"));
+        }
     }
-    if d.encrypt != Encrypt::Off {
-        return Err(d.refuse("Verity", format!("Verity={word} beside Encrypt="), "say one of them"));
-    }
-    if d.verity == Verity::Signature {
-        let what = "Verity=signature is not supported";
-        return Err(d.refuse(
-            "Verity",
-            what,
-            "this program does not sign: leave it to the builder of the image",
-        ));
+    if d.verity == Verity::Signature && (d.size_min.is_some() || d.size_max.is_some()) {
+        let what = "Verity=signature beside SizeMinBytes= or SizeMaxBytes=";
+        return Err(d.refuse("Verity", what, "its size is known: remove them"));
     }
     Ok(())
 }
@@ -173,10 +193,14 @@ pub(super) fn target(list: &[Definition], index: usize) -> Option<usize> {
         .position(|(other, definition)| other != index && definition.file.strip_suffix(".conf") == Some(name))
 }
 
-/// The data and hash partitions of one image have each other, once, with the same priority.
+/// The data and hash partitions of one image have each other, once, with the same priority; a signature has both. What a
+/// later one of them copies, the earlier ones copy in the same way.
 fn siblings(list: &[Definition], definition: &Definition) -> Result<(), RepartError> {
-    for mode in [Verity::Data, Verity::Hash] {
+    let modes = [Verity::Data, Verity::Hash, Verity::Signature];
+    let mut is_earlier = true;
+    for mode in modes {
         if mode == definition.verity {
+            is_earlier = false;
             continue;
         }
         let mut others = list
@@ -186,6 +210,7 @@ fn siblings(list: &[Definition], definition: &Definition) -> Result<(), RepartEr
         let key = definition.verity_match_key.as_deref().unwrap_or_default();
         let refuse = |what: String, advice| Err(definition.refuse("Verity", what, advice));
         match (first, second) {
+            (None, _) if mode == Verity::Signature => {}
             (None, _) => {
                 let what = format!("no definition says Verity={} and VerityMatchKey={key}", mode.word());
                 return refuse(what, "add one");
@@ -197,8 +222,21 @@ fn siblings(list: &[Definition], definition: &Definition) -> Result<(), RepartEr
             (Some(other), None) if other.priority != definition.priority => {
                 return refuse(format!("{} has another Priority=", other.file), "give both the same one");
             }
+            (Some(other), None) if is_earlier && !copies_alike(definition, other) => {
+                let what = format!("CopyBlocks= that {} has not", other.file);
+                return refuse(what, "copy all partitions of one image, or let them be made");
+            }
             _ => {}
         }
     }
     Ok(())
+}
+
+/// True unless `definition` copies, and the other one does not, or from elsewhere.
+fn copies_alike(definition: &Definition, other: &Definition) -> bool {
+    match (&definition.copy_blocks, &other.copy_blocks) {
+        (None, _) | (Some(CopyBlocks::Auto), Some(CopyBlocks::Auto)) => true,
+        (Some(CopyBlocks::Path(_)), Some(CopyBlocks::Path(_))) => true,
+        (Some(_), _) => false,
+    }
 }

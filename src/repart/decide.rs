@@ -9,10 +9,8 @@
 
 use std::prelude::v1::*;
 
-use uuid::Uuid;
-
 use super::{
-    Encrypt, Maker, NewPartition, Plan, RepartError, constraints,
+    Deferred, Definition, Encrypt, Maker, NewPartition, Plan, RepartError, constraints,
     making::{Making, Room},
     refuse,
 };
@@ -105,8 +103,8 @@ pub struct Terms<'a> {
     pub no_tpm: NoTpm,
     /// A recovery key is wanted beside the TPM.
     pub recovery_key: bool,
-    /// The types that are placed, and neither made nor changed.
-    pub deferred: &'a [Uuid],
+    /// The partitions that are placed, and neither made nor changed.
+    pub deferred: Deferred<'a>,
     /// Two runs are to give the same bytes.
     pub is_reproducible: bool,
 }
@@ -124,14 +122,14 @@ impl<'a> Terms<'a> {
             filter: config.image_filter.clone(),
             no_tpm: config.hermetic.no_tpm,
             recovery_key: config.hermetic.recovery_key == Recovery::Show,
-            deferred: &[],
+            deferred: Deferred::default(),
             is_reproducible: false,
         }
     }
 
     /// The terms of the host tool: it makes every partition that is asked for, for a machine with pages of 4096 bytes.
     #[must_use]
-    pub fn of_tool(now: u64, deferred: &'a [Uuid]) -> Self {
+    pub fn of_tool(now: u64, deferred: Deferred<'a>) -> Self {
         Self {
             maker: Maker::Tool,
             page_size: 4096,
@@ -192,7 +190,7 @@ pub struct Filling<'a> {
     /// Its name for mount(2).
     pub system: FileSystem,
     /// Its mount options.
-    pub options: &'static str,
+    pub options: String,
     /// A root gets what every system needs to start, where the boot makes it.
     pub is_furnished: bool,
     /// The attributes of its top directory.
@@ -207,9 +205,21 @@ impl Filling<'_> {
     /// Nothing but files: no attributes, no subvolumes.
     #[must_use]
     pub fn of(system: FileSystem) -> Self {
-        let options = system.options_while_filled();
+        let options = system.options_while_filled().to_owned();
         let (constraints, read_only) = (Vec::new(), Vec::new());
         Self { system, options, is_furnished: false, constraints, read_only, default: None }
+    }
+
+    /// The same, with what is written compressed as the definition says. As in mkfs.btrfs this is said of no file, so that later
+    /// writes are not.
+    fn compressed(self, definition: &Definition) -> Self {
+        let Some(compression) = definition.compression.as_ref().filter(|_| self.system == FileSystem::Btrfs)
+        else {
+            return self;
+        };
+        let level = definition.compression_level.as_ref().map(|level| format!(":{level}"));
+        let options = format!("{},compress={compression}{}", self.options, level.unwrap_or_default());
+        Self { options, ..self }
     }
 }
 
@@ -270,7 +280,7 @@ pub fn creations<'a, E>(
     terms: &Terms<'_>,
     around: &mut dyn Surroundings<Error = E>,
 ) -> Result<Vec<Creation<'a>>, E> {
-    let made = || plan.new.iter().filter(|new| !terms.deferred.contains(&new.type_guid));
+    let made = || plan.new.iter().filter(|new| !terms.deferred.covers(&new.definition));
     let mut creations = made()
         .map(|new| {
             refuse(&new.definition, terms.maker).map_err(|error| around.refused(error))?;
@@ -345,7 +355,7 @@ fn creation<'a, E>(
         constraints,
         read_only: definition.read_only_subvolumes().filter(|_| system.has_subvolumes()).collect(),
         default: definition.default_subvolume.as_deref().filter(|_| system.has_subvolumes()),
-        ..Filling::of(system)
+        ..Filling::of(system).compressed(definition)
     });
     Ok(Creation { new, room, content, opened_by: None, filling, unconstrained })
 }

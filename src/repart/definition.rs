@@ -1,7 +1,7 @@
 //! One file of repart.d, as types: a partition that should exist. Its fields are those of [`super::keys`].
 //!
-//! Source: repart.d(5) of systemd 257, with `AddValidateFS=` and `Format=empty` of 258. Keys that only an image builder
-//! needs (`SplitName=`, `Compression=`, `CompressionLevel=`) are not fields: they are ignored with a warning.
+//! Source: repart.d(5) of systemd 262. `SplitName=`, which only an image builder needs, is no field: it is ignored with a
+//! warning.
 
 use core::fmt;
 use std::{borrow::Cow, prelude::v1::*};
@@ -41,13 +41,17 @@ impl Definition {
     pub fn new_subvolumes(&self, is_filled: bool) -> Vec<btrfs::Subvolume<'_>> {
         self.subvolumes
             .iter()
-            .map(|volume| btrfs::Subvolume { path: &volume.path, read_only: volume.read_only && !is_filled })
+            .map(|volume| {
+                let flags = &volume.flags;
+                let flags = btrfs::SubvolumeFlags { read_only: flags.read_only && !is_filled, ..*flags };
+                btrfs::Subvolume { path: &volume.path, flags }
+            })
             .collect()
     }
 
     /// The paths of the subvolumes that are read-only in the end.
     pub fn read_only_subvolumes(&self) -> impl Iterator<Item = &str> {
-        self.subvolumes.iter().filter(|volume| volume.read_only).map(|volume| volume.path.as_str())
+        self.subvolumes.iter().filter(|volume| volume.flags.read_only).map(|volume| volume.path.as_str())
     }
 
     /// The refusal of what `key` says, with the file and the line where it stands.

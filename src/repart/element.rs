@@ -1,7 +1,7 @@
 //! The input of the placement: every partition of the disk and every definition, in systemd-repart's order (definitions
 //! by name, then partitions without a definition, by number), and the needs of each.
 //!
-//! Source: the behaviour of systemd-repart 257, which the tests compare with.
+//! Source: the behaviour of systemd-repart 262, which the tests compare with.
 
 use std::prelude::v1::*;
 
@@ -25,6 +25,8 @@ const DEFAULT_MIN: u64 = 10 * Bytes::MIB;
 const HARD_MIN: u64 = 4096;
 /// Every partition for a dm-verity signature has this size at least.
 const VERITY_SIGNATURE: u64 = 4 * HARD_MIN;
+/// A FAT for firmware: on sectors of 4096 bytes FAT32 is not smaller, on others Windows asks for this much.
+const FIRMWARE_FAT: (u64, u64) = (100 * Bytes::MIB, 260 * Bytes::MIB);
 /// The space that LUKS2 keeps in front of the data: 16 MiB of header, and as much again for re-encryption.
 const LUKS_OVERHEAD: u64 = 32 * Bytes::MIB;
 
@@ -99,13 +101,15 @@ impl<'a> Element<'a> {
 pub(super) struct Elements<'a> {
     pub list: Vec<Element<'a>>,
     pub grain: u64,
+    /// Bytes in a sector of a new file system that is told none, and in a block of the disk.
+    sectors: (u32, u32),
 }
 
 impl<'a> Elements<'a> {
     /// The elements of a disk. Existing partitions are matched by type alone, in the order of the table: the first
     /// definition of a type takes the first partition of that type.
     pub fn new(definitions: &'a [Definition], layout: &Layout) -> Self {
-        let grain = u64::from(layout.block_size).max(4096);
+        let grain = layout.grid.grain;
         let mut list: Vec<Element> =
             definitions.iter().map(|definition| Element::new(Some(definition), None)).collect();
         for (index, partition) in layout.partitions.iter().enumerate() {
@@ -124,7 +128,8 @@ impl<'a> Elements<'a> {
                 None => list.push(Element::new(None, Some(existing))),
             }
         }
-        let mut elements = Self { list, grain };
+        let sectors = (layout.grid.file_system_sector, layout.block_size);
+        let mut elements = Self { list, grain, sectors };
         for index in 0..definitions.len() {
             let Some(target) = check::target(definitions, index) else { continue };
             let exists = elements.list.get(index).is_some_and(|element| element.existing.is_some());
@@ -175,12 +180,30 @@ impl<'a> Elements<'a> {
         let encrypted = definition.encrypt != Encrypt::Off;
         let inner = match (definition.copy_size, definition.format) {
             (Some(size), _) => round_up(size, self.grain),
-            (None, Some(format)) => round_up(least_file_system(format), self.grain),
+            (None, Some(format)) => round_up(self.least_file_system(definition, format), self.grain),
             (None, None) if encrypted => self.grain,
             (None, None) => 0,
         };
         let overhead = if encrypted { round_up(LUKS_OVERHEAD, self.grain) } else { 0 };
         inner.saturating_add(overhead)
+    }
+
+    /// The least size at which systemd makes such a file system; a grain where it knows none.
+    fn least_file_system(&self, definition: &Definition, format: Format) -> u64 {
+        let is_boot = [types::ESP, types::XBOOTLDR].contains(&definition.type_guid);
+        match format.file_system() {
+            Some(FileSystem::Vfat) if is_boot => match self.sector(definition) {
+                ..4096 => FIRMWARE_FAT.0,
+                _ => FIRMWARE_FAT.1,
+            },
+            system => system.map_or(0, |system| system.least().0),
+        }
+    }
+
+    /// Bytes in a sector of the file system of a new partition: never less than the disk's.
+    pub fn sector(&self, definition: &Definition) -> u32 {
+        let (default, block_size) = self.sectors;
+        definition.file_system_sector.unwrap_or(default).max(block_size)
     }
 
     /// The most that the partition may get; None for as much as there is.
@@ -240,11 +263,6 @@ pub fn matched(definitions: &[Definition], layout: &Layout) -> Vec<Option<Partit
 
 fn is_signature(definition: &Definition) -> bool {
     matches!(types::role(definition.type_guid), Some(Role::RootVeritySig | Role::UsrVeritySig))
-}
-
-/// The least size at which systemd makes such a file system; a grain where it knows none.
-fn least_file_system(format: Format) -> u64 {
-    format.file_system().map_or(0, |system| system.least().0)
 }
 
 /// The space between a partition and the next one (or the end of the usable range), its bounds rounded inwards.

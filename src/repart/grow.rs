@@ -1,15 +1,18 @@
 //! The size of every partition, and the start of new ones: the space of a gap and of the partition before it is shared
 //! by weight, within the bounds that each has.
 //!
-//! Source: the behaviour of systemd-repart 257, which the tests compare with.
+//! Source: the behaviour of systemd-repart 262, which the tests compare with.
 
 use std::prelude::v1::*;
+
+use uuid::Uuid;
 
 use super::{
     allocate::{Area, Areas},
     element::Elements,
     size::{round_down, round_up},
 };
+use crate::disk::partition::Layout;
 
 /// The order in which sizes are decided.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -87,14 +90,10 @@ pub(super) fn grow(elements: &mut Elements<'_>, areas: &Areas) {
 
 /// Shares a gap, and the space of the partition before it, among that one and the new ones.
 fn share(elements: &mut Elements<'_>, index: usize, area: &Area) {
-    let members: Vec<usize> = (0..elements.list.len())
-        .filter(|member| {
-            elements
-                .list
-                .get(*member)
-                .is_some_and(|element| element.gap == Some(index) || element.area == Some(index))
-        })
-        .collect();
+    // The partition before comes first, then the new ones in the order of their definitions.
+    let is_new =
+        |member: &usize| elements.list.get(*member).is_some_and(|element| element.area == Some(index));
+    let members: Vec<usize> = area.after.into_iter().chain((0..elements.list.len()).filter(is_new)).collect();
     let before = area.after.and_then(|after| elements.list.get(after)).and_then(|element| element.existing);
     // When the partition before does not begin on the grain, the rounding of its size costs up to a grain of the gap.
     let own = before.map_or(0, |existing| {
@@ -111,11 +110,14 @@ fn share(elements: &mut Elements<'_>, index: usize, area: &Area) {
         // Every decision changes the shares of the others: the list is gone through again until there is none.
         while decide(elements, &members, phase, &mut share) {}
     }
-    // The rest that rounding and bounds left over goes to the partitions that may have it, in order. A rest that none
-    // may have stays free, behind the partition before the gap if there is one, so that it could grow.
+    // The rest that rounding and bounds left over goes to the partitions that may have it, in the same order.
+    // A rest that none may have stays free behind the last new one.
+    let last = members.iter().copied().rfind(|member| area.after != Some(*member));
     for member in members {
-        let Some(element) = elements.list.get(member) else { continue };
-        let Some(size) = element.size.filter(|_| element.area == Some(index)) else { continue };
+        let Some(element) = elements.list.get(member).filter(|element| element.definition.is_some()) else {
+            continue;
+        };
+        let Some(size) = element.size else { continue };
         let max = elements.max_size(element).unwrap_or(u64::MAX);
         let more = round_down(size.saturating_add(share.span), elements.grain).max(size).min(max.max(size));
         share.span = share.span.saturating_sub(round_up(more - size, elements.grain));
@@ -123,8 +125,10 @@ fn share(elements: &mut Elements<'_>, index: usize, area: &Area) {
             element.size = Some(more);
         }
     }
-    if let Some(element) = area.after.and_then(|after| elements.list.get_mut(after)) {
-        element.padding = element.padding.map(|padding| padding.saturating_add(share.span));
+    // A new one ends on the grain, so that less than a grain may be left over behind it.
+    let rest = last.map_or(share.span, |_| round_down(share.span, elements.grain));
+    if let Some(element) = last.or(area.after).and_then(|last| elements.list.get_mut(last)) {
+        element.padding = element.padding.map(|padding| padding.saturating_add(rest));
     }
 }
 
@@ -160,8 +164,34 @@ fn decide(elements: &mut Elements<'_>, members: &[usize], phase: Phase, share: &
     again
 }
 
-/// Lines new partitions up in their gaps and gives each the lowest entry that is free, gap by gap, smallest first.
-pub(super) fn place(elements: &mut Elements<'_>, areas: &Areas, numbers: &mut impl Iterator<Item = u32>) {
+/// The entries of a table, with the types of those that are used.
+pub(super) struct Numbers {
+    entries: u32,
+    used: Vec<(u32, Uuid)>,
+}
+
+impl Numbers {
+    /// Those of a disk.
+    pub fn of(layout: &Layout) -> Self {
+        let used = layout.partitions.iter().map(|partition| (partition.number.0, partition.type_guid));
+        Self { entries: layout.entries, used: used.collect() }
+    }
+
+    /// Takes the lowest free entry behind all partitions of this type, so that definitions and partitions stay in the same
+    /// order; when there is none behind, the lowest. None when all are used.
+    fn take(&mut self, type_guid: Uuid) -> Option<u32> {
+        let same = self.used.iter().filter(|(_, used)| *used == type_guid).map(|(number, _)| *number);
+        let behind = same.max().unwrap_or(0);
+        let is_free = |number: &u32| self.used.iter().all(|(used, _)| used != number);
+        let number =
+            (behind + 1..=self.entries).find(is_free).or_else(|| (1..=self.entries).find(is_free))?;
+        self.used.push((number, type_guid));
+        Some(number)
+    }
+}
+
+/// Lines new partitions up in their gaps and gives each its entry, gap by gap, smallest first.
+pub(super) fn place(elements: &mut Elements<'_>, areas: &Areas, numbers: &mut Numbers) {
     for index in &areas.order {
         let Some(area) = areas.list.get(*index) else { continue };
         let before = area.after.and_then(|after| elements.list.get(after));
@@ -174,9 +204,9 @@ pub(super) fn place(elements: &mut Elements<'_>, areas: &Areas, numbers: &mut im
         at = round_up(at, elements.grain);
         for element in elements.list.iter_mut().filter(|element| element.area == Some(*index)) {
             element.offset = Some(at);
-            element.number = numbers.next();
+            element.number = element.definition.and_then(|definition| numbers.take(definition.type_guid));
             let taken = element.size.unwrap_or(0).saturating_add(element.padding.unwrap_or(0));
-            at = at.saturating_add(taken);
+            at = round_up(at.saturating_add(taken), elements.grain);
         }
     }
 }

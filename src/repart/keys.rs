@@ -10,10 +10,13 @@ use std::prelude::v1::*;
 use uuid::Uuid;
 
 use super::{
-    CopyBlocks, CopyFiles, Encrypt, EncryptedVolume, Format, MountPoint, Place, Subvolume, Symlink, Verity,
+    CopyBlocks, CopyFiles, Encrypt, EncryptKdf, EncryptedVolume, Format, Integrity, MountPoint, Place,
+    Subvolume, Symlink, Verity,
     merge::{greater, joined, kept, lesser, replaced},
     value::{self, Unread, Word},
+    volume,
 };
+use crate::tpm::PcrMask;
 
 /// The weight of a partition without a word for it, and of one without a definition.
 pub(super) const DEFAULT_WEIGHT: u32 = 1000;
@@ -80,8 +83,7 @@ macro_rules! keys {
             pub(super) fn assign(&mut self, key: &str, word: &mut Word<'_>) -> Result<(), Unread> {
                 match key {
                     $($key => $read(&mut self.$field, word),)*
-                    // Kept as a place: what cannot be made without it asks.
-                    "SplitName" | "Compression" | "CompressionLevel" => {
+                    "SplitName" => {
                         word.reads_over("for image builders only");
                         Ok(())
                     }
@@ -131,12 +133,19 @@ impl MadeBy {
 }
 
 const BUILDER: MadeBy = Nobody("leave it to who builds the image");
+const LIVE: &str = "leave it to systemd-repart in the running system";
+const NO_TAGS: &str =
+    "say Integrity=off: cryptsetup calls it experimental, and nothing here makes such volumes";
 
 keys! {
     /// `Type=`.
     type_guid: Uuid = Uuid::nil(), "Type", value::partition_type, kept, Both;
     /// `Label=`; None for the default, systemd's identifier of the type.
     label: Option<String> = None, "Label", value::label, kept, Both;
+    /// `VolumeLabel=`: the label of the LUKS2 header; None for one that follows from the partition's.
+    volume_label: Option<String> = None, "VolumeLabel", value::label, kept, Both;
+    /// `VolumeName=`: the name of the mapping that `BlockDeviceReplace=` leaves.
+    volume_name: Option<String> = None, "VolumeName", value::file_name, kept, Both;
     /// `UUID=`; None for one that follows from the seed, nil for `null`.
     uuid: Option<Uuid> = None, "UUID", value::uuid, kept, Both;
     /// `Priority=`: above 0 the partition may be left out when not all fit, the largest number first.
@@ -157,6 +166,14 @@ keys! {
     copy_blocks: Option<CopyBlocks> = None, "CopyBlocks", CopyBlocks::read, kept, Both;
     /// `Format=`, or the format that follows from the type and the content of the partition.
     format: Option<Format> = None, "Format", Format::read, kept, Both;
+    /// `FileSystemSectorSize=`: bytes, a power of two; None for that of the disk.
+    file_system_sector: Option<u32> = None, "FileSystemSectorSize", value::sector_size, kept, Both;
+    /// `Compression=`: for the formats that know some.
+    compression: Option<String> = None, "Compression", value::text, kept, Both;
+    /// `CompressionLevel=`.
+    compression_level: Option<String> = None, "CompressionLevel", value::text, kept, Both;
+    /// `BlockDeviceReplace=`: a mount point whose btrfs moves here.
+    block_device_replace: Option<String> = None, "BlockDeviceReplace", value::path, kept, Nobody(LIVE);
     /// `CopyFiles=`.
     copy_files: Vec<CopyFiles> = Vec::new(), "CopyFiles", CopyFiles::read, joined, Both;
     /// `ExcludeFiles=`: paths of the source; with a slash at the end the directory stays and its content goes.
@@ -173,8 +190,20 @@ keys! {
     default_subvolume: Option<String> = None, "DefaultSubvolume", value::path, kept, Both;
     /// `Encrypt=`.
     encrypt: Encrypt = Encrypt::Off, "Encrypt", Encrypt::read, kept, Both;
+    /// `EncryptKDF=`: the derivation of the key file's key; None for one that follows from the key.
+    encrypt_kdf: Option<EncryptKdf> = None, "EncryptKDF", EncryptKdf::read, kept, Both;
+    /// `KeyFile=`: a path of the machine that makes the partition.
+    key_file: Option<String> = None, "KeyFile", volume::key_file, kept, Both;
+    /// `TPM2PCRs=`.
+    tpm2_pcrs: Option<PcrMask> = None, "TPM2PCRs", volume::pcrs, kept, Both;
+    /// `Integrity=`.
+    integrity: Integrity = Integrity::Off, "Integrity", Integrity::read, kept, Nobody(NO_TAGS);
+    /// `IntegrityAlgorithm=`.
+    integrity_algorithm: Option<String> = None, "IntegrityAlgorithm", volume::algorithm, kept, Both;
+    /// `Discard=`: the header asks for discards to be passed on; None for the default.
+    discard: Option<bool> = None, "Discard", value::tristate, kept, Both;
     /// `Verity=`.
-    verity: Verity = Verity::Off, "Verity", Verity::read, kept, BUILDER;
+    verity: Verity = Verity::Off, "Verity", Verity::read, kept, Both;
     /// `VerityMatchKey=`: the common key of the partitions of one dm-verity image.
     verity_match_key: Option<String> = None, "VerityMatchKey", value::text, kept, Both;
     /// `VerityDataBlockSizeBytes=`: 512 to 4096.

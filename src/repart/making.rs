@@ -20,7 +20,7 @@ use crate::{
         slot::select_root,
         transaction::{Change, Transaction},
     },
-    repart::Adopted,
+    repart::{Adopted, Deferred},
     units::Lba,
 };
 
@@ -55,13 +55,26 @@ impl NewPartition {
         format.and_then(Format::file_system)
     }
 
+    /// The label of its LUKS2 header: `VolumeLabel=`, or `luks-` and the label of the partition, cut to what a header keeps.
+    pub fn volume_label(&self) -> String {
+        let said = self.definition.volume_label.clone();
+        let mut label = said.unwrap_or_else(|| format!("luks-{}", self.label));
+        label.truncate(label.floor_char_boundary(luks::LABEL_MAX));
+        label
+    }
+
+    /// Bytes of a sector of its LUKS2 volume, on a disk with blocks of this size.
+    pub fn volume_sector(&self, block_size: u32) -> u32 {
+        self.definition.file_system_sector.map_or(luks::CONTENT_SECTOR as u32, |size| size.max(block_size))
+    }
+
     /// The room for its content: behind a LUKS header there is less, in sectors of their own.
     pub fn room(&self, block_size: u32) -> Room {
         match self.definition.encrypt {
             Encrypt::Off => Room { length: self.length, sector_size: block_size },
             _ => {
                 let length = self.length.0.saturating_sub(luks::DATA_OFFSET.0);
-                Room { length: Bytes(length), sector_size: luks::CONTENT_SECTOR as u32 }
+                Room { length: Bytes(length), sector_size: self.volume_sector(block_size) }
             }
         }
     }
@@ -85,6 +98,8 @@ impl NewPartition {
             default_subvolume: self.definition.default_subvolume.as_deref(),
             ..btrfs::Choices::default()
         };
+        // Of a device its own sector is the least.
+        let sector_size = sector_size.max(self.file_system_sector);
         let params = Params { size, sector_size, page_size, uuid, label, random, is_unique, now };
         system.recipe(&params, choices)
     }
@@ -167,16 +182,15 @@ impl Adopted {
 
 #[cfg(feature = "std")]
 impl Plan {
-    /// The steps in which it comes onto the disk, except deferred partitions: those of these types are neither made nor
-    /// changed. A plan that makes a table is for a disk whose content is dropped.
+    /// The steps in which it comes onto the disk, except deferred partitions: those are neither made nor changed. A plan that makes a table is for a disk whose content is dropped.
     ///
     /// # Errors
     /// A table that cannot be repaired, an entry that does not fit.
-    pub fn transaction(&self, gpt: &Gpt, deferred: &[Uuid]) -> Result<Transaction, GptError> {
+    pub fn transaction(&self, gpt: &Gpt, deferred: Deferred<'_>) -> Result<Transaction, GptError> {
         let block_size = gpt.geometry().block_size;
-        let new = self.new.iter().filter(|new| !deferred.contains(&new.type_guid));
+        let new = self.new.iter().filter(|new| !deferred.covers(&new.definition));
         let new: Vec<_> = new.map(|new| (new.number, new.entry())).collect();
-        let kept = self.adopted.iter().filter(|old| !deferred.contains(&old.definition.type_guid));
+        let kept = self.adopted.iter().filter(|old| !deferred.covers(&old.definition));
         let changes: Vec<_> = kept.filter_map(|old| old.change(block_size)).collect();
         if self.table.is_some() {
             return Transaction::create(gpt, &new);

@@ -1,6 +1,6 @@
 //! The partitions that repart.d asks for, and their places: definitions and a partition table in, new partitions out.
 //!
-//! Same files, same meaning, same result as systemd-repart 257. A word of policy that is not understood is refused
+//! Same files, same meaning, same result as systemd-repart 262. A word of policy that is not understood is refused
 //! before anything is written, as is one that cannot be carried out; an unknown key only warns. Partitions that exist
 //! never shrink, move or go; those that a definition means may grow.
 //!
@@ -18,6 +18,7 @@ mod allocate;
 mod check;
 mod copied;
 mod decide;
+mod deferred;
 mod definition;
 mod derive;
 mod element;
@@ -37,12 +38,14 @@ mod support;
 mod validate;
 mod value;
 mod vocabulary;
+mod volume;
 
 pub use admission::{Protection, admit, encrypted};
 pub use copied::{Copied, measure, not_booted};
 #[cfg(feature = "std")]
 pub use decide::Decision;
 pub use decide::{Content, Creation, Filling, Openers, Surroundings, Terms, Unsealed, creations};
+pub use deferred::Deferred;
 pub use definition::{Definitions, Source, Warning};
 pub use derive::{disk_uuid, file_system_uuid, luks_uuid, partition_uuid};
 pub use element::matched;
@@ -61,6 +64,7 @@ pub use validate::constraints;
 pub use vocabulary::{
     CopyBlocks, CopyFiles, Encrypt, EncryptedVolume, Format, MountPoint, Place, Subvolume, Symlink, Verity,
 };
+pub use volume::{EncryptKdf, Integrity};
 
 #[cfg(test)]
 mod tests;

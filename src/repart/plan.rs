@@ -10,7 +10,8 @@ use super::{
     allocate::{Areas, Lack},
     derive,
     element::{Element, Elements},
-    grow, size,
+    grow::{self, Numbers},
+    size,
 };
 use crate::{
     disk::{
@@ -39,6 +40,8 @@ pub struct NewPartition {
     pub length: Bytes,
     /// The free space behind it.
     pub padding: Bytes,
+    /// Bytes in a sector of its file system; a LUKS2 volume has its own, which may be larger.
+    pub file_system_sector: u32,
     /// Its type.
     pub type_guid: Uuid,
     /// Its own identity (PARTUUID).
@@ -201,21 +204,24 @@ pub fn plan(definitions: &[Definition], layout: &Layout, seed: Uuid) -> Result<P
         }
     }
     grow::grow(&mut elements, &areas);
-    grow::place(&mut elements, &areas, &mut free_numbers(layout));
+    grow::place(&mut elements, &areas, &mut Numbers::of(layout));
     assemble(&elements, layout, &names, &merged)
 }
 
 /// The smallest disk on which `definitions` fit beside the partitions of `layout`, in bytes.
 pub fn least_disk(definitions: &[Definition], layout: &Layout) -> Bytes {
     let elements = Elements::new(definitions, layout);
-    let tables = size::round_up(GPT_METADATA, 4096);
+    let block = u64::from(layout.block_size).max(1);
+    // Behind the partitions are the entries and the header of the backup.
+    let tables =
+        size::round_up(Bytes::MIB, elements.grain).saturating_add(size::round_up(ENTRIES, block) + block);
     Bytes((0..elements.list.len()).filter(|index| !elements.is_merged(*index)).fold(tables, |sum, index| {
         sum.saturating_add(elements.list.get(index).map_or(0, |element| elements.min_with_padding(element)))
     }))
 }
 
-/// The space that systemd-repart reserves for the tables and the alignment of the first partition.
-const GPT_METADATA: u64 = 1044 * Bytes::KIB;
+/// Bytes of the entries of a table.
+const ENTRIES: u64 = 128 * 128;
 
 fn no_space(elements: &Elements<'_>, lack: Lack) -> RepartError {
     let element = elements.list.get(lack.element);
@@ -225,11 +231,6 @@ fn no_space(elements: &Elements<'_>, lack: Lack) -> RepartError {
         needed: Bytes(lack.needed),
         largest: Bytes(lack.largest),
     }
-}
-
-fn free_numbers(layout: &Layout) -> impl Iterator<Item = u32> {
-    (1..=layout.entries)
-        .filter(|number| layout.partitions.iter().all(|partition| partition.number.0 != *number))
 }
 
 /// Label and identity of each element.
@@ -355,6 +356,7 @@ fn assemble(
                     offset: Bytes(offset),
                     length,
                     padding,
+                    file_system_sector: elements.sector(&definition),
                     type_guid: definition.type_guid,
                     guid: *guid,
                     label: label.clone(),

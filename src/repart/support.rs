@@ -3,10 +3,11 @@
 
 use std::prelude::v1::*;
 
-use super::{CopyBlocks, Definition, Encrypt, Format, Maker, RepartError};
+use super::{CopyBlocks, Definition, Encrypt, Format, Maker, Place, RepartError, Verity};
 use crate::{
     disk::types::{self, Role},
     file_system::{FileSystem, MadeBy},
+    luks,
 };
 
 impl Maker {
@@ -43,6 +44,10 @@ pub fn refuse(definition: &Definition, maker: Maker) -> Result<(), RepartError> 
         let said = definition.places.iter().rev().find(|place| place.key == key);
         return unsupported(key, said.map_or("", |place| place.value.as_str()), advice);
     }
+    if definition.verity != Verity::Off && definition.copy_blocks.is_none() {
+        return unsupported("Verity", definition.verity.word(), "leave it to who builds the image");
+    }
+    protection(definition, maker)?;
     match (maker, definition.encrypt) {
         (_, Encrypt::Off | Encrypt::KeyFile) | (Maker::Boot, _) => {}
         (Maker::Tool, other) => {
@@ -70,13 +75,13 @@ pub fn refuse(definition: &Definition, maker: Maker) -> Result<(), RepartError> 
             format!("say Format={}", one_of(&|system| maker.makes(system), &["empty"])),
         ));
     }
-    let compresses = definition.places.iter().any(|place| place.key.starts_with("Compression"));
-    if system == Some(FileSystem::Btrfs) && compresses {
-        return Err(definition.refuse(
-            "Compression",
-            "Compression= beside Format=btrfs is not supported",
-            "leave it to who builds the image",
-        ));
+    if system == Some(FileSystem::Btrfs) {
+        compression(definition)?;
+    }
+    let largest = luks::CONTENT_SECTOR as u32;
+    let has_sectors = system.is_some() || definition.encrypt != Encrypt::Off;
+    if let Some(size) = definition.file_system_sector.filter(|size| has_sectors && *size > largest) {
+        return unsupported("FileSystemSectorSize", &size.to_string(), "say 4096 or less");
     }
     let booted =
         matches!(types::role(definition.type_guid), Some(Role::Usr | Role::UsrVerity | Role::UsrVeritySig));
@@ -117,4 +122,47 @@ pub fn refuse(definition: &Definition, maker: Maker) -> Result<(), RepartError> 
         }
     }
     Ok(())
+}
+
+/// Refuses what would leave a partition less protected than its definition says.
+fn protection(definition: &Definition, maker: Maker) -> Result<(), RepartError> {
+    if definition.copy_files.iter().any(|files| files.fs_verity) {
+        let advice = "say fsverity=off: the new files would have no protection of their own";
+        return Err(definition.refuse("CopyFiles", "fsverity=copy is not supported", advice));
+    }
+    let key_file = matches!(definition.encrypt, Encrypt::KeyFile | Encrypt::KeyFileTpm2);
+    if maker == Maker::Boot && key_file && definition.key_file.is_some() {
+        let advice = "give the first boot its key file by hermetic.key-file=, and remove this";
+        return Err(definition.refuse("KeyFile", "KeyFile= is not supported", advice));
+    }
+    let more = |place: &&Place| place.key == "TPM2PCRs" && place.value.contains(':');
+    if definition.encrypt.asks_for_tpm()
+        && definition.tpm2_pcrs.is_some()
+        && let Some(place) = definition.places.iter().find(more)
+    {
+        let what = format!("TPM2PCRs={} is not supported", place.value);
+        return Err(definition.refuse("TPM2PCRs", what, "say the numbers of PCRs alone"));
+    }
+    Ok(())
+}
+
+/// Refuses a compression that the kernel's btrfs does not know.
+fn compression(definition: &Definition) -> Result<(), RepartError> {
+    let Some(compression) = &definition.compression else { return Ok(()) };
+    let most = match compression.as_str() {
+        "zlib" => 9,
+        "lzo" => 0,
+        "zstd" => 15,
+        _ => {
+            let what = format!("Compression={compression} beside Format=btrfs");
+            return Err(definition.refuse("Compression", what, "say zlib, lzo or zstd"));
+        }
+    };
+    match &definition.compression_level {
+        Some(level) if !level.parse().is_ok_and(|level: u32| (1..=most).contains(&level)) => {
+            let what = format!("CompressionLevel={level} beside Compression={compression}");
+            Err(definition.refuse("CompressionLevel", what, "say 1 to 9 with zlib, 1 to 15 with zstd"))
+        }
+        _ => Ok(()),
+    }
 }

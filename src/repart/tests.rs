@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     disk::{
-        partition::{Layout, Partition},
+        partition::{Grid, Layout, Partition},
         types::{self, Role},
     },
     file_system::FileSystem,
@@ -32,6 +32,7 @@ fn definitions(texts: &[(&str, &str)]) -> Vec<Definition> {
 fn empty() -> Layout {
     Layout {
         block_size: 512,
+        grid: Grid::of_disk(512),
         first_usable: Lba(2048),
         last_usable: Lba(2_097_118),
         entries: 128,
@@ -205,6 +206,7 @@ proptest! {
         }
         let layout = Layout {
             block_size,
+            grid: Grid::of_disk(block_size),
             first_usable: Lba(34),
             last_usable: Lba(at + 90_000),
             entries: 128,
@@ -338,7 +340,7 @@ fn decided(bench: &mut Bench, terms: &Terms<'_>, text: &str) -> Result<String, S
 
 #[test]
 fn each_definition_has_one_decision_for_the_boot_and_one_for_the_tool() {
-    let tool = Terms::of_tool(1_700_000_000, &[]);
+    let tool = Terms::of_tool(1_700_000_000, Deferred::default());
     let boot = boot("");
     let ext4 = "Type=root\nFormat=ext4\n";
     let btrfs = "Type=home\nFormat=btrfs\nSubvolumes=/a:ro\nAddValidateFS=no\n";
@@ -363,7 +365,7 @@ fn each_definition_has_one_decision_for_the_boot_and_one_for_the_tool() {
         assert_eq!(decided(&mut Bench::default(), terms, text).as_deref(), Ok(expected), "{text}");
     }
     // Two runs are to give the same bytes: nothing is mounted for attributes alone, unless they are asked for.
-    let twice = Terms { is_reproducible: true, ..Terms::of_tool(1_700_000_000, &[]) };
+    let twice = Terms { is_reproducible: true, ..Terms::of_tool(1_700_000_000, Deferred::default()) };
     for (text, expected) in [
         ("", "ext4 in sectors of 512, -, - unconstrained"),
         ("AddValidateFS=yes\n", "ext4 in sectors of 512, -, noinit_itable 3 attributes"),
@@ -399,7 +401,7 @@ fn what_is_in_the_way_refuses_before_the_first_write() {
         assert!(made.contains(&format!(", {expected}, ")), "{words} {text}: {made}");
     }
     let none = Bench::default;
-    let tool = Terms::of_tool(1_700_000_000, &[]);
+    let tool = Terms::of_tool(1_700_000_000, Deferred::default());
     let (mount, map) = (|| Bench { lacks_mount: true, ..none() }, || Bench { lacks_map: true, ..none() });
     for (mut bench, terms, text, says) in [
         (without(), boot(""), tpm, "50-root.conf: Encrypt=tpm2, but there is none; hermetic.no-tpm=recovery"),

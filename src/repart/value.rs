@@ -5,17 +5,19 @@ use std::prelude::v1::*;
 use uuid::Uuid;
 
 use super::{
-    CopyBlocks, CopyFiles, Encrypt, EncryptedVolume, Format, MountPoint, Subvolume, Symlink, Verity,
+    CopyBlocks, CopyFiles, Format, MountPoint, Subvolume, Symlink, Verity,
     fields::{self, PATH_MAX},
     size,
 };
 use crate::{
     disk::types,
     fragments::{Facts, words},
+    mkfs::btrfs::SubvolumeFlags,
 };
 
 /// The longest label that a GPT entry keeps, in UTF-16 units.
 const LABEL_UNITS: usize = 36;
+const UNKNOWN: &str = "a specifier that has no value here";
 const MAX_WEIGHT: u32 = 1_000_000;
 /// Sizes in definition files have this granularity.
 const GRANULARITY: u64 = 4096;
@@ -41,8 +43,8 @@ impl Word<'_> {
     }
 
     /// A path in it with its specifiers expanded, or why it is not one.
-    fn path(&self, text: &str, keep_trailing_slash: bool) -> Result<String, &'static str> {
-        let text = self.facts.expand(text, PATH_MAX).map_err(|_| "a specifier that has no value here")?;
+    pub fn path(&self, text: &str, keep_trailing_slash: bool) -> Result<String, &'static str> {
+        let text = self.facts.expand(text, PATH_MAX).map_err(|_| UNKNOWN)?;
         fields::path(&text, keep_trailing_slash).ok_or("no absolute path")
     }
 
@@ -54,7 +56,7 @@ impl Word<'_> {
     }
 
     /// One to `most` fields between colons.
-    fn parts(&self, most: usize) -> Result<impl Iterator<Item = String> + use<>, Unread> {
+    pub fn parts(&self, most: usize) -> Result<impl Iterator<Item = String> + use<>, Unread> {
         let parts = fields::colons(self.text, true).ok_or(Unread::Value("an open quote or escape"))?;
         match parts.len() > most {
             true => Err(Unread::Value("too many fields")),
@@ -80,7 +82,8 @@ impl From<&'static str> for Unread {
     }
 }
 
-type Read = Result<(), Unread>;
+/// The end of an assignment.
+pub(super) type Read = Result<(), Unread>;
 
 fn push<T>(list: &mut Vec<T>, item: T) -> Read {
     if list.len() >= MOST_PATHS {
@@ -137,15 +140,15 @@ fn bytes(word: &Word<'_>) -> Result<u64, Unread> {
     size::parse(word.text).ok_or(Unread::Refused("a size is a number with K, M, G or T behind it"))
 }
 
-/// The smallest size: systemd-repart 257 rounds it down.
+/// The smallest size, which is rounded up; 257 rounded it down.
 pub(super) fn least_bytes(field: &mut Option<u64>, word: &mut Word<'_>) -> Read {
-    *field = Some(size::round_down(bytes(word)?, GRANULARITY));
+    *field = Some(size::round_up(bytes(word)?, GRANULARITY));
     Ok(())
 }
 
-/// The largest size, which is rounded up.
+/// The largest size, which is rounded down; 257 rounded it up.
 pub(super) fn most_bytes(field: &mut Option<u64>, word: &mut Word<'_>) -> Read {
-    *field = Some(size::round_up(bytes(word)?, GRANULARITY));
+    *field = Some(size::round_down(bytes(word)?, GRANULARITY));
     Ok(())
 }
 
@@ -153,6 +156,18 @@ pub(super) fn block_size(field: &mut Option<u32>, word: &mut Word<'_>) -> Read {
     let size = size::parse(word.text).and_then(|size| u32::try_from(size).ok());
     let size = size.filter(|size| size.is_power_of_two() && (512..=4096).contains(size));
     *field = Some(size.ok_or(Unread::Refused("say 512, 1024, 2048 or 4096"))?);
+    Ok(())
+}
+
+/// The sector of a file system: systemd takes less than 512 as well, and raises it to the sector of the disk.
+pub(super) fn sector_size(field: &mut Option<u32>, word: &mut Word<'_>) -> Read {
+    if word.text.is_empty() {
+        *field = None;
+        return Ok(());
+    }
+    let size = size::parse(word.text).and_then(|size| u32::try_from(size).ok());
+    let size = size.filter(|size| size.is_power_of_two());
+    *field = Some(size.ok_or(Unread::Refused("say a power of two, as 512 or 4096"))?);
     Ok(())
 }
 
@@ -187,6 +202,15 @@ pub(super) fn minimize(field: &mut bool, word: &mut Word<'_>) -> Read {
 pub(super) fn text(field: &mut Option<String>, word: &mut Word<'_>) -> Read {
     *field = Some(word.text.to_owned()).filter(|text| !text.is_empty());
     Ok(())
+}
+
+/// The name of a file; empty for none.
+pub(super) fn file_name(field: &mut Option<String>, word: &mut Word<'_>) -> Read {
+    *field = Some(word.text.to_owned()).filter(|text| !text.is_empty());
+    match field.as_deref().is_none_or(fields::is_file_name) {
+        true => Ok(()),
+        false => Err(Unread::Refused("say the name of a mapping, without a slash")),
+    }
 }
 
 /// A path; empty for none.
@@ -233,21 +257,29 @@ impl CopyBlocks {
 
 impl CopyFiles {
     pub(super) fn read(field: &mut Vec<Self>, word: &mut Word<'_>) -> Read {
-        let parts = fields::colons(word.text, false).filter(|parts| parts.len() <= 2);
+        let parts = fields::colons(word.text, false).filter(|parts| parts.len() <= 3);
         let parts = parts.ok_or(Unread::Refused("say SOURCE or SOURCE:TARGET"))?;
         let source = parts.first().ok_or("no path")?;
         let target = parts.get(1).unwrap_or(source);
-        push(field, Self { source: word.path(source, false)?, target: word.path(target, false)? })
+        let mut fs_verity = false;
+        for option in parts.get(2).map_or("", String::as_str).split(',').filter(|option| !option.is_empty()) {
+            match option {
+                "fsverity=copy" => fs_verity = true,
+                "fsverity=off" => fs_verity = false,
+                other => word.bad.push((other.into(), "no option of CopyFiles=")),
+            }
+        }
+        push(field, Self { source: word.path(source, false)?, target: word.path(target, false)?, fs_verity })
     }
 }
 
 impl Symlink {
     pub(super) fn read(field: &mut Vec<Self>, word: &mut Word<'_>) -> Read {
         for text in word.words()? {
-            let link = text
-                .split_once(':')
-                .ok_or("say PATH:TARGET")
-                .and_then(|(path, target)| Ok(Self { path: word.path(path, false)?, target: target.into() }));
+            let link = text.split_once(':').ok_or("say PATH:TARGET").and_then(|(path, target)| {
+                let target = word.facts.expand(target, PATH_MAX).map_err(|_| UNKNOWN)?;
+                Ok(Self { path: word.path(path, false)?, target })
+            });
             match link {
                 Ok(link) => push(field, link)?,
                 Err(why) => word.bad.push((text, why)),
@@ -261,11 +293,12 @@ impl Subvolume {
     pub(super) fn read(field: &mut Vec<Self>, word: &mut Word<'_>) -> Read {
         for text in word.words()? {
             let (path, flags) = text.split_once(':').map_or((text.as_str(), None), |(p, f)| (p, Some(f)));
-            let read_only = match flags {
+            let flags = match flags {
                 None => None,
-                Some("") => Some(false),
-                Some("ro") => Some(true),
-                Some(_) => return Err(Unread::Refused("the only flag of a subvolume is ro")),
+                Some(flags) => Some(
+                    SubvolumeFlags::parse(flags)
+                        .ok_or(Unread::Refused("the flags of a subvolume are ro and nodatacow"))?,
+                ),
             };
             let path = match word.path(path, false) {
                 Ok(path) => path,
@@ -275,8 +308,8 @@ impl Subvolume {
                 }
             };
             match field.iter_mut().find(|subvolume| subvolume.path == path) {
-                Some(known) => known.read_only = read_only.unwrap_or(known.read_only),
-                None => push(field, Self { path, read_only: read_only.unwrap_or(false) })?,
+                Some(known) => known.flags = flags.unwrap_or(known.flags),
+                None => push(field, Self { path, flags: flags.unwrap_or_default() })?,
             }
         }
         Ok(())
@@ -286,23 +319,6 @@ impl Subvolume {
 impl Format {
     pub(super) fn read(field: &mut Option<Self>, word: &mut Word<'_>) -> Read {
         *field = Some(Self::parse(word.text).ok_or(Unread::Refused("say a file system, swap or empty"))?);
-        Ok(())
-    }
-}
-
-impl Encrypt {
-    pub(super) fn read(field: &mut Self, word: &mut Word<'_>) -> Read {
-        *field = match word.text {
-            "" | "off" => Self::Off,
-            "key-file" => Self::KeyFile,
-            "tpm2" => Self::Tpm2,
-            "key-file+tpm2" => Self::KeyFileTpm2,
-            other => match fields::boolean(other) {
-                Some(true) => Self::KeyFile,
-                Some(false) => Self::Off,
-                None => return Err(Unread::Refused("say off, key-file, tpm2 or key-file+tpm2")),
-            },
-        };
         Ok(())
     }
 }
@@ -329,22 +345,5 @@ impl MountPoint {
         let mut parts = word.parts(2)?;
         let path = fields::path(&parts.next().unwrap_or_default(), false).ok_or("no absolute path")?;
         push(field, Self { path, options: parts.next().unwrap_or_default() })
-    }
-}
-
-impl EncryptedVolume {
-    pub(super) fn read(field: &mut Option<Self>, word: &mut Word<'_>) -> Read {
-        if word.text.is_empty() {
-            *field = None;
-            return Ok(());
-        }
-        let mut parts = word.parts(3)?;
-        let mut next = || parts.next().unwrap_or_default();
-        let volume = Self { name: next(), key_file: next(), options: next() };
-        if !fields::is_file_name(&volume.name) {
-            return Err(Unread::Value("no name for a mapping"));
-        }
-        *field = Some(volume);
-        Ok(())
     }
 }

@@ -1,10 +1,10 @@
 //! The words of definitions, as types. They read themselves in [`super::value`].
 //!
-//! Source: repart.d(5) of systemd 257, with `Format=empty` of 258.
+//! Source: repart.d(5) of systemd 262.
 
 use std::prelude::v1::*;
 
-use crate::file_system::FileSystem;
+use crate::{file_system::FileSystem, mkfs::btrfs::SubvolumeFlags};
 
 /// The encryption of a partition, and the keys that open it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -45,6 +45,9 @@ pub enum Format {
     /// Nothing: the label `_empty` and the bit no-auto mark a slot that an update will fill.
     Empty,
 }
+
+/// The label of an empty slot.
+pub(super) const SLOT: &str = "_empty";
 
 impl Format {
     const EMPTY: &'static str = "empty";
@@ -113,6 +116,8 @@ pub struct CopyFiles {
     pub source: String,
     /// An absolute path in the new file system.
     pub target: String,
+    /// The protection of files by fs-verity is copied too.
+    pub fs_verity: bool,
 }
 
 /// A symbolic link to be made.
@@ -120,7 +125,7 @@ pub struct CopyFiles {
 pub struct Symlink {
     /// Its place, an absolute path in the new file system.
     pub path: String,
-    /// Its target, as it is written.
+    /// Its target, with its specifiers expanded.
     pub target: String,
 }
 
@@ -129,8 +134,8 @@ pub struct Symlink {
 pub struct Subvolume {
     /// Its place, an absolute path in the new file system.
     pub path: String,
-    /// It is read-only once it is filled.
-    pub read_only: bool,
+    /// Its flags, once it is filled.
+    pub flags: SubvolumeFlags,
 }
 
 /// The place where fstab would mount the partition.
@@ -151,6 +156,8 @@ pub struct EncryptedVolume {
     pub key_file: String,
     /// Options; empty for none.
     pub options: String,
+    /// The volume key is written down beside it, so that no other is taken.
+    pub fixes_key: bool,
 }
 
 /// The line where a definition says something.

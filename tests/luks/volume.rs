@@ -57,6 +57,7 @@ impl Volume {
             label: "root-x86-64",
             subsystem: "hermetic",
             sector_size,
+            allow_discards: false,
             passphrase: &Secret::new(KEY.to_vec()),
             kdf,
             random: &mut random,

@@ -176,6 +176,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
                 label,
                 subsystem,
                 sector_size: *sector_size,
+                allow_discards: false,
                 passphrase: &passphrase,
                 kdf: derivation.choose(&passphrase),
                 random: &mut |bytes| random.fill(bytes),

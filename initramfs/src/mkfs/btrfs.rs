@@ -2,7 +2,7 @@
 
 use hermetic_init::{
     file_system::FileSystem,
-    mkfs::btrfs::{Choices, Profile, Subvolume},
+    mkfs::btrfs::{Choices, Profile, Subvolume, SubvolumeFlags},
 };
 
 use super::Error;
@@ -14,8 +14,9 @@ pub struct Args {
     /// btrfs: copies of metadata, dup (two) or single; dup unless given
     #[arg(long, short, value_name = "PROFILE")]
     metadata: Option<Profile>,
-    /// btrfs: a subvolume to make, and the directories above it; :ro makes it read-only
-    #[arg(long, value_name = "PATH[:ro]")]
+    /// btrfs: a subvolume to make, and the directories above it; :ro makes it read-only, :nodatacow writes its files in
+    /// place
+    #[arg(long, value_name = "PATH[:ro,nodatacow]")]
     subvol: Vec<String>,
     /// btrfs: the subvolume that is mounted when none is named
     #[arg(long, value_name = "PATH")]
@@ -46,11 +47,13 @@ impl Args {
     }
 }
 
-/// `PATH` or `PATH:ro`, as in `Subvolumes=` of repart.d(5).
+/// `PATH` or `PATH:FLAGS`, as in `Subvolumes=` of repart.d(5).
 fn subvolume(word: &str) -> Result<Subvolume<'_>, Error> {
     match word.split_once(':') {
-        None => Ok(Subvolume { path: word, read_only: false }),
-        Some((path, "ro")) => Ok(Subvolume { path, read_only: true }),
-        Some((_, flags)) => Err(Error::Flags(flags.to_owned())),
+        None => Ok(Subvolume { path: word, flags: SubvolumeFlags::default() }),
+        Some((path, flags)) => match SubvolumeFlags::parse(flags).filter(|_| !flags.is_empty()) {
+            Some(flags) => Ok(Subvolume { path, flags }),
+            None => Err(Error::Flags(flags.to_owned())),
+        },
     }
 }

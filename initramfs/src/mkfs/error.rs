@@ -73,7 +73,7 @@ impl fmt::Display for Error {
                 write!(f, "{system} knows no {option}; leave it out or make a btrfs")
             }
             Self::Flags(flags) => {
-                write!(f, "`{flags}` is no flag of a subvolume; say :ro for a read-only one, or nothing")
+                write!(f, "`{flags}` is no flag of a subvolume; say :ro, :nodatacow, or nothing")
             }
             Self::NoSize(path) => write!(f, "{} is not there; make it with --size", path.display()),
             Self::Kind(path) => {

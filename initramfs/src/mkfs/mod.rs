@@ -17,7 +17,10 @@ use std::{
 
 use hermetic_init::{
     file_system::FileSystem,
-    mkfs::{Params, btrfs::Subvolume},
+    mkfs::{
+        Params,
+        btrfs::{Subvolume, SubvolumeFlags},
+    },
     populate::{Content, CopyFiles},
     repart::Filling,
     units::Bytes,
@@ -94,7 +97,10 @@ pub fn run(args: &Args) -> Result<(), Error> {
     // A subvolume that is filled stays writable until then.
     let is_filled = args.root.is_some();
     let new: Vec<_> = (subvolumes.iter())
-        .map(|volume| Subvolume { read_only: volume.read_only && !is_filled, ..*volume })
+        .map(|volume| {
+            let flags = SubvolumeFlags { read_only: volume.flags.read_only && !is_filled, ..volume.flags };
+            Subvolume { flags, ..*volume }
+        })
         .collect();
     let recipe = system.recipe(&params, args.btrfs.choices(&new)).map_err(Error::Mkfs)?;
     let plan = recipe.writes().map_err(Error::Mkfs)?;
@@ -105,11 +111,11 @@ pub fn run(args: &Args) -> Result<(), Error> {
     // A device is ours alone as long as the target is open: mounting it needs that to be over.
     drop(target);
     if let Some(tree) = tree {
-        let read_only = subvolumes.iter().filter(|volume| volume.read_only).map(|volume| volume.path);
+        let read_only = subvolumes.iter().filter(|volume| volume.flags.read_only).map(|volume| volume.path);
         // No partition gives this file system a place.
         let filling = Filling { read_only: read_only.collect(), ..Filling::of(system) };
         let place = Place { image: &args.target, offset: Bytes(0), length: size, filling: &filling };
-        let all = [CopyFiles { source: "/".into(), target: "/".into() }];
+        let all = [CopyFiles { source: "/".into(), target: "/".into(), fs_verity: false }];
         let content = Content { copy_files: &all, epoch: clock.epoch(), ..Content::default() };
         let what = format!("copying {}", args.root.as_deref().unwrap_or(Path::new("")).display());
         let report = wait::during(&what, || populate_image(&place, tree.as_fd(), &content));

@@ -1,4 +1,4 @@
-//! The command line of systemd-repart 257: words, then their meaning together.
+//! The command line of systemd-repart 262: words, then their meaning together.
 
 use std::{
     ffi::OsString,
@@ -6,13 +6,15 @@ use std::{
 };
 
 use clap::Parser;
-use hermetic_init::{disk::types, repart::Filter};
+use hermetic_init::{
+    disk::{partition::Grid, types},
+    repart::{Deferred, Filter},
+};
 use uuid::Uuid;
 
 use super::Failure;
 
-/// The words. Options that only an image builder needs (`--split`, `--private-key`, `--make-ddi`, `--generate-fstab`,
-/// ...) are unknown.
+/// The words. Options that only an image builder needs (`--split`, `--private-key`, `--make-ddi`, ...) are unknown.
 #[derive(Parser, Debug)]
 #[command(name = "systemd-repart", disable_help_flag = true, disable_version_flag = true)]
 pub struct Words {
@@ -26,6 +28,8 @@ pub struct Words {
     no_legend: bool,
     #[arg(long)]
     dry_run: Option<String>,
+    #[arg(short)]
+    n: bool,
     #[arg(long)]
     empty: Option<String>,
     #[arg(long)]
@@ -57,7 +61,21 @@ pub struct Words {
     #[arg(long)]
     defer_partitions: Vec<String>,
     #[arg(long)]
+    defer_partitions_empty: Option<String>,
+    #[arg(long)]
+    defer_partitions_factory_reset: Option<String>,
+    #[arg(long)]
     sector_size: Option<String>,
+    #[arg(long)]
+    grain_size: Option<String>,
+    #[arg(long)]
+    cow: Option<String>,
+    #[arg(long)]
+    append_fstab: Option<String>,
+    #[arg(long)]
+    generate_fstab: Option<PathBuf>,
+    #[arg(long)]
+    generate_crypttab: Option<PathBuf>,
     #[arg(long)]
     architecture: Option<String>,
     #[arg(long)]
@@ -142,6 +160,8 @@ pub enum Types {
 pub struct Choices {
     /// The disk or the file; None for the disk below the root directory.
     pub node: Option<PathBuf>,
+    /// There is no disk: the least size of one is all that is asked for.
+    pub only_size: bool,
     /// Nothing is written.
     pub dry_run: bool,
     pub empty: Empty,
@@ -165,8 +185,40 @@ pub struct Choices {
     pub types: Types,
     /// Types that are placed and not made.
     pub defer: Vec<Uuid>,
+    /// The same of empty slots.
+    pub defer_empty: bool,
+    /// The same of what a factory reset removes.
+    pub defer_factory_reset: bool,
     pub sector_size: Option<u32>,
+    /// Bytes, a power of two.
+    pub grain: Option<u64>,
+    /// True when blocks of a new file are shared with others; None when that is left to its directory.
+    pub cow: Option<bool>,
+    pub tables: Tables,
     pub architecture: Option<String>,
+}
+
+/// The tables that are written for who mounts the partitions.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Tables {
+    /// The path of an fstab below the root directory.
+    pub fstab: Option<PathBuf>,
+    /// The fate of an fstab that is there.
+    pub append: Append,
+    /// The path of a crypttab below the root directory.
+    pub crypttab: Option<PathBuf>,
+}
+
+/// The fate of an fstab that is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Append {
+    /// It stays, and nothing is done.
+    #[default]
+    No,
+    /// Its section of ours goes, and the rest stays.
+    Auto,
+    /// All of it goes.
+    Replace,
 }
 
 impl Types {
@@ -181,10 +233,29 @@ impl Types {
 }
 
 impl Choices {
+    /// The partitions that wait for a later run.
+    pub fn deferred(&self) -> Deferred<'_> {
+        Deferred { types: &self.defer, empty: self.defer_empty, factory_reset: self.defer_factory_reset }
+    }
+
+    /// The units of a planner for a disk with blocks of this size. A file may be written to any disk, so that its file systems
+    /// have the largest sectors, unless they are said.
+    pub fn grid(&self, block_size: u32, is_device: bool) -> Grid {
+        let grid = Grid::of_disk(block_size);
+        Grid {
+            grain: self.grain.map_or(grid.grain, |grain| grain.max(block_size.into())),
+            file_system_sector: match self.sector_size {
+                None if !is_device => block_size.max(4096),
+                _ => block_size,
+            },
+        }
+    }
+
     /// The choices that read the table of a disk.
     pub fn reading(node: &Path) -> Self {
         Self {
             node: Some(node.to_owned()),
+            only_size: false,
             dry_run: true,
             empty: Empty::Refuse,
             size: Size::Keep,
@@ -203,7 +274,12 @@ impl Choices {
             copy_from: Vec::new(),
             types: Types::All,
             defer: Vec::new(),
+            defer_empty: false,
+            defer_factory_reset: false,
             sector_size: None,
+            grain: None,
+            cow: None,
+            tables: Tables::default(),
             architecture: None,
         }
     }
@@ -218,6 +294,8 @@ impl Words {
         if devices.next().is_some() {
             return fail("Expected at most one argument, the path to the block device or image file.".into());
         }
+        let only_size = node.as_deref() == Some(Path::new("-"));
+        let node = node.filter(|_| !only_size);
         let empty = match self.empty.as_deref().unwrap_or_default() {
             "" | "unset" | "refuse" => Empty::Refuse,
             "allow" => Empty::Allow,
@@ -229,7 +307,8 @@ impl Words {
         let flag = |name: &str, value: &Option<String>| {
             value.as_deref().map(|value| boolean(name, value)).transpose()
         };
-        let mut dry_run = flag("dry-run", &self.dry_run)?.unwrap_or(true);
+        // -n is --dry-run=yes, which is the default.
+        let mut dry_run = flag("dry-run", &self.dry_run)?.unwrap_or(true) || self.n;
         if self.can_factory_reset {
             dry_run = true;
         } else if empty == Empty::Create {
@@ -291,6 +370,7 @@ impl Words {
         }
         Ok(Choices {
             node,
+            only_size,
             dry_run,
             empty,
             size,
@@ -315,7 +395,30 @@ impl Words {
             copy_from: self.copy_from.into_iter().map(absolute).collect(),
             types,
             defer: list(&self.defer_partitions)?,
+            defer_empty: flag("defer-partitions-empty", &self.defer_partitions_empty)?.unwrap_or(false),
+            defer_factory_reset: flag(
+                "defer-partitions-factory-reset",
+                &self.defer_partitions_factory_reset,
+            )?
+            .unwrap_or(false),
             sector_size: self.sector_size.as_deref().map(sector_size).transpose()?,
+            grain: self.grain_size.as_deref().map(grain).transpose()?,
+            cow: match self.cow.as_deref() {
+                None | Some("" | "auto") => None,
+                Some(word) => Some(boolean("cow", word)?),
+            },
+            tables: Tables {
+                fstab: self.generate_fstab,
+                append: match self.append_fstab.as_deref() {
+                    None | Some("no") => Append::No,
+                    Some("auto") => Append::Auto,
+                    Some("replace") => Append::Replace,
+                    Some(other) => {
+                        return fail(format!("Failed to parse --append-fstab= parameter: {other}"));
+                    }
+                },
+                crypttab: self.generate_crypttab,
+            },
             architecture,
         })
     }
@@ -360,6 +463,12 @@ fn sector_size(word: &str) -> Result<u32, Failure> {
     size.filter(|size| size.is_power_of_two() && (512..=4096).contains(size)).ok_or_else(|| {
         Failure::new(format!("Sector size {word} is not a power of two between 512 and 4096, refusing."))
     })
+}
+
+fn grain(word: &str) -> Result<u64, Failure> {
+    let size = hermetic_init::repart::parse_size(word);
+    size.filter(|size| size.is_power_of_two() && (512..=1 << 40).contains(size))
+        .ok_or_else(|| Failure::new("Grain size must be a power of 2 >= 512."))
 }
 
 fn partition_types(lists: &[String], architecture: Option<&str>) -> Result<Vec<Uuid>, Failure> {
@@ -421,6 +530,10 @@ mod tests {
             (&["--size=0"], "Specified image size too small"),
             (&["--size=much"], "Failed to parse --size="),
             (&["--sector-size=1000"], "Sector size 1000"),
+            (&["--grain-size=1000"], "Grain size must be a power of 2"),
+            (&["--grain-size=256"], "Grain size must be a power of 2"),
+            (&["--empty=force", "-"], "A path to a device node"),
+            (&["--append-fstab=bogus"], "Failed to parse --append-fstab="),
             (&["--seed=1"], "Failed to parse seed"),
             (&["--json=maybe"], "Unknown argument to --json="),
             (&["--architecture=z80"], "Invalid architecture"),

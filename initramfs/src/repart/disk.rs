@@ -16,7 +16,7 @@ use hermetic_init::{
     writes,
 };
 use rustix::{
-    fs::{FallocateFlags, FlockOperation, OFlags, fallocate, flock},
+    fs::{FallocateFlags, FlockOperation, IFlags, OFlags, fallocate, flock, ioctl_getflags, ioctl_setflags},
     io::Errno,
 };
 
@@ -89,6 +89,9 @@ impl Disk {
             let file = options.open(&path).map_err(|error| failure("open", error))?;
             (path, file)
         };
+        if let Some(cow) = choices.cow.filter(|_| made) {
+            share(&file, cow).map_err(|error| failure("set the flags of", error.into()))?;
+        }
         // From here on a file that was made here is removed when something fails.
         let mut disk = Self { file, path, is_device: false, made, size: 0, block_size: 512 };
         let metadata = disk.file.metadata().map_err(|error| failure("open", error))?;
@@ -226,6 +229,19 @@ fn whole(path: &Path) -> std::io::Result<PathBuf> {
     match disk_of(number)? {
         Some(name) => Ok(Path::new("/dev").join(name)),
         None => Err(std::io::Error::from_raw_os_error(rustix::io::Errno::NODEV.raw_os_error())),
+    }
+}
+
+/// Makes a new file share blocks with others, or not. A file system that knows no such flag shares as it does.
+fn share(file: &File, cow: bool) -> Result<(), Errno> {
+    let flags = match ioctl_getflags(file) {
+        Err(Errno::NOTTY | Errno::OPNOTSUPP) => return Ok(()),
+        flags => flags?,
+    };
+    let wanted = if cow { flags.difference(IFlags::NOCOW) } else { flags.union(IFlags::NOCOW) };
+    match ioctl_setflags(file, wanted) {
+        Err(Errno::NOTTY | Errno::OPNOTSUPP) => Ok(()),
+        result => result,
     }
 }
 

@@ -1,4 +1,4 @@
-//! `hermetic repart`: systemd-repart 257, on our engine.
+//! `hermetic repart`: systemd-repart 262, on our engine.
 //!
 //! | file | content |
 //! |---|---|
@@ -7,10 +7,12 @@
 //! | [`identity`] | the machine id, the seed, what specifiers stand for |
 //! | [`disk`] | the file or block device |
 //! | [`devices`] | what the kernel knows of block devices |
+//! | [`keys`] | the keys of encrypted partitions |
 //! | [`host`] | the machine, as a decision asks for it |
 //! | [`medium`] | the disk as it is written to |
 //! | [`source`] | what is copied block by block |
 //! | [`volume`] | an encrypted partition |
+//! | [`tables`] | fstab and crypttab |
 //! | [`write`](mod@write) | a decision carried out |
 //! | [`output`] | a plan shown |
 
@@ -20,9 +22,11 @@ mod devices;
 pub mod disk;
 pub mod host;
 mod identity;
+mod keys;
 mod medium;
 pub mod output;
 mod source;
+mod tables;
 mod volume;
 mod write;
 
@@ -43,13 +47,13 @@ use hermetic_init::{
         partition::Layout,
     },
     repart::{self, CopyBlocks, Definition, Definitions, Plan, Reading, RepartError, Search, disk_uuid},
-    secret::Secret,
-    units::Lba,
+    units::{Bytes, Lba},
 };
 
 use self::{
     args::{Choices, Empty, Json, Size, Words},
     disk::Disk,
+    keys::Keys,
     medium::Medium,
     source::Sources,
     write::Work,
@@ -108,12 +112,16 @@ Grow and add partitions to a partition table, and generate disk images (DDIs).
      --version            Show package version
      --no-pager           Do not pipe output into a pager (there is none)
      --no-legend          Do not show the headers and footers
+  -n                      Run dry-run operation
      --dry-run=BOOL       Whether to run dry-run operation
      --empty=MODE         One of refuse, allow, require, force, create; controls
                           how to handle empty disks lacking partition tables
      --offline=BOOL       Accepted: images are always made offline
      --discard=BOOL       Whether to discard backing blocks for new partitions
+     --cow=BOOL|auto      Whether to enable copy-on-write for newly created image
+                          files
      --sector-size=SIZE   Set the logical sector size for the image
+     --grain-size=BYTES   Set the grain size for partition alignment
      --architecture=ARCH  Set the generic architecture for the image
      --size=BYTES         Grow loopback file to specified size
      --seed=UUID          128-bit seed UUID to derive all UUIDs from
@@ -135,8 +143,18 @@ Grow and add partitions to a partition table, and generate disk images (DDIs).
      --defer-partitions=PARTITION1,PARTITION2,PARTITION3,…
                           Take partitions of the specified types into account
                           but don't populate them yet
+     --defer-partitions-empty=BOOL
+                          Defer all partitions marked for formatting as empty
+     --defer-partitions-factory-reset=BOOL
+                          Defer all partitions marked for factory reset
   -s --copy-source=PATH   Specify the primary source tree to copy files from
      --copy-from=IMAGE    Copy partitions from the given image(s)
+     --append-fstab=MODE  How to join the content of a pre-existing fstab with the
+                          generated one (no, auto, replace)
+     --generate-fstab=PATH
+                          Write fstab configuration to the given path
+     --generate-crypttab=PATH
+                          Write crypttab configuration to the given path
 ";
 
 /// Runs it.
@@ -169,7 +187,7 @@ fn repartition(words: Words, log: Log) -> Result<(), Failure> {
         return Ok(());
     }
     if words.version {
-        print(concat!("systemd-repart 257 (hermetic ", env!("CARGO_PKG_VERSION"), ")\n"));
+        print(concat!("systemd-repart 262 (hermetic ", env!("CARGO_PKG_VERSION"), ")\n"));
         return Ok(());
     }
     if words.list_devices {
@@ -187,6 +205,12 @@ fn repartition(words: Words, log: Log) -> Result<(), Failure> {
     let mut sources = Sources::new();
     let mut definitions = source::images(&choices, &mut sources)?;
     definitions.extend(read(&choices, log)?);
+    if choices.only_size {
+        let definitions = opened(&mut definitions, &[], &mut sources, &choices)?;
+        let layout = no_disk(choices.sector_size.unwrap_or(512), &choices);
+        log.say(Level::Info, least(repart::least_disk(&definitions, &layout)));
+        return Ok(());
+    }
     let node = choices.node.clone().or_else(|| choices.image.clone());
     let node = node.map_or_else(|| root_disk(&choices), Ok)?;
     let mut disk = Disk::open(&node, &choices)?;
@@ -194,12 +218,14 @@ fn repartition(words: Words, log: Log) -> Result<(), Failure> {
         disk.grow(size)?;
     }
     if choices.size == Size::Auto && disk.size == 0 {
-        let size =
-            repart::least_disk(&opened(&mut definitions, &[], &mut sources, &choices)?, &no_disk(&disk));
+        let size = repart::least_disk(
+            &opened(&mut definitions, &[], &mut sources, &choices)?,
+            &no_disk(disk.block_size, &choices),
+        );
         disk.grow(size.0)?;
     }
     let mut table = load(&disk, &choices, seed)?;
-    let existing = existing(&definitions, &table.gpt.layout());
+    let existing = existing(&definitions, &table.layout(&disk, &choices));
     if choices.can_factory_reset {
         let can = definitions
             .iter()
@@ -207,11 +233,11 @@ fn repartition(words: Words, log: Log) -> Result<(), Failure> {
             .any(|(definition, number)| definition.factory_reset && number.is_some());
         return if can { Ok(()) } else { Err(Failure::nothing("", 1)) };
     }
-    let secret = key(&choices)?;
+    let keys = Keys::read(&choices, &definitions)?;
     if choices.factory_reset && table.created.is_none() {
-        reset(&disk, &choices, &definitions, &existing, &mut table, &secret, &sources, clock, log)?;
+        reset(&disk, &choices, &definitions, &existing, &mut table, &keys, &sources, clock, log)?;
     }
-    let existing = self::existing(&definitions, &table.gpt.layout());
+    let existing = self::existing(&definitions, &table.layout(&disk, &choices));
     let definitions = opened(&mut definitions, &existing, &mut sources, &choices)?;
     if table.created.is_none() {
         // Not refused: systemd-repart takes them, and so does hermetic.root-policy=existing.
@@ -220,11 +246,11 @@ fn repartition(words: Words, log: Log) -> Result<(), Failure> {
         }
     }
     if choices.size == Size::Auto {
-        let size = repart::least_disk(&definitions, &table.gpt.layout());
+        let size = repart::least_disk(&definitions, &table.layout(&disk, &choices));
         disk.grow(size.0)?;
         table = load(&disk, &choices, seed)?;
     }
-    let mut plan = repart::plan(&definitions, &table.gpt.layout(), seed)?;
+    let mut plan = repart::plan(&definitions, &table.layout(&disk, &choices), seed)?;
     plan.table = table.created;
     report(&plan, log);
     show(&plan, &disk, &choices, log, true);
@@ -240,7 +266,7 @@ fn repartition(words: Words, log: Log) -> Result<(), Failure> {
             output: &output,
             choices: &choices,
             sources: &sources,
-            key: &secret,
+            keys: &keys,
             clock,
             log,
         };
@@ -304,16 +330,6 @@ fn of_an_image(definitions: &[Definition], choices: &Choices) -> Result<(), Fail
     Ok(())
 }
 
-/// The key of encrypted partitions: empty, unless a file is named.
-fn key(choices: &Choices) -> Result<Secret, Failure> {
-    match &choices.key_file {
-        None => Ok(Secret::new(Vec::new())),
-        Some(path) => std::fs::read(path)
-            .map(Secret::new)
-            .map_err(|error| Failure::new(format!("Failed to read key file '{}': {error}", path.display()))),
-    }
-}
-
 /// The disk below the root directory, or below its /usr.
 fn root_disk(choices: &Choices) -> Result<PathBuf, Failure> {
     use std::os::unix::fs::MetadataExt as _;
@@ -333,6 +349,13 @@ struct Table {
     gpt: Gpt,
     /// The GUID of the disk, when the table is new.
     created: Option<uuid::Uuid>,
+}
+
+impl Table {
+    /// Its partitions, in the units that were chosen.
+    fn layout(&self, disk: &Disk, choices: &Choices) -> Layout {
+        Layout { grid: choices.grid(disk.block_size, disk.is_device), ..self.gpt.layout() }
+    }
 }
 
 fn load(disk: &Disk, choices: &Choices, seed: uuid::Uuid) -> Result<Table, Failure> {
@@ -375,10 +398,17 @@ fn load(disk: &Disk, choices: &Choices, seed: uuid::Uuid) -> Result<Table, Failu
     }
 }
 
+/// The sentence about the least size of a disk.
+fn least(size: Bytes) -> String {
+    let size = output::bytes(size.0);
+    format!("Automatically determined minimal disk image size as {size}.")
+}
+
 /// A disk of no size, on which nothing is.
-fn no_disk(disk: &Disk) -> Layout {
+fn no_disk(block_size: u32, choices: &Choices) -> Layout {
     Layout {
-        block_size: disk.block_size,
+        block_size,
+        grid: choices.grid(block_size, false),
         first_usable: Lba(0),
         last_usable: Lba(0),
         entries: 0,
@@ -414,7 +444,7 @@ fn reset(
     definitions: &[Definition],
     existing: &[Option<hermetic_init::units::PartitionNumber>],
     table: &mut Table,
-    key: &Secret,
+    keys: &Keys,
     sources: &Sources,
     clock: Clock,
     log: Log,
@@ -434,7 +464,7 @@ fn reset(
         return Ok(());
     }
     let output = Medium::new(disk, choices.discard);
-    Work { disk, output: &output, choices, sources, key, clock, log }.remove(&table.gpt, &numbers)?;
+    Work { disk, output: &output, choices, sources, keys, clock, log }.remove(&table.gpt, &numbers)?;
     *table = load(disk, choices, uuid::Uuid::nil())?;
     Ok(())
 }

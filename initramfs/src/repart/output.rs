@@ -51,9 +51,9 @@ pub struct Style {
     pub columns: usize,
 }
 
-/// The rows of a plan for the disk `node`.
+/// The rows of a plan for the disk `node`, in the order of the disk.
 pub fn rows(plan: &Plan, node: &Path) -> Vec<Row> {
-    let mut rows: Vec<(usize, u32, Row)> = Vec::new();
+    let mut rows: Vec<Row> = Vec::new();
     for new in &plan.new {
         let row = Row {
             kind: Identifier(new.type_guid).to_string(),
@@ -70,7 +70,7 @@ pub fn rows(plan: &Plan, node: &Path) -> Vec<Row> {
             activity: "create",
             drop_ins: Some(new.definition.drop_ins.clone()),
         };
-        rows.push((new.position, 0, row));
+        rows.push(row);
     }
     for adopted in &plan.adopted {
         let row = Row {
@@ -88,7 +88,7 @@ pub fn rows(plan: &Plan, node: &Path) -> Vec<Row> {
             activity: if adopted.grows() { "resize" } else { "unchanged" },
             drop_ins: Some(adopted.definition.drop_ins.clone()),
         };
-        rows.push((adopted.position, 0, row));
+        rows.push(row);
     }
     for foreign in &plan.foreign {
         let number = foreign.partition.number.0;
@@ -111,10 +111,10 @@ pub fn rows(plan: &Plan, node: &Path) -> Vec<Row> {
             activity: "unchanged",
             drop_ins: None,
         };
-        rows.push((foreign.position.unwrap_or(usize::MAX), number, row));
+        rows.push(row);
     }
-    rows.sort_by_key(|(position, number, _)| (*position, *number));
-    rows.into_iter().map(|(_, _, row)| row).collect()
+    rows.sort_by_key(|row| row.offset);
+    rows
 }
 
 /// A value of JSON.
@@ -249,7 +249,7 @@ pub fn table(rows: &[Row], style: Style) -> String {
     let mut lines: Vec<[String; 9]> = Vec::new();
     if style.legend {
         let titles =
-            ["TYPE", "LABEL", "UUID", "PARTNO", "FILE", "RAW SIZE", "SIZE", "PADDING", "DROP-IN FILES"];
+            ["TYPE", "LABEL", "UUID", "PART", "FILE", "RAW SIZE", "SIZE", "PADDING", "DROP-IN FILES"];
         lines.push(titles.map(str::to_owned));
     }
     for row in rows {
@@ -282,7 +282,7 @@ pub fn table(rows: &[Row], style: Style) -> String {
             .enumerate()
             .map(|(column, (cell, width))| match column {
                 // Numbers stand to the right.
-                5 | 6 => format!("{cell:>width$}"),
+                3 | 5 | 6 | 7 => format!("{cell:>width$}"),
                 _ => format!("{cell:<width$}"),
             })
             .collect();

@@ -11,7 +11,7 @@ use std::{
 
 use hermetic_init::{
     disk::{
-        gpt::{Geometry, Gpt},
+        gpt::Gpt,
         partition::Partition,
         types::{self, Identifier, Role},
     },
@@ -207,7 +207,6 @@ fn mounted(places: &[&str]) -> Option<PathBuf> {
 struct Table {
     file: File,
     block_size: u32,
-    gpt: Gpt,
     partitions: Vec<Partition>,
 }
 
@@ -216,7 +215,7 @@ fn table(path: &Path) -> Result<Table, Failure> {
     let gpt = Gpt::read(&disk.file, disk.geometry())
         .map_err(|error| Failure::new(format!("Cannot copy from disk {}: {error}", path.display())))?;
     let file = disk.file.try_clone().map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
-    Ok(Table { file, block_size: disk.block_size, partitions: gpt.partitions().to_vec(), gpt })
+    Ok(Table { file, block_size: disk.block_size, partitions: gpt.partitions().to_vec() })
 }
 
 /// A definition for each partition of the images that are copied whole, in front of all others.
@@ -255,15 +254,10 @@ pub fn images(choices: &Choices, sources: &mut Sources) -> Result<Vec<Definition
     Ok(definitions)
 }
 
-/// The space behind a partition of an image, in units of libfdisk's grain: 1 MiB, or a block on a small disk.
+/// The space between a partition of an image and the next one; none behind the last.
 fn padding(table: &Table, partition: &Partition) -> u64 {
-    let Geometry { block_size, blocks } = table.gpt.geometry();
-    let block = u64::from(block_size);
-    let grain = if blocks <= 4 * (1 << 20) / block { block } else { 1 << 20 };
-    let end = (partition.last.0 + 1) * block;
-    let layout = table.gpt.layout();
     let next =
-        layout.partitions.iter().map(|other| other.first.0 * block).filter(|first| *first >= end).min();
-    let next = next.unwrap_or((layout.last_usable.0 + 1) * block);
-    (next / grain * grain).saturating_sub(end.next_multiple_of(grain))
+        table.partitions.iter().map(|other| other.first.0).filter(|first| *first > partition.last.0).min();
+    let blocks = next.map_or(0, |next| next.saturating_sub(partition.last.0.saturating_add(1)));
+    blocks.saturating_mul(table.block_size.into())
 }

@@ -142,14 +142,14 @@ fn cut(
     let table = load(&disk, &choices, SEED).unwrap();
     let log = Log::from_environment();
     let recorder = Recorder { medium: Medium::new(&disk, choices.discard), writes: RefCell::default() };
-    let key = Secret::new(vec![7; 64]);
+    let keys = Keys::same(hermetic_init::secret::Secret::new(vec![7; 64]));
     let sources = Sources::new();
     let work = Work {
         disk: &disk,
         output: &recorder,
         choices: &choices,
         sources: &sources,
-        key: &key,
+        keys: &keys,
         clock: Clock::of_machine(),
         log,
     };

@@ -4,8 +4,8 @@
 use std::{collections::BTreeMap, io, ops::Range};
 
 use hermetic_init::{
-    luks::{self, CONTENT_SECTOR, FormatParams, NewKdf, VolumeKey},
-    repart::NewPartition,
+    luks::{self, CONTENT_SECTOR, FormatParams, VolumeKey},
+    repart::{EncryptKdf, NewPartition},
     secret::Secret,
     units::Sector512,
     writes::{Write, Writes},
@@ -13,6 +13,7 @@ use hermetic_init::{
 
 use super::{Failure, identity, medium::Output};
 
+/// The unit in which content is settled: as large as the largest sector.
 const BLOCK: u64 = CONTENT_SECTOR as u64;
 
 /// A volume that is to be written.
@@ -21,19 +22,29 @@ pub struct Volume {
     key: VolumeKey,
     /// The content behind the header, before encryption.
     content: Writes,
+    /// Bytes of a sector of the volume.
+    sector: usize,
 }
 
 impl Volume {
-    /// Plans the volume of a new partition.
-    pub fn new(new: &NewPartition, passphrase: &Secret, content: Writes) -> Result<Self, Failure> {
+    /// Plans the volume of a new partition, with these sectors; `discard` is the default of `Discard=`.
+    pub fn new(
+        new: &NewPartition,
+        sector_size: u32,
+        discard: bool,
+        passphrase: &Secret,
+        content: Writes,
+    ) -> Result<Self, Failure> {
         let mut seeded = Ok(());
+        let length = passphrase.expose().len();
         let params = FormatParams {
             uuid: new.luks_uuid,
-            label: &new.label,
+            label: &new.volume_label(),
             subsystem: "",
-            sector_size: CONTENT_SECTOR as u32,
+            sector_size,
+            allow_discards: new.definition.discard.unwrap_or(discard),
             passphrase,
-            kdf: NewKdf::for_key_file(passphrase.expose().len()),
+            kdf: EncryptKdf::of_key_file(new.definition.encrypt_kdf, length),
             device_size: new.length,
             random: &mut |bytes: &mut [u8]| {
                 for chunk in bytes.chunks_mut(16) {
@@ -47,7 +58,12 @@ impl Volume {
         let (header, key) = luks::format(params)
             .map_err(|error| Failure::new(format!("{}: {error}", new.definition.file)))?;
         // Key material from a generator that failed must not reach the disk.
-        seeded.map(|()| Self { header, key, content })
+        seeded.map(|()| Self { header, key, content, sector: sector_size as usize })
+    }
+
+    /// Its key.
+    pub fn key(&self) -> &Secret {
+        &self.key.key
     }
 
     /// The header: writes as they are.
@@ -61,7 +77,7 @@ impl Volume {
         let base = partition.saturating_add(luks::DATA_OFFSET.0);
         let put = |first: u64, data: &mut [u8]| {
             let unit = Sector512(first.saturating_mul(BLOCK / 512));
-            self.key.encrypt(unit, data).ok_or(io::ErrorKind::InvalidInput)?;
+            self.key.encrypt(self.sector, unit, data).ok_or(io::ErrorKind::InvalidInput)?;
             disk.put(base.saturating_add(first.saturating_mul(BLOCK)), data)
         };
         let mut buffer = vec![0; 1 << 20];

@@ -9,7 +9,6 @@ use hermetic_init::{
     },
     populate,
     repart::{Content, Creation, Decision, Filling, Plan, Terms},
-    secret::Secret,
     sys::block::Node,
     units::PartitionNumber,
     writes::Writes,
@@ -20,8 +19,10 @@ use super::{
     args::{Choices, Empty},
     disk::Disk,
     host::Host,
+    keys::Keys,
     medium::Output,
     source::Sources,
+    tables,
     volume::Volume,
 };
 use crate::{
@@ -38,8 +39,8 @@ pub struct Work<'a> {
     pub output: &'a dyn Output,
     pub choices: &'a Choices,
     pub sources: &'a Sources,
-    /// The key of encrypted partitions.
-    pub key: &'a Secret,
+    /// The keys of encrypted partitions.
+    pub keys: &'a Keys,
     pub clock: Clock,
     pub log: Log,
 }
@@ -50,6 +51,9 @@ impl Work<'_> {
     pub fn carry_out(&self, plan: &Plan, gpt: &Gpt) -> Result<(), Failure> {
         let resize = || self.disk.resize(self.choices.discard).map_err(|error| self.failed(error));
         if !plan.changes() {
+            if !self.choices.dry_run {
+                tables::write(self.choices, plan, &[])?;
+            }
             if !self.choices.dry_run && resize()? {
                 let repair = Transaction::repair(gpt).map_err(|error| self.failure(&error))?;
                 self.walk(plan, &[], 0).steps(&repair)?;
@@ -59,7 +63,7 @@ impl Work<'_> {
         let mut host = self.host();
         let terms = Terms {
             is_reproducible: self.clock.epoch().is_some(),
-            ..Terms::of_tool(self.clock.now(), &self.choices.defer)
+            ..Terms::of_tool(self.clock.now(), self.choices.deferred())
         };
         let Decision { creations, transaction } = Decision::make(plan, gpt, &terms, &mut host)?;
         for creation in &creations {
@@ -73,6 +77,7 @@ impl Work<'_> {
         let volumes =
             creations.iter().map(|creation| self.volume(creation)).collect::<Result<Vec<_>, _>>()?;
         let made: Vec<_> = creations.iter().zip(volumes).collect();
+        tables::write(self.choices, plan, &made)?;
         self.announce(plan, &creations);
         resize()?;
         let mut walk = self.walk(plan, &made, transaction.steps.len());
@@ -124,12 +129,14 @@ impl Work<'_> {
             }
             Content::Blocks | Content::Nothing => Writes::new(),
         };
-        Volume::new(creation.new, self.key, content).map(Some)
+        let key = self.keys.of(creation.new.position);
+        let sector = creation.room.sector_size;
+        Volume::new(creation.new, sector, self.choices.discard, key, content).map(Some)
     }
 
     /// Says what is about to be done.
     fn announce(&self, plan: &Plan, creations: &[Creation<'_>]) {
-        let grown = plan.grown().filter(|old| !self.choices.defer.contains(&old.definition.type_guid));
+        let grown = plan.grown().filter(|old| !self.choices.deferred().covers(&old.definition));
         for adopted in grown {
             self.log.say(Level::Info, format!("Growing existing partition {}.", index(adopted.number)));
         }

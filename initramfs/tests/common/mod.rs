@@ -47,6 +47,23 @@ impl Scratch {
         Some(Self::below(PathBuf::from(env::var_os("HERMETIC_TOOLS")?), test))
     }
 
+    /// Makes the directory below the /tmp of sid's tool root; None where there is none, with a word on stderr.
+    pub fn of_sid(test: &str) -> Option<Self> {
+        if let Some(root) = env::var_os("HERMETIC_SID_TOOLS") {
+            return Some(Self::below(root.into(), test));
+        }
+        match env::var("HERMETIC_SID_MISSING") {
+            Ok(why) => eprintln!("SKIPPED: needs HERMETIC_SID_TOOLS: {why}"),
+            Err(_) => skip("HERMETIC_SID_TOOLS"),
+        }
+        None
+    }
+
+    /// The root that it is below.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Makes the directory below /tmp of the host, for tests that need no tool.
     pub fn here(test: &str) -> Self {
         Self::below(PathBuf::from("/"), test)

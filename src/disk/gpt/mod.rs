@@ -28,7 +28,7 @@ pub use table::Copy;
 
 use super::{
     label::Label,
-    partition::{FreeArea, Layout, Partition},
+    partition::{FreeArea, Grid, Layout, Partition},
 };
 use crate::sort;
 use crate::{
@@ -179,6 +179,7 @@ impl Gpt {
     pub fn layout(&self) -> Layout {
         Layout {
             block_size: self.geometry.block_size,
+            grid: Grid::of_disk(self.geometry.block_size),
             first_usable: self.table.first_usable,
             last_usable: self.table.last_usable,
             entries: self.table.count,

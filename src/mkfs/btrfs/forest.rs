@@ -139,7 +139,7 @@ fn planted(context: &Context, volumes: &Volumes) -> Vec<Planted> {
         let uuid = context.volume_uuid(volume.id);
         let kind = match volume.link {
             None => RootKind::Top { uuid },
-            Some(_) => RootKind::Subvolume { uuid, read_only: volume.read_only },
+            Some(_) => RootKind::Subvolume { uuid, read_only: volume.flags.read_only },
         };
         Planted { owner: volume.id, kind, tree: volume.tree(context.now) }
     }));
@@ -148,7 +148,7 @@ fn planted(context: &Context, volumes: &Volumes) -> Vec<Planted> {
 
 /// A directory without entries.
 fn root_directory(tree: &mut Tree, inode: u64, now: u64) {
-    tree.insert(Key::new(inode, kind::INODE_ITEM, 0), item::directory(0, now));
+    tree.insert(Key::new(inode, kind::INODE_ITEM, 0), item::directory(0, false, now));
     tree.insert(Key::new(inode, kind::INODE_REF, inode), item::inode_ref(0, b".."));
 }
 

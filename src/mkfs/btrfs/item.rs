@@ -17,16 +17,22 @@ const DIRECTORY_MODE: u64 = 0o40755;
 const DIRECTORY: u8 = 2;
 /// Flag of a root item's inode: its fields have been initialised (`BTRFS_INODE_ROOT_ITEM_INIT`).
 const INITIALISED: u64 = 1 << 31;
+/// Flag of an inode: what is made in the directory is written in place (`BTRFS_INODE_NODATACOW`), as `chattr +C` sets it.
+const NO_COW: u64 = 1 << 1;
 /// Flag of a root item: the subvolume is read-only (`BTRFS_ROOT_SUBVOL_RDONLY`).
 const READ_ONLY: u64 = 1;
 /// Flag of an extent: it is a block of a tree.
 const TREE_BLOCK: u64 = 2;
 
-/// The inode of a directory whose entries' names have `names` bytes together.
-pub(super) fn directory(names: u64, now: u64) -> Vec<u8> {
+/// The inode of a directory whose entries' names have `names` bytes together; with `no_cow`, what is made in it is written
+/// in place.
+pub(super) fn directory(names: u64, no_cow: bool, now: u64) -> Vec<u8> {
     let mut item = Record::zeroed(160);
     // Each name stands in two items, and both count.
     item.le64(0, GENERATION).le64(16, 2 * names).le64(24, NODE).le32(40, 1).le32(52, DIRECTORY_MODE);
+    if no_cow {
+        item.le64(64, NO_COW);
+    }
     for time in [112, 124, 136, 148] {
         item.le64(time, now);
     }

@@ -82,8 +82,28 @@ impl core::str::FromStr for Profile {
 pub struct Subvolume<'a> {
     /// Its path from the top: `/var`.
     pub path: &'a str,
-    /// True when it is read-only.
+    /// Its flags.
+    pub flags: SubvolumeFlags,
+}
+
+/// The flags of a subvolume.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SubvolumeFlags {
+    /// It is read-only.
     pub read_only: bool,
+    /// Its files are written in place: without checksums and compression.
+    pub no_cow: bool,
+}
+
+impl SubvolumeFlags {
+    /// `ro`, `nodatacow`, or both with a comma between, as `Subvolumes=` of repart.d(5) has them; None for another word.
+    pub fn parse(text: &str) -> Option<Self> {
+        text.split(',').filter(|flag| !flag.is_empty()).try_fold(Self::default(), |flags, flag| match flag {
+            "ro" => Some(Self { read_only: true, ..flags }),
+            "nodatacow" => Some(Self { no_cow: true, ..flags }),
+            _ => None,
+        })
+    }
 }
 
 /// The parameters of a new btrfs; everything else follows from them.

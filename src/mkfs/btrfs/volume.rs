@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, prelude::v1::*};
 
 use super::{
-    BtrfsError, Choices,
+    BtrfsError, Choices, SubvolumeFlags,
     checksum::name_hash,
     item,
     key::{Key, kind, object},
@@ -22,8 +22,8 @@ const FIRST_INDEX: u64 = 2;
 pub(super) struct Volume {
     /// Its number.
     pub id: u64,
-    /// True when it is read-only.
-    pub read_only: bool,
+    /// Its flags; the top has none.
+    pub flags: SubvolumeFlags,
     /// Its directory entry; None for the top.
     pub link: Option<Link>,
     /// The root and the directories below, by inode number.
@@ -69,7 +69,7 @@ impl Volumes {
     pub fn new(choices: &Choices) -> Result<Self, BtrfsError> {
         let mut wanted = BTreeMap::new();
         for (subvolume, id) in choices.subvolumes.iter().zip(object::FIRST_FREE..) {
-            if wanted.insert(components(subvolume.path)?, (id, subvolume.read_only)).is_some() {
+            if wanted.insert(components(subvolume.path)?, (id, subvolume.flags)).is_some() {
                 return Err(BtrfsError::Twice { path: subvolume.path.into() });
             }
         }
@@ -80,10 +80,10 @@ impl Volumes {
                 None => return Err(BtrfsError::NoDefault { path: path.into() }),
             },
         };
-        let mut top = Volume::new(object::FS_TREE, false, None);
+        let mut top = Volume::new(object::FS_TREE, SubvolumeFlags::default(), None);
         let mut volumes = BTreeMap::new();
         // By path, so that ancestors come first: then each one's parent exists.
-        for (path, &(id, read_only)) in &wanted {
+        for (path, &(id, flags)) in &wanted {
             let mut volume = object::FS_TREE;
             let mut directory = object::FIRST_FREE;
             let mut above = Vec::new();
@@ -97,7 +97,7 @@ impl Volumes {
                 match tree.enter(directory, name, target) {
                     (Target::Inode(inode), _) => directory = inode,
                     (Target::Volume(inner), link) => {
-                        volumes.entry(inner).or_insert_with(|| Volume::new(id, read_only, link));
+                        volumes.entry(inner).or_insert_with(|| Volume::new(id, flags, link));
                         (volume, directory) = (inner, object::FIRST_FREE);
                     }
                 }
@@ -120,9 +120,9 @@ fn components(path: &str) -> Result<Vec<&[u8]>, BtrfsError> {
 }
 
 impl Volume {
-    fn new(id: u64, read_only: bool, link: Option<Link>) -> Self {
+    fn new(id: u64, flags: SubvolumeFlags, link: Option<Link>) -> Self {
         let root = Directory { parent: (object::FIRST_FREE, 0, b"..".to_vec()), entries: Vec::new() };
-        Self { id, read_only, link, directories: vec![root] }
+        Self { id, flags, link, directories: vec![root] }
     }
 
     fn next_inode(&self) -> u64 {
@@ -155,7 +155,7 @@ impl Volume {
         for (directory, inode) in self.directories.iter().zip(object::FIRST_FREE..) {
             let names = directory.entries.iter().map(|(name, _)| name.len() as u64).sum();
             let (parent, index, name) = &directory.parent;
-            tree.insert(Key::new(inode, kind::INODE_ITEM, 0), item::directory(names, now));
+            tree.insert(Key::new(inode, kind::INODE_ITEM, 0), item::directory(names, self.flags.no_cow, now));
             tree.insert(Key::new(inode, kind::INODE_REF, *parent), item::inode_ref(*index, name));
             for ((name, target), index) in directory.entries.iter().zip(FIRST_INDEX..) {
                 let location = match *target {

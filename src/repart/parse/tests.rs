@@ -4,7 +4,11 @@ use super::*;
 use crate::{
     disk::types::{self, Role},
     file_system::FileSystem,
-    repart::{CopyBlocks, CopyFiles, Encrypt, EncryptedVolume, Format, MountPoint, Subvolume, Symlink},
+    mkfs::btrfs::SubvolumeFlags,
+    repart::{
+        CopyBlocks, CopyFiles, Encrypt, EncryptKdf, EncryptedVolume, Format, MountPoint, Subvolume, Symlink,
+    },
+    tpm::PcrMask,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -36,11 +40,13 @@ fn one(text: &str) -> Definition {
 fn every_key_is_read() {
     let found = one(
         "[Partition]\nType=root\nLabel=100%% %l\nUUID=0123456789abcdef0123456789abcdef\nPriority=-3\n\
-         Weight=0\nPaddingWeight=7\nSizeMinBytes=10000\nSizeMaxBytes=1.5G\nPaddingMinBytes=4097\nPaddingMaxBytes=8193\n\
+         Weight=0\nPaddingWeight=7\nSizeMinBytes=10000\nSizeMaxBytes=1.5G\nPaddingMinBytes=4097\nPaddingMaxBytes=12287\n\
          Format=btrfs\nCopyFiles=/a\nCopyFiles=/b/./:/c\\x3a\nExcludeFiles=/x/ \"/y z\"\nExcludeFilesTarget=/t\n\
          MakeDirectories=/usr /var/log /usr\nMakeSymlinks=/l:../t\nSubvolumes=/s /r:ro\nDefaultSubvolume=/s\n\
          Encrypt=Yes\nFactoryReset=on\nFlags=0x1\nNoAuto=yes\nReadOnly=no\nGrowFileSystem=yes\nMountPoint=/m:ro\n\
-         MountPoint=/n\nEncryptedVolume=luks:/key:discard\nAddValidateFS=no\n[X-Mine]\nA=b\n",
+         MountPoint=/n\nEncryptedVolume=luks:/key:discard\nAddValidateFS=no\nVolumeLabel=%l\nFileSystemSectorSize=4K\n\
+         TPM2PCRs=7\nTPM2PCRs=11+14\nKeyFile=/k\nEncryptKDF=minimal\nDiscard=no\nCompression=zstd\nCompressionLevel=3\n\
+         Integrity=off\nIntegrityAlgorithm=hmac-sha512\n[X-Mine]\nA=b\n",
     );
     let expected = Definition {
         file: "50-root.conf".into(),
@@ -50,22 +56,22 @@ fn every_key_is_read() {
         priority: -3,
         weight: 0,
         padding_weight: 7,
-        size_min: Some(8192),
+        size_min: Some(12288),
         size_max: Some(3 << 29),
-        padding_min: Some(4096),
-        padding_max: Some(12288),
+        padding_min: Some(8192),
+        padding_max: Some(8192),
         format: Some(Format::FileSystem(FileSystem::Btrfs)),
         copy_files: vec![
-            CopyFiles { source: "/a".into(), target: "/a".into() },
-            CopyFiles { source: "/b".into(), target: "/c:".into() },
+            CopyFiles { source: "/a".into(), target: "/a".into(), fs_verity: false },
+            CopyFiles { source: "/b".into(), target: "/c:".into(), fs_verity: false },
         ],
         exclude_files: vec!["/x/".into(), "/y z".into()],
         exclude_files_target: vec!["/t".into()],
         make_directories: vec!["/usr".into(), "/var/log".into()],
         make_symlinks: vec![Symlink { path: "/l".into(), target: "../t".into() }],
         subvolumes: vec![
-            Subvolume { path: "/s".into(), read_only: false },
-            Subvolume { path: "/r".into(), read_only: true },
+            Subvolume { path: "/s".into(), flags: SubvolumeFlags::default() },
+            Subvolume { path: "/r".into(), flags: SubvolumeFlags { read_only: true, no_cow: false } },
         ],
         default_subvolume: Some("/s".into()),
         encrypt: Encrypt::KeyFile,
@@ -82,8 +88,18 @@ fn every_key_is_read() {
             name: "luks".into(),
             key_file: "/key".into(),
             options: "discard".into(),
+            fixes_key: false,
         }),
         add_validate_fs: false,
+        volume_label: Some("box".into()),
+        file_system_sector: Some(4096),
+        tpm2_pcrs: PcrMask::parse("7+11+14"),
+        key_file: Some("/k".into()),
+        encrypt_kdf: Some(EncryptKdf::Minimal),
+        discard: Some(false),
+        compression: Some("zstd".into()),
+        compression_level: Some("3".into()),
+        integrity_algorithm: Some("hmac-sha512".into()),
         ..Definition::of_type(types::native(Role::Root))
     };
     assert_eq!(found, expected);
@@ -151,7 +167,7 @@ fn a_bad_word_takes_no_good_one_with_it() {
     let definition = &found.list[0];
     assert_eq!(definition.make_directories, ["/var", "/srv"]);
     assert_eq!(definition.make_symlinks, [Symlink { path: "/a".into(), target: "b".into() }]);
-    assert_eq!(definition.subvolumes, [Subvolume { path: "/srv".into(), read_only: false }]);
+    assert_eq!(definition.subvolumes, [Subvolume { path: "/srv".into(), flags: SubvolumeFlags::default() }]);
     let warnings: Vec<_> = found.warnings.iter().map(Warning::to_string).collect();
     assert_eq!(
         warnings,
@@ -166,15 +182,36 @@ fn a_bad_word_takes_no_good_one_with_it() {
 }
 
 #[test]
-fn compression_is_an_image_builder_s_and_refuses_where_it_would_change_what_is_made() {
-    for (format, refused) in [("ext4", false), ("btrfs", true)] {
-        let found = parse(&format!("[Partition]\nType=root\nFormat={format}\nCompression=zstd\n")).unwrap();
-        let warning = "50-root.conf:4: Compression=zstd (for image builders only) is ignored";
-        assert_eq!(found.warnings[0].to_string(), warning);
-        let said = crate::repart::refuse(&found.list[0], crate::repart::Maker::Boot);
-        let text = "50-root.conf:4: Compression= beside Format=btrfs is not supported; leave it to who builds the image";
-        assert_eq!(said.err().map(|error| error.to_string()), refused.then(|| text.to_owned()));
+fn what_cannot_be_carried_out_refuses_by_name_and_is_read() {
+    use crate::repart::{Maker, refuse};
+    for (text, boot, tool) in [
+        ("Format=ext4\nCompression=lzma", "", ""),
+        ("Format=btrfs\nCompression=zstd\nCompressionLevel=15", "", ""),
+        ("Format=btrfs\nCompression=lzma", "Compression=lzma", "Compression=lzma"),
+        ("Format=btrfs\nCompression=lzo\nCompressionLevel=1", "CompressionLevel=1", "CompressionLevel=1"),
+        ("Format=ext4\nFileSystemSectorSize=512", "", ""),
+        ("Format=ext4\nFileSystemSectorSize=8192", "FileSystemSectorSize=8192", "FileSystemSectorSize=8192"),
+        ("Encrypt=key-file\nKeyFile=/k", "KeyFile=", ""),
+        ("Encrypt=tpm2\nKeyFile=/k", "", "Encrypt=tpm2"),
+        ("Encrypt=tpm2\nTPM2PCRs=7", "", "Encrypt=tpm2"),
+        ("Encrypt=tpm2\nTPM2PCRs=7:sha256", "TPM2PCRs=7:sha256", "TPM2PCRs=7:sha256"),
+        ("Encrypt=key-file\nIntegrity=inline", "Integrity=inline", "Integrity=inline"),
+        ("Encrypt=key-file\nIntegrityAlgorithm=hmac-sha1", "", ""),
+        ("Encrypt=key-file\nEncryptKDF=pbkdf2", "", ""),
+        ("BlockDeviceReplace=/a", "BlockDeviceReplace=/a", "BlockDeviceReplace=/a"),
+        ("CopyFiles=/a:/b:fsverity=copy", "fsverity=copy", "fsverity=copy"),
+    ] {
+        let found = one_with_places(&format!("[Partition]\nType=home\n{text}\n"));
+        for (maker, expected) in [(Maker::Boot, boot), (Maker::Tool, tool)] {
+            let said = refuse(&found, maker).err().map(|error| error.to_string()).unwrap_or_default();
+            assert_eq!(said.is_empty(), expected.is_empty(), "{text}: {said}");
+            assert!(said.contains(expected), "{text}: {said}");
+        }
     }
+}
+
+fn one_with_places(text: &str) -> Definition {
+    parse(text).unwrap().list.remove(0)
 }
 
 #[test]
@@ -189,7 +226,7 @@ fn policy_that_is_not_understood_refuses_with_file_line_and_advice() {
         ("SizeMaxBytes=", ":3: SizeMaxBytes= is not supported; a size is"),
         ("PaddingMinBytes=-1", ":3: PaddingMinBytes=-1 is not supported; a size is"),
         ("CopyBlocks=here", ":3: CopyBlocks=here is not supported; say auto"),
-        ("CopyFiles=/a:/b:/c", ":3: CopyFiles=/a:/b:/c is not supported; say SOURCE"),
+        ("CopyFiles=/a:/b:/c:/d", ":3: CopyFiles=/a:/b:/c:/d is not supported; say SOURCE"),
         ("Verity=yes", ":3: Verity=yes is not supported; say off"),
         ("words", ":3: a line without '=': this is no definition file; see repart.d(5)"),
         ("SizeMinBytes=2M\nSizeMaxBytes=1M", ":3: SizeMinBytes= is 2097152 and"),
@@ -202,13 +239,14 @@ fn policy_that_is_not_understood_refuses_with_file_line_and_advice() {
         ("Verity=data", ":3: Verity=data without VerityMatchKey="),
         ("VerityMatchKey=x", ":3: VerityMatchKey= without Verity="),
         ("Verity=hash\nVerityMatchKey=x\nFormat=ext4", ":3: Verity=hash beside"),
-        ("Verity=data\nVerityMatchKey=x\nEncrypt=tpm2", ":3: Verity=data beside Encrypt="),
+        ("Verity=hash\nVerityMatchKey=x\nEncrypt=tpm2", ":3: Verity=hash beside Encrypt="),
         ("Verity=data\nVerityMatchKey=x", ":3: no definition says Verity=hash and"),
-        ("Verity=signature\nVerityMatchKey=x", ":3: Verity=signature is not supported"),
+        ("Verity=signature\nVerityMatchKey=x", ":3: no definition says Verity=data and"),
+        ("Verity=signature\nVerityMatchKey=x\nSizeMinBytes=1M", ":3: Verity=signature beside SizeMinBytes="),
         ("VerityHashBlockSizeBytes=500", ":3: VerityHashBlockSizeBytes=500 is not supported"),
         (
-            "Subvolumes=/a /b:nodatacow /c",
-            ":3: Subvolumes=/a /b:nodatacow /c is not supported; the only flag",
+            "Subvolumes=/a /b:cow /c",
+            ":3: Subvolumes=/a /b:cow /c is not supported; the flags of a subvolume are",
         ),
         ("DefaultSubvolume=/a", ":3: DefaultSubvolume=/a is none of Subvolumes="),
         ("SupplementFor=50-root", ":3: SupplementFor=50-root names no definition"),
@@ -257,5 +295,42 @@ proptest! {
         ),
     ) {
         let _total = parse(&format!("[Partition]\n{}\n", lines.join("\n")));
+    }
+}
+
+/// Keys of systemd 258 to 262: their values, and what systemd-repart 262 refuses.
+#[test]
+fn keys_of_the_newest_systemd_are_read() {
+    let found =
+        one("[Partition]\nType=root\nMakeSymlinks=/a-%%:../%l\nSubvolumes=/a:nodatacow,ro /b:nodatacow\n\
+         CopyFiles=/x:/y:fsverity=copy\nEncryptedVolume=:/k:a:fixate-volume-key\n");
+    assert_eq!(found.make_symlinks, [Symlink { path: "/a-%".into(), target: "../box".into() }]);
+    let flags: Vec<_> = found.subvolumes.iter().map(|one| (one.flags.read_only, one.flags.no_cow)).collect();
+    assert_eq!(flags, [(true, true), (false, true)]);
+    assert!(found.copy_files[0].fs_verity);
+    let volume = found.encrypted_volume.unwrap();
+    assert!(volume.name.is_empty() && volume.fixes_key && volume.options == "a");
+    for (text, refused) in [
+        ("FileSystemSectorSize=1000", true),
+        ("FileSystemSectorSize=256", false),
+        ("TPM2PCRs=bogus", true),
+        ("TPM2PCRs=7:sha256", false),
+        ("KeyFile=relative", true),
+        ("EncryptKDF=bogus", true),
+        ("Integrity=bogus", true),
+        ("Integrity=inline", true),
+        ("Integrity=inline\nEncrypt=key-file\nDiscard=yes", true),
+        ("Integrity=inline\nEncrypt=key-file", false),
+        ("VolumeName=x", true),
+        ("VolumeName=x/y\nBlockDeviceReplace=/a", true),
+        ("VolumeName=x\nBlockDeviceReplace=/a", false),
+        ("BlockDeviceReplace=/a\nFormat=ext4", true),
+        ("BlockDeviceReplace=/a\nCopyBlocks=/b", true),
+        ("BlockDeviceReplace=/a\nEncrypt=key-file", false),
+        ("SizeMinBytes=4097\nSizeMaxBytes=5000", true),
+        ("Subvolumes=/a:bogus", true),
+    ] {
+        let found = parse(&format!("[Partition]\nType=home\n{text}\n"));
+        assert_eq!(found.is_err(), refused, "{text}: {found:?}");
     }
 }

@@ -37,6 +37,7 @@ fn volume() -> &'static (Medium, Vec<u8>) {
             label: "root",
             subsystem: "",
             sector_size: 4096,
+            allow_discards: false,
             passphrase: &Secret::new(PASSPHRASE.to_vec()),
             kdf: NewKdf::for_key_file(PASSPHRASE.len()),
             random: &mut random,

@@ -5,7 +5,7 @@ use hermetic_init::{
     file_system::FileSystem,
     mkfs::{
         Params as Common,
-        btrfs::{self, Choices, Profile, Subvolume},
+        btrfs::{self, Choices, Profile, Subvolume, SubvolumeFlags},
         ext4::{BlockSize, Journal, Params, plan},
     },
     units::Bytes,
@@ -88,7 +88,11 @@ pub fn btrfs(data: &[u8]) {
     let mut lines = text.lines();
     let label = lines.next().unwrap_or_default();
     let subvolumes: Vec<Subvolume> = lines
-        .map(|line| Subvolume { path: line.trim_start_matches(' '), read_only: line.starts_with(' ') })
+                .map(|line| {
+            let path = line.trim_start_matches(' ');
+            let flags = SubvolumeFlags { read_only: path.len() < line.len(), no_cow: line.starts_with("  ") };
+            Subvolume { path, flags }
+        })
         .collect();
     let choices = Choices {
         metadata: if options & 1 == 0 { Profile::Dup } else { Profile::Single },

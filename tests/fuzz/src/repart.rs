@@ -2,7 +2,7 @@
 
 use hermetic_init::{
     disk::{
-        partition::{Layout, Partition},
+        partition::{Grid, Layout, Partition},
         types::{self, Role},
     },
     fragments::Facts,
@@ -106,7 +106,8 @@ fn layout(input: &mut Input<'_>) -> Layout {
     // The largest end of a disk is 2^63 bytes.
     let behind = u64::from(input.word()) << (input.byte() % 24);
     let last_usable = Lba((at + behind).min((1 << 63) / u64::from(block_size) - 1));
-    Layout { block_size, first_usable, last_usable, entries: 4 + u32::from(options >> 3), partitions }
+    let grid = Grid::of_disk(block_size);
+    Layout { block_size, grid, first_usable, last_usable, entries: 4 + u32::from(options >> 3), partitions }
 }
 
 pub(crate) fn repart_seeds() -> Vec<Vec<u8>> {

@@ -60,7 +60,7 @@ pub fn fill(
 ) -> Result<(), Failure> {
     let mapping = match (creation.opened_by, locks) {
         (None, _) => None,
-        (Some(_), [first, further @ ..]) => Some(encrypt(device, creation.new, first, further, devices)?),
+        (Some(_), [first, further @ ..]) => Some(encrypt(device, creation, first, further, devices)?),
         (Some(_), []) => {
             let name = &device.name;
             return Err(Failure::new(format!("{name}: nothing would open the new encrypted partition")));
@@ -121,7 +121,7 @@ fn mount_and_fill(
     devices: &mut Devices,
 ) -> Result<(), Failure> {
     let Some(filling) = &creation.filling else { return Ok(()) };
-    let Filling { system, options, .. } = *filling;
+    let Filling { system, ref options, .. } = *filling;
     let target = PathBuf::from(OURS).join("staging");
     devices.demand(&format!("fs-{system}"))?;
     fs::create_dir_all(&target).or_fail(|| format!("cannot create {}", target.display()))?;

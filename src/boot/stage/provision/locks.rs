@@ -15,7 +15,7 @@ use crate::{
     info,
     luks::{NewKdf, RecoveryKey},
     notice,
-    repart::{Creation, NewPartition, Openers},
+    repart::{Creation, EncryptKdf, NewPartition, Openers},
     secret::Secret,
     sys::{clock::Deadline, tpm::Device, tty::Tty},
     tpm::{PcrMask, Pin, Policy, SignedPcrs, TpmError, measure::PHASE_PCR, signature},
@@ -42,8 +42,8 @@ pub struct Locks {
     key_file: Option<Secret>,
     sealed: Vec<Sealed>,
     recovery: Option<RecoveryKey>,
-    /// The keys of each partition.
-    openers: Vec<(PartitionNumber, Openers)>,
+    /// The keys of each partition, and the derivation of the key file's.
+    openers: Vec<(PartitionNumber, Openers, Option<EncryptKdf>)>,
 }
 
 /// The secret that the TPM keeps for one partition.
@@ -65,7 +65,9 @@ impl Locks {
         key_file: Option<Secret>,
         tpm: Option<Device>,
     ) -> Result<Self, Failure> {
-        let opened = |creation: &Creation<'_>| Some((creation.new.number, creation.opened_by?));
+        let opened = |Creation { new, opened_by, .. }: &Creation<'_>| {
+            Some((new.number, (*opened_by)?, new.definition.encrypt_kdf))
+        };
         let openers = creations.iter().filter_map(opened).collect();
         let mut locks = Self { key_file, openers, ..Self::default() };
         match tpm {
@@ -75,7 +77,7 @@ impl Locks {
             }
             None => {}
         }
-        if locks.openers.iter().any(|(_, openers)| openers.recovery) {
+        if locks.openers.iter().any(|(_, openers, _)| openers.recovery) {
             if Tty::consoles().is_empty() {
                 return Err(Failure::new("there is no console to show a recovery key on; add console="));
             }
@@ -103,7 +105,7 @@ impl Locks {
                 continue;
             }
             let zeroes = bond(config, new);
-            let pcrs = config.hermetic.tpm2_pcrs.with(zeroes);
+            let pcrs = config.sealing_pcrs(new.definition.tpm2_pcrs).with(zeroes);
             let policy = Policy { bank, pcrs, signed: signed.clone(), pin: false };
             let sealed = tpm::ask(device, |tpm| {
                 let (token, passphrase) = tpm.enrol(&policy, zeroes, None, None)?;
@@ -129,11 +131,12 @@ impl Locks {
 
     /// The locks of a partition, in the order of its keyslots; none for one that is not encrypted.
     pub fn of(&self, number: PartitionNumber) -> Vec<Lock<'_>> {
-        let found = self.openers.iter().find(|(opened, _)| *opened == number);
-        let openers = found.map_or_else(Openers::default, |(_, openers)| *openers);
+        let found = self.openers.iter().find(|(opened, ..)| *opened == number);
+        let (openers, asked) =
+            found.map_or((Openers::default(), &None), |(_, openers, asked)| (*openers, asked));
         let key_file = self.key_file.as_ref().filter(|_| openers.key_file).map(|secret| Lock {
             secret,
-            kdf: NewKdf::for_key_file(secret.expose().len()),
+            kdf: EncryptKdf::of_key_file(*asked, secret.expose().len()),
             token: None,
         });
         let sealed = self.sealed.iter().find(|sealed| sealed.number == number).map(|sealed| Lock {

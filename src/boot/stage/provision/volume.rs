@@ -20,29 +20,28 @@ use crate::{
 /// The name of the mapping meanwhile; the finished root is opened as `root` like on every boot.
 const STAGING: &str = "staging";
 
-/// The most bytes of a label that a LUKS2 header keeps.
-const LABEL: usize = 47;
-
 /// Writes a LUKS2 header with a keyslot for each lock and maps the volume through the same code that opens it on every boot.
 ///
 /// # Errors
 /// No randomness, a device that cannot be written, a kernel without dm-crypt.
 pub fn encrypt(
     device: &BlockDevice,
-    new: &repart::NewPartition,
+    creation: &repart::Creation<'_>,
     first: &Lock<'_>,
     further: &[Lock<'_>],
     devices: &mut Devices,
 ) -> Result<Mapping, Failure> {
     let node = Node::open_exclusive(device.node()).or_fail(|| format!("cannot open {}", device.name))?;
     let size = node.size().or_fail(|| format!("cannot measure {}", device.name))?;
-    let label = new.label.get(..new.label.floor_char_boundary(LABEL)).unwrap_or_default();
+    let new = creation.new;
     let mut random = Random::default();
     let params = FormatParams {
         uuid: new.luks_uuid,
-        label,
+        label: &new.volume_label(),
         subsystem: "",
-        sector_size: luks::CONTENT_SECTOR as u32,
+        sector_size: creation.room.sector_size,
+        // As systemd-repart without --discard=no.
+        allow_discards: new.definition.discard.unwrap_or(true),
         passphrase: first.secret,
         kdf: first.kdf,
         device_size: size,

@@ -90,7 +90,7 @@ fn advise(config: &Config, device: &BlockDevice, tokens: &[Entry], keyslot: u32,
         }
         None => "the TPM did not open it; if that stays so,",
     };
-    let pcrs = config.hermetic.tpm2_pcrs.without(PcrMask::SYSTEM);
+    let pcrs = config.sealing_pcrs(None).without(PcrMask::SYSTEM);
     let (plus, bond) = match config.hermetic.tpm2_root_bond {
         RootBond::No => ("", String::new()),
         RootBond::Yes if pcrs.is_empty() => ("", bank.unextended(SYSTEM_PCR)),

@@ -22,7 +22,7 @@ const DEFINITIONS: [(&str, &str); 10] = [
     ("11-usr-verity", "Type=usr-verity\nSizeMinBytes=4K\nSizeMaxBytes=4K\n"),
     (
         "20-esp",
-        "Type=esp\nFormat=vfat\nSizeMinBytes=40M\nSizeMaxBytes=40M\nCopyFiles=/usr/lib/os-release:/EFI/os-release\n",
+        "Type=esp\nFormat=vfat\nSizeMinBytes=100M\nSizeMaxBytes=100M\nCopyFiles=/usr/lib/os-release:/EFI/os-release\n",
     ),
     ("30-usr-b", "Type=usr\nFormat=empty\nSizeMinBytes=8M\nSizeMaxBytes=8M\n"),
     ("31-usr-verity-b", "Type=usr-verity\nLabel=_empty\nSizeMinBytes=1M\nSizeMaxBytes=1M\n"),
@@ -38,7 +38,7 @@ const DEFINITIONS: [(&str, &str); 10] = [
 
 /// Label and type by blkid of the partitions that the first boot makes. The size in MiB; None: the rest of the disk.
 const MADE: [(&str, &str, Option<u64>); 7] = [
-    ("esp", "vfat", Some(40)),
+    ("esp", "vfat", Some(100)),
     ("_empty", "", Some(8)),
     ("_empty", "", Some(1)),
     ("swap", "swap", Some(16)),
@@ -62,7 +62,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     std::fs::write(&content, vec![7; 1 << 20])?;
     let mut partitions = context.partitions(&usr)?;
     partitions.push(Partition::of(types::LINUX, DATA, "", &content)?);
-    let disk = context.disk("disk.raw", &Image { size: 512 * MIB, ..Image::new(partitions) })?;
+    let disk = context.disk("disk.raw", &Image { size: 576 * MIB, ..Image::new(partitions) })?;
     let machine =
         lasting::machine(context, Initramfs::new("virtio").module("vfat"), &usr)?.disk(Disk::new(&disk));
 
