@@ -104,7 +104,7 @@ options! {
 
     /// The PCRs that a new volume with Encrypt=tpm2 is sealed to, as --tpm2-pcrs= of systemd; nothing for none.
     pub(super) tpm2_pcrs: Or<PcrMask> = "hermetic.tpm2-pcrs",
-        Or::after("TPM2PCRs= of its definition, then", PcrMask::SECURE_BOOT);
+        Or::after("TPM2PCRs=, then", PcrMask::SECURE_BOOT);
 
     /// yes: a new root with Encrypt=tpm2 is sealed to PCR 15 as it is before any root is opened, too; no: to hermetic.tpm2-pcrs=
     /// alone, and the TPM gives its key to a system on a stranger's root as well.
