@@ -77,7 +77,8 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     tpm2::succeeded(&state, 0).context("systemd-cryptenroll, PCR 7")?;
 
     // The next seal is for any boot that the image's signer approves; the key lies where sd-stub's was handed over.
-    let fourth = machine(&signed)?.cmdline(tpm2::UNATTENDED).cmdline(&enroll("--tpm2-pcrs="));
+    let fourth =
+        machine(&signed)?.cmdline(tpm2::UNATTENDED).cmdline(tpm2::PHASES).cmdline(&enroll("--tpm2-pcrs="));
     let outcome = context.run(&fourth)?;
     outcome.expect(&Exit::PowerOff)?.line("TPM2 token 0 opens keyslot 1")?;
     // It was sealed to PCR 7 alone.
@@ -85,7 +86,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     outcome.line(&format!("--wipe-slot=tpm2 --tpm2-device=auto --tpm2-pcrs=7+{} /dev/vda3", tpm2::BOND))?;
     tpm2::succeeded(&outcome.state()?, 0).context("systemd-cryptenroll, signed policy")?;
 
-    into_systemd(context, &machine(&signed)?)?;
+    into_systemd(context, &machine(&signed)?.cmdline(tpm2::PHASES))?;
     pins(context, &machine(&plain)?, &tpm)?;
     ours_is_for_the_signer(context, &public, &signatures)
 }
@@ -98,7 +99,9 @@ fn ours_is_for_the_signer(context: &Context<'_>, public: &Path, signatures: &Pat
         Initramfs::new("virtio").file(public, "/.extra/tpm2-pcr-public-key.pem"),
     );
     let machine = |initramfs: &Initramfs| -> Result<Machine> {
-        Ok(tpm2::machine(context, initramfs, &small.usr, &tpm)?.cmdline(small::IMPATIENT))
+        Ok(tpm2::machine(context, initramfs, &small.usr, &tpm)?
+            .cmdline(small::IMPATIENT)
+            .cmdline(tpm2::PHASES))
     };
     let first = machine(&keyed.clone().file(signatures, "/.extra/tpm2-pcr-signature.json"))?;
     let outcome = context.run(&first.disk(Disk::new(&small.disk)))?;
