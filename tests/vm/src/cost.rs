@@ -12,6 +12,7 @@
 //!
 //! The cost of file systems is compared in [`mkfs`].
 
+pub mod budget;
 pub mod mkfs;
 pub mod unlock;
 

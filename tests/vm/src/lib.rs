@@ -49,6 +49,7 @@ pub mod disk;
 pub mod esp;
 pub mod firmware;
 pub mod floor;
+pub mod forged;
 pub mod image;
 pub mod initramfs;
 pub mod inside;

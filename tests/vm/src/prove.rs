@@ -191,6 +191,9 @@ impl Proof {
         }
         self.check("cost of an unlock beside cryptsetup", || cost::unlock::compare(bench, &products));
         if level == Level::Long {
+            self.check("cost of an unlock that a stranger's header may ask for", || {
+                cost::budget::spend(bench, &products)
+            });
             self.check("the same source gives the same bytes", || packages::same_bytes(bench, &products));
             self.check("packages are installed, used and purged", || packages::judge(bench, &products));
         }

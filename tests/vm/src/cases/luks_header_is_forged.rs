@@ -6,23 +6,13 @@
 use super::Context;
 use super::small::{self, ENCRYPTED, KEY, Small};
 use crate::command;
+use crate::forged::{self, BINARY, HEADER};
 use crate::image;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-
-/// Bytes of one copy of the header: 4096 binary, the rest JSON (LUKS2 on-disk format 1.1.1, section 2).
-const HEADER: usize = 16384;
-const BINARY: usize = 4096;
-
-/// Bytes of a keyslot's area: 4000 stripes of 64 bytes, in whole blocks.
-const AREA: u64 = 258_048;
-
-/// The place and length of the checksum in the binary part, in bytes.
-const CHECKSUM: std::ops::Range<usize> = 448..512;
 
 pub fn run(context: &Context<'_>) -> Result<()> {
     let small = Small::new(context, ENCRYPTED)?;
@@ -34,7 +24,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
 
     let mut null = sound.clone();
     for copy in null.chunks_mut(HEADER) {
-        rewrite(copy, |header| {
+        forged::rewrite(copy, |header| {
             *header.pointer_mut("/segments/0/encryption")? = json!("cipher_null-ecb");
             Some(())
         })?;
@@ -64,7 +54,7 @@ pub fn run(context: &Context<'_>) -> Result<()> {
 
     let mut full = sound.clone();
     for copy in full.chunks_mut(HEADER) {
-        rewrite(copy, fill_up)?;
+        forged::rewrite(copy, fill_up)?;
     }
     image::overwrite(&small.disk, place, &full)?;
     let dump = self::dump(context, &small.disk, place)?;
@@ -117,45 +107,15 @@ fn root(context: &Context<'_>, disk: &Path) -> Result<u64> {
     Ok(512 * start.with_context(|| format!("no third partition: {table}"))?)
 }
 
-/// Changes the text of one copy of the header, and its checksum with it.
-fn rewrite(copy: &mut [u8], change: fn(&mut Value) -> Option<()>) -> Result<()> {
-    let (_, area) = copy.split_at_mut(BINARY);
-    let text = area.split(|byte| *byte == 0).next().context("the header has no text")?;
-    let mut document: Value = serde_json::from_slice(text)?;
-    change(&mut document).context("the header has another form")?;
-    let text = document.to_string();
-    area.fill(0);
-    area.get_mut(..text.len()).context("the text is too long")?.copy_from_slice(text.as_bytes());
-    let field = |copy: &mut [u8], bytes: &[u8]| -> Result<()> {
-        copy.get_mut(CHECKSUM).context("a header has a checksum")?.fill(0);
-        let end = CHECKSUM.start + bytes.len();
-        copy.get_mut(CHECKSUM.start..end).context("a header has a checksum")?.copy_from_slice(bytes);
-        Ok(())
-    };
-    field(copy, &[])?;
-    let digest = Sha256::digest(&*copy);
-    field(copy, &digest)
-}
-
 /// As many keyslots and tokens as a header may have: each keyslot would take years, each token names one of them, and
 /// one token does so over and over. No more fits into a header of the usual size.
 fn fill_up(document: &mut Value) -> Option<()> {
-    let mut keyslot = document.pointer("/keyslots/0")?.clone();
-    let salt = keyslot.pointer("/kdf/salt")?.clone();
-    *keyslot.get_mut("kdf")? =
-        json!({ "type": "argon2id", "time": u32::MAX, "memory": 32768, "cpus": 4, "salt": salt });
-    let (mut keyslots, mut tokens) = (Map::new(), Map::new());
-    for number in 0..32_u64 {
-        let offset = 2 * HEADER as u64 + number * AREA;
-        *keyslot.pointer_mut("/area/offset")? = json!(offset.to_string());
-        keyslots.insert(number.to_string(), keyslot.clone());
+    forged::fill_up(document, &json!({ "type": "argon2id", "time": u32::MAX, "memory": 32768, "cpus": 4 }))?;
+    let token = |number: u64| {
         let again = if number == 0 { 40 } else { 1 };
-        let token = json!({ "type": "systemd-tpm2", "keyslots": vec!["0"; again] });
-        tokens.insert(number.to_string(), token);
-    }
-    *document.pointer_mut("/digests/0/keyslots")? = keyslots.keys().cloned().collect();
-    *document.get_mut("keyslots")? = keyslots.into();
-    *document.get_mut("tokens")? = tokens.into();
+        (number.to_string(), json!({ "type": "systemd-tpm2", "keyslots": vec!["0"; again] }))
+    };
+    *document.get_mut("tokens")? = (0..forged::KEYSLOTS).map(token).collect::<Map<_, _>>().into();
     Some(())
 }
 

@@ -175,7 +175,10 @@ fn processor_time(command: impl Fn() -> Result<Command>) -> Result<Duration> {
 }
 
 /// The CPU time of all children that have ended (proc_pid_stat(5): cutime and cstime, in hundredths of a second).
-fn children() -> Result<Duration> {
+///
+/// # Errors
+/// /proc is not mounted.
+pub fn children() -> Result<Duration> {
     let stat = fs::read_to_string("/proc/self/stat")?;
     let fields = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().skip(13));
     let ticks: u64 =
