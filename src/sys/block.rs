@@ -6,6 +6,7 @@ use std::{
     mem::offset_of,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use rustix::{
@@ -58,6 +59,9 @@ const _: () = {
     assert!(offset_of!(BlkpgIoctlArg, datalen) == 8 && offset_of!(BlkpgIoctlArg, data) == 16);
 };
 
+/// The directory with a link for each block device.
+const SYSFS: &str = "/sys/class/block";
+
 /// A block device as sysfs shows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BlockDevice {
@@ -92,23 +96,30 @@ pub enum Kind {
 
 impl BlockDevice {
     /// All disks and partitions there are now, by name. Devices without hardware behind them (loop, ram, dm) are left
-    /// out, and so are those without a medium.
+    /// out, and so are those without a medium. Those that are `known`, by name as well, are taken for what they were: looking at each
+    /// of many partitions anew is felt.
     ///
     /// # Errors
     /// sysfs cannot be listed.
-    pub fn all() -> io::Result<Vec<Self>> {
+    pub fn all(known: &[Self]) -> io::Result<Vec<Self>> {
         let mut devices = Vec::new();
-        for entry in fs::read_dir("/sys/class/block")? {
+        for entry in fs::read_dir(SYSFS)? {
             let name = entry?.file_name();
-            // A device may be gone between the listing and the look: then it is not there.
-            devices.extend(name.to_str().and_then(Self::look));
+            let Some(name) = name.to_str() else { continue };
+            let at = known.binary_search_by(|device| device.name.as_str().cmp(name));
+            match at.ok().and_then(|at| known.get(at)) {
+                Some(device) => devices.push(device.clone()),
+                // A device may be gone between the listing and the look: then it is not there.
+                None => devices.extend(Self::named(name)),
+            }
         }
         sort::by(&mut devices, |a, b| a.name.cmp(&b.name));
         Ok(devices)
     }
 
-    fn look(name: &str) -> Option<Self> {
-        let sysfs = Path::new("/sys/class/block").join(name);
+    /// The disk or partition of this name; None when there is none, or as it is left out of [`BlockDevice::all`].
+    pub fn named(name: &str) -> Option<Self> {
+        let sysfs = Path::new(SYSFS).join(name);
         // One file has nearly everything: with many partitions each one more is felt.
         let uevent = fs::read(sysfs.join("uevent")).ok()?;
         // Kernels before 6.4 copy the label of a partition into it byte by byte: that need not be text.
@@ -131,6 +142,15 @@ impl BlockDevice {
         Some(Self { name: name.into(), number, kind, partuuid })
     }
 
+    /// The partition of this number on the disk of this name, if the kernel knows one. It names them by both, with a `p` between
+    /// two digits (block/partitions/core.c, `add_partition`).
+    pub fn partition(disk: &str, number: PartitionNumber) -> Option<Self> {
+        let between = if disk.ends_with(|last: char| last.is_ascii_digit()) { "p" } else { "" };
+        let device = Self::named(&format!("{disk}{between}{number}"))?;
+        matches!(&device.kind, Kind::Partition { disk: of, number: n, .. } if of == disk && *n == number)
+            .then_some(device)
+    }
+
     /// Its number in the table of its disk; None for a whole disk.
     pub fn partition_number(&self) -> Option<PartitionNumber> {
         match self.kind {
@@ -145,10 +165,28 @@ impl BlockDevice {
     }
 }
 
+/// The number of times that a node was opened for writing, and closed again.
+static CHANGES: AtomicU32 = AtomicU32::new(0);
+
+/// The number of changes that this process may have made to block devices so far: when it is another one, what was read before may
+/// be old.
+pub fn changes() -> u32 {
+    CHANGES.load(Ordering::Relaxed)
+}
+
 /// An open whole disk or partition.
 pub struct Node {
     file: File,
     path: PathBuf,
+    writes: bool,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if self.writes {
+            CHANGES.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Node {
@@ -158,7 +196,7 @@ impl Node {
     /// The error of open(2).
     pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
-        Ok(Self { file: OpenOptions::new().read(true).open(&path)?, path })
+        Ok(Self { file: OpenOptions::new().read(true).open(&path)?, path, writes: false })
     }
 
     /// Opens a node for reading and writing, exclusively: fails with EBUSY when it is mounted or mapped.
@@ -180,7 +218,8 @@ impl Node {
     /// Most drivers let a device that is read-only be opened for writing, and each write to it fails.
     fn open_for_writing(path: PathBuf, flags: OFlags) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).custom_flags(flags.bits() as i32).open(&path)?;
-        let node = Self { file, path };
+        let node = Self { file, path, writes: true };
+        CHANGES.fetch_add(1, Ordering::Relaxed);
         match node.is_read_only()? {
             true => Err(Errno::ROFS.into()),
             false => Ok(node),

@@ -74,6 +74,14 @@ impl Disk {
         Ok(table.map(|Table { device, gpt }| Self { device, node, gpt }))
     }
 
+    /// Reads the table of the disk that a device is, or is a part of. None when it has none.
+    ///
+    /// # Errors
+    /// As [`Disk::read`].
+    pub fn below(device: &BlockDevice) -> Result<Option<Self>, String> {
+        BlockDevice::named(disk_of(device)).map_or(Ok(None), |disk| Self::read(&disk))
+    }
+
     /// Writes the primary table again when it was damaged and the table comes from its backup. Returns true when it did.
     ///
     /// # Errors
@@ -111,8 +119,7 @@ impl Disk {
     /// The kernel has another range for the partition, or it refuses the partition.
     pub fn partition(&self, partition: &Partition) -> Result<BlockDevice, Failure> {
         let (offset, length) = (partition.offset(self.block_size()), partition.length(self.block_size()));
-        let known = self.known(partition.number)?;
-        let device = match known {
+        let device = match BlockDevice::partition(&self.device.name, partition.number) {
             Some(device) => device,
             None => self.add(partition.number, offset, length)?,
         };
@@ -139,15 +146,8 @@ impl Disk {
         self.node
             .add_partition(number, offset, length)
             .or_fail(|| format!("{name}: the kernel refuses partition {number}"))?;
-        self.known(number)?.ok_or_else(|| Failure::new(format!("{name}: partition {number} did not appear")))
-    }
-
-    /// The kernel's device for partition `number` of this disk.
-    fn known(&self, number: PartitionNumber) -> Result<Option<BlockDevice>, Failure> {
-        let devices = BlockDevice::all().or_fail(|| "cannot list /sys/class/block".into())?;
-        Ok(devices.into_iter().find(|device| {
-            matches!(&device.kind, Kind::Partition { disk, number: n, .. } if *disk == self.device.name && *n == number)
-        }))
+        BlockDevice::partition(name, number)
+            .ok_or_else(|| Failure::new(format!("{name}: partition {number} did not appear")))
     }
 }
 
@@ -160,15 +160,14 @@ pub fn disk_of(device: &BlockDevice) -> &str {
 }
 
 /// The table's entry for a partition; None when its disk has no GPT.
-pub fn entry(device: &BlockDevice, devices: &[BlockDevice]) -> Option<Partition> {
+pub fn entry(device: &BlockDevice) -> Option<Partition> {
     let Kind::Partition { number, .. } = &device.kind else { return None };
-    below(device, devices)?.gpt.partition(*number).cloned()
+    below(device)?.gpt.partition(*number).cloned()
 }
 
-/// The disk that a device is a part of, or is; None when it has no GPT.
-pub fn below(device: &BlockDevice, devices: &[BlockDevice]) -> Option<Disk> {
-    let disk = devices.iter().find(|candidate| candidate.name == disk_of(device))?;
-    Disk::read(disk).unwrap_or_else(|error| {
+/// The disk that a device is a part of, or is; None when it has no GPT, or one that cannot be used.
+pub fn below(device: &BlockDevice) -> Option<Disk> {
+    Disk::below(device).unwrap_or_else(|error| {
         debug!("{error}; its table names nothing");
         None
     })

@@ -23,7 +23,7 @@ use crate::{
     debug,
     disk::{gpt::Gpt, partition::Partition, probe::Superblock},
     sys::{
-        block::{BlockDevice, Kind},
+        block::{self, BlockDevice, Kind},
         clock::Deadline,
         fork_server::{ForkServer, Message, Work},
         tty,
@@ -98,6 +98,8 @@ fn read(request: &[u8]) -> Result<Vec<u8>, String> {
 /// The devices that are there, and their answers so far.
 pub struct Survey {
     devices: Vec<BlockDevice>,
+    /// The number of changes of this process when the answers were asked for.
+    changes: u32,
     readers: ForkServer,
     asked: RefCell<Vec<Asked>>,
     /// The number of the next request.
@@ -140,15 +142,26 @@ impl Survey {
 
     fn by(work: Work) -> io::Result<Self> {
         let readers = ForkServer::start(c"disk-reader", work)?;
-        Ok(Self { devices: Vec::new(), readers, asked: RefCell::default(), number: Cell::new(0) })
+        Ok(Self {
+            devices: Vec::new(),
+            changes: block::changes(),
+            readers,
+            asked: RefCell::default(),
+            number: Cell::new(0),
+        })
     }
 
-    /// Lists the devices anew. Answers of those that are gone are forgotten.
+    /// Lists the devices anew. Answers of those that are gone are forgotten, and all when this process may have changed one since
+    /// they were given: a table may be another one.
     ///
     /// # Errors
     /// sysfs cannot be listed; the readers are gone.
     pub fn list(&mut self) -> io::Result<()> {
-        self.know(BlockDevice::all()?)
+        let changes = block::changes();
+        if core::mem::replace(&mut self.changes, changes) != changes {
+            self.forget();
+        }
+        self.know(BlockDevice::all(&self.devices)?)
     }
 
     fn know(&mut self, devices: Vec<BlockDevice>) -> io::Result<()> {
@@ -160,8 +173,9 @@ impl Survey {
         Ok(())
     }
 
-    /// Forgets all answers, also those under way: a device has changed.
+    /// Forgets all answers, also those under way, and what the devices are: one has changed.
     pub fn forget(&mut self) {
+        self.devices.clear();
         self.asked.get_mut().retain(|asked| asked.stage.is_open());
         for asked in self.asked.get_mut() {
             asked.is_stale = matches!(asked.stage, Stage::Reading(..));
@@ -225,13 +239,16 @@ impl Survey {
     /// Asks every wanted device that was not asked before, and returns the answers that come in time.
     fn ask(&self, question: Question, wanted: &dyn Fn(&BlockDevice) -> bool) -> Vec<(BlockDevice, Answer)> {
         let patience = Deadline::after(GRACE);
-        let devices: Vec<&BlockDevice> = self.devices.iter().filter(|device| wanted(device)).collect();
+        let devices = self.devices.iter().filter(|device| wanted(device));
         let mut all = self.asked.borrow_mut();
-        for device in &devices {
-            if !all.iter().any(|asked| asked.is(device, question)) {
-                let device = (*device).clone();
+        // The place of each among all that was asked: nothing is forgotten before this is answered.
+        let mut places = Vec::new();
+        for device in devices {
+            places.push(all.iter().position(|asked| asked.is(device, question)).unwrap_or_else(|| {
+                let device = device.clone();
                 all.push(Asked { device, question, patience, stage: Stage::Waiting, is_stale: false });
-            }
+                all.len() - 1
+            }));
         }
         drop(all);
         loop {
@@ -240,20 +257,15 @@ impl Survey {
                 return Vec::new();
             }
             let all = self.asked.borrow();
-            let of_these = |asked: &&Asked| devices.iter().any(|device| asked.is(device, question));
-            let open = all.iter().filter(of_these).filter(|asked| asked.stage.is_open());
+            let these = || places.iter().filter_map(|place| all.get(*place));
+            let open = these().filter(|asked| asked.stage.is_open());
             let left = open.filter_map(|asked| asked.patience.left()).max();
             let Some(left) = left else {
-                return devices
-                    .iter()
-                    .filter_map(|device| {
-                        let asked = all.iter().find(|asked| asked.is(device, question))?;
-                        match &asked.stage {
-                            Stage::Answered(answer) => Some(((*device).clone(), answer.clone())),
-                            _ => None,
-                        }
-                    })
-                    .collect();
+                let answer = |asked: &Asked| match &asked.stage {
+                    Stage::Answered(answer) => Some((asked.device.clone(), answer.clone())),
+                    _ => None,
+                };
+                return these().filter_map(answer).collect();
             };
             drop(all);
             if let Err(error) = tty::wait(&[self.late_answers()], Some(left)) {
@@ -415,6 +427,7 @@ mod tests {
         assert_eq!(answered(&survey), expected);
         assert_eq!((survey.silent(), place.read()), (silent.clone(), 101));
         survey.forget();
+        survey.know(disks(&place.0, &names(0..100))).unwrap();
         assert_eq!(answered(&survey), expected);
         assert_eq!(place.read(), 101 + 99);
     }
@@ -448,6 +461,7 @@ mod tests {
         });
         assert!(answered(&survey).is_empty());
         survey.forget();
+        survey.know(disks(&place.0, &names(0..1))).unwrap();
         assert_eq!(tty::wait(&[survey.late_answers()], Some(2 * GRACE)).unwrap(), Some(0));
         assert_eq!(answered(&survey), place.names(&names(0..1)));
         assert_eq!(place.read(), 2);

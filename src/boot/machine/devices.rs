@@ -117,8 +117,6 @@ impl Devices {
         mut look: impl FnMut(&Survey) -> Result<Look<T>, Failure>,
     ) -> Result<T, Failure> {
         let deadline = Deadline::after(self.patience);
-        // A table may be another one since the last time, and by our own hand.
-        self.survey.forget();
         loop {
             self.survey.list().or_fail(|| "cannot look at the disks".into())?;
             let why_not = match look(&self.survey)? {
@@ -198,6 +196,8 @@ impl Devices {
                     let event = self.uevents.next(Duration::ZERO);
                     let event = event.or_fail(|| "cannot read the kernel's uevents".into())?;
                     if event.is_some_and(|event| self.handle(&event)) {
+                        // Disks come in crowds: one look for all that are there.
+                        self.attend().or_fail(|| "cannot read the kernel's uevents".into())?;
                         return Ok(true);
                     }
                 }
@@ -214,7 +214,9 @@ impl Devices {
         if event.subsystem.is_empty() {
             complain(&self.modules.coldplug());
         }
-        let is_block = event.subsystem.is_empty() || event.subsystem == "block";
+        // Nothing that has no hardware behind it is looked for: a mapping that we make is no change of a disk.
+        let is_block = event.subsystem.is_empty()
+            || event.subsystem == "block" && !event.devpath.starts_with("/devices/virtual/");
         if is_block && event.action != "add" {
             self.survey.forget();
         }

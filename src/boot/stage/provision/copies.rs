@@ -20,7 +20,7 @@ use crate::{
     },
     populate::blocks,
     repart::{self, Copied, CopyBlocks, Definition, Maker},
-    sys::block::{BlockDevice, Node},
+    sys::block::Node,
     units::Bytes,
 };
 
@@ -112,9 +112,8 @@ fn booted(definition: &Definition, usr: &Usr) -> Result<(Source, Option<Uuid>), 
         _ => None,
     };
     let device = device.ok_or_else(not_booted)?;
-    let all = BlockDevice::all().or_fail(|| "cannot list /sys/class/block".into())?;
     // The type as the table has it: /usr may have been named by the command line, and be something else.
-    let entry = disks::entry(device, &all).filter(|entry| entry.type_guid == definition.type_guid);
+    let entry = disks::entry(device).filter(|entry| entry.type_guid == definition.type_guid);
     let entry = entry.ok_or_else(not_booted)?;
     let node = device.node();
     let file = File::open(&node).or_fail(|| format!("cannot open {}", node.display()))?;

@@ -120,9 +120,7 @@ pub fn open(means: &mut Means, usr: &Usr, expectation: &Expectation) -> Result<R
     expectation.admit_root(&means.config, &device, outside)?;
     let elsewhere = match usr.disk() {
         Some(disk) if disk.device.name == disk_of(&device) => None,
-        _ => {
-            disks::disk_below(&device, &BlockDevice::all().or_fail(|| "cannot list /sys/class/block".into())?)
-        }
+        _ => disks::disk_below(&device),
     };
     if let Some(disk) = &elsewhere {
         expectation.admit(&means.config, disk, disk.gpt.partitions())?;

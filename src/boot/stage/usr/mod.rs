@@ -171,7 +171,7 @@ fn find(config: &Config, devices: &mut Devices) -> Result<Found, Failure> {
         return match &config.usr.source {
             UsrSource::Device(spec) => {
                 let data = wait_for(devices, spec)?;
-                Ok(Found { disk: disk_of(&data)?, data, hash: None, signatures: Vec::new() })
+                Ok(Found { disk: disk_of(&data), data, hash: None, signatures: Vec::new() })
             }
             UsrSource::Auto => {
                 let (disk, slot) = boot_disk::choose(devices, None, &config.image_filter)?;
@@ -191,7 +191,7 @@ fn find(config: &Config, devices: &mut Devices) -> Result<Found, Failure> {
             };
             let data = wait_for(devices, &named(data, verity.root_hash.data_guid()))?;
             let hash = wait_for(devices, &named(hash, verity.root_hash.verity_guid()))?;
-            let disk = disk_of(&data)?;
+            let disk = disk_of(&data);
             let partitions = disk.as_ref().map(|disk| disk.gpt.partitions()).unwrap_or_default();
             let signatures = slot::signatures(partitions, "", &config.image_filter);
             let signatures = signatures.map(|(_, number)| number).collect();
@@ -231,17 +231,11 @@ fn wait_for(devices: &mut Devices, spec: &DeviceSpec) -> Result<BlockDevice, Fai
 }
 
 /// The disk that a partition is on, when it has a GPT.
-fn disk_of(partition: &BlockDevice) -> Result<Option<Disk>, Failure> {
-    let all = BlockDevice::all().or_fail(|| "cannot list /sys/class/block".into())?;
-    let disk = all.iter().find(|device| device.name == disks::disk_of(partition));
-    match disk.map(Disk::read) {
-        None => Ok(None),
-        Some(Ok(disk)) => Ok(disk),
-        Some(Err(error)) => {
-            warning!("{error}; going on without the table");
-            Ok(None)
-        }
-    }
+fn disk_of(partition: &BlockDevice) -> Option<Disk> {
+    Disk::below(partition).unwrap_or_else(|error| {
+        warning!("{error}; going on without the table");
+        None
+    })
 }
 
 /// Mounts the file system on `node` and returns the name of its type.

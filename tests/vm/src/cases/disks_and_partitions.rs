@@ -18,10 +18,9 @@ const DISKS: u32 = 24;
 /// The kernel's tests of its algorithms would fill every gap in which PID 1 waits, now this one and now that.
 const NO_TESTS: &str = "cryptomgr.notests";
 
-/// The most that one partition and one disk add beside the kernel's share, milliseconds: claimed, and where it fails. A disk is read
-/// twice when a label names the root, once for /usr and once for the root.
-const PER_PARTITION: Claim = Claim::AtMost(1.7, 2.2);
-const PER_DISK: Claim = Claim::AtMost(17.0, 21.0);
+/// The most that one partition and one disk add beside the kernel's share, milliseconds: claimed, and where it fails.
+const PER_PARTITION: Claim = Claim::AtMost(0.7, 1.0);
+const PER_DISK: Claim = Claim::AtMost(5.2, 7.0);
 
 /// A machine with more of something.
 struct Crowd {
