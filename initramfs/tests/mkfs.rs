@@ -74,7 +74,7 @@ fn what_cannot_be_made_is_refused_and_nothing_is_written() {
         ),
         (
             vec!["btrfs", new, "--size", "1G", "--subvol", "/var:rw"],
-            "error: `rw` is no flag of a subvolume; say :ro for a read-only one, or nothing\n".to_owned(),
+            "error: `rw` is no flag of a subvolume; say :ro, :nodatacow, or nothing\n".to_owned(),
         ),
         (
             vec!["btrfs", new, "--size", "1G", "--subvol", "/var", "--default-subvol", "/srv"],
