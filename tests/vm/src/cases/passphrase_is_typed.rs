@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 const PASSPHRASE: &str = "correct horse";
 
 /// The question; the partition's label is that of the header.
-const QUESTION: &str = "Passphrase for root on vda3 \"root\":";
+const QUESTION: &str = "Passphrase for root on vda3 \"luks-root\":";
 
 pub fn run(context: &Context<'_>) -> Result<()> {
     let small = Small::new(context, ENCRYPTED)?;

@@ -28,7 +28,7 @@ const BOTH: &str =
 /// Like nothing else that a machine has in its memory.
 const PIN: &str = "Rk4-quince-7302-Wd9";
 const WRONG_PINS: [&str; 3] = ["Ht8-medlar-1066-Nj2", "Gz5-damson-1815-Bv3", "9999"];
-const PIN_QUESTION: &str = "TPM2 PIN for root on vda3 \"root\"";
+const PIN_QUESTION: &str = "TPM2 PIN for root on vda3 \"luks-root\"";
 
 /// MiB, of the machine whose memory is looked at.
 const MEMORY: u32 = 384;
