@@ -11,6 +11,7 @@ use crate::{
     image, notice,
     repart::{self, Definition},
     sys::block::BlockDevice,
+    tpm::PcrMask,
 };
 
 /// The partitions that the definitions lead to expect.
@@ -26,6 +27,11 @@ impl Expectation {
 
     fn roots(&self) -> impl Iterator<Item = &Definition> {
         self.definitions.iter().filter(|definition| definition.is_root())
+    }
+
+    /// The PCRs of the TPM that the root's definition says.
+    pub fn root_pcrs(&self) -> Option<PcrMask> {
+        self.roots().find_map(|root| root.tpm2_pcrs)
     }
 
     /// True when a definition wants the root's file system to follow its partition.

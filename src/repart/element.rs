@@ -172,7 +172,13 @@ impl<'a> Elements<'a> {
                 || definition.verity != Verity::Off;
             if fixed { 1 } else { DEFAULT_MIN }
         });
-        round_up(wanted, self.grain).max(least)
+        let wanted = round_up(wanted, self.grain);
+        // 257 rounded down: one that it made lacks a grain, and is no smaller than its definition allowed.
+        if current.is_some_and(|size| wanted.checked_sub(size) == Some(self.grain)) {
+            least
+        } else {
+            wanted.max(least)
+        }
     }
 
     /// The size that the content of a new partition needs.

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::{
     Definition, Definitions, Place, RepartError, Source, Warning,
     ini::{self, Item},
+    size,
     value::{Unread, Word},
 };
 use crate::{fragments::Facts, sort};
@@ -143,6 +144,29 @@ impl<'a> Parser<'a> {
         self.warnings.push(Warning { file: file.into(), line, what });
     }
 
+    /// Raises a largest size to the smallest where only their rounding has put it below: 257 rounded the other way, and what a machine
+    /// has booted with is no reason to refuse. 262 does refuse.
+    fn meet_where_rounding_parts(&mut self) {
+        let definition = &mut self.definition;
+        let last = |key: &str| definition.places.iter().rfind(|place| place.key == key);
+        let said = |key: &str| last(key).and_then(|place| size::parse(&place.value));
+        let mut raised = Vec::new();
+        for (least, most, min, max) in [
+            ("SizeMinBytes", "SizeMaxBytes", definition.size_min, &mut definition.size_max),
+            ("PaddingMinBytes", "PaddingMaxBytes", definition.padding_min, &mut definition.padding_max),
+        ] {
+            if min.zip(*max).is_some_and(|(min, max)| min > max)
+                && said(least).zip(said(most)).is_some_and(|(least, most)| least <= most)
+                && let Some(Place { key, value, file, line }) = last(most)
+            {
+                *max = min;
+                let what = format!("{key}={value} (it is rounded down, and raised to the smallest again)");
+                raised.push(Warning { file: file.clone(), line: *line, what });
+            }
+        }
+        self.warnings.extend(raised);
+    }
+
     /// Takes one assignment.
     fn assign(&mut self, key: &str, text: &str) -> Result<(), Unread> {
         let Reading { facts, architecture, .. } = self.reading;
@@ -161,6 +185,7 @@ impl<'a> Parser<'a> {
         if !self.reading.filter.passes(type_guid) {
             return Ok(None);
         }
+        self.meet_where_rounding_parts();
         super::check::complete(&mut self.definition)?;
         Ok(Some(self.definition))
     }

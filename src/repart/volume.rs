@@ -62,7 +62,10 @@ impl Integrity {
     pub(super) fn read(field: &mut Self, word: &mut Word<'_>) -> Read {
         *field = match word.text {
             "" | "off" => Self::Off,
-            "inline" => Self::Inline,
+            "inline" => {
+                word.reads_over("no volume with tags can be opened, and one that exists is taken without");
+                Self::Inline
+            }
             _ => return Err(Unread::Refused("say off or inline")),
         };
         Ok(())
@@ -79,16 +82,41 @@ pub(super) fn algorithm(field: &mut Option<String>, word: &mut Word<'_>) -> Read
     Ok(())
 }
 
+/// The number of the PCR of this name (systemd-cryptenroll(1), `--tpm2-pcrs=`); any other text stays.
+fn number_of_pcr(name: &str) -> &str {
+    match name {
+        "platform-code" => "0",
+        "platform-config" => "1",
+        "external-code" => "2",
+        "external-config" => "3",
+        "boot-loader-code" => "4",
+        "boot-loader-config" => "5",
+        "host-platform" => "6",
+        "secure-boot-policy" => "7",
+        "kernel-initrd" => "9",
+        "ima" => "10",
+        "kernel-boot" => "11",
+        "kernel-config" => "12",
+        "sysexts" => "13",
+        "shim-policy" => "14",
+        "system-identity" => "15",
+        "debug" => "16",
+        "application-support" => "23",
+        other => other,
+    }
+}
+
 /// `TPM2PCRs=`: the PCRs of every line count; an empty one forgets those before it. A bank or a value is kept as a place, and
 /// refused where it would have to be carried out.
 pub(super) fn pcrs(field: &mut Option<PcrMask>, word: &mut Word<'_>) -> Read {
-    let advice = Unread::Refused("say PCRs from 0 to 23, as 7 or 7+11");
+    let advice = Unread::Refused("say PCRs from 0 to 23 or their names, as 7 or 7+kernel-boot");
     if word.text.is_empty() {
         *field = None;
         return Ok(());
     }
     let names: Vec<&str> = word.text.split(['+', ',']).collect();
     let names: Vec<&str> = names.iter().map(|one| one.split_once(':').map_or(*one, |(pcr, _)| pcr)).collect();
+    let names: Vec<&str> = names.into_iter().map(number_of_pcr).collect();
     let mask = PcrMask::parse(&names.join("+")).ok_or(advice)?;
     *field = Some(field.unwrap_or_default().with(mask));
     Ok(())
@@ -100,7 +128,7 @@ pub(super) fn key_file(field: &mut Option<String>, word: &mut Word<'_>) -> Read 
         "" => None,
         text => {
             let path = fields::path(text, false);
-            Some(path.ok_or(Unread::Refused("say an absolute path of a file"))?)
+            Some(path.ok_or("not an absolute path")?)
         }
     };
     Ok(())

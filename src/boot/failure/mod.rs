@@ -61,8 +61,9 @@ impl<T, E: fmt::Display> OrFail<T> for Result<T, E> {
 pub fn act(failure: &Failure) -> ! {
     // A panic may come before the first stage.
     let stage = story::running().unwrap_or("panic");
-    let history = History::get();
-    let failures = history.filter(|_| failure.counts).map(|history| history.with(stage, &failure.reason));
+    // The end of a reset is no failed try.
+    let history = History::get().filter(|_| failure.counts);
+    let failures = history.map(|history| history.with(stage, &failure.reason));
     let course = Policy::get().course(history.and_then(|history| history.tries), failures.as_ref());
     course.arm();
     // No stage runs any more: its time is over, and the reason has a time of its own.

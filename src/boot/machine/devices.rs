@@ -214,9 +214,9 @@ impl Devices {
         if event.subsystem.is_empty() {
             complain(&self.modules.coldplug());
         }
-        // Nothing that has no hardware behind it is looked for: a mapping that we make is no change of a disk.
+        // A mapping that we make is no change of a disk. The head of an NVMe disk with several paths is one, and virtual as well.
         let is_block = event.subsystem.is_empty()
-            || event.subsystem == "block" && !event.devpath.starts_with("/devices/virtual/");
+            || event.subsystem == "block" && !event.devpath.starts_with("/devices/virtual/block/");
         if is_block && event.action != "add" {
             self.survey.forget();
         }

@@ -315,7 +315,7 @@ fn keys_of_the_newest_systemd_are_read() {
         ("FileSystemSectorSize=256", false),
         ("TPM2PCRs=bogus", true),
         ("TPM2PCRs=7:sha256", false),
-        ("KeyFile=relative", true),
+        ("KeyFile=relative", false),
         ("EncryptKDF=bogus", true),
         ("Integrity=bogus", true),
         ("Integrity=inline", true),
@@ -327,7 +327,12 @@ fn keys_of_the_newest_systemd_are_read() {
         ("BlockDeviceReplace=/a\nFormat=ext4", true),
         ("BlockDeviceReplace=/a\nCopyBlocks=/b", true),
         ("BlockDeviceReplace=/a\nEncrypt=key-file", false),
-        ("SizeMinBytes=4097\nSizeMaxBytes=5000", true),
+        ("SizeMinBytes=4097\nSizeMaxBytes=5000", false),
+        ("SizeMinBytes=1000000000\nSizeMaxBytes=1000000000", false),
+        ("PaddingMinBytes=4097\nPaddingMaxBytes=4097", false),
+        ("SizeMinBytes=8193\nSizeMaxBytes=5000", true),
+        ("TPM2PCRs=secure-boot-policy+kernel-boot", false),
+        ("TPM2PCRs=secure-boot-policies", true),
         ("Subvolumes=/a:bogus", true),
     ] {
         let found = parse(&format!("[Partition]\nType=home\n{text}\n"));

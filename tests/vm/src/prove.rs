@@ -170,6 +170,10 @@ impl Proof {
             fuzz(thorough, &["--only", &THOROUGH.join(",")])
         });
         self.check(&format!("all fuzz targets, {rest} s each"), || fuzz(rest, &[]));
+        self.check("the tests beside systemd of sid", || match bench.newest.release() {
+            Ok(_) => passed(),
+            Err(why) => Ok(Verdict::Skipped(why)),
+        });
         self.check("unit, property and differential tests", || {
             Ok(Verdict::Passed(format!("{} tests", tests(bench)?)))
         });

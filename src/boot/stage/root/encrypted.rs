@@ -33,7 +33,12 @@ const NAME: &str = "root";
 ///
 /// # Errors
 /// No key that opens it, a header that may not be opened, a measurement that fails, a kernel without dm-crypt.
-pub fn unlock(means: &mut Means, device: &BlockDevice, protected: bool) -> Result<(Mapping, bool), Failure> {
+pub fn unlock(
+    means: &mut Means,
+    device: &BlockDevice,
+    protected: bool,
+    pcrs: Option<PcrMask>,
+) -> Result<(Mapping, bool), Failure> {
     let Means { config, credentials, key, devices, measurements, .. } = means;
     let node = Node::open(device.node()).or_fail(|| format!("cannot open {}", device.name))?;
     let header = Header::read(node.file()).or_fail(|| device.name.clone())?;
@@ -60,7 +65,7 @@ pub fn unlock(means: &mut Means, device: &BlockDevice, protected: bool) -> Resul
     let read_only = options.read_only || protected;
     // Without a TPM that says, the bank that systemd takes first.
     let bank = measurements.bank().unwrap_or(Bank::Sha256);
-    advise(config, device, &tokens, key.keyslot, bank);
+    advise(config, device, &tokens, key.keyslot, (bank, config.sealing_pcrs(pcrs)));
     if let Some(complaint) = header.complaint() {
         warning!("{}: {complaint}", device.name);
         if !read_only {
@@ -76,7 +81,13 @@ pub fn unlock(means: &mut Means, device: &BlockDevice, protected: bool) -> Resul
 
 /// Warns of a key that the TPM would give to a stranger's root as well, or that it no longer gives. The command is the builder's
 /// word and the TPM's, never the header's.
-fn advise(config: &Config, device: &BlockDevice, tokens: &[Entry], keyslot: u32, bank: Bank) {
+fn advise(
+    config: &Config,
+    device: &BlockDevice,
+    tokens: &[Entry],
+    keyslot: u32,
+    (bank, pcrs): (Bank, PcrMask),
+) {
     let opened = tokens.iter().find(|entry| entry.keyslots.contains(&keyslot));
     let is_bound = |entry: &Entry| {
         matches!(&entry.token, Ok(token) if token.policy.pcrs.contains(SYSTEM_PCR))
@@ -90,7 +101,7 @@ fn advise(config: &Config, device: &BlockDevice, tokens: &[Entry], keyslot: u32,
         }
         None => "the TPM did not open it; if that stays so,",
     };
-    let pcrs = config.sealing_pcrs(None).without(PcrMask::SYSTEM);
+    let pcrs = pcrs.without(PcrMask::SYSTEM);
     let (plus, bond) = match config.hermetic.tpm2_root_bond {
         RootBond::No => ("", String::new()),
         RootBond::Yes if pcrs.is_empty() => ("", bank.unextended(SYSTEM_PCR)),

@@ -135,7 +135,7 @@ pub fn open(means: &mut Means, usr: &Usr, expectation: &Expectation) -> Result<R
         );
     }
     let mapping = match outside {
-        Some(Format::LUKS2) => Some(encrypted::unlock(means, &device, protected)?),
+        Some(Format::LUKS2) => Some(encrypted::unlock(means, &device, protected, expectation.root_pcrs())?),
         // Before its content is looked at, as the key of an encrypted one is measured.
         _ => {
             let kind = if means.config.volatile == Volatile::Overlay { "overlay" } else { "plain" };

@@ -1,6 +1,6 @@
 //! CopyBlocks= at the first boot: `auto` makes a second slot of the booted /usr and of its hash tree, a path copies a file
 //! of the verified /usr. The copies are the same byte for byte. When the first slot is gone, the machine boots from the
-//! second one with the same root hash, and makes the first one anew. A type that nothing is booted from refuses.
+//! second one with the same root hash, and makes another one in the first one's place. A type that nothing is booted from refuses.
 
 use super::small::{self, PLAIN, Small};
 use super::{Context, TEST_INIT, lasting};
@@ -71,8 +71,9 @@ pub fn run(context: &Context<'_>) -> Result<()> {
     );
     let repaired = table(context, &small.disk)?;
     ensure!(repaired.len() == made.len(), "the first slot was not made anew: {repaired:?}");
-    let one = repaired.iter().find(|row| row.number == 1).context("no partition 1")?;
+    // Its number is behind those of its type.
     let two = repaired.iter().find(|row| row.number == 3).context("no partition 3")?;
+    let one = repaired.iter().find(|row| row.number != 3 && row.guid == two.guid).context("no copy of it")?;
     ensure!(
         read(&small.disk, one.start, two.length)? == read(&small.disk, two.start, two.length)?,
         "{repaired:?}"

@@ -15,9 +15,13 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 /// Minutes of a processor: three on one of 2021. One of half its speed takes twice that.
 const MINUTES: Claim = Claim::AtMost(3.0, 6.0);
+
+/// A processor that spends the whole in less would be ten times as fast as one of 2021.
+const LEAST: Duration = Duration::from_secs(15);
 
 /// The message about a keyslot that is left.
 const LEFT: &str = "take longer than an unlock may";
@@ -63,6 +67,7 @@ pub fn spend(bench: &Bench, products: &Products) -> Result<Verdict> {
             "{name}: the budget is not spent: {refusal}"
         );
         ensure!(refusal.len() < 1000, "{name}: a line of {} bytes: {refusal}", refusal.len());
+        ensure!(spent >= LEAST, "{name}: only {} ms were spent: {refusal}", spent.as_millis());
         MINUTES.check(spent.as_secs_f64() / 60.0).with_context(|| format!("{name}, in minutes"))?;
         said.push(format!("{name} {} s of CPU", spent.as_secs()));
     }
