@@ -7,6 +7,7 @@ use crate::cache::{Cache, Key};
 use crate::debian::{Suite, Tree};
 use crate::{command, progress};
 use anyhow::{Context, Result};
+use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,7 +16,7 @@ const fn of(suite: Suite) -> Tree {
     Tree {
         suite,
         variant: "essential",
-        packages: &[
+        packages: Cow::Borrowed(&[
             "cryptsetup-bin",
             "dbus",
             "dmsetup",
@@ -28,7 +29,7 @@ const fn of(suite: Suite) -> Tree {
             "systemd-sysv",
             "udev",
             "util-linux",
-        ],
+        ]),
         excluded: &["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*"],
     }
 }

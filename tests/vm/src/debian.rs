@@ -2,6 +2,7 @@
 
 use crate::command;
 use anyhow::{Context, Result, bail};
+use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -44,7 +45,7 @@ pub struct Tree {
     /// mmdebstrap's `--variant`: its content besides the packages and their dependencies.
     pub variant: &'static str,
     /// Names of the packages.
-    pub packages: &'static [&'static str],
+    pub packages: Cow<'static, [&'static str]>,
     /// Patterns of paths that dpkg leaves out (dpkg(1), `--path-exclude`).
     pub excluded: &'static [&'static str],
 }

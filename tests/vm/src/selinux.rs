@@ -6,6 +6,7 @@ use crate::toolroot::ToolRoot;
 use crate::usr::Recipe;
 use crate::{command, progress};
 use anyhow::{Context as _, Result};
+use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,7 +14,7 @@ use std::process::Command;
 const TREE: Tree = Tree {
     suite: Suite::Trixie,
     variant: "essential",
-    packages: &["policycoreutils", "selinux-policy-default", "selinux-utils"],
+    packages: Cow::Borrowed(&["policycoreutils", "selinux-policy-default", "selinux-utils"]),
     excluded: &["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*"],
 };
 

@@ -11,100 +11,64 @@ use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const TRIXIE: Tree = Tree {
-    suite: Suite::Trixie,
-    variant: "apt",
-    packages: &[
-        "acl",
-        "attr",
-        "btrfs-progs",
-        "cpio",
-        "cryptsetup-bin",
-        "dmsetup",
-        "dosfstools",
-        "e2fsprogs",
-        "erofs-utils",
-        "fdisk",
-        "kmod",
-        "libtss2-esys-3.0.2-0t64",
-        "libtss2-mu-4.0.1-0t64",
-        "libtss2-rc0t64",
-        "libtss2-tcti-swtpm0t64",
-        "man-db",
-        "mandoc",
-        "mtools",
-        "openssl",
-        "ovmf",
-        "policycoreutils",
-        "python3",
-        "python3-cryptography",
-        "python3-virt-firmware",
-        "qemu-system-x86",
-        "sbsigntool",
-        "squashfs-tools",
-        "strace",
-        "swtpm",
-        "systemd",
-        "systemd-boot-efi",
-        "systemd-boot-tools",
-        "systemd-cryptsetup",
-        "systemd-repart",
-        "systemd-ukify",
-        "util-linux",
-        "xz-utils",
-        "zstd",
-    ],
-    excluded: &EXCLUDED,
-};
+/// The tools of both trees.
+const BOTH: [&str; 31] = [
+    "acl",
+    "attr",
+    "btrfs-progs",
+    "cpio",
+    "cryptsetup-bin",
+    "dmsetup",
+    "dosfstools",
+    "e2fsprogs",
+    "erofs-utils",
+    "fdisk",
+    "kmod",
+    "libtss2-esys-3.0.2-0t64",
+    "libtss2-mu-4.0.1-0t64",
+    "libtss2-rc0t64",
+    "libtss2-tcti-swtpm0t64",
+    "mtools",
+    "openssl",
+    "policycoreutils",
+    "python3",
+    "squashfs-tools",
+    "strace",
+    "swtpm",
+    "systemd",
+    "systemd-boot-efi",
+    "systemd-boot-tools",
+    "systemd-cryptsetup",
+    "systemd-repart",
+    "systemd-ukify",
+    "util-linux",
+    "xz-utils",
+    "zstd",
+];
+
+/// The machines' own: firmware, boot loader, QEMU and its TPM, the tools that sign and label.
+const TRIXIE: [&str; 7] = [
+    "man-db",
+    "mandoc",
+    "ovmf",
+    "python3-cryptography",
+    "python3-virt-firmware",
+    "qemu-system-x86",
+    "sbsigntool",
+];
 
 /// systemd's tools load most of their libraries when they need them: those are named here.
-const SID: Tree = Tree {
-    suite: Suite::Sid,
-    variant: "apt",
-    packages: &[
-        "acl",
-        "attr",
-        "btrfs-progs",
-        "cpio",
-        "cryptsetup-bin",
-        "dmsetup",
-        "dosfstools",
-        "e2fsprogs",
-        "erofs-utils",
-        "fdisk",
-        "jq",
-        "kmod",
-        "libfido2-1",
-        "libpwquality1",
-        "libqrencode4",
-        "libtss2-esys-3.0.2-0t64",
-        "libtss2-mu-4.0.1-0t64",
-        "libtss2-rc0t64",
-        "libtss2-tcti-swtpm0t64",
-        "mtools",
-        "openssl",
-        "passwd",
-        "policycoreutils",
-        "python3",
-        "squashfs-tools",
-        "strace",
-        "swtpm",
-        "systemd",
-        "systemd-boot-efi",
-        "systemd-boot-tools",
-        "systemd-cryptsetup",
-        "systemd-repart",
-        "systemd-tpm",
-        "systemd-ukify",
-        "systemd-userdbd",
-        "tpm2-tools",
-        "util-linux",
-        "xxd",
-        "xz-utils",
-        "zstd",
-    ],
-    excluded: &EXCLUDED,
-};
+const SID: [&str; 9] = [
+    "jq",
+    "libfido2-1",
+    "libpwquality1",
+    "libqrencode4",
+    "passwd",
+    "systemd-tpm",
+    "systemd-userdbd",
+    "tpm2-tools",
+    "xxd",
+];
 
 const EXCLUDED: [&str; 4] =
     ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*"];
@@ -122,11 +86,17 @@ root=$1; mount --bind \"$2\" \"$root/mnt\"; mount -t proc proc \"$root/proc\"; m
 exec env --ignore-environment PATH=/usr/sbin:/usr/bin:/usr/lib/systemd LC_ALL=C.UTF-8 \\
     chroot \"$root\" sh -c 'cd /mnt && exec \"$@\"' sh \"$@\"";
 
+fn tree(suite: Suite, own: &[&'static str]) -> Tree {
+    let mut packages = [BOTH.as_slice(), own].concat();
+    packages.sort_unstable();
+    Tree { suite, variant: "apt", packages: packages.into(), excluded: &EXCLUDED }
+}
+
 /// The tree of a release, and its kind in the cache: each has a lock of its own.
 fn of(suite: Suite) -> (Tree, &'static str) {
     match suite {
-        Suite::Trixie => (TRIXIE, "tools"),
-        Suite::Sid => (SID, "tools-sid"),
+        Suite::Trixie => (tree(suite, &TRIXIE), "tools"),
+        Suite::Sid => (tree(suite, &SID), "tools-sid"),
     }
 }
 

@@ -10,18 +10,20 @@ use crate::progress;
 use crate::report::Verdict;
 use crate::setup;
 use anyhow::{Context, Result, ensure};
+use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The tree in which they are installed.
-const CLEAN: Tree = Tree { suite: Suite::Trixie, variant: "apt", packages: &[], excluded: &[] };
+const CLEAN: Tree =
+    Tree { suite: Suite::Trixie, variant: "apt", packages: Cow::Borrowed(&[]), excluded: &[] };
 
 /// The tree in which lintian runs.
 const LINTIAN: Tree = Tree {
     suite: Suite::Trixie,
     variant: "apt",
-    packages: &["lintian"],
+    packages: Cow::Borrowed(&["lintian"]),
     excluded: &["/usr/share/doc/*", "/usr/share/man/*"],
 };
 
