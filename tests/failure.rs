@@ -7,8 +7,8 @@ use std::{
 };
 
 use hermetic_init::{
-    boot::failure::{Action, Policy, catch_panics, set_policy},
-    sys::power::End,
+    boot::failure::{catch_panics, set_policy},
+    config::{FailureAction, FailurePolicy},
 };
 
 const CHILD: &str = "HERMETIC_TEST_PANICS";
@@ -18,7 +18,7 @@ const CHILD: &str = "HERMETIC_TEST_PANICS";
 fn the_child_that_panics() {
     if std::env::var_os(CHILD).is_some() {
         // Without a delay to pass, the action is never come to.
-        set_policy(Policy::said(Action::End(End::Halt), None));
+        set_policy(FailurePolicy::said(FailureAction::Halt, None));
         catch_panics();
         let nothing: Option<u8> = std::hint::black_box(None);
         nothing.expect("something where there is nothing");

@@ -9,8 +9,8 @@ use super::error::{ConfigError, Warning};
 use super::luks::span;
 use super::raw::Raw;
 use super::{
-    Config, Failure, FailureAction, Hermetic, ImagePolicy, Luks, MachineId, Mount, Root, RootSource, Tries,
-    Usr, UsrSource, Verity, Volatile, Watchdog,
+    Config, FailureAction, FailurePolicy, Hermetic, ImagePolicy, Luks, MachineId, Mount, Root, RootSource,
+    Tries, Usr, UsrSource, Verity, Volatile, Watchdog,
 };
 use crate::disk::filter::Filter;
 use crate::level::Level;
@@ -342,13 +342,13 @@ fn machine_id(raw: &Raw, warnings: &mut Vec<Warning>) -> Option<MachineId> {
 }
 
 /// The failure policy without those words that are invalid.
-pub(super) fn failure_as_understood(raw: &Raw) -> Failure {
+pub(super) fn failure_as_understood(raw: &Raw) -> FailurePolicy {
     failure(raw, &Hermetic::decide(&raw.hermetic).0, &mut Vec::new())
 }
 
 /// Every quantity is taken from the first that gives it: an option of hermetic-init, then one of the kernel or systemd,
 /// then the default.
-fn failure(raw: &Raw, hermetic: &Hermetic, warnings: &mut Vec<Warning>) -> Failure {
+fn failure(raw: &Raw, hermetic: &Hermetic, warnings: &mut Vec<Warning>) -> FailurePolicy {
     use FailureAction::{Halt, Poweroff, Reboot};
     let ours = hermetic.on_failure.said;
     let emergency = raw.emergency.as_ref().and_then(|word| match value(word) {
@@ -381,7 +381,7 @@ fn failure(raw: &Raw, hermetic: &Hermetic, warnings: &mut Vec<Warning>) -> Failu
     });
     let freeze = (crash == Some("freeze") && ours.or(emergency).is_none()).then_some(None);
     let delay = hermetic.failure_delay.said.map(Some).or(panic).or(freeze);
-    Failure {
+    FailurePolicy {
         action: ours.or(emergency).or(crash_action).unwrap_or(hermetic.on_failure.default),
         delay: delay.unwrap_or(Some(hermetic.failure_delay.default)),
         delay_is_said: delay.is_some(),

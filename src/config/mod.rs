@@ -78,7 +78,7 @@ pub struct Config {
     /// Parameters of modules, in the order of the words: the module's name, `-` folded to `_`, and `NAME=VALUE`.
     pub module_parameters: Vec<(String, String)>,
     /// The end of a boot that has failed.
-    pub failure: Failure,
+    pub failure: FailurePolicy,
     /// The least urgent lines that go to the kernel log.
     pub log: Level,
     /// `systemd.watchdog_sec=`: None leaves the watchdog alone.
@@ -186,7 +186,7 @@ pub enum MachineId {
 
 /// The end of a boot that has failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Failure {
+pub struct FailurePolicy {
     /// The action in the end.
     pub action: FailureAction,
     /// The time that the reason stays on the screen before; None: for ever.
@@ -243,7 +243,12 @@ impl Config {
     }
 }
 
-impl Failure {
+impl FailurePolicy {
+    /// The policy of somebody who says what is done and when, whatever a boot loader counts.
+    pub const fn said(action: FailureAction, delay: Option<Duration>) -> Self {
+        Self { action, delay, delay_is_said: true, tries: None }
+    }
+
     /// The failure policy of a command line that [`Config::from_cmdline`] refuses, as far as it is understood: the
     /// refusal must end as requested.
     pub fn from_refused_cmdline(text: &str) -> Self {

@@ -25,8 +25,8 @@ fn a_refused_command_line_still_says_how_to_fail() {
         refusal(text);
         let delay_is_said = delay != 30;
         let delay = Some(Duration::from_secs(delay));
-        let expected = Failure { action, delay, delay_is_said, tries: None };
-        assert_eq!(Failure::from_refused_cmdline(text), expected, "{text}");
+        let expected = FailurePolicy { action, delay, delay_is_said, tries: None };
+        assert_eq!(FailurePolicy::from_refused_cmdline(text), expected, "{text}");
     }
 }
 
@@ -77,7 +77,7 @@ fn nothing_said() {
             modules_load: vec![],
             modules_blocked: vec![],
             module_parameters: vec![],
-            failure: Failure {
+            failure: FailurePolicy {
                 action: FailureAction::Reboot,
                 delay: Some(Duration::from_secs(30)),
                 delay_is_said: false,

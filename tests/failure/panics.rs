@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use hermetic_init::{
-    boot::failure::{Action, Policy, catch_panics, set_policy},
-    sys::power::End,
+    boot::failure::{catch_panics, set_policy},
+    config::{FailureAction, FailurePolicy},
 };
 
 fn main() {
-    set_policy(Policy::said(Action::End(End::PowerOff), Some(Duration::ZERO)));
+    set_policy(FailurePolicy::said(FailureAction::Poweroff, Some(Duration::ZERO)));
     catch_panics();
     let nothing: Option<u8> = std::hint::black_box(None);
     nothing.expect("something where there is nothing");

@@ -57,8 +57,12 @@ impl History {
     }
 }
 
-/// Keeps the failures for the next boot.
+/// Keeps the failures for the next boot. A machine that fails for ever writes a few times.
 pub fn keep(failures: &Past) {
+    let before = HISTORY.get().and_then(|history| history.past.as_ref());
+    if before.is_some_and(|before| failures.adds_nothing_to(before)) {
+        return;
+    }
     if let Err(error) = efi::write_text(past::VARIABLE, past::VENDOR, &failures.text()) {
         warning!("the next boot will not know of this failure: EFI variable {}: {error}", past::VARIABLE);
     }

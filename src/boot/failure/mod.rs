@@ -10,10 +10,11 @@ use crate::{
     level::Level,
     printable,
     progress::Bounded,
-    sys::{clock, console, kmsg, power::end},
+    sys::{clock, console, kmsg},
 };
 use history::History;
-pub use policy::{Action, Policy, set_policy};
+use policy::Course;
+pub use policy::set_policy;
 
 /// The reason why the boot stopped. The stage that it stopped in is the one that is running (see `boot::story`).
 pub struct Failure {
@@ -64,7 +65,7 @@ pub fn act(failure: &Failure) -> ! {
     // The end of a reset is no failed try.
     let history = History::get().filter(|_| failure.counts);
     let failures = history.map(|history| history.with(stage, &failure.reason));
-    let course = Policy::get().course(history.and_then(|history| history.tries), failures.as_ref());
+    let course = Course::of(history.and_then(|history| history.tries), failures.as_ref());
     course.arm();
     // No stage runs any more: its time is over, and the reason has a time of its own.
     let shown = Bounded::begin();
@@ -86,7 +87,7 @@ pub fn act(failure: &Failure) -> ! {
         None => wait_for_ever(),
     }
     drop(shown);
-    let errno = course.action.carry_out(end);
+    let errno = course.end();
     console::print(&format!("hermetic-init: the kernel refuses to end the machine: {errno}\r\n"));
     wait_for_ever()
 }
@@ -117,7 +118,10 @@ pub(super) mod tests {
     };
 
     use super::*;
-    use crate::sys::{clock::Deadline, power::End, pty::Pty};
+    use crate::{
+        config::{FailureAction, FailurePolicy},
+        sys::{clock::Deadline, pty::Pty},
+    };
 
     /// Set in the child that is PID 1, of a namespace: there reboot(2) ends the namespace, by SIGHUP for a restart
     /// (pid_namespaces(7)).
@@ -159,7 +163,7 @@ pub(super) mod tests {
         assert_eq!(end_of(child).signal(), Some(RESTART));
     }
 
-    pub const AT_ONCE: Policy = Policy::said(Action::End(End::Reboot), Some(Duration::ZERO));
+    pub const AT_ONCE: FailurePolicy = FailurePolicy::said(FailureAction::Reboot, Some(Duration::ZERO));
 
     #[test]
     fn a_stopped_console_does_not_keep_the_machine() {
@@ -192,7 +196,7 @@ pub(super) mod tests {
         let console = Pty::new();
         let Some(child) = as_pid_1("failure::tests::an_armed_machine_ends_whatever_is_waited_for", &console)
         else {
-            AT_ONCE.course(None, None).arm();
+            Course::by(AT_ONCE, None, None).arm();
             wait_for_ever()
         };
         restarts(child);

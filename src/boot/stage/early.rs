@@ -5,7 +5,7 @@ use std::fs;
 use crate::{
     boot::{
         disks::Survey,
-        failure::{self, Action, Failure, OrFail as _, Policy},
+        failure::{self, Failure, OrFail as _},
         machine::{
             borrowed::Borrowed,
             credentials::Imported,
@@ -17,10 +17,10 @@ use crate::{
         story::VERSION,
         watch,
     },
-    config::{self, Config, FailureAction},
+    config::{Config, FailurePolicy},
     image::NextInit,
     info,
-    sys::{console, kmsg, mount, power::End, rootfs::OldRoot},
+    sys::{console, kmsg, mount, rootfs::OldRoot},
     warning,
 };
 
@@ -71,28 +71,13 @@ fn read(words: &str) -> Result<Config, Failure> {
     let read =
         if in_initramfs { Config::from_cmdline(words, None) } else { Config::from_cmdline_below_root(words) };
     let (config, warnings) = read.map_err(|error| {
-        follow(config::Failure::from_refused_cmdline(words));
+        failure::set_policy(FailurePolicy::from_refused_cmdline(words));
         Failure::new(error.to_string())
     })?;
     kmsg::set_level(config.log);
     for warning in warnings {
         warning!("{warning}");
     }
-    follow(config.failure);
+    failure::set_policy(config.failure);
     Ok(config)
-}
-
-/// Sets the failure policy of the command line.
-fn follow(wish: config::Failure) {
-    failure::set_policy(Policy {
-        action: match wish.action {
-            FailureAction::Reboot => Action::End(End::Reboot),
-            FailureAction::Poweroff => Action::End(End::PowerOff),
-            FailureAction::Halt => Action::End(End::Halt),
-            FailureAction::Panic => Action::Panic,
-        },
-        delay: wish.delay,
-        delay_is_said: wish.delay_is_said,
-        tries: wish.tries,
-    });
 }
