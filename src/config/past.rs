@@ -44,6 +44,11 @@ impl Past {
         Self { count, reason: format!("{stage}: {reason}") }
     }
 
+    /// True when nothing follows from this failure that did not follow from the one before: it is not worth a write to the firmware's memory.
+    pub fn adds_nothing_to(&self, before: &Self) -> bool {
+        self.reason == before.reason && before.delay() == LONGEST
+    }
+
     /// The text of the variable, of 1 kB at most: what does not fit is cut off at its end.
     pub fn text(&self) -> String {
         let mut text = format!("{} ", self.count);
@@ -95,6 +100,10 @@ mod tests {
             delays.push(past.delay().as_secs());
         }
         assert_eq!(delays, [30, 30, 30, 60, 120, 240, 480, 960, 1800, 1800]);
+        // From the tenth on it is the same as the ninth, until something else fails.
+        assert!(past.adds_nothing_to(&Past { count: 9, ..past.clone() }));
+        assert!(!past.adds_nothing_to(&Past { count: 8, ..past.clone() }));
+        assert!(!past.adds_nothing_to(&Past { count: 9, reason: "usr: y".into() }));
         assert_eq!(Past { count: 999, reason: String::new() }.delay(), LONGEST);
         assert_eq!(Past::of("gibberish"), Past { count: 1, reason: "gibberish".into() });
         assert_eq!(Past::of("0 none").count, 1);
