@@ -157,11 +157,15 @@ impl Survey {
     /// # Errors
     /// sysfs cannot be listed; the readers are gone.
     pub fn list(&mut self) -> io::Result<()> {
+        self.heed_changes();
+        self.know(BlockDevice::all(&self.devices)?)
+    }
+
+    fn heed_changes(&mut self) {
         let changes = block::changes();
         if core::mem::replace(&mut self.changes, changes) != changes {
             self.forget();
         }
-        self.know(BlockDevice::all(&self.devices)?)
     }
 
     fn know(&mut self, devices: Vec<BlockDevice>) -> io::Result<()> {
@@ -465,6 +469,24 @@ mod tests {
         assert_eq!(tty::wait(&[survey.late_answers()], Some(2 * GRACE)).unwrap(), Some(0));
         assert_eq!(answered(&survey), place.names(&names(0..1)));
         assert_eq!(place.read(), 2);
+    }
+
+    #[test]
+    fn a_node_that_was_written_makes_answers_old() {
+        let place = Place::new("written");
+        let mut survey = place.survey(&names(0..1), |request| {
+            note(request);
+            nothing()
+        });
+        assert_eq!(answered(&survey).len(), 1);
+        let file = place.0.join("table");
+        fs::write(&file, "").unwrap();
+        let before = place.read();
+        drop(block::Node::open_shared(&file).unwrap());
+        survey.heed_changes();
+        survey.know(disks(&place.0, &names(0..1))).unwrap();
+        assert_eq!(answered(&survey).len(), 1);
+        assert_eq!(place.read(), before + 1);
     }
 
     #[test]
