@@ -2,12 +2,33 @@
 
 mod common;
 
-use std::{cmp::Ordering, fs::OpenOptions, os::unix::fs::FileExt, path::Path, process::Command};
+use std::{
+    cmp::Ordering,
+    fs::{File, OpenOptions},
+    os::{fd::AsFd as _, unix::fs::FileExt},
+    path::Path,
+    process::Command,
+};
 
 use common::{Scratch, tool};
-use hermetic_init::disk::{label_version, probe};
+use hermetic_init::{
+    disk::{label_version, probe},
+    fragments::systemd,
+};
 
 const MIB: u64 = 1 << 20;
+
+#[test]
+fn the_version_of_a_usr_is_what_its_systemd_says() {
+    let scratches = [Scratch::new(), Scratch::of_sid()];
+    for scratch in scratches.into_iter().flatten() {
+        let said = scratch.tool("systemd-repart").arg("--version").output().unwrap();
+        let said = String::from_utf8(said.stdout).unwrap();
+        let version = said.strip_prefix("systemd ").unwrap().split(' ').next().unwrap().parse().ok();
+        let usr = File::open(scratch.usr()).unwrap();
+        assert_eq!(systemd::version(usr.as_fd()), version, "{said}");
+    }
+}
 
 /// An empty file of `size` bytes.
 fn image(path: &Path, size: u64) {

@@ -100,6 +100,11 @@ impl Scratch {
         command
     }
 
+    /// The /usr of its tools.
+    pub fn usr(&self) -> PathBuf {
+        self.root.join("usr")
+    }
+
     /// A file's path for us.
     pub fn host(&self, name: &str) -> PathBuf {
         self.root.join("tmp").join(&self.name).join(name)

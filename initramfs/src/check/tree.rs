@@ -10,7 +10,9 @@ use std::{
     process::Command,
 };
 
-use hermetic_init::{disk::partition::Partition, file_system::FileSystem, repart::Search};
+use hermetic_init::{
+    disk::partition::Partition, file_system::FileSystem, fragments::systemd, repart::Search,
+};
 
 use super::disk::Named;
 use crate::{
@@ -116,11 +118,7 @@ impl UsrTree {
 
     /// The program that comes next, with systemd's version where its library says it.
     pub fn next(&self, path: &Path) -> String {
-        let version = ["usr/lib/systemd", "usr/lib64/systemd"]
-            .into_iter()
-            .map(|directory| self.path.join(directory))
-            .chain(multiarch(&self.path))
-            .find_map(|directory| library_version(&directory));
+        let version = systemd::version(self.usr());
         match version {
             Some(version) => format!("{} is started, systemd {version}", path.display()),
             None => format!("{} is started", path.display()),
@@ -145,23 +143,6 @@ fn remove(path: &Path) {
             eprintln!("warning: {}: {error}", empty.display());
         }
     }
-}
-
-/// The directories of Debian's libraries, one for each architecture.
-fn multiarch(above: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(above.join("usr/lib")).into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> = entries.map(|entry| entry.path().join("systemd")).collect();
-    found.retain(|path| path.is_dir());
-    found.sort();
-    found
-}
-
-/// The version in the name of systemd's own library (`libsystemd-shared-257.so`).
-fn library_version(directory: &Path) -> Option<String> {
-    fs::read_dir(directory).ok()?.flatten().find_map(|entry| {
-        let name = entry.file_name().into_string().ok()?;
-        name.strip_prefix("libsystemd-shared-")?.strip_suffix(".so").map(str::to_owned)
-    })
 }
 
 fn unopened(path: &Path, error: &std::io::Error) -> Failure {

@@ -169,7 +169,7 @@ fn asked(config: &Config, usr: BorrowedFd<'_>) -> Result<Reset, Failure> {
         word: config.factory_reset,
         flag: flag.as_deref(),
         request: request.as_deref(),
-        systemd: systemd::version(usr),
+        systemd: flag.as_ref().and_then(|_| systemd::version(usr)),
         os: &os,
         boot_id: &boot_id,
     };
