@@ -137,6 +137,7 @@ file_systems! {
         made_by: MadeBy::Program("mkfs.xfs"),
         mounts_as_root: true,
         least: 300 * Bytes::MIB,
+        options_unwritten: "norecovery",
     }
     /// F2FS.
     F2fs {

@@ -17,9 +17,8 @@ mod usr;
 
 pub use content::file_system;
 #[cfg(feature = "std")]
-pub use next_init::NextInit;
+pub use next_init::{NextInit, NoInit};
 pub use root::{NO_TABLE_FOR_ROOT, admit_root, no_root};
 pub use usr::{
-    Missing, NO_TABLE, changed, mismatch, no_systemd, other_version, permit_usr, subject, superblock,
-    unreadable,
+    Missing, NO_TABLE, changed, mismatch, other_version, permit_usr, subject, superblock, unreadable,
 };

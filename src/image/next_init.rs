@@ -25,6 +25,27 @@ pub struct NextInit {
     pub kernel: Option<String>,
 }
 
+/// A tree without a program to go on with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NoInit {
+    /// One line that names the missing program.
+    pub reason: String,
+    /// True when the disk failed where it was looked for: then nobody knows what the tree holds.
+    pub is_unread: bool,
+}
+
+impl NoInit {
+    fn missing(reason: String) -> Self {
+        Self { reason, is_unread: false }
+    }
+
+    /// The refusal of the /usr on the device `name`.
+    pub fn on(&self, name: &str) -> String {
+        let remedy = if self.is_unread { "check the disk and its cable" } else { "install systemd into it" };
+        format!("{name}: {}; {remedy}", self.reason)
+    }
+}
+
 impl NextInit {
     /// The choices of this command line.
     pub fn of(config: &Config) -> Self {
@@ -34,13 +55,18 @@ impl NextInit {
     /// Finds the program in the tree at `root`: the new root, or a directory that holds only its `usr`.
     ///
     /// # Errors
-    /// One line that names the missing program.
-    pub fn find(&self, root: BorrowedFd<'_>) -> Result<PathBuf, String> {
+    /// There is none.
+    pub fn find(&self, root: BorrowedFd<'_>) -> Result<PathBuf, NoInit> {
         if let Some(path) = &self.ours {
             return match is_program(root, path) {
                 Ok(true) => Ok(path.into()),
-                Ok(false) => Err(format!("hermetic.init={path} is not an executable file of this system")),
-                Err(errno) => Err(format!("hermetic.init={path}: {errno}")),
+                Ok(false) => Err(NoInit::missing(format!(
+                    "hermetic.init={path} is not an executable file of this system"
+                ))),
+                Err(errno) => Err(NoInit {
+                    reason: format!("hermetic.init={path}: {errno}"),
+                    is_unread: errno == Errno::IO,
+                }),
             };
         }
         self.world(root, |path| !is_ourselves(root, path))
@@ -50,8 +76,8 @@ impl NextInit {
     /// again for ever.
     ///
     /// # Errors
-    /// One line that names the missing program.
-    pub fn find_another(&self, root: BorrowedFd<'_>) -> Result<PathBuf, String> {
+    /// There is none.
+    pub fn find_another(&self, root: BorrowedFd<'_>) -> Result<PathBuf, NoInit> {
         let another = |path: &str| !is_ourselves(root, path);
         match self.ours.as_deref().filter(|path| another(path) && is_program(root, path).unwrap_or(false)) {
             Some(path) => Ok(path.into()),
@@ -60,19 +86,21 @@ impl NextInit {
     }
 
     /// The program that the kernel's word or systemd's custom names, as far as it is `eligible`.
-    fn world(&self, root: BorrowedFd<'_>, eligible: impl Fn(&str) -> bool) -> Result<PathBuf, String> {
+    fn world(&self, root: BorrowedFd<'_>, eligible: impl Fn(&str) -> bool) -> Result<PathBuf, NoInit> {
         let wished = self.kernel.as_deref().filter(|path| path.starts_with('/'));
         // A /usr that cannot be read is not one without systemd.
-        let mut unread = String::new();
+        let (mut unread, mut is_unread) = (String::new(), false);
         let found = wished.into_iter().chain(SYSTEMD).filter(|path| eligible(path)).find(|path| {
             is_program(root, path).unwrap_or_else(|errno| {
                 unread = format!("; {path}: {errno}");
+                is_unread |= errno == Errno::IO;
                 false
             })
         });
-        found
-            .map(PathBuf::from)
-            .ok_or_else(|| format!("/usr holds no systemd (looked for {}{unread})", SYSTEMD.join(", ")))
+        found.map(PathBuf::from).ok_or_else(|| NoInit {
+            reason: format!("/usr holds no systemd (looked for {}{unread})", SYSTEMD.join(", ")),
+            is_unread,
+        })
     }
 }
 
@@ -166,7 +194,8 @@ mod tests {
         fs::remove_file(root.join("usr/lib/systemd/systemd")).unwrap();
         assert!(find(None, None).is_err());
         let unreadable = find(None, Some(&format!("/{}", "x".repeat(256)))).unwrap_err();
-        assert!(unreadable.ends_with(&format!("x: {})", Errno::NAMETOOLONG)), "{unreadable}");
+        assert!(unreadable.reason.ends_with(&format!("x: {})", Errno::NAMETOOLONG)), "{unreadable:?}");
+        assert!(!unreadable.is_unread, "nothing is wrong with the disk");
         fs::remove_dir_all(root).unwrap();
     }
 }

@@ -116,8 +116,3 @@ pub fn unreadable(name: &str, error: &dyn fmt::Display) -> String {
 pub fn changed(reason: &str) -> String {
     format!("{reason}; dm-verity has met a changed block of /usr, write the image anew")
 }
-
-/// The refusal of a /usr on the device `name` without a program to go on with.
-pub fn no_systemd(name: &str, reason: &str) -> String {
-    format!("{name}: {reason}; install systemd into it")
-}

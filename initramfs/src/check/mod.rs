@@ -24,12 +24,7 @@ mod usr;
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
-use hermetic_init::{
-    config::Config,
-    image::{NextInit, no_systemd},
-    os_release::OsRelease,
-    repart,
-};
+use hermetic_init::{config::Config, image::NextInit, os_release::OsRelease, repart};
 use uuid::Uuid;
 
 use self::{disk::Named, report::Report, tree::UsrTree, usr::Verified};
@@ -139,7 +134,7 @@ fn examine(args: &Args, report: &mut Report) -> Result<(), Failure> {
     let data = disk.partition_name(found.data.number);
     match NextInit::of(&config).find(tree.above()) {
         Ok(path) => report.fact("usr", tree.next(&path)),
-        Err(reason) => report.refuse("usr", no_systemd(&data, &reason)),
+        Err(none) => report.refuse("usr", none.on(&data)),
     }
     let machine = Machine { disk: Some(disk.name()), has_tpm: !args.no_tpm };
     let expected = provision::decide(&config, &disk, &tree, machine, report)?;

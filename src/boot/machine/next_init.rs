@@ -20,8 +20,9 @@ use crate::{
 /// Goes straight to systemd: hermetic-init was started a second time in the same boot, because `init=` of the real root
 /// names it. Returns only the failure.
 pub fn pass_through(next: &NextInit) -> Failure {
-    let found =
-        File::open("/").map_err(|error| error.to_string()).and_then(|root| next.find_another(root.as_fd()));
+    let found = File::open("/")
+        .map_err(|error| error.to_string())
+        .and_then(|root| next.find_another(root.as_fd()).map_err(|none| none.reason));
     match found {
         Ok(init) => {
             info!("started again as the init of the real root; passing on to {}", init.display());

@@ -132,7 +132,8 @@ fn stays(root: BorrowedFd<'_>, head: &Head) {
         Ok(Some(last)) => {
             warning!("root is read-only: /etc follows {} and is not brought to {}", last.usr, head.usr)
         }
-        Ok(None) => warning!("root is read-only: /etc is not brought to {}", head.usr),
+        // Nobody has asked for it before: the operator's own /etc.
+        Ok(None) => info!("root is read-only: /etc is not brought to {}", head.usr),
         Err(error) => warning!("cannot tell which /usr /etc follows: {error}"),
     }
 }

@@ -75,7 +75,7 @@ fn prepare(means: Means, usr: &Usr, root: &Root) -> Result<Next, Failure> {
         others.push((api, MountPoint::open(tree.as_fd(), api)?));
     }
     below.receive(usr.open()?.as_fd())?;
-    let init = next.find(tree.as_fd()).map_err(Failure::new)?;
+    let init = next.find(tree.as_fd()).map_err(|none| Failure::new(none.reason))?;
     let environment =
         credentials.hand_over().or_fail(|| "cannot leave credentials in /run/credentials".into())?;
     let timeline = Timeline::now();

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::{io::Errno, mount::MountFlags};
+use rustix::mount::MountFlags;
 
 use crate::{
     boot::{
@@ -166,10 +166,8 @@ pub fn open(means: &mut Means, usr: &Usr, expectation: &Expectation) -> Result<R
     let source = mapping.as_ref().map_or(node, Mapping::link);
     let target = overlay.as_ref().map_or(path.as_path(), volatile::Overlay::lower);
     mount::device(&source, name, target, options.flags, &options.data).map_err(|error| {
-        match error.raw_os_error() {
-            Some(errno) if protected && errno == Errno::ROFS.raw_os_error() => unwritten(&device, system),
-            _ => Failure::new(format!("cannot mount {} as {name}: {error}", source.display())),
-        }
+        let reason = format!("cannot mount {} as {name}: {error}", source.display());
+        Failure::new(if protected { unwritten(reason, system) } else { reason })
     })?;
     if let Err(failure) = belongs_here(target, &device, partition.as_ref()) {
         // The reason is more important; the machine is about to end.
@@ -193,15 +191,14 @@ pub fn open(means: &mut Means, usr: &Usr, expectation: &Expectation) -> Result<R
     Ok(Root { path, mapping, read_only, elsewhere, new: false, summary })
 }
 
-/// The refusal of a file system that is to be repaired by its journal, on a disk that takes no writes. As with mount(8), nobody but
-/// the operator chooses to see it as it was before.
-fn unwritten(device: &BlockDevice, system: FileSystem) -> Failure {
-    let name = &device.name;
-    let reason = format!("{name}: the disk is read-only, and the journal of its {system} has to be replayed");
-    Failure::new(match system.options_unwritten() {
-        "" => reason + "; make the disk writable",
-        words => reason + &format!("; make the disk writable, or boot with rootflags={words}"),
-    })
+/// The refusal for this reason to mount a file system of a disk that takes no writes: most likely its journal is to be replayed. File
+/// systems say so by errors of their own, btrfs by EIO. As with mount(8), nobody but the operator chooses to see it as it was before.
+fn unwritten(reason: String, system: FileSystem) -> String {
+    let reason = reason + "; the disk is read-only: if the journal has to be replayed, make it writable";
+    match system.options_unwritten() {
+        "" => reason,
+        words => format!("{reason}, or boot with rootflags={words}"),
+    }
 }
 
 /// Finds the partition or device that holds the root, and its entry in the table.

@@ -21,10 +21,8 @@ pub fn apply(above: BorrowedFd<'_>) {
     match clock::advance(epoch) {
         Ok(None) => {}
         Ok(Some(by)) => {
-            notice!(
-                "the clock stood {} days before this /usr was made, and begins there",
-                by.as_secs() / 86400
-            );
+            let hours = by.as_secs().div_ceil(3600);
+            notice!("the clock stood {hours} hours before this /usr was made, and begins there");
         }
         Err(error) => warning!("the clock stands before this /usr was made and cannot be set: {error}"),
     }

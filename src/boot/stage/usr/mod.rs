@@ -28,7 +28,7 @@ use crate::{
     disk::slot::{self, Slot},
     file_system::FileSystem,
     image, info,
-    sys::{block::BlockDevice, dm::Mapping, mount},
+    sys::{block::{BlockDevice, Node}, dm::Mapping, mount},
     units::PartitionNumber,
     warning,
 };
@@ -155,8 +155,7 @@ pub fn open(means: &mut Means) -> Result<Usr, Failure> {
     let fstype = mount_at(config, devices, &node, mapping.as_ref(), &tree.join("usr")).map_err(explain)?;
     let directory = File::open(&tree).or_fail(|| format!("cannot open {}", tree.display()))?;
     epoch::apply(directory.as_fd());
-    next.find(directory.as_fd())
-        .map_err(|reason| explain(Failure::new(image::no_systemd(&found.data.name, &reason))))?;
+    next.find(directory.as_fd()).map_err(|none| explain(Failure::new(none.on(&found.data.name))))?;
     let summary = format!("{what} ({fstype})");
     info!("{summary}");
     let signature = proof.signed.and_then(|signed| signed.partition);
@@ -238,6 +237,16 @@ fn disk_of(partition: &BlockDevice) -> Option<Disk> {
     })
 }
 
+/// Returns true, with a line in the log, when a /usr that is asked for writing is on a disk that takes no writes.
+fn is_read_only(node: &Path) -> Result<bool, Failure> {
+    let read_only = Node::open(node).and_then(|node| node.is_read_only());
+    let read_only = read_only.or_fail(|| format!("cannot learn if {} is read-only", node.display()))?;
+    if read_only {
+        warning!("{}: the disk is read-only: /usr is mounted read-only", node.display());
+    }
+    Ok(read_only)
+}
+
 /// Mounts the file system on `node` and returns the name of its type.
 fn mount_at(
     config: &Config,
@@ -254,7 +263,8 @@ fn mount_at(
     )?;
     let name = system.name();
     devices.demand(&format!("fs-{name}"))?;
-    let read_write = config.usr.mount.read_write && mapping.is_none();
+    let asked = config.usr.mount.read_write && mapping.is_none();
+    let read_write = asked && !is_read_only(node)?;
     let read_only = if read_write { MountFlags::empty() } else { MountFlags::RDONLY };
     let mut options = mount::Options::parse(MountFlags::NODEV | read_only, &config.usr.mount.options);
     // A journal cannot be replayed through dm-verity, and must not be on a partition that is read-only.

@@ -90,16 +90,16 @@ pub fn verify(devices: &mut Devices, wish: &Wish<'_>) -> Result<Option<Verified>
     };
     let corrupt = |detail: String| Failure::new(image::mismatch(&data.name, root_hash, &detail));
     let mut block = vec![0; superblock.data_block_size as usize];
-    Node::open(mapping.node())
-        .and_then(|node| {
-            // Without it the kernel reads ahead, and a corrupt block behind the first would count or not as it happens.
-            node.expect_random_reads()?;
-            node.file().read_exact_at(Bytes(0), &mut block)
-        })
-        .or_else(|error| match state(&mapper, &mapping)? {
-            State::Sound => Err(Failure::new(image::unreadable(silent(data, hash), &error))),
-            State::Changed(_) => Err(corrupt(error.to_string())),
-        })?;
+    let node = Node::open(mapping.node()).and_then(|node| {
+        // Without it the kernel reads ahead, and a corrupt block behind the first would count or not as it happens.
+        node.expect_random_reads()?;
+        Ok(node)
+    });
+    let node = node.or_fail(|| format!("cannot open {}", mapping.node().display()))?;
+    node.file().read_exact_at(Bytes(0), &mut block).or_else(|error| match state(&mapper, &mapping)? {
+        State::Sound => Err(Failure::new(image::unreadable(silent(data, hash), &error))),
+        State::Changed(_) => Err(corrupt(error.to_string())),
+    })?;
     if let State::Changed(status) = state(&mapper, &mapping)? {
         return Err(corrupt(format!("dm-verity reports `{status}`")));
     }

@@ -63,8 +63,12 @@ pub fn damaged(context: &Context<'_>) -> Result<()> {
     let place = format!("{}?offset={}", small.disk.display(), root.start);
     command::run(debugfs.args(["-w", "-R", "feature needs_recovery"]).arg(place))?;
     let outcome = context.run(&read_only)?;
-    let says =
-        ["vda3: the disk is read-only", "the journal of its ext4 has to be replayed", "rootflags=noload"];
+    let says = [
+        "cannot mount /dev/vda3 as ext4: ",
+        "the disk is read-only",
+        "journal has to be replayed",
+        "rootflags=noload",
+    ];
     small::reason(outcome.expect(&Exit::Reboot)?, "root", &says)?;
     let outcome = context.run(&read_only.cmdline("rootflags=noload"))?;
     comes_up(&outcome.expect(&Exit::PowerOff)?.state()?)
