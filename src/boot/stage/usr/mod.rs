@@ -28,7 +28,11 @@ use crate::{
     disk::slot::{self, Slot},
     file_system::FileSystem,
     image, info,
-    sys::{block::{BlockDevice, Node}, dm::Mapping, mount},
+    sys::{
+        block::{BlockDevice, Node},
+        dm::Mapping,
+        mount,
+    },
     units::PartitionNumber,
     warning,
 };

@@ -1,5 +1,9 @@
 //! Whole command lines, and the configurations that they mean.
 
+mod failing;
+mod refusals;
+mod usr;
+
 use proptest::prelude::*;
 
 use super::{Strategy, *};
@@ -12,22 +16,6 @@ fn config(text: &str) -> Config {
         Config::from_cmdline(text, None).unwrap_or_else(|error| panic!("{text}: {error}"));
     assert_eq!(warnings, [], "{text}");
     config
-}
-
-#[test]
-fn a_refused_command_line_still_says_how_to_fail() {
-    use FailureAction::{Halt, Poweroff, Reboot};
-    for (text, action, delay) in [
-        ("hermetic.on-failure=halt hermetic.unknown=1 panic=3", Halt, 3),
-        ("hermetic.on-failure=explode rd.emergency=poweroff hermetic.failure-delay=0", Poweroff, 0),
-        ("hermetic.failure-delay=soon roothash=00", Reboot, 30),
-    ] {
-        refusal(text);
-        let delay_is_said = delay != 30;
-        let delay = Some(Duration::from_secs(delay));
-        let expected = FailurePolicy { action, delay, delay_is_said, tries: None };
-        assert_eq!(FailurePolicy::from_refused_cmdline(text), expected, "{text}");
-    }
 }
 
 fn refusal(text: &str) -> String {
@@ -201,98 +189,6 @@ fn flags_add_up_and_fall_back_to_those_of_the_root() {
 }
 
 #[test]
-fn a_root_hash_names_its_partitions() {
-    let text = format!("usrhash={}", HASH.to_uppercase());
-    let verity = config(&text).usr.verity.unwrap();
-    assert_eq!(verity.root_hash.to_string(), HASH);
-    assert_eq!(verity.root_hash.data_guid().to_string(), "00112233-4455-6677-8899-aabbccddeeff");
-    assert_eq!(verity.root_hash.verity_guid().to_string(), "10213243-5465-7687-98a9-bacbdcedfe0f");
-    assert_eq!((verity.data, verity.hash), (None, None));
-    // An empty word takes an earlier one back; somebody who did not mean that is told.
-    for empty in ["usrhash=", "usrhash"] {
-        let (taken_back, warnings) = Config::from_cmdline(&format!("usrhash={HASH} {empty}"), None).unwrap();
-        assert_eq!((taken_back.usr.verity, warnings.len()), (None, 1), "{empty}");
-        assert!(config(&format!("{empty} usrhash={HASH}")).usr.verity.is_some());
-    }
-    for same in [format!("rd.usrhash={HASH}"), format!("usrhash=00 usrhash={HASH} mount.usr=/dev/mapper/usr")]
-    {
-        assert_eq!(config(&same).usr, config(&text).usr, "{same}");
-    }
-}
-
-#[test]
-fn verity_devices_and_options_are_named() {
-    let usr = config(&format!(
-        "usrhash={HASH} systemd.verity-usr-data=/dev/sda1 rd.systemd.verity_usr_hash=PARTLABEL=h \
-         systemd.verity_usr_options=panic-on-corruption,,hash=sha256"
-    ))
-    .usr;
-    assert_eq!(usr.verity_options, ["panic-on-corruption", "hash=sha256"]);
-    let verity = usr.verity.unwrap();
-    assert_eq!(verity.data, Some(DeviceSpec::Name("sda1".into())));
-    assert_eq!(verity.hash, Some(DeviceSpec::PartLabel("h".into())));
-
-    // The device of mount.usr= is the one that is verified, never one that is mounted without the verification.
-    let usr = config(&format!("usrhash={HASH} mount.usr=/dev/sda1")).usr;
-    assert_eq!(usr.verity.unwrap().data, Some(DeviceSpec::Name("sda1".into())));
-}
-
-/// Words of veritytab(5) and of systemd's documentation of kernel words.
-#[test]
-fn a_signature_has_an_origin() {
-    for (options, source) in [
-        ("root-hash-signature=auto", SignatureSource::Partition),
-        ("panic-on-corruption,root-hash-signature=/usr.p7s", SignatureSource::File("/usr.p7s".into())),
-        ("root-hash-signature=auto,root-hash-signature=base64:AQI=", SignatureSource::Bytes(vec![1, 2])),
-        ("nofail", SignatureSource::Discovered),
-    ] {
-        let usr = config(&format!("systemd.verity_usr_options={options}")).usr;
-        assert_eq!(usr.signature, Some(source), "{options}");
-        assert!(usr.verity_options.iter().all(|option| !option.starts_with("root")), "{options}");
-    }
-    assert_eq!(config("systemd.verity=no").usr.signature, None);
-    assert!(!config("systemd.allow_userspace_verity=no").usr.user_space_vouches);
-}
-
-#[test]
-fn verity_is_switched_off_aloud() {
-    let (config, warnings) =
-        Config::from_cmdline(&format!("usrhash={HASH} systemd.verity=no"), None).unwrap();
-    assert_eq!((config.usr.verity, warnings.len()), (None, 1));
-    let text = format!("usrhash={HASH} mount.usrflags=rw");
-    let (config, warnings) = Config::from_cmdline(&text, None).unwrap();
-    assert_eq!((config.usr.mount.read_write, warnings.len()), (false, 1));
-}
-
-#[test]
-fn how_a_failed_boot_ends() {
-    use FailureAction::{Halt, Panic, Poweroff, Reboot};
-    for (text, action, delay) in [
-        ("", Reboot, Some(30)),
-        ("panic=5", Reboot, Some(5)),
-        ("panic=0", Reboot, None),
-        ("panic=-1", Reboot, Some(0)),
-        ("panic=5 panic=0", Reboot, None),
-        ("rd.emergency=poweroff", Poweroff, Some(30)),
-        ("rd.emergency=halt systemd.crash_action=poweroff", Halt, Some(30)),
-        ("systemd.crash_action=poweroff", Poweroff, Some(30)),
-        ("systemd.crash_action=freeze", Halt, None),
-        ("systemd.crash-action=freeze panic=3", Halt, Some(3)),
-        ("systemd.crash_action=freeze rd.emergency=reboot", Reboot, Some(30)),
-        ("hermetic.on-failure=panic rd.emergency=poweroff panic=7", Panic, Some(7)),
-        ("hermetic.on_failure=halt hermetic.failure-delay=1 panic=0", Halt, Some(1)),
-    ] {
-        let failure = config(text).failure;
-        assert_eq!((failure.action, failure.delay), (action, delay.map(Duration::from_secs)), "{text}");
-        assert_eq!(failure.delay_is_said, delay != Some(30), "{text}");
-    }
-    let tries = |text: &str| config(text).failure.tries;
-    assert_eq!(tries("hermetic.tries=2"), Some(Tries { left: 2, done: None }));
-    assert_eq!(tries(""), None);
-    assert!(Config::from_cmdline("hermetic.tries=two", None).is_err());
-}
-
-#[test]
 fn what_goes_to_the_log() {
     use Level::{Debug, Info, Warning};
     for (text, level) in [
@@ -395,79 +291,6 @@ fn efi_options_lose_against_the_command_line() {
     assert_eq!((config.log, warnings), (Level::Warning, vec![]));
 }
 
-#[test]
-fn words_that_are_left_out_of_account_warn() {
-    for text in [
-        "root",
-        "mount.usr",
-        "rd.emergency",
-        "rd.emergency=shell",
-        "rd.break=pre-mount",
-        "panic=soon",
-        "systemd.machine_id=123",
-        "systemd.machine_id=00000000000000000000000000000000",
-        "init=relative",
-        "rd.luks.name=a=b",
-    ] {
-        let (_, warnings) = Config::from_cmdline(text, None).unwrap();
-        assert_eq!(warnings.iter().map(|warning| warning.word.as_str()).collect::<Vec<_>>(), [text]);
-    }
-}
-
-#[test]
-fn policy_that_we_do_not_understand_or_cannot_do_refuses() {
-    for (text, why) in [
-        (
-            "hermetic.on-falure=halt",
-            "hermetic.on-falure=halt is no option of hermetic-init; correct it or leave it out",
-        ),
-        ("hermetic.log=loud", "hermetic.log=loud: is not known; write err, info, debug"),
-        ("hermetic.log", "hermetic.log: is not known; write err, info, debug"),
-        ("hermetic.root-policy=lax", "write strict, existing"),
-        ("hermetic.device-timeout=1h", "is no number of seconds"),
-        ("hermetic.init=sh", "is no absolute path"),
-        ("hermetic.key-file=/", "is no absolute path"),
-        ("usrhash=xyz", "a root hash has"),
-        ("usrhash=abc", "a root hash has"),
-        ("usrhash=abcd", "a root hash has"),
-        ("roothash=abcd", "use usrhash="),
-        ("systemd.verity=perhaps", "neither yes nor no"),
-        ("systemd.verity_usr_options=root-hash-signature=usr.p7s", "is neither auto"),
-        ("systemd.verity_usr_options=root-hash-signature=", "is neither auto"),
-        ("systemd.allow_userspace_verity=perhaps", "neither yes nor no"),
-        ("mount.usr=/dev/mapper/usr", "needs usrhash="),
-        ("mount.usr=tmpfs", "/usr is a partition"),
-        ("mount.usr=nfs:a:/b", "is in the network"),
-        ("root=dhcp", "root=dhcp: is in the network"),
-        ("root=off", "not supported yet"),
-        ("root=fstab", "not supported yet"),
-        ("root=bind:/x", "bind mount"),
-        ("root=/dev/mapper/vg-root", "only udev or LVM"),
-        ("systemd.gpt_auto=no", "add usrhash= or mount.usr="),
-        ("mount.usr=/dev/vda1 systemd.gpt_auto=no", "add root="),
-        ("systemd.image_policy=usr=veritas", "is not known"),
-        ("systemd.image_filter=usr", "has no ="),
-        ("systemd.image_filter=user=x*", "is not the name of partitions"),
-        ("systemd.volatile=often", "write yes, no, overlay or state"),
-        ("hermetic.etc=mirror", "write track, copy, symlink, none"),
-        ("systemd.factory_reset=maybe", "neither yes nor no"),
-        ("rd.systemd.unit=factory-reset.target", "not supported yet"),
-        ("rd.systemd.mount-extra=/dev/sda1:/x", "without rd."),
-        ("rd.luks=no", "not supported yet"),
-        ("rd.luks.options=header=/h", "not supported yet"),
-        ("luks.data=a=/dev/sda", "not supported yet"),
-        ("luks.key=aa=/key:LABEL=usb", "not supported yet"),
-    ] {
-        let line = refusal(text);
-        assert!(
-            line.starts_with("command line: ") && line.contains(why) && !line.contains('\n'),
-            "{text}: {line}"
-        );
-    }
-    let text = format!("usrhash={HASH} mount.usr=/dev/a systemd.verity_usr_data=/dev/b");
-    assert!(refusal(&text).contains("is not what systemd.verity_usr_data= names"));
-}
-
 proptest! {
     #[test]
     fn any_text_is_decided_without_panic(text in any::<String>(), efi in proptest::option::of(any::<String>())) {
@@ -485,28 +308,4 @@ proptest! {
         });
         let _ = Config::from_cmdline(&words.collect::<Vec<_>>().join(" "), None);
     }
-}
-
-#[test]
-fn the_watchdog_is_that_of_systemd() {
-    let seconds = |seconds| Some(Watchdog { time: Some(Duration::from_secs(seconds)), device: None });
-    let own = Some(Watchdog { time: None, device: None });
-    for (text, expected) in [
-        ("systemd.watchdog_device=/dev/watchdog1", None),
-        ("systemd.watchdog_sec=off", None),
-        ("systemd.watchdog_sec=0", None),
-        ("systemd.watchdog_sec=default", own.clone()),
-        ("systemd.watchdog_sec=infinity", own),
-        ("systemd.watchdog_sec=30", seconds(30)),
-        ("rd.systemd.watchdog-sec=1min", seconds(60)),
-        ("systemd.watchdog_sec=30 systemd.watchdog_sec=off", None),
-        (
-            "systemd.watchdog_sec=default systemd.watchdog_device=/dev/watchdog1",
-            Some(Watchdog { time: None, device: Some("/dev/watchdog1".into()) }),
-        ),
-    ] {
-        assert_eq!(config(text).watchdog, expected, "{text}");
-    }
-    let (config, warnings) = Config::from_cmdline("systemd.watchdog_sec=soon", None).unwrap();
-    assert_eq!((config.watchdog, warnings.len()), (None, 1));
 }
